@@ -1,0 +1,137 @@
+"""The formats that cross the enclave's border: runtime data, in-toto statement, DSSE envelope.
+
+The enclave writes them and the verifier reads them, so they are defined once, here, in the lowest layer.
+
+Sources: in-toto Attestation Framework v1 (Statement), DSSE v1.0.2 (envelope, PAE), RFC 7517/7638 (JWK,
+thumbprint), RFC 8785 (the subset of canonical JSON that has no floats).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NONCE_BYTES = 32
+REPORT_DATA_BYTES = 64
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:confidential-spark:run:v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+TRUST_HARDWARE = "hardware"
+TRUST_SIMULATED = "simulated"
+SIMULATED_NOTICE = "SIMULATED – proves nothing about hardware"
+
+
+def b64url(data: bytes) -> str:
+    """Return unpadded base64url (RFC 4648 §5)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Return the one byte string for a JSON value: sorted keys, no white space, UTF-8.
+
+    :raises ValueError: for floats that are not finite.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the lower-case hex SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
+    """Return the public P-256 key as a JWK with exactly ``kty``, ``crv``, ``x``, ``y``."""
+    numbers = key.public_numbers()
+    return {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": b64url(numbers.x.to_bytes(32, "big")),
+        "y": b64url(numbers.y.to_bytes(32, "big")),
+    }
+
+
+def jwk_thumbprint(jwk: Mapping[str, str]) -> str:
+    """Return the RFC 7638 SHA-256 thumbprint of an EC JWK, base64url."""
+    members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    return b64url(hashlib.sha256(canonical_json(members)).digest())
+
+
+def arguments_sha256(arguments: Sequence[str]) -> str:
+    """Return the hex SHA-256 of a job's argument list, as it stands in the runtime data."""
+    return sha256_hex(canonical_json(list(arguments)))
+
+
+@dataclass(frozen=True)
+class JobIdentity:
+    """Which program ran: its name, and SHA-256 (hex) of its file and of its arguments."""
+
+    name: str
+    file_sha256: str
+    arguments_sha256: str
+
+
+def runtime_data(*, nonce: bytes, run_id: str, jwk: Mapping[str, str], job: JobIdentity) -> bytes:
+    """Return the canonical bytes whose SHA-256 goes into the quote's report data."""
+    return canonical_json(
+        {
+            "v": 1,
+            "nonce": b64url(nonce),
+            "run_id": run_id,
+            "jwk": dict(jwk),
+            "job": {
+                "name": job.name,
+                "file_sha256": job.file_sha256,
+                "arguments_sha256": job.arguments_sha256,
+            },
+        }
+    )
+
+
+def report_data(runtime: bytes) -> bytes:
+    """Return the quote's 64 bytes of report data: SHA-256 of the runtime data, then 32 zero bytes."""
+    return hashlib.sha256(runtime).digest() + bytes(REPORT_DATA_BYTES - 32)
+
+
+def statement(subjects: Mapping[str, str], predicate: Mapping[str, Any]) -> bytes:
+    """Return an in-toto Statement v1 over files (name → hex SHA-256), as canonical JSON."""
+    return canonical_json(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": dict(predicate),
+        }
+    )
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """Return DSSE's PAE, the bytes that are signed."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def sign_envelope(payload: bytes, key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+    """Return a DSSE envelope with one ECDSA P-256/SHA-256 signature (DER)."""
+    signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256()))
+    return {
+        "payloadType": PAYLOAD_TYPE,
+        "payload": base64.b64encode(payload).decode("ascii"),
+        "signatures": [
+            {
+                "keyid": jwk_thumbprint(public_jwk(key.public_key())),
+                "sig": base64.b64encode(signature).decode("ascii"),
+            }
+        ],
+    }

@@ -1,0 +1,1 @@
+"""What is true, without Airflow: policies, verification, evidence, jobs, checks, failures."""

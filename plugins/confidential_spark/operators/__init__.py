@@ -1,0 +1,1 @@
+"""Thin Airflow operators: context in, core call, small XCom out."""

@@ -1,0 +1,1 @@
+"""Stands in for SGX hardware and Azure on a laptop, under its own root and issuer, and says so everywhere."""
