@@ -1,0 +1,74 @@
+"""The Spark jobs: one file in `include/jobs/` and one entry here each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from confidential_spark.core.months import Month
+
+
+@dataclass(frozen=True)
+class SparkJob:
+    """One Spark program and how its arguments follow from a run's options.
+
+    :param name: also the name of its file in `include/jobs/` and of its checks in `include/checks/`.
+    :param title: what a reader sees.
+    :param monthly: whether a run covers one calendar month of input.
+    :param arguments: options of the run → arguments; input and output are added by the agent.
+    """
+
+    name: str
+    title: str
+    monthly: bool
+    arguments: Callable[[Mapping[str, Any]], list[str]] = field(repr=False)
+
+    def file(self, jobs_dir: Path) -> Path:
+        """Return the program's path.
+
+        :raises ConfigurationError: ``job-file-missing``.
+        """
+        path = jobs_dir / f"{self.name}.py"
+        if not path.is_file():
+            raise ConfigurationError(
+                f"The program of job {self.name} is missing.",
+                code="job-file-missing",
+                got=path,
+                expected="one Python file per job in include/jobs",
+                action="restore the file or correct CONFIDENTIAL_SPARK_INCLUDE_DIR",
+            )
+        return path
+
+    def arguments_for(self, month: Month | None, options: Mapping[str, Any]) -> list[str]:
+        """Return the job's argument list, the part of the command that evidence covers."""
+        head = ["--month", str(month)] if month else []
+        return [*head, *self.arguments(options)]
+
+
+def publication_key(job: SparkJob, month: Month | None, run_id: str) -> str:
+    """Return what a published result is filed under: the month, or the run where there is none."""
+    if job.monthly:
+        return f"month={month}"
+    return "run=" + re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip(".-")
+
+
+SPARKPI = SparkJob(
+    name="sparkpi",
+    title="SparkPi",
+    monthly=False,
+    arguments=lambda options: ["--partitions", str(options["partitions"])],
+)
+NYTAXI = SparkJob(
+    name="nytaxi",
+    title="NYTaxi",
+    monthly=True,
+    arguments=lambda options: ["--outlier-cap-cents", str(options["outlier_cap_dollars"] * 100)],
+)
+JOBS = {job.name: job for job in (SPARKPI, NYTAXI)}
