@@ -90,6 +90,13 @@ class EnclaveReport:
             self.report_data,
         )
 
+    @classmethod
+    def unpack(cls, body: bytes) -> EnclaveReport:
+        """Read the 384 bytes of a report body."""
+        _, _, flags, _, mrenclave, mrsigner, product_id, svn, report_data = REPORT_BODY.unpack(body)
+        identity = EnclaveIdentity(mrenclave, mrsigner, product_id, svn, debug=bool(flags & FLAG_DEBUG))
+        return cls(identity, report_data)
+
 
 def _require(condition: bool, name: str, got: object, expected: str) -> None:
     if not condition:

@@ -12,10 +12,10 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.simulation import development_certificates as certificates
 from confidential_spark.simulation import quoting_enclave
 from confidential_spark.simulation.development_keys import raw_signature
-from confidential_spark.simulation.enclave_report import EnclaveIdentity, EnclaveReport
+from confidential_spark.simulation.enclave_report import REPORT_BODY, EnclaveIdentity, EnclaveReport
 from confidential_spark.simulation.pck_extension import PCE_SVN
 
-__all__ = ["EnclaveIdentity", "SoftwareQuote"]
+__all__ = ["EnclaveIdentity", "SoftwareQuote", "enclave_report"]
 
 QUOTE_VERSION = 3
 ECDSA_P256 = 2
@@ -43,6 +43,17 @@ class SoftwareQuote:
         signed = _header() + EnclaveReport(self.identity, report_data).pack()
         authentication = _signature_data(signed)
         return signed + struct.pack("<I", len(authentication)) + authentication
+
+
+def enclave_report(quote: bytes) -> EnclaveReport:
+    """Return the report of the enclave that asked for ``quote``.
+
+    :raises ValueError: the quote ends before its report does.
+    """
+    body = quote[HEADER.size : HEADER.size + REPORT_BODY.size]
+    if len(body) != REPORT_BODY.size:
+        raise ValueError(f"a quote of {len(quote)} bytes has no enclave report")
+    return EnclaveReport.unpack(body)
 
 
 def _header() -> bytes:
