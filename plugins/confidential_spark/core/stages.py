@@ -1,0 +1,11 @@
+"""The four stages of a run and their tasks, by the ids that DAGs, runbooks and pages share."""
+
+from __future__ import annotations
+
+STAGES: dict[str, tuple[str, ...]] = {
+    "image": ("image.resolve_image",),
+    "attestation": ("attestation.mint_nonce", "attestation.attest_platform"),
+    "spark": ("spark.resolve_input", "spark.run_spark"),
+    "validation": ("validation.verify_evidence", "validation.check_results", "validation.publish"),
+}
+TASK_IDS = tuple(task_id for tasks in STAGES.values() for task_id in tasks)
