@@ -1,0 +1,50 @@
+"""The one error of the agent: an exit code for programs, got/expected/action for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from confidential_spark.agent.exit_codes import ExitCode
+
+TEXT_LIMIT = 200
+
+
+class AgentError(Exception):
+    """The agent stops: nothing was signed and no envelope was written.
+
+    The text has the form of the project's other errors: the failure table looks for ``[code]`` in the log.
+
+    :param message: what happened, one sentence.
+    :param exit_code: how the process ends.
+    :param code: stable short code.
+    :param got: the offending value, never secret.
+    :param expected: what would have been accepted.
+    :param action: what the reader should do next.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exit_code: ExitCode,
+        code: str,
+        got: object = None,
+        expected: object = None,
+        action: str | None = None,
+    ) -> None:
+        """Join the parts to one line."""
+        self.exit_code = exit_code
+        self.code = code
+        parts = [f"[{code}] {message}"]
+        parts += [f"got: {printable(got)}"] if got is not None else []
+        parts += [f"expected: {printable(expected)}"] if expected is not None else []
+        parts += [f"do: {action}"] if action else []
+        super().__init__(" · ".join(parts))
+
+
+def printable(value: object, limit: int = TEXT_LIMIT) -> str:
+    """Return ``value`` as one line of at most ``limit`` printable characters."""
+    text = value if isinstance(value, str) else repr(value)
+    head = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1])
+    return head if len(head) <= limit else head[: limit - 1] + "…"

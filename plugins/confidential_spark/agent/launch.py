@@ -1,0 +1,280 @@
+"""The launch file: what the operator asks of the enclave, read as hostile input.
+
+The host writes this file, and nothing measures it. So every value is bounded, unknown keys are refused, and
+settings that could smuggle in other code come from closed lists (:mod:`.allowed_settings`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from confidential_spark.agent.allowed_settings import allowed_jvm_option, allowed_spark_setting
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+
+VERSION = 1
+MAX_FILE_BYTES = 256 * 1024
+MAX_TEXT = 4_096
+MAX_ITEMS = 256
+QUOTE_PROVIDERS = ("occlum", "software")
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+
+NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
+RUN_ID = re.compile(r"[!-~]{1,500}")
+JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+API_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
+IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """One launch of the enclave.
+
+    The keys after ``quote_provider`` belong to `run`; `attest` needs none of them, except ``jobs_dir`` for the
+    software quote of a simulated enclave.
+
+    :param nonce: 32 bytes, base64url without padding.
+    :param results_dir: where results go; empty at the start of `run`.
+    :param jobs_dir: the job files that a simulated enclave measures as part of itself.
+    :param input: location of the month's trip records, or None for jobs without input.
+    :param work_dir: scratch space; its content is worthless after the run.
+    """
+
+    v: int = VERSION
+    nonce: str
+    run_id: str
+    results_dir: str
+    attestation_url: str
+    attestation_api_version: str
+    quote_provider: str
+    jobs_dir: str | None = None
+    job: str | None = None
+    job_file: str | None = None
+    arguments: list[str] | None = None
+    month: str | None = None
+    input: str | None = None
+    work_dir: str | None = None
+    image_digest: str | None = None
+    java: str | None = None
+    spark_home: str | None = None
+    python: str | None = None
+    jvm_options: list[str] | None = None
+    spark_conf: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        :raises AgentError: ``launch-invalid``, naming the key.
+        """
+        _check(self)
+
+    @property
+    def nonce_bytes(self) -> bytes:
+        """The nonce as its 32 bytes."""
+        return urlsafe_b64decode(self.nonce + "=")
+
+    def write(self, path: Path) -> None:
+        """Write the launch file, readable by its owner only: settings may carry storage credentials."""
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+RUN_KEYS = (
+    "job",
+    "job_file",
+    "arguments",
+    "work_dir",
+    "image_digest",
+    "java",
+    "spark_home",
+    "python",
+    "jvm_options",
+    "spark_conf",
+)
+ALL_KEYS = {field.name for field in fields(LaunchSpec)}
+REQUIRED_KEYS = {
+    "v",
+    "nonce",
+    "run_id",
+    "results_dir",
+    "attestation_url",
+    "attestation_api_version",
+    "quote_provider",
+}
+
+
+def read_launch(path: Path) -> LaunchSpec:
+    """Read and check the launch file.
+
+    :raises AgentError: ``launch-unreadable`` or ``launch-invalid``.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise AgentError(
+            "The launch file cannot be read.",
+            exit_code=ExitCode.BAD_LAUNCH,
+            code="launch-unreadable",
+            got=error.strerror,
+            expected="the file named by --launch",
+            action="start the agent through the operator, which writes the file",
+        ) from error
+    return parse_launch(raw)
+
+
+def parse_launch(raw: bytes) -> LaunchSpec:
+    """Parse strict JSON: UTF-8, no duplicate or unknown keys, bounded sizes, exact types.
+
+    :raises AgentError: ``launch-invalid``.
+    """
+    if len(raw) > MAX_FILE_BYTES:
+        refuse("the file", f"more than {MAX_FILE_BYTES} bytes", f"at most {MAX_FILE_BYTES} bytes")
+    try:
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _invalid("the file", str(error) or type(error).__name__, "one JSON object") from error
+    if not isinstance(document, dict):
+        refuse("the file", type(document).__name__, "one JSON object")
+    if unknown := sorted(document.keys() - ALL_KEYS):
+        refuse("the keys", f"unknown {unknown}", f"only {sorted(ALL_KEYS)}")
+    if missing := sorted(REQUIRED_KEYS - document.keys()):
+        refuse("the keys", f"missing {missing}", f"at least {sorted(REQUIRED_KEYS)}")
+    return LaunchSpec(**document)
+
+
+def require_run(spec: LaunchSpec) -> None:
+    """Check that the keys `run` needs are there; `attest` does without them.
+
+    :raises AgentError: ``launch-invalid``.
+    """
+    if missing := [name for name in RUN_KEYS if getattr(spec, name) is None]:
+        refuse("the keys", f"missing {missing}", "all keys of a run")
+
+
+def refuse(key: str, got: object, expected: str) -> NoReturn:
+    """Refuse the launch.
+
+    :raises AgentError: ``launch-invalid``, always.
+    """
+    raise _invalid(key, got, expected)
+
+
+def _invalid(key: str, got: object, expected: str) -> AgentError:
+    return AgentError(
+        f"The launch file is not usable: {key}.",
+        exit_code=ExitCode.BAD_LAUNCH,
+        code="launch-invalid",
+        got=got,
+        expected=expected,
+        action="correct what starts the agent; docs/architecture.md describes the file",
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check(spec: LaunchSpec) -> None:
+    if type(spec.v) is not int or spec.v != VERSION:
+        refuse("v", spec.v, str(VERSION))
+    _check_texts(spec)
+    if b64url(spec.nonce_bytes) != spec.nonce or len(spec.nonce_bytes) != NONCE_BYTES:
+        refuse("nonce", "not canonical base64url", "32 bytes in canonical base64url")
+    _check_url(spec.attestation_url)
+    if spec.quote_provider not in QUOTE_PROVIDERS:
+        refuse("quote_provider", spec.quote_provider, " or ".join(QUOTE_PROVIDERS))
+    if spec.arguments is not None:
+        for argument in _items("arguments", spec.arguments, list):
+            _text("arguments", argument)
+    _check_settings(spec)
+
+
+def _check_texts(spec: LaunchSpec) -> None:
+    """Check the keys whose value is one string, or null where the run does without."""
+    for name, pattern in (
+        ("nonce", NONCE),
+        ("run_id", RUN_ID),
+        ("attestation_api_version", API_VERSION),
+        ("job", JOB_NAME),
+        ("month", MONTH),
+        ("image_digest", IMAGE_DIGEST),
+    ):
+        value = getattr(spec, name)
+        if value is None and name not in REQUIRED_KEYS:
+            continue
+        if pattern.fullmatch(_text(name, value)) is None:
+            refuse(name, value, f"text of the form {pattern.pattern}")
+    _text("quote_provider", spec.quote_provider)
+    for name in ("results_dir", "jobs_dir", "job_file", "work_dir", "java", "spark_home", "python"):
+        value = getattr(spec, name)
+        if (value is not None or name in REQUIRED_KEYS) and not Path(_text(name, value)).is_absolute():
+            refuse(name, value, "an absolute path")
+    if spec.input is not None and not urlsplit_or_refuse("input", _text("input", spec.input)).scheme:
+        refuse("input", spec.input, "a URI with its scheme, e.g. file:///data/puYear=2018/puMonth=5")
+
+
+def _check_url(url: object) -> None:
+    parts = urlsplit_or_refuse("attestation_url", _text("attestation_url", url))
+    plain_loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+    if not (parts.scheme == "https" or plain_loopback) or not parts.hostname:
+        refuse("attestation_url", url, "https://…, or http:// on loopback")
+    if parts.username or parts.query or parts.fragment:
+        refuse("attestation_url", url, "an address without user, query or fragment")
+
+
+def urlsplit_or_refuse(key: str, text: str) -> Any:  # noqa: ANN401 - SplitResult
+    """Return the parts of a URL.
+
+    :raises AgentError: ``launch-invalid`` when it is none, its port included.
+    """
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise _invalid(key, str(error), "a well-formed URL") from error
+    return parts
+
+
+def _check_settings(spec: LaunchSpec) -> None:
+    if spec.jvm_options is not None:
+        for option in _items("jvm_options", spec.jvm_options, list):
+            if not allowed_jvm_option(_text("jvm_options", option)):
+                refuse("jvm_options", option, "an option from agent/allowed_settings.py")
+    if spec.spark_conf is not None:
+        for name, value in _items("spark_conf", spec.spark_conf, dict).items():
+            _text("spark_conf", value)
+            if not allowed_spark_setting(_text("spark_conf", name)):
+                refuse("spark_conf", name, "a setting from agent/allowed_settings.py")
+
+
+def _items(key: str, value: object, kind: type) -> Any:  # noqa: ANN401 - list or dict, as asked
+    if type(value) is not kind:
+        refuse(key, type(value).__name__, f"a JSON {'array' if kind is list else 'object'}")
+    if len(value) > MAX_ITEMS:  # type: ignore[arg-type]
+        refuse(key, f"{len(value)} items", f"at most {MAX_ITEMS}")  # type: ignore[arg-type]
+    return value
+
+
+def _text(key: str, value: object) -> str:
+    """Return ``value`` if it is a short, printable, single-line string."""
+    if type(value) is not str:
+        refuse(key, type(value).__name__, "text")
+    if not value or len(value) > MAX_TEXT or not value.isprintable():
+        refuse(key, value, f"1 to {MAX_TEXT} printable characters")
+    return value
