@@ -1,4 +1,4 @@
-"""Each line here and in `failure_lines.tsv` was printed by a real program, or is quoted from its sources or issue tracker."""
+"""Each line here and in `failure_lines.tsv` was printed by a real program or is quoted from its sources."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "command-not-found",
         "containers",
         "The container's command does not exist or may not be executed.",
-        "The image does not fit the pipeline: run enclave_image.",
+        "The image does not fit the pipeline: build it again from this revision.",
         r"executable file not found in",
         exits=(126, 127),
     ),
