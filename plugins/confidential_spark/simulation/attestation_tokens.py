@@ -151,11 +151,12 @@ def _report_claims(report: EnclaveReport) -> dict[str, Any]:
         "svn": identity.svn,
     }
     aliases = {f"sgx-{name}" if name.startswith("mr") else name: value for name, value in values.items()}
+    aliases["tee"] = "sgx"
     return {
         **{f"x-ms-sgx-{name}": value for name, value in values.items()},
         "x-ms-sgx-report-data": report.report_data.hex(),
         **aliases,
-        "tee": "sgx",
+        "x-ms-policy": aliases,
     }
 
 

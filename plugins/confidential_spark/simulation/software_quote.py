@@ -15,13 +15,14 @@ from confidential_spark.simulation.development_keys import raw_signature
 from confidential_spark.simulation.enclave_report import REPORT_BODY, EnclaveIdentity, EnclaveReport
 from confidential_spark.simulation.pck_extension import PCE_SVN
 
-__all__ = ["EnclaveIdentity", "SoftwareQuote", "enclave_report"]
+__all__ = ["EnclaveIdentity", "SoftwareQuote", "enclave_report", "quote_length"]
 
 QUOTE_VERSION = 3
 ECDSA_P256 = 2
 # The format's constant for "Intel's DCAP quote layout"; verifiers accept no other.
 QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 PCK_CERTIFICATE_CHAIN = 5
+LENGTH = struct.Struct("<I")
 # version, key type, reserved, QE SVN, PCE SVN, QE vendor, QE id + 4 reserved bytes
 HEADER = struct.Struct("<H H 4x H H 16s 16s 4x")
 
@@ -42,7 +43,7 @@ class SoftwareQuote:
         """
         signed = _header() + EnclaveReport(self.identity, report_data).pack()
         authentication = _signature_data(signed)
-        return signed + struct.pack("<I", len(authentication)) + authentication
+        return signed + LENGTH.pack(len(authentication)) + authentication
 
 
 def enclave_report(quote: bytes) -> EnclaveReport:
@@ -54,6 +55,15 @@ def enclave_report(quote: bytes) -> EnclaveReport:
     if len(body) != REPORT_BODY.size:
         raise ValueError(f"a quote of {len(quote)} bytes has no enclave report")
     return EnclaveReport.unpack(body)
+
+
+def quote_length(quote: bytes) -> int:
+    """Return the length that a quote's own length field gives it, or 0 when it ends before that field."""
+    start = HEADER.size + REPORT_BODY.size
+    if len(quote) < start + LENGTH.size:
+        return 0
+    (authentication_length,) = LENGTH.unpack_from(quote, start)
+    return start + LENGTH.size + int(authentication_length)
 
 
 def _header() -> bytes:
