@@ -1,7 +1,7 @@
 """Which JVM options and Spark settings the host may choose.
 
-Evidence says "this job file ran". A host that could pass `-javaagent` or `spark.jars` would make that sentence a
-lie, so everything that is not listed is refused.
+Evidence says "this job file ran". A host that could pass `-javaagent` or `spark.jars` would make that sentence
+a lie, so everything that is not listed is refused.
 """
 
 from __future__ import annotations

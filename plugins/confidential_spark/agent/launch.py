@@ -38,8 +38,8 @@ IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class LaunchSpec:
     """One launch of the enclave.
 
-    The keys after ``quote_provider`` belong to `run`; `attest` needs none of them, except ``jobs_dir`` for the
-    software quote of a simulated enclave.
+    The keys after ``quote_provider`` belong to `run`; `attest` needs none of them, except ``jobs_dir`` for
+    the software quote of a simulated enclave.
 
     :param nonce: 32 bytes, base64url without padding.
     :param results_dir: where results go; empty at the start of `run`.
