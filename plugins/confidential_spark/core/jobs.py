@@ -56,7 +56,12 @@ def publication_key(job: SparkJob, month: Month | None, run_id: str) -> str:
     """Return what a published result is filed under: the month, or the run where there is none."""
     if job.monthly:
         return f"month={month}"
-    return "run=" + re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip(".-")
+    return f"run={safe_name(run_id)}"
+
+
+def safe_name(text: str) -> str:
+    """Return ``text`` as a file name: letters, digits, dot, underscore and hyphen only."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")
 
 
 SPARKPI = SparkJob(

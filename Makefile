@@ -1,0 +1,71 @@
+# Everything a user or CI runs. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+MONTH ?= 2018-05
+INPUT ?=
+ROWS ?= 10000
+PORT ?= 8080
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: ## Install the locked packages into .venv
+	@$(PYTHON) scripts/install.py
+
+.PHONY: install-dev
+install-dev: ## The same, with what tests and linters need
+	@$(PYTHON) scripts/install.py --dev
+
+.PHONY: run
+run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000)
+	@$(BIN)/python -m scripts.run_month --month '$(MONTH)' --input '$(INPUT)' --rows '$(ROWS)'
+
+.PHONY: ui
+ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=…); Ctrl-C ends it
+	@exec $(BIN)/python -m scripts.ui --port '$(PORT)'
+
+.PHONY: settings
+settings: install ## Load airflow_settings.yaml into the local Airflow again
+	@$(BIN)/python -m scripts.local_airflow
+
+.PHONY: test
+test: install-dev ## Run every test that needs no scheduler
+	@$(BIN)/pytest -q -m 'not scheduler'
+
+.PHONY: test-scheduler
+test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
+	@$(BIN)/pytest -q -m scheduler
+
+.PHONY: lint
+lint: install-dev ## Format check, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy plugins/confidential_spark scripts
+	PYTHONPATH=plugins $(BIN)/lint-imports
+
+.PHONY: format
+format: install-dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: install-dev ## Write the generated pages in docs/reference
+	@$(BIN)/python -m scripts.generate_docs
+
+.PHONY: approve-measurement
+approve-measurement: install ## Put the simulated enclave's present measurement into simulation.yaml
+	@$(BIN)/python -m scripts.approve_measurement
+
+.PHONY: lock
+lock: install-dev ## Compile requirements*.in into hashed lock files
+	$(BIN)/uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 requirements-dev.in -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## Remove the environment, the local Airflow and every result
+	rm -rf .venv var .pytest_cache .hypothesis .mypy_cache .ruff_cache

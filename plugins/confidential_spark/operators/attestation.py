@@ -1,0 +1,122 @@
+"""Nonce and platform attestation: is an enclave here what the policy expects, right now?"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import urlsafe_b64decode
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from confidential_spark.agent.launch import LaunchSpec
+from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+from confidential_spark.operators.attestation_endpoints import attestation_endpoints
+from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.enclave_process import EnclaveProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.core.verification_report import VerificationReport
+    from confidential_spark.operators.attestation_endpoints import AttestationEndpoints
+    from confidential_spark.operators.base import RunScope
+
+
+class MintNonceOperator(ConfidentialOperator):
+    """Mint the nonce that the platform's quote must contain, before anything is launched."""
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, str]:
+        """Return the nonce (base64url, 32 bytes) and when it was minted."""
+        minted_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.announce(f"32 random bytes at {minted_at}")
+        return {"nonce": b64url(secrets.token_bytes(NONCE_BYTES)), "minted_at": minted_at}
+
+
+class AttestLocalPlatformOperator(ConfidentialOperator):
+    """Start the simulated enclave with `attest` and verify its quote and token against the policy.
+
+    :param platform: whose policy decides.
+    :param nonce: what `mint_nonce` returned.
+    """
+
+    template_fields: ClassVar[Sequence[str]] = ("nonce",)
+
+    def __init__(self, *, platform: Platform, nonce: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.platform = platform
+        self.nonce = nonce
+        self._enclave: EnclaveProcess | None = None
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
+        """Return what was proven: trust, measurement, TCB status."""
+        with attestation_endpoints(self.platform, self.settings) as endpoints:
+            attestation = self.collect(scope, endpoints.provider_url)
+            report = self.verify(attestation, endpoints, scope)
+        self.log.info("%s", report.text())
+        report.raise_for_failure()
+        facts = report.facts
+        self.announce(f"{facts.tcb_status} · MRENCLAVE {str(facts.mrenclave)[:12]}… · trust {report.trust}")
+        return {
+            "trust": report.trust,
+            "mrenclave": facts.mrenclave,
+            "mrsigner": facts.mrsigner,
+            "tcb_status": facts.tcb_status,
+            "token_id": facts.token_id,
+        }
+
+    def collect(self, scope: RunScope, provider_url: str) -> dict[str, str]:
+        """Let the agent attest and return its quote, token and runtime data."""
+        with TemporaryDirectory(prefix="attest-") as folder:
+            results = Path(folder) / "results"
+            results.mkdir()
+            launch_file = Path(folder) / "launch.json"
+            LaunchSpec(
+                nonce=self.nonce["nonce"],
+                run_id=scope.run_id,
+                results_dir=str(results),
+                attestation_url=provider_url,
+                attestation_api_version="2022-08-01",
+                quote_provider="software",
+                jobs_dir=str(self.settings.jobs_dir),
+            ).write(launch_file)
+            self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
+            self._enclave.run()
+            return dict(json.loads((results / "attestation.json").read_text()))
+
+    def verify(
+        self, attestation: Mapping[str, str], endpoints: AttestationEndpoints, scope: RunScope
+    ) -> VerificationReport:
+        """Verify the platform's attestation for our nonce."""
+        # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.core.policy import load_policy
+        from confidential_spark.core.verification import verify_attestation
+
+        quote = from_b64url(attestation["quote"])
+        return verify_attestation(
+            token=attestation["token"],
+            jwks=endpoints.attestation.signing_keys(),
+            quote=quote,
+            runtime_data=from_b64url(attestation["runtime_data"]),
+            collateral=endpoints.collateral.fetch(quote),
+            policy=load_policy(self.settings.policy_path(self.platform)),
+            now=datetime.now(UTC),
+            expected_nonce=from_b64url(self.nonce["nonce"]),
+            expected_run_id=scope.run_id,
+            run_started_at=datetime.fromisoformat(self.nonce["minted_at"]),
+        )
+
+    def on_kill(self) -> None:
+        """End the enclave with the task."""
+        if self._enclave is not None:
+            self._enclave.stop()
+
+
+def from_b64url(text: str) -> bytes:
+    """Decode base64url that this pipeline or its agent wrote."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,139 @@
+"""What every operator of this project does the same way: errors, retries and the run it belongs to."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.jobs import SparkJob, publication_key, safe_name
+from confidential_spark.core.months import Month
+from confidential_spark.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from logging import Logger
+
+    from airflow.sdk import Context
+
+
+# A line that starts with one of these tells a run's story; the rest of a log is detail.
+STARTED, PROGRESS, DONE, FAILED = "▶", "…", "✔", "✘"
+
+
+@contextmanager
+def airflow_failures(log: Logger, task_id: str) -> Iterator[None]:
+    """Turn this project's errors into Airflow's: a retry only where a retry can help."""
+    try:
+        yield
+    except ConfidentialSparkError as error:
+        log.error("%s %s: %s", FAILED, task_id, error.diagnostics())
+        raised = AirflowException if error.retryable else AirflowFailException
+        raise raised(error.diagnostics()) from error
+
+
+@dataclass(frozen=True)
+class RunScope:
+    """The run a task belongs to.
+
+    :param month: the calendar month, or None for jobs without input.
+    :param options: the run's Params.
+    """
+
+    dag_id: str
+    airflow_run_id: str
+    try_number: int
+    month: Month | None
+    options: Mapping[str, Any]
+
+    @property
+    def attempt_id(self) -> str:
+        """This try of this run, as a folder name."""
+        return f"{safe_name(self.airflow_run_id)}.try{self.try_number}"
+
+    @property
+    def run_id(self) -> str:
+        """The run's name in quotes, statements and logs."""
+        return f"{self.dag_id}/{self.airflow_run_id}"
+
+    def publication_key(self, job: SparkJob) -> str:
+        """Return what this run's result is filed under."""
+        return publication_key(job, self.month, self.airflow_run_id)
+
+
+def run_scope(context: Context, job: SparkJob) -> RunScope:
+    """Read the run's identity and month from Airflow's context.
+
+    :raises InputError: the month is malformed or not over yet.
+    """
+    ti = context["ti"]
+    return RunScope(
+        dag_id=ti.dag_id,
+        airflow_run_id=ti.run_id,
+        try_number=ti.try_number,
+        month=run_month(context) if job.monthly else None,
+        options=dict(context["params"]),
+    )
+
+
+def run_month(context: Context) -> Month:
+    """Return the run's month: the ``month`` Param, else the start of the data interval, else last month.
+
+    A run triggered by an asset or without a logical date has no data interval.
+
+    :raises InputError: ``month-malformed`` or ``month-not-over``.
+    """
+    chosen = context["params"].get("month")
+    if chosen:
+        month = Month.parse(chosen)
+    elif start := context.get("data_interval_start"):
+        month = Month(start.year, start.month)
+    else:
+        month = last_complete_month(context)
+    month.require_complete()
+    return month
+
+
+def last_complete_month(context: Context) -> Month:
+    """Return the month before the run's earliest start."""
+    run_after = context["dag_run"].run_after
+    return Month(run_after.year, run_after.month).shift(-1)
+
+
+class ConfidentialOperator(BaseOperator):
+    """Base of the operators: subclasses write :meth:`run`, and raise this project's errors.
+
+    :param job: the Spark job of the DAG.
+    """
+
+    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        """Pass on; templates are not rendered yet."""
+        super().__init__(**kwargs)
+        self.job = job
+
+    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+        """Run, with policy failures final and network failures retried."""
+        self.log.info("%s %s", STARTED, self.task_id)
+        with airflow_failures(self.log, self.task_id):
+            return self.run(context, run_scope(context, self.job))
+
+    def announce(self, outcome: str) -> None:
+        """Log the task's outcome in one line; `make run` shows these lines and no others."""
+        self.log.info("%s %s: %s", DONE, self.task_id, outcome)
+
+    def announce_progress(self, text: str) -> None:
+        """Log how far a long task has come."""
+        self.log.info("%s %s: %s", PROGRESS, self.task_id, text)
+
+    def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
+        """Do the work and return a small XCom value."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> Settings:
+        """The deployment's settings, read at run time, never at parse time."""
+        return get_settings()

@@ -1,0 +1,72 @@
+"""One try of one job in an enclave: what is fixed before launch and what is handed on after it.
+
+Shared by the operators of every platform, which differ only in how they start the agent.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+from confidential_spark.hooks.result_store import ResultStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Context
+
+    from confidential_spark.core.jobs import SparkJob
+    from confidential_spark.operators.base import RunScope
+    from confidential_spark.settings import Settings
+
+XCOM_KEY = "enclave_run"
+
+
+@dataclass(frozen=True)
+class EnclaveRun:
+    """What verification will expect, written down before anything is launched.
+
+    :param run_id: the run's name inside the quote.
+    :param nonce: 32 bytes, base64url; fresh for each try.
+    :param started_at: ISO time before launch; no token may be older.
+    :param key: what the result is published under, e.g. ``month=2018-05``.
+    :param staging: folder of this try's files.
+    """
+
+    run_id: str
+    nonce: str
+    started_at: str
+    key: str
+    staging: str
+
+    @classmethod
+    def prepare(cls, context: Context, scope: RunScope, job: SparkJob, settings: Settings) -> Self:
+        """Mint the nonce, make the try's staging folder, and store both before launch."""
+        key = scope.publication_key(job)
+        run = cls(
+            run_id=scope.run_id,
+            nonce=b64url(secrets.token_bytes(NONCE_BYTES)),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            key=key,
+            staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, scope.attempt_id)),
+        )
+        context["ti"].xcom_push(key=XCOM_KEY, value=run.to_xcom())
+        return run
+
+    @classmethod
+    def from_xcom(cls, value: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_xcom` wrote."""
+        return cls(**value)
+
+    def to_xcom(self) -> dict[str, str]:
+        """Return the run as a small XCom value."""
+        return asdict(self)
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of this try's results."""
+        return Path(self.staging)

@@ -1,0 +1,37 @@
+"""Which enclave will run, and is its measurement approved?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.protocol import SIMULATED_NOTICE
+from confidential_spark.core.policy import load_policy
+from confidential_spark.operators.base import ConfidentialOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.operators.base import RunScope
+
+
+class ResolveSimulatedImageOperator(ConfidentialOperator):
+    """Measure the simulated enclave of this machine and refuse it unless the policy allows it.
+
+    :param platform: whose policy decides.
+    """
+
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.platform = platform
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
+        """Return the image's digest and measurement."""
+        measurement = simulated_measurement(self.settings.jobs_dir)
+        policy = load_policy(self.settings.policy_path(self.platform))
+        policy.require_approved(measurement)
+        self.log.warning(SIMULATED_NOTICE)
+        self.log.info("Enclave measured %s · policy %s → APPROVED", measurement.mrenclave, policy.name)
+        return {"digest": measurement.image_digest, "trust": policy.trust, "mrenclave": measurement.mrenclave}

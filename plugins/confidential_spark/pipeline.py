@@ -1,0 +1,103 @@
+"""The four stages of a run, wired: image → attestation → spark → validation."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Asset, TaskGroup
+
+from confidential_spark.core.platforms import Platform
+from confidential_spark.defaults import DEFAULT_ARGS, FIRST_MONTH, MONTHLY, enclave_pool, trust_tag
+from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
+from confidential_spark.operators.image import ResolveSimulatedImageOperator
+from confidential_spark.operators.inputs import ResolveInputOperator
+from confidential_spark.operators.spark_local import EnclaveSparkLocalOperator
+from confidential_spark.operators.validation import (
+    CheckResultsOperator,
+    CleanStagingOperator,
+    PublishOperator,
+    VerifyEvidenceOperator,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Param
+    from airflow.sdk.types import Operator
+
+    from confidential_spark.core.jobs import SparkJob
+    from confidential_spark.defaults import Tag
+
+# What starts enclaves on each platform; a new platform is one line in each table.
+RESOLVE_IMAGE = {Platform.LOCAL: ResolveSimulatedImageOperator}
+ATTEST_PLATFORM = {Platform.LOCAL: AttestLocalPlatformOperator}
+RUN_SPARK = {Platform.LOCAL: EnclaveSparkLocalOperator}
+
+
+def confidential_dag(
+    job: SparkJob, platform: Platform, *, doc_md: str, tag: Tag, params: dict[str, Param]
+) -> DAG:
+    """Return the DAG of one job on one platform: monthly for monthly jobs, else started by hand."""
+    with DAG(
+        dag_id=f"{job.name}_{platform}",
+        dag_display_name=f"{job.title} · {platform}",
+        description=f"{job.title} in an attested enclave on {platform}",
+        doc_md=doc_md,
+        schedule=MONTHLY if job.monthly else None,
+        start_date=FIRST_MONTH,
+        catchup=False,
+        max_active_runs=4,
+        dagrun_timeout=timedelta(hours=6),
+        default_args=DEFAULT_ARGS,
+        params=params,
+        tags={tag, trust_tag(platform)},
+        render_template_as_native_obj=True,
+    ) as dag:
+        wire_stages(job, platform)
+    return dag
+
+
+def wire_stages(job: SparkJob, platform: Platform) -> None:
+    """Put the four stages into the DAG being defined."""
+    common: dict[str, Any] = {"job": job, "platform": platform}
+    with TaskGroup("image", tooltip="Which enclave, and is its measurement approved?"):
+        image = RESOLVE_IMAGE[platform](task_id="resolve_image", **common)
+    with TaskGroup("attestation", tooltip="Can an enclave here prove what it is, for our nonce?"):
+        nonce = MintNonceOperator(task_id="mint_nonce", job=job)
+        attested = ATTEST_PLATFORM[platform](task_id="attest_platform", nonce=nonce.output, **common)
+        image >> nonce
+    with TaskGroup("spark", tooltip="Run the job in an enclave that attests itself"):
+        month_input = ResolveInputOperator(task_id="resolve_input", job=job) if job.monthly else None
+        manifest = month_input.output if month_input else None
+        spark = RUN_SPARK[platform](
+            task_id="run_spark",
+            image=image.output,
+            manifest=manifest,
+            pool=enclave_pool(platform),
+            execution_timeout=timedelta(hours=3),
+            **common,
+        )
+    attested >> spark
+    wire_validation(common, spark, manifest)
+
+
+def wire_validation(common: dict[str, Any], spark: Operator, manifest: Any) -> None:  # noqa: ANN401 - XComArg
+    """Put the validation stage after ``spark``; the try's staging is removed whatever happens."""
+    with TaskGroup("validation", tooltip="Believe nothing: verify the evidence, check the results, publish"):
+        verified = VerifyEvidenceOperator(task_id="verify_evidence", run_result=spark.output, **common)
+        checked = CheckResultsOperator(
+            task_id="check_results",
+            run_result=spark.output,
+            verification=verified.output,
+            manifest=manifest,
+            **common,
+        )
+        published = PublishOperator(
+            task_id="publish", run_result=spark.output, outlets=[result_asset(**common)], **common
+        )
+        cleaned = CleanStagingOperator(task_id="clean_staging", **common)
+        verified >> checked >> published >> cleaned.as_teardown(setups=spark)
+
+
+def result_asset(job: SparkJob, platform: Platform) -> Asset:
+    """Return the asset that a published result updates; its event names the month and where it is."""
+    return Asset(name=f"{job.name}_{platform}", uri=f"confidential-spark://{platform}/{job.name}")

@@ -1,0 +1,176 @@
+"""Run one NYTaxi month through all four stages on this machine and print a verdict.
+
+The run is the DAG `nytaxi_local`, executed by `airflow dags test`; this program starts it, shows its
+progress, keeps its log and reads the published report at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError
+from confidential_spark.core.months import Month
+from scripts.local_airflow import ROOT, VAR, environment, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+DAG_ID = "nytaxi_local"
+# The marks are operators/base.py's; what follows two blanks and a bracket is the logger's own.
+STORY_LINE = re.compile(r"\] (?P<text>[▶…✔✘] .*?)(?:\s+\[airflow\.|$)")
+HOME = VAR / "airflow"
+
+
+def main() -> int:
+    """Return 0 when the month was verified and published."""
+    arguments = parse_arguments()
+    started = time.monotonic()
+    try:
+        month = Month.parse(arguments.month)
+        month.require_complete()
+        conf = run_conf(month, arguments.input)
+        with only_one_run():
+            prepare(HOME)
+            code = run_dag(month, conf, arguments.rows)
+    except ConfidentialSparkError as error:
+        print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
+        return 2
+    if code == 0:
+        print_verdict(month)
+    print(f"{'Finished' if code == 0 else 'Failed'} after {time.monotonic() - started:.1f} s", flush=True)
+    return code
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--month", default="2018-05", help="YYYY-MM")
+    parser.add_argument("--input", default="", help="folder or file:// URI of trip records; empty: synthetic")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of a synthetic month")
+    return parser.parse_args()
+
+
+def run_conf(month: Month, location: str) -> dict[str, str]:
+    """Return the DAG run's parameters.
+
+    :raises InputError: the input folder does not exist.
+    """
+    conf = {"month": str(month)}
+    if location:
+        conf["input"] = location if "://" in location else existing_folder(location).as_uri()
+    return conf
+
+
+def existing_folder(location: str) -> Path:
+    """Return the absolute path of a folder given on the command line."""
+    path = Path(location).expanduser().resolve()
+    if not path.is_dir():
+        raise InputError(
+            "The input folder does not exist.",
+            code="input-missing",
+            got=location,
+            expected="a folder with puYear=…/puMonth=…, or a file:// URI",
+            action="correct INPUT=…",
+        )
+    return path
+
+
+@contextmanager
+def only_one_run() -> Iterator[None]:
+    """Hold the machine's one local run.
+
+    :raises ConfigurationError: ``run-in-progress``, naming the process that holds it.
+    """
+    VAR.mkdir(exist_ok=True)
+    with (VAR / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ConfigurationError(
+                "Another `make run` is in progress here.",
+                code="run-in-progress",
+                got=lock.read().strip() or "an unknown process",
+                expected="one local run at a time",
+                action="wait for it, or use `make ui` to run months side by side",
+            ) from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC")
+        lock.flush()
+        yield
+
+
+def run_dag(month: Month, conf: dict[str, str], rows: int) -> int:
+    """Run the DAG for the month, show its progress and return its exit code."""
+    log_path = HOME / "logs" / f"run-{month}.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "airflow", "dags", "test", DAG_ID),
+        *(f"{month.shift(1).first_day}T00:00:00+00:00", "--conf", json.dumps(conf)),
+    ]
+    env = {**environment(HOME), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
+    print(f"NYTaxi {month} · platform local · simulated enclave", flush=True)
+    with log_path.open("w") as log, child_process(command, env) as process:
+        assert process.stdout is not None  # noqa: S101 - Popen was given a pipe
+        show(process.stdout, log.write)
+        code = process.wait()
+    if code:
+        print(f"The whole log: {log_path}", file=sys.stderr)
+    return code
+
+
+def show(lines: Iterable[str], keep: Callable[[str], object]) -> None:
+    """Keep every line of the log and print the ones that tell the run's story."""
+    started = time.monotonic()
+    for line in lines:
+        keep(line)
+        if story := STORY_LINE.search(line):
+            print(f"{time.monotonic() - started:6.1f} s  {story.group('text').strip()}", flush=True)
+
+
+@contextmanager
+def child_process(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in its own process group, which never outlives this process' interest in it."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        yield process
+    except KeyboardInterrupt:
+        print("\nStopping …", file=sys.stderr)
+        raise SystemExit(130) from None
+    finally:
+        if process.poll() is None:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[str], patience: float = 15.0) -> None:
+    """End a process group: TERM first, KILL when it does not listen."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,112 @@
+"""What every DAG of this project must have."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+DAG_IDS = ["nytaxi_local", "sparkpi_local"]
+TASKS = {
+    "sparkpi_local": {
+        *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
+        *("validation.verify_evidence", "validation.check_results", "validation.publish"),
+        "validation.clean_staging",
+    },
+}
+TASKS["nytaxi_local"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
+
+
+def test_imports_without_errors(dag_bag) -> None:
+    assert dag_bag.import_errors == {}
+    assert sorted(dag_bag.dag_ids) == DAG_IDS
+
+
+@pytest.fixture(params=DAG_IDS)
+def dag(request, dag_bag):
+    return dag_bag.get_dag(request.param)
+
+
+def test_has_the_four_stages_and_their_tasks(dag) -> None:
+    assert set(dag.task_dict) == TASKS[dag.dag_id]
+    stages = {"image", "attestation", "spark", "validation"}
+    assert set(dag.task_group.get_task_group_dict()) - {None} == stages
+
+
+def test_allows_only_known_tags_and_one_trust(dag) -> None:
+    from confidential_spark.defaults import Tag
+
+    assert dag.tags <= set(Tag)
+    assert len([t for t in dag.tags if t.startswith("trust/")]) == 1
+
+
+def test_is_bounded(dag) -> None:
+    assert dag.catchup is False
+    assert dag.max_active_runs >= 1
+    assert dag.dagrun_timeout is not None
+    for task in dag.tasks:
+        assert task.execution_timeout is not None, task.task_id
+        assert task.owner == "confidential-spark"
+        assert task.retries >= 1 or task.is_teardown
+
+
+def test_every_param_is_described(dag) -> None:
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.schema.get("title"), name
+        assert param.schema.get("type"), name
+        assert param.schema.get("description_md"), name
+
+
+def test_documents_what_to_do_when_each_task_fails(dag) -> None:
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", dag.doc_md, re.MULTILINE))
+    silent = {"attestation.mint_nonce", "validation.clean_staging"}
+    assert documented == TASKS[dag.dag_id] - silent
+
+
+def upstream(dag, task_id: str) -> set[str]:
+    return dag.get_task(task_id).get_flat_relative_ids(upstream=True)
+
+
+def test_spark_never_runs_unattested(dag) -> None:
+    assert {"image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform"} <= upstream(
+        dag, "spark.run_spark"
+    )
+
+
+def test_nothing_is_published_unverified_or_unchecked(dag) -> None:
+    assert {"spark.run_spark", "validation.verify_evidence", "validation.check_results"} <= upstream(
+        dag, "validation.publish"
+    )
+
+
+def test_staging_is_cleaned_whatever_happens(dag) -> None:
+    clean = dag.get_task("validation.clean_staging")
+    assert clean.is_teardown
+    assert clean.trigger_rule == "all_done_setup_success"
+
+
+def test_a_failed_publish_fails_the_run(dag) -> None:
+    assert dag.get_task("validation.clean_staging").on_failure_fail_dagrun is False
+    assert "validation.publish" in upstream(dag, "validation.clean_staging")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("month", "2018-13", id="month-13"),
+        pytest.param("month", "2018-5", id="month-one-digit"),
+        pytest.param("month", "1999-01", id="month-before-records"),
+        pytest.param("month", 201805, id="month-number"),
+        pytest.param("input", "/data/yellow", id="input-path-without-scheme"),
+        pytest.param("input", "http://example.com/x", id="input-http"),
+        pytest.param("outlier_cap_dollars", 0, id="cap-zero"),
+        pytest.param("outlier_cap_dollars", "lots", id="cap-text"),
+        pytest.param("publish", "yes", id="publish-text"),
+    ],
+)
+def test_bad_choices_are_refused_in_the_form(dag_bag, field, value) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match="Invalid input"):
+        dag_bag.get_dag("nytaxi_local").params.get_param(field).resolve(value)

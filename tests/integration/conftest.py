@@ -1,0 +1,76 @@
+"""Real runs of the real DAGs: Airflow, agent, Spark, cryptography; only the hardware is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from confidential_spark.core.months import Month
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished DAG run."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    tasks: dict[str, str]
+    tries: dict[str, int]
+    xcoms: dict[str, Any]
+
+    @property
+    def failed(self) -> set[str]:
+        return {task for task, state in self.tasks.items() if state == "failed"}
+
+
+@pytest.fixture(scope="session")
+def run_dag(airflow_database) -> Callable[..., Run]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag()
+    assert bag.import_errors == {}
+
+    def run(dag_id: str, month: str | None = None, **params: Any) -> Run:
+        dag = bag.get_dag(dag_id)
+        conf = {**params, **({"month": month} if month else {})}
+        at = Month.parse(month).shift(1).first_day if month else datetime.now(UTC).date()
+        dag_run = dag.test(
+            logical_date=datetime(at.year, at.month, at.day, tzinfo=UTC), run_conf=conf
+        )
+        return finished(dag_run)
+
+    return run
+
+
+def finished(dag_run: Any) -> Run:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        rows = session.scalars(select(XComModel).where(XComModel.run_id == dag_run.run_id)).all()
+        xcoms = {row.task_id: XComModel.deserialize_value(row) for row in rows if row.key == "return_value"}
+    instances = dag_run.get_task_instances()
+    return Run(
+        dag_run.dag_id,
+        dag_run.run_id,
+        str(dag_run.state),
+        {ti.task_id: str(ti.state) for ti in instances},
+        {ti.task_id: ti.try_number for ti in instances},
+        xcoms,
+    )
+
+
+@pytest.fixture(scope="session")
+def results_dir() -> Path:
+    from confidential_spark.settings import get_settings
+
+    return get_settings().results_dir

@@ -1,0 +1,129 @@
+"""One month through all four stages, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.spark]
+ROOT = Path(__file__).resolve().parents[2]
+POLICIES = ROOT / "include" / "policies"
+
+
+@pytest.fixture(scope="module")
+def green(run_dag):
+    return run_dag("nytaxi_local", "2018-05")
+
+
+@pytest.fixture
+def published(green, results_dir) -> Path:
+    return results_dir / "nytaxi_local" / "month=2018-05"
+
+
+def verify(evidence: Path, policy: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "confidential_spark", "verify", str(evidence)]
+    return subprocess.run(
+        [*command, "--policy", str(POLICIES / policy), *options], capture_output=True, text=True, check=False
+    )
+
+
+def test_every_task_succeeds(green) -> None:
+    assert green.state == "success"
+    assert set(green.tasks.values()) == {"success"}
+
+
+def test_publishes_figures_tables_evidence_and_report(published) -> None:
+    assert {path.name for path in published.iterdir()} == {
+        *("summary.json", "by_hour.parquet", "by_pickup_zone.parquet", "by_payment_type.parquet"),
+        *("envelope.json", "evidence.json", "report.json"),
+    }
+
+
+def test_says_everywhere_that_it_was_simulated_and_synthetic(published, green) -> None:
+    assert "SIMULATED" in (published / "evidence.json").read_text()
+    report = json.loads((published / "report.json").read_text())
+    assert report["trust"] == "simulated"
+    assert report["synthetic"] is True
+    assert green.xcoms["validation.publish"]["trust"] == "simulated"
+
+
+def test_an_outsider_verifies_it_with_the_simulation_policy(published) -> None:
+    done = verify(published / "evidence.json", "simulation.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_production_policy_refuses_it(published) -> None:
+    done = verify(published / "evidence.json", "production.yaml", "--jwks", "/dev/null")
+    assert done.returncode in (1, 2)
+    assert "PASS 13" not in done.stdout
+
+
+def test_a_changed_figure_is_refused(published, tmp_path) -> None:
+    copy = shutil.copytree(published, tmp_path / "copy")
+    summary = copy / "summary.json"
+    summary.write_text(summary.read_text().replace("1", "2", 1))
+    done = verify(copy / "evidence.json", "simulation.yaml")
+    assert done.returncode == 1
+    assert "result-digest-mismatch" in done.stdout
+
+
+def test_leaves_no_staging(green, results_dir) -> None:
+    leftovers = [p for p in results_dir.rglob(".staging/*/*") if p.is_dir()]
+    assert leftovers == []
+
+
+def test_secrets_and_bulk_stay_out_of_xcom(green) -> None:
+    for task_id, value in green.xcoms.items():
+        assert len(json.dumps(value)) < 8_000, task_id
+
+
+def test_running_a_month_again_replaces_it(green, run_dag, published) -> None:
+    before = json.loads((published / "evidence.json").read_text())["envelope"]["payload"]
+    again = run_dag("nytaxi_local", "2018-05")
+    assert again.state == "success"
+    assert json.loads((published / "evidence.json").read_text())["envelope"]["payload"] != before
+
+
+def test_publish_off_checks_everything_and_publishes_nothing(run_dag, results_dir) -> None:
+    run = run_dag("nytaxi_local", "2018-03", publish=False)
+    assert run.tasks["validation.check_results"] == "success"
+    assert not (results_dir / "nytaxi_local" / "month=2018-03").exists()
+
+
+def test_real_months_agree_with_an_independent_recount(run_dag, shared_data, results_dir) -> None:
+    run = run_dag("nytaxi_local", "2018-08", input=(shared_data / "yellow").resolve().as_uri())
+    assert run.state == "success"
+    report = json.loads((results_dir / "nytaxi_local" / "month=2018-08" / "report.json").read_text())
+    assert report["synthetic"] is False
+
+
+class TestRefusals:
+    """Each fails at once, by name, with nothing published."""
+
+    def test_a_month_without_data(self, run_dag, shared_data, results_dir) -> None:
+        run = run_dag("nytaxi_local", "2017-02", input=(shared_data / "yellow").resolve().as_uri())
+        assert run.state == "failed"
+        assert run.tasks["spark.resolve_input"] == "failed"
+        assert run.tries["spark.resolve_input"] == 1
+        assert not (results_dir / "nytaxi_local" / "month=2017-02").exists()
+
+    def test_a_measurement_nobody_approved(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
+        from confidential_spark.settings import get_settings
+
+        include = shutil.copytree(ROOT / "include", tmp_path / "include")
+        (include / "jobs" / "sparkpi.py").write_text("print('something else')\n")
+        monkeypatch.setenv("CONFIDENTIAL_SPARK_INCLUDE_DIR", str(include))
+        get_settings.cache_clear()
+        try:
+            run = run_dag("nytaxi_local", "2017-03")
+        finally:
+            get_settings.cache_clear()
+        assert run.tasks["image.resolve_image"] == "failed"
+        assert run.tries["image.resolve_image"] == 1
+        assert run.tasks["spark.run_spark"] == "upstream_failed"
+        assert not (results_dir / "nytaxi_local" / "month=2017-03").exists()

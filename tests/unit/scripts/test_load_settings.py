@@ -1,0 +1,95 @@
+"""The settings file: what it may contain, and what loading it does to a real database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.load_settings import apply, read_settings
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "airflow_settings.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("airflow: [", "not YAML", id="not-yaml"),
+        pytest.param("[]", "not a settings file", id="a-list"),
+        pytest.param("airflow:\n  pool: []\n", "airflow.pool: Extra inputs", id="unknown-key"),
+        pytest.param("airflow:\n  pools: [{pool_name: x, pool_slot: none}]\n", "pool_slot", id="wrong-type"),
+        pytest.param(
+            "airflow:\n  connections: [{conn_id: a, conn_type: http, conn_extra: {k: v}}]\n",
+            "conn_extra",
+            id="extra-as-a-map",
+        ),
+    ],
+)
+def test_refuses_a_wrong_file_naming_the_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        read_settings(write(tmp_path, text))
+
+
+def test_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="cannot read"):
+        read_settings(tmp_path / "absent.yaml")
+
+
+def test_the_projects_own_file_has_every_pool_a_platform_needs() -> None:
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.defaults import enclave_pool
+
+    pools = {entry.pool_name for entry in read_settings(ROOT / "airflow_settings.yaml").pools}
+    assert enclave_pool(Platform.LOCAL) in pools
+
+
+def test_the_projects_own_file_holds_no_secret() -> None:
+    for entry in read_settings(ROOT / "airflow_settings.yaml").connections:
+        assert entry.conn_password is None
+        assert entry.conn_uri is None
+
+
+FIRST = """
+airflow:
+  connections: [{conn_id: c1, conn_type: http, conn_host: "https://one.example"}]
+  pools: [{pool_name: p1, pool_slot: 1}]
+  variables: [{variable_name: v1, variable_value: one}]
+"""
+SECOND = FIRST.replace("one", "two").replace("pool_slot: 1", "pool_slot: 5")
+
+
+def state() -> tuple[str | None, int, str]:
+    from airflow.models import Connection, Variable
+    from airflow.models.pool import Pool
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return (
+            session.scalar(select(Connection).where(Connection.conn_id == "c1")).host,
+            session.scalar(select(Pool).where(Pool.pool == "p1")).slots,
+            session.scalar(select(Variable).where(Variable.key == "v1")).val,
+        )
+
+
+def load(path: Path, *, overwrite: bool) -> list[str]:
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        return apply(read_settings(path), session, overwrite=overwrite)
+
+
+def test_loading_again_resizes_pools_and_keeps_what_somebody_may_have_edited(airflow_database, tmp_path) -> None:
+    load(write(tmp_path, FIRST), overwrite=True)
+    assert state() == ("https://one.example", 1, "one")
+    said = load(write(tmp_path, SECOND), overwrite=False)
+    assert state() == ("https://one.example", 5, "one")
+    assert "connection c1: kept as it is" in said
+    load(write(tmp_path, SECOND), overwrite=True)
+    assert state() == ("https://two.example", 5, "two")
