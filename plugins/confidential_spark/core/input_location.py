@@ -1,0 +1,111 @@
+"""Where a month's trip records are: from the deployment's template to one folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from confidential_spark.core.errors import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    from confidential_spark.core.months import Month
+
+AZURE_LAYOUT = "puYear={year}/puMonth={month}"
+PLACEHOLDERS = {("year", ""), ("year", "04d"), ("month", ""), ("month", "02d")}
+MONTH_FOLDER = re.compile(r"puYear=([0-9]{1,9})/puMonth=([0-9]{1,9})/?", re.ASCII)
+UNREADABLE_BY_HADOOP = frozenset("%?*[]{}#\\")
+CLOUD_SCHEMES = ("wasb", "wasbs", "abfs", "abfss")
+
+
+def month_uri(template: str, month: Month) -> str:
+    """Return the location of ``month``.
+
+    A template without placeholders is the folder of the `puYear=` folders, or already the month's folder.
+
+    :raises ConfigurationError: ``input-template``.
+    :raises InputError: ``input-month-mismatch``: the location names another month.
+    """
+    base = template.strip()
+    if named := MONTH_FOLDER.search(unquote(base)):
+        if (int(named[1]), int(named[2])) != (month.year, month.month):
+            raise InputError(
+                "The input location belongs to another month.",
+                code="input-month-mismatch",
+                got=named[0],
+                expected=AZURE_LAYOUT.format(year=month.year, month=month.month),
+                action="give the folder above the puYear= folders, or run the month the location names",
+            )
+        return base
+    if "{" not in base and "}" not in base:
+        base = f"{base.rstrip('/')}/{AZURE_LAYOUT}"
+    _require_known_placeholders(base)
+    return base.format(year=month.year, month=month.month)
+
+
+def _require_known_placeholders(template: str) -> None:
+    try:
+        fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template)]
+    except ValueError as error:
+        raise _template_error(template) from error
+    for name, spec, conversion in fields:
+        if name is not None and (conversion is not None or (name, spec) not in PLACEHOLDERS):
+            raise _template_error(template)
+
+
+def _template_error(template: str) -> ConfigurationError:
+    return ConfigurationError(
+        "The input location is not a valid template.",
+        code="input-template",
+        got=template,
+        expected="{year}, {month} or {month:02d} as the only placeholders",
+        action="correct the input location",
+    )
+
+
+def local_folder(uri: str) -> Path:
+    """Return the folder that a ``file:`` URI (percent-decoded) or a plain path names.
+
+    :raises ConfigurationError: ``input-scheme``; ``input-uri``, also for characters that Hadoop's file system
+        layer reads as a pattern or as part of a URI.
+    """
+    path = _path_of(uri) if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri) else str(Path(uri).absolute())
+    if not uri or not path.isprintable() or UNREADABLE_BY_HADOOP.intersection(path):
+        raise _uri_error(uri)
+    return Path(path)
+
+
+def _path_of(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise _uri_error(uri) from error
+    if parts.scheme != "file":
+        raise _scheme_error(parts.scheme)
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not path.startswith("/"):
+        raise _uri_error(uri)
+    return path
+
+
+def _uri_error(uri: str) -> ConfigurationError:
+    return ConfigurationError(
+        "The input location is not a usable file URI.",
+        code="input-uri",
+        got=uri,
+        expected="file:///absolute/path or a plain path, without % ? * [ ] { } # or a backslash in any name",
+        action="correct the input location",
+    )
+
+
+def _scheme_error(scheme: str) -> ConfigurationError:
+    where = "the platforms dcsv3 and aks" if scheme in CLOUD_SCHEMES else "no platform"
+    return ConfigurationError(
+        "This platform cannot read that kind of location.",
+        code="input-scheme",
+        got=f"{scheme}:// (read by {where})",
+        expected="file:// or a plain path on platform local",
+        action="copy the month to this machine, or run the DAG of a platform that reads it",
+    )
