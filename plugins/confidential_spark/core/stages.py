@@ -6,6 +6,11 @@ STAGES: dict[str, tuple[str, ...]] = {
     "image": ("image.resolve_image",),
     "attestation": ("attestation.mint_nonce", "attestation.attest_platform"),
     "spark": ("spark.resolve_input", "spark.run_spark"),
-    "validation": ("validation.verify_evidence", "validation.check_results", "validation.publish"),
+    "validation": (
+        "validation.verify_evidence",
+        "validation.check_results",
+        "validation.publish",
+        "validation.clean_staging",
+    ),
 }
 TASK_IDS = tuple(task_id for tasks in STAGES.values() for task_id in tasks)

@@ -45,6 +45,8 @@ LINES = [
 
 EXIT_CODES = [
     (ExitCode.BAD_LAUNCH, "launch-invalid"),
+    (ExitCode.INPUT_UNUSABLE, "input-unusable"),
+    (ExitCode.INPUT_CHANGED, "input-changed"),
     (ExitCode.INTERNAL, "agent-internal-error"),
     (ExitCode.ATTESTATION_REFUSED, "attestation-refused"),
     (ExitCode.QUOTE_FAILED, "quote-failed"),

@@ -82,6 +82,7 @@ DATA: tuple[Failure, ...] = (
         "Stop whatever writes to the input, then run the month again.",
         r"FileNotFoundException.{0,400}refreshTable",
         r"It is possible the underlying files have been updated",
+        exits=(ExitCode.INPUT_CHANGED,),
     ),
     fatal(
         "column-missing",
@@ -178,7 +179,15 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "agent",
         "The agent refused its launch file.",
         "Compare image and pipeline versions; the log names the field, what it got and what it expected.",
+        r"\[(?:launch-unreadable|jobs-missing|job-file-missing)\]",
         exits=(ExitCode.BAD_LAUNCH,),
+    ),
+    fatal(
+        "input-unusable",
+        "input",
+        "The job refused its input.",
+        "Read the job's message: it names the file or the column, what it got and what it expected.",
+        exits=(ExitCode.INPUT_UNUSABLE,),
     ),
     fatal(
         "quote-failed",
