@@ -1,0 +1,82 @@
+"""Trust anchors: the root certificates that a policy pins."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from confidential_spark.core.errors import PolicyError
+
+# Anyone can compute the development root's private key (simulation/development_keys.py).
+DEVELOPMENT_ROOT_SPKI_SHA256 = "9268be0eef246e95a8726e39a8be7b39832e3834c1a3a455b8287dc7ca37ac65"
+_MAX_BYTES = 16 * 1024
+_PEM_START = b"-----BEGIN CERTIFICATE-----"
+
+
+@dataclass(frozen=True)
+class RootCertificate:
+    """One pinned root; a chain ends in it when the root's public key is the same."""
+
+    der: bytes = field(repr=False)
+    spki_sha256: str
+    subject: str
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the certificate calls itself simulated."""
+        return "SIMULATED" in self.subject.upper()
+
+
+def read_root(source: object, base: Path | None = None) -> RootCertificate:
+    """Return a root given as a path (relative to ``base``), PEM text, PEM bytes or DER bytes.
+
+    :raises PolicyError: ``policy-root-unreadable``.
+    """
+    if isinstance(source, RootCertificate):
+        return source
+    try:
+        data = _content(source, base)
+        certificate = _certificate(data)
+        der = certificate.public_bytes(Encoding.DER)
+        return RootCertificate(der, spki_sha256(certificate), certificate.subject.rfc4514_string())
+    except (
+        Exception
+    ) as error:  # OSError, ValueError, UnsupportedAlgorithm: all mean there is no root to trust
+        raise PolicyError(
+            "A root certificate of the policy cannot be read.",
+            code="policy-root-unreadable",
+            got=f"{str(source)[:120]}: {error}",
+            expected="dcap.roots: paths of PEM files, PEM text or DER bytes, one certificate each",
+        ) from error
+
+
+def spki_sha256(certificate: x509.Certificate) -> str:
+    """Return the hex SHA-256 of a certificate's SubjectPublicKeyInfo."""
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
+
+
+def _content(source: object, base: Path | None) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if not isinstance(source, (str, Path)):
+        raise TypeError("not a path, text or bytes")
+    if isinstance(source, str) and source.lstrip().startswith(_PEM_START.decode()):
+        return source.encode("ascii")
+    with ((base or Path()) / source).open("rb") as file:
+        return file.read(_MAX_BYTES + 1)
+
+
+def _certificate(data: bytes) -> x509.Certificate:
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"more than {_MAX_BYTES} bytes")
+    if _PEM_START not in data:
+        return x509.load_der_x509_certificate(data)
+    certificates = x509.load_pem_x509_certificates(data)
+    if len(certificates) != 1:
+        raise ValueError(f"{len(certificates)} certificates in one file")
+    return certificates[0]

@@ -1,0 +1,214 @@
+"""The verification of attestation and evidence; docs/verification.md is its manual.
+
+Every step fails closed, the first failure ends the verification, and no input makes these functions raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confidential_spark.agent.protocol import (
+    SIMULATED_NOTICE,
+    TRUST_SIMULATED,
+    JobIdentity,
+)
+from confidential_spark.core.attestation_steps import AttestationSteps
+from confidential_spark.core.evidence import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.core.refusals import Refusal, refuse
+from confidential_spark.core.result_files import require_digests
+from confidential_spark.core.statement import read_record, require_signature, require_times
+from confidential_spark.core.verification_context import (
+    Context,
+    Expectations,
+    JsonSource,
+    LedgerSource,
+    PolicySource,
+    require_bytes,
+)
+from confidential_spark.core.verification_report import NOT_COMPARED, Step, VerificationReport
+
+if TYPE_CHECKING:
+    import os
+    from datetime import datetime
+
+    from confidential_spark.core.statement import RunRecord
+
+__all__ = ["JobIdentity", "VerificationReport", "verify_attestation", "verify_evidence"]
+
+
+def verify_attestation(
+    *,
+    token: str | bytes,
+    jwks: JsonSource,
+    quote: bytes,
+    runtime_data: bytes,
+    collateral: JsonSource,
+    policy: PolicySource,
+    now: datetime,
+    expected_nonce: bytes | None = None,
+    expected_run_id: str | None = None,
+    expected_job: JobIdentity | None = None,
+    run_started_at: datetime | None = None,
+    seen_nonces: Container[object] = (),
+    seen_token_ids: Container[object] = (),
+    ledger: LedgerSource | None = None,
+    claimed_trust: str | None = None,
+) -> VerificationReport:
+    """Judge a token with its quote and runtime data: steps 1 to 10 and 13. Never raises; see the report.
+
+    The caller MUST have the ``jwks`` from the policy's issuer, not from whoever sent the token.
+
+    :param jwks: the issuer's key set: JSON text, bytes or mapping.
+    :param collateral: dcap-qvl's ``QuoteCollateralV3``: JSON text, bytes or mapping.
+    :param policy: a policy, its plain values, its YAML as bytes, or its path.
+    :param now: the clock, with a time zone; a past time judges what was true then.
+    :param expected_nonce: the 32 bytes minted for this run; None is not compared.
+    :param run_started_at: the token must be issued after it; None is not compared.
+    :param seen_nonces: nonces used before, as bytes, base64url or hex.
+    :param seen_token_ids: ``jti`` of tokens used before.
+    :param ledger: approvals, for policies that ask for them; replaces the policy's own path.
+    :param claimed_trust: the trust level somebody claims for this attestation; None is not compared.
+    """
+    expectations = Expectations(
+        expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids
+    )
+    context = Context(policy, now, expectations, ledger)
+    steps = AttestationSteps(context, jwks=jwks, collateral=collateral)
+    return context.report(
+        [
+            (Step.PREPARE, context.prepare),
+            (Step.DECODE, lambda: steps.take(token, quote, runtime_data)),
+            *steps.checks(),
+            (Step.TRUST, lambda: _trust(context, claimed_trust)),
+        ]
+    )
+
+
+def verify_evidence(
+    *,
+    evidence: bytes,
+    results: Mapping[str, bytes] | str | os.PathLike[str],
+    policy: PolicySource,
+    now: datetime,
+    jwks: JsonSource | None = None,
+    expected_nonce: bytes | None = None,
+    expected_run_id: str | None = None,
+    expected_job: JobIdentity | None = None,
+    run_started_at: datetime | None = None,
+    seen_nonces: Container[object] = (),
+    seen_token_ids: Container[object] = (),
+    ledger: LedgerSource | None = None,
+) -> VerificationReport:
+    """Judge a run's evidence and results: all thirteen steps. Never raises; see the report.
+
+    :param evidence: the bytes of ``evidence.json``.
+    :param results: the result files: contents by name, or their folder.
+    :param jwks: the issuer's key set, fetched by the caller. None takes the bundle's snapshot, which is
+        possible only when the policy pins the signing keys.
+
+    The other parameters are those of :func:`verify_attestation`.
+    """
+    expectations = Expectations(
+        expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids
+    )
+    context = Context(policy, now, expectations, ledger)
+    steps = _EvidenceSteps(context, evidence, results, jwks)
+    return context.report(
+        [
+            (Step.PREPARE, steps.prepare),
+            (Step.DECODE, steps.decode),
+            *steps.checks(),
+            (Step.STATEMENT, steps.statement),
+            (Step.RESULTS, steps.results_match),
+            (Step.TRUST, steps.trust),
+        ]
+    )
+
+
+class _EvidenceSteps(AttestationSteps):
+    """Steps 1 to 13 of one bundle."""
+
+    evidence: Evidence
+    record: RunRecord
+
+    def __init__(
+        self,
+        context: Context,
+        evidence: bytes,
+        results: Mapping[str, bytes] | str | os.PathLike[str],
+        jwks: JsonSource | None,
+    ) -> None:
+        super().__init__(context, jwks=jwks, collateral=None)
+        self.data = evidence
+        self.results = results
+
+    def prepare(self) -> str:
+        label = self.context.prepare()
+        issuer, pins = (
+            self.context.policy.attestation.issuer,
+            self.context.policy.attestation.token_signing_keys,
+        )
+        if self.jwks is None and pins is None:
+            refuse(
+                Refusal.JWKS_MISSING,
+                "The bundle's own key set cannot be trusted: the policy pins no signing key.",
+                got="no key set",
+                expected=f"the key set of {issuer}",
+                action=f"fetch {issuer}/certs and give the file (--jwks)",
+            )
+        return label
+
+    def decode(self) -> str:
+        self.evidence = Evidence.parse(require_bytes(self.data, "evidence", MAX_EVIDENCE_BYTES))
+        self.collateral = self.evidence.collateral
+        if self.jwks is None:
+            self.jwks = self.evidence.jwks
+        attested = self.evidence.statement.attested
+        return self.take(attested.token, attested.quote, attested.runtime_data)
+
+    def statement(self) -> str:
+        statement = self.evidence.statement
+        require_signature(statement, self.runtime.key, self.runtime.thumbprint)
+        record = read_record(statement, self.runtime)
+        policy = self.context.policy.attestation
+        require_times(record, self.times.issued_at, self.context.now, policy.clock_skew)
+        self.record = record
+        self.context.facts |= {
+            "month": record.month,
+            "image_digest": record.image_digest,
+            "started_at": record.started_at,
+            "finished_at": record.finished_at,
+        }
+        return f"ECDSA P-256, key {self.runtime.thumbprint}, {len(record.results)} result files"
+
+    def results_match(self) -> str:
+        results = self.results if isinstance(self.results, Mapping) else Path(self.results)
+        require_digests(self.record.results, results)
+        self.context.facts |= {"results": self.record.results}
+        return f"{len(self.record.results)} files"
+
+    def trust(self) -> str:
+        predicate = self.evidence.statement.predicate.members
+        detail = _trust(self.context, predicate.get("trust"))
+        expected = SIMULATED_NOTICE if self.context.policy.trust == TRUST_SIMULATED else None
+        for got in (predicate.get("notice"), self.evidence.notice):
+            if got != expected:
+                refuse(
+                    Refusal.NOTICE_MISMATCH, "The notice is wrong.", got=repr(got), expected=repr(expected)
+                )
+        return detail
+
+
+def _trust(context: Context, claimed: object) -> str:
+    trust = context.policy.trust
+    if claimed is not None and claimed != trust:
+        refuse(
+            Refusal.TRUST_MISMATCH,
+            "Evidence and policy are about different levels of trust.",
+            got=repr(claimed),
+            expected=trust,
+        )
+    compared = "as claimed" if claimed is not None else f"claimed level {NOT_COMPARED}"
+    return f"{SIMULATED_NOTICE if trust == TRUST_SIMULATED else trust}, {compared}"
