@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import b64url, report_data, sha256_hex
@@ -104,7 +103,9 @@ class AttestationSteps:
         if expected.run_started_at is not None:
             tokens.require_issued_after(self.times, expected.run_started_at, policy)
         self._require_unused_token()
-        issued, expires = (_utc(moment) for moment in (self.times.issued_at, self.times.expires_at))
+        issued, expires = (
+            tokens.utc_text(moment) for moment in (self.times.issued_at, self.times.expires_at)
+        )
         self.context.facts |= {"issuer": policy.issuer, "issued_at": issued, "expires_at": expires}
         started = "after the run started" if expected.run_started_at else f"run start {NOT_COMPARED}"
         return f"issued {issued}, expires {expires}, {started}"
@@ -176,7 +177,7 @@ class AttestationSteps:
             "advisories": platform.advisories,
             "fmspc": platform.fmspc,
             "tcb_evaluation_data_number": platform.tcb_evaluation_data_number,
-            "collateral_expires_at": _utc(int(platform.collateral_expires.timestamp())),
+            "collateral_expires_at": tokens.utc_text(int(platform.collateral_expires.timestamp())),
             "root_spki_sha256": platform.root_spki_sha256,
         }
         return " ".join([platform.tcb_status, *platform.advisories, f"root key {platform.root_spki_sha256}"])
@@ -256,7 +257,3 @@ def _token_text(token: object) -> str:
         return token.decode("ascii")
     except UnicodeDecodeError as error:
         refuse(Refusal.TOKEN_MALFORMED, "The token is not ASCII.", got=str(error), expected="a compact JWS")
-
-
-def _utc(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

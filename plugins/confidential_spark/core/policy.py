@@ -26,6 +26,7 @@ from pydantic import (
 from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core import base64url, strict_yaml
 from confidential_spark.core.errors import PolicyError
+from confidential_spark.core.refusals import Refusal, refuse
 from confidential_spark.core.root_certificates import (
     DEVELOPMENT_ROOT_SPKI_SHA256,
     RootCertificate,
@@ -231,6 +232,22 @@ class Policy(_Section):
     def label(self) -> str:
         """Name, version and trust level, for reports."""
         return f"{self.name} (version {self.version}, {self.trust})"
+
+    @property
+    def approvals_path(self) -> Path:
+        """The file of approvals that the policy names.
+
+        :raises VerificationError: ``ledger-missing`` when it names none.
+        """
+        if self.ledger is None:
+            refuse(
+                Refusal.LEDGER_MISSING,
+                "The policy asks for a ledger and none was given.",
+                got="nothing",
+                expected="a file of approvals",
+                action="give the ledger of approved measurements (--ledger)",
+            )
+        return self.ledger
 
     @property
     def denied_mrsigners(self) -> tuple[str, ...]:

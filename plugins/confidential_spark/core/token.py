@@ -8,6 +8,7 @@ tenant's attestation policy can forge them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from confidential_spark.core import base64url, strict_json
@@ -15,11 +16,10 @@ from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal, refuse
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from confidential_spark.core.policy import AttestationPolicy
 
 MAX_TOKEN_BYTES = 64 * 1024
+_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 HEADER_MEMBERS = ("alg", "jku", "kid", "typ")
 
 
@@ -141,15 +141,15 @@ def require_times(times: TokenTimes, policy: AttestationPolicy, now: int) -> Non
         refuse(
             Refusal.TOKEN_NOT_YET_VALID,
             "The token is not valid yet.",
-            got=f"valid from {start}",
-            expected=f"by {now}",
+            got=f"valid from {utc_text(start)}",
+            expected=f"by {utc_text(now)}",
         )
     if now >= times.expires_at + skew:
         refuse(
             Refusal.TOKEN_EXPIRED,
             "The token has expired.",
-            got=f"valid until {times.expires_at}",
-            expected=f"after {now}",
+            got=f"valid until {utc_text(times.expires_at)}",
+            expected=f"after {utc_text(now)}",
             action="to judge a past run, give the time of that run as the clock (--at)",
         )
     oldest = policy.max_token_age
@@ -172,8 +172,8 @@ def require_issued_after(times: TokenTimes, run_started_at: datetime, policy: At
         refuse(
             Refusal.TOKEN_BEFORE_RUN,
             "The token was issued before the run started.",
-            got=f"issued at {times.issued_at}",
-            expected=f"from {earliest}",
+            got=f"issued at {utc_text(times.issued_at)}",
+            expected=f"from {utc_text(earliest)}",
         )
 
 
@@ -196,6 +196,13 @@ def require_kind(claims: JsonObject, policy_hash: str | None) -> str:
     if not isinstance(token_id, str) or not 0 < len(token_id) <= 256:
         refuse(Refusal.TOKEN_ID_MISSING, "The token has no id.", got=repr(token_id), expected="jti, a string")
     return token_id
+
+
+def utc_text(seconds: int) -> str:
+    """Return seconds since 1970 as a UTC time, or as they are when no calendar reaches them."""
+    if seconds > _LAST_SECOND:
+        return f"{seconds} s"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _bytes_part(text: str, what: str) -> bytes:

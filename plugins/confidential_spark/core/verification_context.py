@@ -99,18 +99,8 @@ class Context:
 
         :raises VerificationError: ``ledger-…``.
         """
-        source = self.ledger_source if self.ledger_source is not None else self.policy.ledger
-        if isinstance(source, Ledger):
-            return source
-        if source is None:
-            refuse(
-                Refusal.LEDGER_MISSING,
-                "The policy asks for a ledger and none was given.",
-                got="nothing",
-                expected="a file of approvals",
-                action="give the ledger of approved measurements (--ledger)",
-            )
-        return read_ledger(Path(source))
+        source = self.policy.approvals_path if self.ledger_source is None else self.ledger_source
+        return source if isinstance(source, Ledger) else read_ledger(Path(source))
 
     def report(self, checks: list[Check]) -> VerificationReport:
         """Run the checks; step 0 is shown only when it fails."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, VerificationError, shorten
 from confidential_spark.core.refusals import Refusal
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NOT_COMPARED = "NOT COMPARED"
+_MAX_DETAIL = 400
 
 
 class Status(StrEnum):
@@ -159,6 +161,34 @@ class VerificationReport:
             action=failed.action,
         )
 
+    @classmethod
+    def not_checked(cls, policy: str, error: ConfidentialSparkError) -> VerificationReport:
+        """Return the report of a verification that could not start."""
+
+        def fail() -> str:
+            raise error
+
+        return cls(policy, run_checks([(Step.PREPARE, fail)]))
+
+    def text(self) -> str:
+        """Return the report for people: one line per step, and the verdict."""
+        lines = [f"Policy: {self.policy}"]
+        for step in self.steps:
+            note = step.detail and f" · {step.detail}"
+            lines.append(f"{step.number:>2} {step.status:<7} {step.title}{note}")
+            for name, value in (("got", step.got), ("expected", step.expected), ("do", step.action)):
+                if value is not None:
+                    lines.append(f"{name:>20}: {value}")
+        return "\n".join([*lines, self._verdict()])
+
+    def _verdict(self) -> str:
+        failed = self.failure
+        if failed is None:
+            meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else "hardware"
+            return f"VERIFIED · trust: {meaning}"
+        name = "REFUSED" if self.outcome is Outcome.REFUSED else "NOT CHECKED"
+        return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
+
     def without_trust(self) -> VerificationReport:
         """Return the report of a verification that proved nothing."""
         return replace(self, trust=None)
@@ -197,14 +227,14 @@ def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
 def _run(step: Step, check: Callable[[], str]) -> StepResult:
     blank = StepResult(step.number, step.title, Status.FAIL)
     try:
-        return replace(blank, status=Status.PASS, detail=check())
+        return replace(blank, status=Status.PASS, detail=shorten(check(), _MAX_DETAIL))
     except ConfidentialSparkError as error:
         return replace(
             blank,
             code=error.code,
             got=error.got,
             expected=error.expected,
-            detail=error.message,
+            detail=shorten(error.message, _MAX_DETAIL),
             action=error.action,
         )
     except Exception as error:
