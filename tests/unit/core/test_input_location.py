@@ -16,7 +16,9 @@ MAY = Month(2018, 5)
         pytest.param("/d/{year}/{month}", "/d/2018/5", id="template"),
         pytest.param("/d/{year}-{month:02d}", "/d/2018-05", id="padded"),
         pytest.param("/d/puYear=2018/puMonth=5", "/d/puYear=2018/puMonth=5", id="month-itself"),
-        pytest.param("file:/d/puYear%3D2018/puMonth%3D5", "file:/d/puYear%3D2018/puMonth%3D5", id="encoded-month"),
+        pytest.param(
+            "file:/d/puYear%3D2018/puMonth%3D5", "file:/d/puYear%3D2018/puMonth%3D5", id="encoded-month"
+        ),
         pytest.param("wasbs://c@a.blob/yellow", "wasbs://c@a.blob/yellow/puYear=2018/puMonth=5", id="cloud"),
     ],
 )
