@@ -1,0 +1,1 @@
+"""Pages inside Airflow: what ran, what was proven, what was published. They show; they decide nothing."""

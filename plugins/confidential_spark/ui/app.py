@@ -1,0 +1,120 @@
+"""Routes of the pages. Strangers get 401, users who may not see a DAG get 403, and nobody can name a path."""
+
+# No postponed annotations here: FastAPI reads them.
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Path as PathParam
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from confidential_spark.settings import get_settings
+from confidential_spark.ui import queries
+from confidential_spark.ui.published import DOCUMENTS, Published
+from confidential_spark.ui.rendering import STYLESHEET, render
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+# One entity for each kind of thing a page shows, so that a role without XComs sees no evidence either.
+MAY_SEE_RUNS = [
+    Depends(requires_access_dag("GET", entity))
+    for entity in (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
+]
+DagId = Annotated[str, PathParam(max_length=250)]
+RunId = Annotated[str, PathParam(max_length=250)]
+Key = Annotated[str, PathParam(max_length=300)]
+
+
+def published() -> Published:
+    """Return the published results of this deployment."""
+    return Published(get_settings().results_dir)
+
+
+PublishedDep = Annotated[Published, Depends(published)]
+
+
+def create_app() -> FastAPI:
+    """Return the application; every route needs a user of Airflow."""
+    app = FastAPI(
+        title="Confidential Spark",
+        dependencies=[Depends(get_user)],
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.middleware("http")(add_headers)
+    app.exception_handler(StarletteHTTPException)(error_page)
+    app.get("/", response_class=HTMLResponse)(list_page)
+    app.get("/style.css")(stylesheet)
+    app.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(run_page)
+    app.get("/results/{dag_id}/{key}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(result_page)
+    app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
+    return app
+
+
+async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Let no page load, run or be framed by anything foreign."""
+    response = await call_next(request)
+    response.headers.update(HEADERS)
+    return response
+
+
+async def error_page(request: Request, error: Exception) -> HTMLResponse:
+    """Say what is wrong in a sentence, not in JSON."""
+    status = getattr(error, "status_code", 500)
+    detail = getattr(error, "detail", "Something went wrong.")
+    root = "../" * (request.scope["path"].removeprefix(request.scope["root_path"]).count("/") - 1)
+    return HTMLResponse(render("error.html", root=root, status=status, detail=detail), status_code=status)
+
+
+def list_page(session: SessionDep, user: GetUserDep, results: PublishedDep) -> str:
+    """Show the published months of each DAG the user may see, and the last runs."""
+    visible = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    return render("list.html", root="", page=queries.list_page(session, visible, results))
+
+
+def run_page(dag_id: DagId, run_id: RunId, session: SessionDep, results: PublishedDep) -> str:
+    """Show one DAG run: verdict, stages, verification, checks, figures."""
+    page = queries.run_page(session, dag_id, run_id, results)
+    if page is None:
+        raise HTTPException(404, "There is no enclave report: no such run of a DAG of this project.")
+    return render("run.html", root="../../", page=page)
+
+
+def result_page(dag_id: DagId, key: Key, results: PublishedDep) -> str:
+    """Show one published result, which may be older than Airflow's memory of the run."""
+    page = queries.result_page(dag_id, key, results)
+    if page is None:
+        raise HTTPException(404, "Nothing is published under that name.")
+    return render("run.html", root="../../", page=page)
+
+
+def download(dag_id: DagId, key: Key, name: str, results: PublishedDep) -> Response:
+    """Hand out one of the published files that a reader needs to verify a result."""
+    result = results.result(dag_id, key)
+    content = result.content(name) if result and name in DOCUMENTS else None
+    if content is None:
+        raise HTTPException(404, "There is no such file.")
+    filename = f"{dag_id}-{key}-{name}".replace("=", "-")
+    return Response(
+        content,
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
+    )
+
+
+def stylesheet() -> Response:
+    """Return the one stylesheet."""
+    return Response(STYLESHEET, media_type="text/css")

@@ -1,0 +1,62 @@
+"""The months of a DAG as a grid of years × 12, shaded by size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from confidential_spark.core.errors import InputError
+from confidential_spark.core.months import Month
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHADES = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One month: published when it has a key."""
+
+    month: Month
+    key: str | None = None
+    trips: int | None = None
+    shade: int = 0
+
+
+@dataclass(frozen=True)
+class Year:
+    """One row of the grid."""
+
+    year: int
+    cells: tuple[Cell, ...]
+
+
+def calendar(trips_by_key: Mapping[str, int | None]) -> tuple[Year, ...]:
+    """Return the years that have published months, with every month between the first and the last year.
+
+    :param trips_by_key: ``month=YYYY-MM`` → trips, or None when they are unknown; other keys are left out.
+    """
+    months = {month: key for key in trips_by_key if (month := month_of(key))}
+    if not months:
+        return ()
+    largest = max((trips_by_key[key] or 0 for key in months.values()), default=0) or 1
+    first, last = min(months).year, max(months).year
+
+    def cell(month: Month) -> Cell:
+        key = months.get(month)
+        trips = trips_by_key[key] if key else None
+        return Cell(month, key, trips, 1 + (trips or 0) * (SHADES - 1) // largest if key else 0)
+
+    return tuple(
+        Year(year, tuple(cell(Month(year, number)) for number in range(1, 13)))
+        for year in range(first, last + 1)
+    )
+
+
+def month_of(key: str) -> Month | None:
+    """Return the month that a publication key names, if it names one."""
+    try:
+        return Month.parse(key.removeprefix("month=")) if key.startswith("month=") else None
+    except InputError:
+        return None

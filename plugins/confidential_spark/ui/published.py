@@ -1,0 +1,95 @@
+"""Published results, read-only: names from outside are compared with what is there, never joined to a path.
+
+The layout is :mod:`confidential_spark.hooks.result_store`'s; this reader takes no locks and creates nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCUMENTS = ("evidence.json", "summary.json", "report.json")
+TABLES = ("by_hour.parquet", "by_payment_type.parquet")
+MAX_BYTES = 16 * 1024 * 1024
+KEY_PREFIXES = ("month=", "run=")
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One published version: its files stay consistent with each other while the month is replaced.
+
+    :param link: what readers see.
+    :param folder: the version it led to.
+    """
+
+    key: str
+    link: Path
+    folder: Path
+
+    def content(self, name: str) -> bytes | None:
+        """Return one of the :data:`DOCUMENTS` or :data:`TABLES`, or None when it is absent or too large."""
+        if name not in (*DOCUMENTS, *TABLES):
+            return None
+        try:
+            with (self.folder / name).open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError:
+            return None
+        return content if len(content) <= MAX_BYTES else None
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Return a JSON object; empty when it is absent or unreadable, so that a page shows what there is."""
+        try:
+            value = json.loads(self.content(name) or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return a table's rows; none when it is absent or unreadable."""
+        # Imported late: most pages show no table.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        content = self.content(name)
+        try:
+            return pq.read_table(pa.BufferReader(content)).to_pylist() if content else []
+        except (pa.ArrowException, ValueError):
+            return []
+
+
+@dataclass(frozen=True)
+class Published:
+    """The results folder: one folder per DAG, one entry per published month or run.
+
+    :param root: the deployment's ``results_dir``.
+    """
+
+    root: Path
+
+    def keys(self, dag_id: str) -> list[str]:
+        """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
+        return sorted(self._entries(dag_id))
+
+    def result(self, dag_id: str, key: str) -> PublishedResult | None:
+        """Return the version that is published now, or None."""
+        entry = self._entries(dag_id).get(key)
+        return PublishedResult(key, entry, entry.resolve()) if entry else None
+
+    def _entries(self, dag_id: str) -> dict[str, Path]:
+        folder = _folders(self.root).get(dag_id)
+        entries = _folders(folder) if folder else {}
+        return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
+
+
+def _folders(parent: Path) -> dict[str, Path]:
+    try:
+        return {
+            path.name: path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")
+        }
+    except OSError:
+        return {}
