@@ -1,8 +1,9 @@
 """Monthly analytics of New York's yellow taxis; `docs/results.md` defines every figure.
 
-DataFrame functions only, so that the file runs unchanged on Spark 3.5 and 4. Money is integer cents and distance
-is integer thousandths of a mile: sums are exact, whatever the order of the rows. One Spark action counts and sums
-by (first reason to reject, hour, zone, payment type); plain Python turns its few thousand groups into the tables.
+DataFrame functions only, so that the file runs unchanged on Spark 3.5 and 4. Money is integer cents and
+distance is integer thousandths of a mile: sums are exact, whatever the order of the rows. One Spark action
+counts and sums by (first reason to reject, hour, zone, payment type); plain Python turns its few thousand
+groups into the tables.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
 """Which JVM options and Spark settings the host may choose.
 
-Evidence says "this job file ran". A host that could pass `-javaagent` or `spark.jars` would make that sentence
-a lie, so everything that is not listed is refused.
+Evidence says "this job file ran". A host that could pass `-javaagent` or `spark.jars` would make that
+sentence a lie, so everything that is not listed is refused.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MEMORY = r"[1-9][0-9]{0,6}[kKmMgG]"
 JVM_OPTIONS = tuple(
@@ -50,8 +54,13 @@ SPARK_SETTINGS = frozenset(
         "spark.ui.showConsoleProgress",
     }
 )
-# Credentials of the storage account, which come from a connection at launch and never from the image.
-SPARK_SETTING_PREFIXES = ("spark.hadoop.fs.azure.",)
+# Credentials of the storage account, which come from a connection at launch and never from the image. Other
+# settings of the same family name programs to run (`fs.azure.shellkeyprovider.script`).
+STORAGE_SETTING = re.compile(
+    r"spark\.hadoop\.fs\.azure\.(account\.key|account\.auth\.type|sas|storage\.emulator\.account\.name)(\.[\w-]+)*",
+    re.ASCII,
+)
+SHORTEST_SECRET = 8
 
 
 def allowed_jvm_option(option: str) -> bool:
@@ -61,10 +70,10 @@ def allowed_jvm_option(option: str) -> bool:
 
 def allowed_spark_setting(name: str) -> bool:
     """Return whether the host may choose this Spark setting."""
-    return name in SPARK_SETTINGS or name.startswith(SPARK_SETTING_PREFIXES)
+    return name in SPARK_SETTINGS or STORAGE_SETTING.fullmatch(name) is not None
 
 
-def secret_values(settings: dict[str, str]) -> tuple[str, ...]:
+def secret_values(settings: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values that must never be printed, longest first."""
-    values = {value for name, value in settings.items() if name.startswith(SPARK_SETTING_PREFIXES)}
-    return tuple(sorted((value for value in values if len(value) >= 8), key=len, reverse=True))
+    values = {value for name, value in settings.items() if STORAGE_SETTING.fullmatch(name)}
+    return tuple(sorted((v for v in values if len(v) >= SHORTEST_SECRET), key=len, reverse=True))

@@ -87,18 +87,22 @@ class LaunchSpec:
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-RUN_KEYS = (
-    "job",
-    "job_file",
-    "arguments",
-    "work_dir",
-    "image_digest",
-    "java",
-    "spark_home",
-    "python",
-    "jvm_options",
-    "spark_conf",
-)
+@dataclass(frozen=True, kw_only=True)
+class JobLaunch:
+    """The part of a launch that says which job runs, and how Spark is started."""
+
+    job: str
+    job_file: str
+    arguments: list[str]
+    work_dir: str
+    image_digest: str
+    java: str
+    spark_home: str
+    python: str
+    jvm_options: list[str]
+    spark_conf: dict[str, str]
+
+
 ALL_KEYS = {field.name for field in fields(LaunchSpec)}
 REQUIRED_KEYS = {
     "v",
@@ -151,13 +155,15 @@ def parse_launch(raw: bytes) -> LaunchSpec:
     return LaunchSpec(**document)
 
 
-def require_run(spec: LaunchSpec) -> None:
-    """Check that the keys `run` needs are there; `attest` does without them.
+def job_launch(spec: LaunchSpec) -> JobLaunch:
+    """Return the keys that `run` needs and `attest` does without.
 
-    :raises AgentError: ``launch-invalid``.
+    :raises AgentError: ``launch-invalid`` when one is missing.
     """
-    if missing := [name for name in RUN_KEYS if getattr(spec, name) is None]:
+    values = {field.name: getattr(spec, field.name) for field in fields(JobLaunch)}
+    if missing := sorted(name for name, value in values.items() if value is None):
         refuse("the keys", f"missing {missing}", "all keys of a run")
+    return JobLaunch(**values)
 
 
 def refuse(key: str, got: object, expected: str) -> NoReturn:

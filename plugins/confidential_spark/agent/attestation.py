@@ -1,0 +1,196 @@
+"""One POST to Microsoft Azure Attestation: a quote and its runtime data in, a token out.
+
+The token is passed on as it is. Whoever verifies the run decides what it is worth.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import random
+import time
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from typing import IO, TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from confidential_spark.agent.errors import AgentError, printable
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.protocol import b64url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_RESPONSE_BYTES = 1024 * 1024
+MAX_TOKEN_CHARACTERS = 256 * 1024
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to try; times in seconds."""
+
+    attempts: int = 5
+    request_timeout: float = 15.0
+    first_pause: float = 1.0
+    longest_pause: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class _Transient(Exception):
+    """The service may answer later; ``pause`` is what it asked for, in seconds."""
+
+    def __init__(self, code: str, got: str, pause: float | None = None) -> None:
+        super().__init__(got)
+        self.code = code
+        self.pause = pause
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirect would carry the quote to a host nobody configured; it becomes an error instead."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        return None
+
+
+def request_token(
+    url: str, api_version: str, quote: bytes, runtime_data: bytes, patience: Patience | None = None
+) -> str:
+    """Return the service's token for an SGX quote with binary runtime data.
+
+    :raises AgentError: exit code 75 when the service stays unavailable, 71 when it refuses.
+    """
+    patience = patience or Patience()
+    request = _request(url, api_version, quote, runtime_data)
+    opener = _opener(url)
+    pause = patience.first_pause
+    for attempt in range(1, patience.attempts + 1):
+        try:
+            return _token(_post(opener, request, patience.request_timeout))
+        except _Transient as problem:
+            if attempt == patience.attempts:
+                raise _unavailable(problem, attempt) from problem
+            wanted = problem.pause if problem.pause is not None else pause * random.uniform(0.5, 1)  # noqa: S311
+            patience.sleep(min(wanted, patience.longest_pause))
+            pause *= 2
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _request(url: str, api_version: str, quote: bytes, runtime_data: bytes) -> Request:
+    body = {
+        "quote": b64url(quote),
+        "runtimeData": {"data": b64url(runtime_data), "dataType": "Binary"},
+    }
+    return Request(  # noqa: S310 - the launch file's check admits https and loopback http only
+        f"{url.rstrip('/')}/attest/SgxEnclave?api-version={api_version}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+        method="POST",
+    )
+
+
+def _opener(url: str) -> OpenerDirector:
+    """Return an opener without redirects, and without proxies for loopback; TLS is verified by default."""
+    local = urlsplit(url).hostname in LOOPBACK_HOSTS
+    return build_opener(_NoRedirects, *([ProxyHandler({})] if local else []))
+
+
+def _post(opener: OpenerDirector, request: Request, timeout: float) -> bytes:
+    """Return the body of a 200 answer."""
+    deadline = time.monotonic() + timeout
+    try:
+        with opener.open(request, timeout=timeout) as response:
+            return _bounded_body(response, deadline)
+    except HTTPError as error:
+        with error:
+            raise _status_problem(error, _bounded_body(error, deadline)) from None
+    except TimeoutError as error:
+        raise _Transient("attestation-timeout", f"no answer within {timeout:g} s") from error
+    except URLError as error:
+        code = "attestation-timeout" if isinstance(error.reason, TimeoutError) else "attestation-unreachable"
+        raise _Transient(code, str(error.reason)) from error
+    except (OSError, HTTPException) as error:
+        raise _Transient("attestation-unreachable", printable(repr(error))) from error
+
+
+def _bounded_body(response: Any, deadline: float) -> bytes:  # noqa: ANN401 - a response or an HTTPError
+    """Read at most the limit, before the deadline, however slowly it drips."""
+    body = bytearray()
+    while chunk := response.read1(64 * 1024):
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise _refused("attestation-too-large", f"more than {MAX_RESPONSE_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return bytes(body)
+
+
+def _status_problem(error: HTTPError, body: bytes) -> Exception:
+    request_id = printable(error.headers.get("x-ms-request-id", "none"), 64)
+    got = f"HTTP {error.code}, {_service_message(body)}, x-ms-request-id {request_id}"
+    if error.code in TRANSIENT_STATUSES:
+        code = "attestation-throttled" if error.code == 429 else "attestation-unreachable"
+        return _Transient(code, got, _retry_after(error.headers.get("Retry-After")))
+    if 300 <= error.code < 400:
+        target = printable(urlsplit(error.headers.get("Location", "")).hostname or "nowhere", 80)
+        return _refused("attestation-redirected", f"HTTP {error.code} to {target}")
+    return _refused("attestation-refused", got)
+
+
+def _service_message(body: bytes) -> str:
+    """Return MAA's ``{"error": {"code", "message"}}`` as text."""
+    try:
+        error = json.loads(body)["error"]
+        return printable(f"{error['code']}: {error['message']}", 160)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "without a message"
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return seconds from a Retry-After header: a number, or an HTTP date."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _token(body: bytes) -> str:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    token = answer.get("token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_CHARACTERS or token.count(".") != 2:
+        raise _refused("attestation-garbage", f"{len(body)} bytes without a token")
+    return token
+
+
+def _refused(code: str, got: str) -> AgentError:
+    return AgentError(
+        "The attestation service gave no token.",
+        exit_code=ExitCode.ATTESTATION_REFUSED,
+        code=code,
+        got=got,
+        expected='HTTP 200 with {"token": …}',
+        action="check the provider's address and policy; a retry cannot help",
+    )
+
+
+def _unavailable(problem: _Transient, attempts: int) -> AgentError:
+    return AgentError(
+        f"The attestation service did not answer in {attempts} attempts.",
+        exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+        code=problem.code,
+        got=str(problem),
+        expected='HTTP 200 with {"token": …}',
+        action="try again later",
+    )

@@ -1,0 +1,182 @@
+"""Files the enclave reads and writes: hashed inputs, listed results, atomic writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+
+MAX_SUMMARY_BYTES = 4 * 1024 * 1024
+ENVELOPE = "envelope.json"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file the job may read; ``sha256`` in lower-case hex."""
+
+    uri: str
+    bytes: int
+    sha256: str
+
+
+def input_files(uri: str) -> list[InputFile]:
+    """Hash the Parquet files of a ``file://`` folder, in the order of their names.
+
+    Files that Spark ignores too (names that start with ``_`` or ``.``) are left out.
+
+    :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file`` or ``input-empty``.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise _unusable("input-scheme", "The input cannot be hashed.", uri, "a file:// folder")
+    folder = Path(unquote(parts.path))
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise _unusable("input-missing", "The input folder cannot be read.", error, "a folder") from error
+    files = [entry for entry in entries if not entry.name.startswith(("_", "."))]
+    for entry in files:
+        if entry.suffix != ".parquet" or not entry.is_file():
+            raise _unusable(
+                "input-foreign-file", "The input folder holds something else.", entry.name, "*.parquet"
+            )
+    if not files:
+        raise _unusable("input-empty", "The input folder is empty.", uri, "at least one *.parquet file")
+    return [InputFile(file.as_uri(), *_size_and_digest(file)) for file in files]
+
+
+def require_unchanged(before: list[InputFile], after: list[InputFile]) -> None:
+    """Refuse a run whose input was another at its end than at its start.
+
+    :raises AgentError: ``input-changed``.
+    """
+    if before != after:
+        names = sorted({Path(urlsplit(file.uri).path).name for file in set(before) ^ set(after)})
+        raise AgentError(
+            "The input changed while the job was reading it.",
+            exit_code=ExitCode.INPUT_CHANGED,
+            code="input-changed",
+            got=f"changed: {names[:5]}",
+            expected="the same files with the same SHA-256 before and after",
+            action="run again when nobody writes to the input folder",
+        )
+
+
+def result_digests(results_dir: Path) -> dict[str, str]:
+    """Return every result file's relative name and hex SHA-256.
+
+    :raises AgentError: ``results-foreign-file`` for anything that is not a regular file.
+    """
+    digests = {}
+    for path in sorted(results_dir.rglob("*")):
+        name = path.relative_to(results_dir).as_posix()
+        mode = path.lstat().st_mode
+        if name == ENVELOPE:
+            raise incomplete(
+                "results-foreign-file", "The job wrote the envelope's file.", name, "other names"
+            )
+        if stat.S_ISREG(mode):
+            digests[name] = _size_and_digest(path)[1]
+        elif not stat.S_ISDIR(mode):
+            raise incomplete("results-foreign-file", "The job left something that is no file.", name, "files")
+    return digests
+
+
+def summary_rows(results_dir: Path, job: str) -> dict[str, int]:
+    """Return the row counts that the job states in its summary.
+
+    :raises AgentError: ``summary-missing`` or ``summary-malformed``.
+    """
+    path = results_dir / SUMMARY
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_SUMMARY_BYTES + 1)
+    except OSError as error:
+        raise incomplete("summary-missing", "The job left no summary.", error.strerror, SUMMARY) from error
+    try:
+        document = json.loads(raw)
+        rows = {name: document["rows"][name] for name in ("input", "accepted", "rejected")}
+        valid = document["job"] == job and all(type(n) is int and n >= 0 for n in rows.values())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        valid = False
+    if not valid or len(raw) > MAX_SUMMARY_BYTES or rows["accepted"] + rows["rejected"] != rows["input"]:
+        expected = f'{{"job": "{job}", "rows": {{"input", "accepted", "rejected"}}}}'
+        raise incomplete(
+            "summary-malformed", "The job's summary is not usable.", f"{len(raw)} bytes", expected
+        )
+    return rows
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's hex SHA-256.
+
+    :raises AgentError: ``job-unreadable``.
+    """
+    try:
+        return _size_and_digest(path)[1]
+    except OSError as error:
+        raise AgentError(
+            "The job file cannot be read.",
+            exit_code=ExitCode.BAD_LAUNCH,
+            code="job-unreadable",
+            got=error.strerror,
+            expected="the file named by job_file",
+            action="correct job_file",
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Write a JSON file that is there completely or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            json.dump(value, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def as_records(files: list[InputFile]) -> list[dict[str, Any]]:
+    """Return the files as the statement lists them."""
+    return [asdict(file) for file in files]
+
+
+def incomplete(code: str, message: str, got: object, expected: str) -> AgentError:
+    """Return the error for results that must not be signed."""
+    return AgentError(
+        message,
+        exit_code=ExitCode.RESULTS_INCOMPLETE,
+        code=code,
+        got=got,
+        expected=expected,
+        action="read the job's own messages above",
+    )
+
+
+def _size_and_digest(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def _unusable(code: str, message: str, got: object, expected: str) -> AgentError:
+    return AgentError(
+        message,
+        exit_code=ExitCode.INPUT_UNUSABLE,
+        code=code,
+        got=got,
+        expected=expected,
+        action="correct the input location of the run",
+    )

@@ -1,0 +1,235 @@
+"""`attest` and `run`: what the enclave does, in the order it does it.
+
+The private key lives in this process only: it is made after the launch file was read, signs once, is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from confidential_spark.agent import files
+from confidential_spark.agent.attestation import request_token
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.launch import job_launch, refuse
+from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.progress import progress_line
+from confidential_spark.agent.protocol import (
+    SIMULATED_NOTICE,
+    TRUST_SIMULATED,
+    JobIdentity,
+    arguments_sha256,
+    b64url,
+    public_jwk,
+    report_data,
+    runtime_data,
+    sha256_hex,
+    sign_envelope,
+    statement,
+)
+from confidential_spark.agent.quote import OcclumQuote, QuoteProvider, software_quote
+from confidential_spark.agent.spark_process import SparkCommand, run_spark
+
+if TYPE_CHECKING:
+    from confidential_spark.agent.launch import JobLaunch, LaunchSpec
+
+# Occlum's default mount of the host's files: readable, but neither measured nor protected.
+HOST_MOUNT = Path("/host")
+ATTESTATION = "attestation.json"
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """A quote over our runtime data, and the attestation service's token for it."""
+
+    quote: bytes
+    token: str
+    runtime_data: bytes
+    trust: str
+
+    def record(self) -> dict[str, str]:
+        """Return what goes to files, base64url."""
+        return {
+            "quote": b64url(self.quote),
+            "token": self.token,
+            "runtime_data": b64url(self.runtime_data),
+        }
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)
+
+
+def attest(spec: LaunchSpec) -> None:
+    """Prove that this enclave is here now, and write ``attestation.json``.
+
+    :raises AgentError: nothing was written.
+    """
+    nothing = JobIdentity("attest", sha256_hex(b""), arguments_sha256([]))
+    results_dir = _results_dir(spec)
+    attestation = _attestation(spec, ec.generate_private_key(ec.SECP256R1()), nothing)
+    files.write_json(results_dir / ATTESTATION, attestation.record())
+
+
+def run(spec: LaunchSpec) -> None:
+    """Attest, run the job, sign a statement over its results, and write ``envelope.json``.
+
+    :raises AgentError: no envelope was written.
+    """
+    launch = job_launch(spec)
+    _require_own_programs(spec, launch)
+    started_at = _now()
+    results_dir = _results_dir(spec)
+    _require_empty(results_dir)
+    key = ec.generate_private_key(ec.SECP256R1())
+    job = _job_identity(launch)
+    attestation = _attestation(spec, key, job)
+    inputs = _inputs(spec)
+    _spark(spec, launch)
+    files.require_unchanged(inputs, _inputs(spec))
+    if _job_identity(launch) != job:
+        raise files.incomplete(
+            "job-changed", "The job file changed during the run.", launch.job_file, "no change"
+        )
+    say(progress_line("sign", 0, 1, "signing the results"))
+    predicate = _predicate(spec, launch, job, attestation) | {
+        "inputs": files.as_records(inputs),
+        "rows": files.summary_rows(results_dir, job.name),
+        "started_at": started_at,
+        "finished_at": _now(),
+    }
+    payload = statement(files.result_digests(results_dir), predicate)
+    files.write_json(results_dir / files.ENVELOPE, sign_envelope(payload, key))
+    say(progress_line("sign", 1, 1, "results signed"))
+
+
+def measure(jobs_dir: Path) -> None:
+    """Print the simulated enclave's measurement as JSON.
+
+    :raises AgentError: ``jobs-missing``.
+    """
+    measurement = simulated_measurement(jobs_dir)
+    say(json.dumps(vars(measurement) | {"notice": SIMULATED_NOTICE}, ensure_ascii=False))
+
+
+def _predicate(
+    spec: LaunchSpec, launch: JobLaunch, job: JobIdentity, attestation: Attestation
+) -> dict[str, object]:
+    """Return what is known before Spark starts."""
+    return {
+        **attestation.record(),
+        "v": 1,
+        "trust": attestation.trust,
+        "notice": SIMULATED_NOTICE if attestation.trust == TRUST_SIMULATED else None,
+        "run_id": spec.run_id,
+        "nonce": spec.nonce,
+        "job": {
+            "name": job.name,
+            "file_sha256": job.file_sha256,
+            "arguments": launch.arguments,
+            "arguments_sha256": job.arguments_sha256,
+        },
+        "month": spec.month,
+        "image_digest": launch.image_digest,
+    }
+
+
+def _inputs(spec: LaunchSpec) -> list[files.InputFile]:
+    return files.input_files(spec.input) if spec.input else []
+
+
+def _attestation(spec: LaunchSpec, key: ec.EllipticCurvePrivateKey, job: JobIdentity) -> Attestation:
+    provider = _quote_provider(spec)
+    if provider.trust == TRUST_SIMULATED:
+        say(SIMULATED_NOTICE)
+    say(progress_line("attest", 0, 1, "asking for a quote and a token"))
+    jwk = public_jwk(key.public_key())
+    data = runtime_data(nonce=spec.nonce_bytes, run_id=spec.run_id, jwk=jwk, job=job)
+    quote = provider.quote(report_data(data))
+    token = request_token(spec.attestation_url, spec.attestation_api_version, quote, data)
+    say(f"Attested: quote sha256 {sha256_hex(quote)[:16]}…, token sha256 {sha256_hex(token.encode())[:16]}…")
+    say(progress_line("attest", 1, 1, "attested"))
+    return Attestation(quote, token, data, provider.trust)
+
+
+def _quote_provider(spec: LaunchSpec) -> QuoteProvider:
+    if spec.quote_provider == "occlum":
+        return OcclumQuote()
+    jobs_dir = spec.jobs_dir or (str(Path(spec.job_file).parent) if spec.job_file else None)
+    if jobs_dir is None:
+        refuse("jobs_dir", "nothing", "the folder of job files, which a simulated enclave measures")
+    return software_quote(simulated_measurement(Path(jobs_dir)))
+
+
+def _job_identity(launch: JobLaunch) -> JobIdentity:
+    """Hash the job inside the enclave: the host's word for it would be worth nothing."""
+    return JobIdentity(
+        name=launch.job,
+        file_sha256=files.sha256_of(Path(launch.job_file)),
+        arguments_sha256=arguments_sha256(launch.arguments),
+    )
+
+
+def _require_own_programs(spec: LaunchSpec, launch: JobLaunch) -> None:
+    """Refuse programs that the enclave's measurement does not cover."""
+    if spec.quote_provider == "occlum":
+        for name in ("job_file", "java", "spark_home", "python"):
+            path = getattr(launch, name)
+            if Path(path).resolve().is_relative_to(HOST_MOUNT):
+                refuse(name, path, f"a path outside the host's mount {HOST_MOUNT}")
+    elif spec.jobs_dir and Path(launch.job_file).resolve().parent != Path(spec.jobs_dir).resolve():
+        refuse("job_file", launch.job_file, f"a file in jobs_dir {spec.jobs_dir}, which is measured")
+
+
+def _spark(spec: LaunchSpec, launch: JobLaunch) -> None:
+    say(progress_line("spark", 0, 0, "starting Spark"))
+    command = SparkCommand(
+        java=launch.java,
+        spark_home=launch.spark_home,
+        python=launch.python,
+        jvm_options=launch.jvm_options,
+        spark_conf=launch.spark_conf,
+        program=[
+            launch.job_file,
+            *launch.arguments,
+            *(["--input", spec.input] if spec.input else []),
+            "--output",
+            spec.results_dir,
+        ],
+        work_dir=Path(launch.work_dir),
+    )
+    run_spark(command, say, in_occlum=spec.quote_provider == "occlum")
+
+
+def _results_dir(spec: LaunchSpec) -> Path:
+    path = Path(spec.results_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AgentError(
+            "The results folder cannot be made.",
+            exit_code=ExitCode.BAD_LAUNCH,
+            code="results-dir-unusable",
+            got=error.strerror,
+            expected=spec.results_dir,
+            action="correct results_dir or its permissions",
+        ) from error
+    return path
+
+
+def _require_empty(results_dir: Path) -> None:
+    """Refuse leftovers, which would be signed as if this run had made them."""
+    if leftovers := sorted(path.name for path in results_dir.iterdir()):
+        refuse("results_dir", f"a folder with {leftovers[:5]}", "an empty folder")
+
+
+def _now() -> str:
+    """Return the time in UTC, whole seconds rounded down, so that the token's `iat` is never before it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

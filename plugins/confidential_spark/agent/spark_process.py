@@ -1,0 +1,225 @@
+"""Spark as a child of the agent: started with a closed environment, followed line by line, always ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from confidential_spark.agent.allowed_settings import secret_values
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+MAX_LINE_BYTES = 4_096
+TERM_PATIENCE_SECONDS = 10.0
+PR_SET_PDEATHSIG = 1
+INHERITED = ("PYTHONHOME", "LD_LIBRARY_PATH")
+LOGGING = """\
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
+logger.native.name = org.apache.hadoop.util.NativeCodeLoader
+logger.native.level = error
+logger.plan.name = org.apache.spark.sql.catalyst.util
+logger.plan.level = error
+"""
+
+
+@dataclass(frozen=True)
+class SparkCommand:
+    """One start of SparkSubmit by `java` itself: no shell script, which Occlum could not run.
+
+    :param program: the job file and its arguments.
+    :param work_dir: scratch space; the settings, and Spark's local files, live here during the run.
+    """
+
+    java: str
+    spark_home: str
+    python: str
+    jvm_options: Sequence[str]
+    spark_conf: Mapping[str, str]
+    program: Sequence[str]
+    work_dir: Path
+
+    @property
+    def argv(self) -> list[str]:
+        """The command line; settings, which may hold credentials, are in a file instead."""
+        return [
+            self.java,
+            *self.jvm_options,
+            f"-Dlog4j2.configurationFile={self._logging_file}",
+            f"-Djava.io.tmpdir={self.work_dir}",
+            "-cp",
+            f"{self.spark_home}/jars/*",
+            "org.apache.spark.deploy.SparkSubmit",
+            "--properties-file",
+            str(self._settings_file),
+            *self.program,
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All that Spark and Python get to see: none of the host's variables but two search paths."""
+        return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.work_dir),
+            "TMPDIR": str(self.work_dir),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "SPARK_HOME": self.spark_home,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_PYTHON": self.python,
+            "PYSPARK_DRIVER_PYTHON": self.python,
+            "PYTHONUNBUFFERED": "1",
+            # Each thread's own malloc arena costs address space, which an enclave has little of.
+            "MALLOC_ARENA_MAX": "1",
+        }
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.work_dir / "spark.conf"
+
+    @property
+    def _logging_file(self) -> Path:
+        return self.work_dir / "log4j2.properties"
+
+    @contextmanager
+    def files(self) -> Iterator[None]:
+        """Keep the settings on disk for the time of the run, readable by the owner only."""
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        settings = {"spark.local.dir": str(self.work_dir), **self.spark_conf}
+        lines = "".join(f"{name} {_escaped(value)}\n" for name, value in sorted(settings.items()))
+        try:
+            self._settings_file.touch(mode=0o600, exist_ok=False)
+            self._settings_file.write_text(lines, encoding="utf-8")
+            self._logging_file.write_text(LOGGING, encoding="utf-8")
+            yield
+        finally:
+            self._settings_file.unlink(missing_ok=True)
+            self._logging_file.unlink(missing_ok=True)
+
+
+def run_spark(command: SparkCommand, say: Callable[[str], None], *, in_occlum: bool) -> None:
+    """Run Spark to its end; an exception on the way, a signal's included, also ends Spark.
+
+    :raises AgentError: ``spark-failed`` with Spark's exit code, or ``input-unusable`` where the job says so.
+    """
+    secrets = secret_values(command.spark_conf)
+    with command.files():
+        process = _start(command, in_occlum=in_occlum)
+        try:
+            for line in bounded_lines(process.stdout):
+                say(_redacted(line, secrets))
+            exit_code = process.wait()
+        finally:
+            end(process, group=not in_occlum)
+    if exit_code != 0:
+        raise _failed(exit_code)
+
+
+def bounded_lines(stream: IO[bytes] | None) -> Iterator[str]:
+    """Yield lines without their ends; of a line that is too long, its beginning."""
+    continues = False
+    while stream and (chunk := stream.readline(MAX_LINE_BYTES)):
+        whole = chunk.endswith(b"\n")
+        if not continues:
+            yield chunk.decode("utf-8", "replace").rstrip("\r\n") + ("" if whole else "…")
+        continues = not whole
+
+
+def end(process: subprocess.Popen[bytes], *, group: bool) -> None:
+    """End Spark and its children: TERM, then KILL. Harmless when Spark is over."""
+    if process.poll() is None:
+        _signal(process, signal.SIGTERM, group=group)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(TERM_PATIENCE_SECONDS)
+        # Python may outlive its JVM for a moment; nothing of a stopped run may.
+        _signal(process, signal.SIGKILL, group=group)
+        process.wait()
+
+
+def _start(command: SparkCommand, *, in_occlum: bool) -> subprocess.Popen[bytes]:
+    # Occlum has posix_spawn and no fork, so there neither a new session nor a hook before exec is possible;
+    # the enclave ends as a whole.
+    try:
+        return subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=command.environment,
+            close_fds=not in_occlum,
+            start_new_session=not in_occlum,
+            preexec_fn=None if in_occlum else _death_with_parent(),
+        )
+    except OSError as error:
+        raise AgentError(
+            "Java cannot be started.",
+            exit_code=ExitCode.SPARK_FAILED,
+            code="java-not-started",
+            got=error.strerror,
+            expected=command.java,
+            action="check the Java that the launch file names",
+        ) from error
+
+
+def _death_with_parent() -> Callable[[], None]:
+    """Return the hook that lets the kernel kill Spark when the agent is killed."""
+    libc = ctypes.CDLL(None)
+    agent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != agent:
+            os._exit(ExitCode.TERMINATED)
+
+    return arm
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals, *, group: bool) -> None:
+    with suppress(ProcessLookupError):
+        if group:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+
+
+def _redacted(line: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        line = line.replace(secret, "***")
+    return line
+
+
+def _escaped(value: str) -> str:
+    """Return a value for a Java properties file."""
+    return value.replace("\\", "\\\\")
+
+
+def _failed(exit_code: int) -> AgentError:
+    if exit_code == ExitCode.INPUT_UNUSABLE:
+        return AgentError(
+            "The job refused its input; its own message is above.",
+            exit_code=ExitCode.INPUT_UNUSABLE,
+            code="input-unusable",
+            action="correct the input",
+        )
+    return AgentError(
+        "Spark failed.",
+        exit_code=ExitCode.SPARK_FAILED,
+        code="spark-failed",
+        got=f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}",
+        expected="exit code 0",
+        action="read Spark's messages above",
+    )
