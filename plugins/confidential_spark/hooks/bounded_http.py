@@ -68,6 +68,17 @@ class HttpAnswer:
     request_id: str
 
 
+class _DirectSession(requests.Session):
+    """A session that does not look where a redirect leads.
+
+    Even with ``allow_redirects=False`` the original reads a redirect's whole body and parses its target.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return nothing."""
+        return None
+
+
 class _FailedTry(Exception):
     """One try failed; a further one may not."""
 
@@ -93,7 +104,7 @@ class BoundedHttp:
     @cached_property
     def session(self) -> requests.Session:
         """The connection pool, without a user's ``.netrc`` and, on loopback, without proxies."""
-        session = requests.Session()
+        session = _DirectSession()
         session.auth = _no_credentials
         session.trust_env = not is_loopback(self.base_url)
         session.headers.update({"Accept-Encoding": "identity", "User-Agent": "confidential-spark"})
@@ -176,6 +187,12 @@ class BoundedHttp:
         body = self._body(response, deadline)
         if response.status_code != requests.codes.ok:
             self._refused(response, f"{status} {_explanation(body)}".rstrip())
+        if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
+            # Such an answer ends where the connection does, and a broken connection looks the same.
+            error = self._error(
+                "unreachable", "The answer may be cut off.", status, "a length", retryable=True
+            )
+            raise _FailedTry(error)
         return HttpAnswer(body, response.headers, request_id)
 
     def _body(self, response: requests.Response, deadline: float) -> bytes:

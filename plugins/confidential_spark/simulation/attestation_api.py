@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from confidential_spark.simulation import collateral_answers
 from confidential_spark.simulation.attestation_requests import API_VERSIONS, attest
@@ -34,18 +34,19 @@ class Request:
     @property
     def path(self) -> str:
         """The path, without the query."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]
 
     def query(self) -> Mapping[str, str]:
         """Return the query's fields.
 
         :raises Refused: for malformed or repeated ones.
         """
+        query = self.target.partition("?")[2]
         try:
             fields = parse_qsl(
-                urlsplit(self.target).query,
+                query,
                 keep_blank_values=True,
-                strict_parsing=bool(urlsplit(self.target).query),
+                strict_parsing=bool(query),
                 max_num_fields=MAX_QUERY_FIELDS,
             )
         except ValueError as problem:

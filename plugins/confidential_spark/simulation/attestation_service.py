@@ -137,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "SimulatedAttestation"
     sys_version = ""
+    default_request_version = "HTTP/1.0"  # for lines that name none; 0.9 would be answered without a status
     timeout: ClassVar[float] = READ_SECONDS
 
     def do_GET(self) -> None:
