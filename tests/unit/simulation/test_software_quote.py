@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import dcap_qvl
@@ -130,6 +132,19 @@ def test_an_impossible_identity_is_refused(field: str, value: object):
     with pytest.raises(ConfigurationError, match=field) as caught:
         EnclaveIdentity(**fields)
     assert caught.value.code == "enclave-identity-invalid"
+
+
+def test_the_agent_can_load_it_without_the_verifiers_libraries():
+    # The simulated image has the standard library and cryptography only.
+    program = (
+        "import sys, confidential_spark.simulation.software_quote\n"
+        "heavy = {'dcap_qvl', 'pydantic', 'requests', 'airflow'}\n"
+        "print({name.partition('.')[0] for name in sys.modules} & heavy)"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "set()"
 
 
 def test_the_quoting_enclave_is_not_the_enclave():
