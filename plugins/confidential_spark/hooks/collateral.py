@@ -59,7 +59,7 @@ class CollateralHook:
 
         The PCK certificate chain is not in it: it is in the quote.
 
-        :raises ConfigurationError: ``collateral-quote-unsupported``: no SGX quote with its PCK chain.
+        :raises ConfigurationError: ``collateral-quote-unsupported``: no quote with its PCK chain.
         :raises AttestationServiceError: ``collateral-…``, see :meth:`BoundedHttp.call`.
         """
         fmspc, authority = _platform(quote)
@@ -100,15 +100,13 @@ def _platform(quote: bytes) -> tuple[str, str]:
     """
     try:
         parsed = dcap_qvl.parse_quote(quote)
-        if not parsed.is_sgx():
-            raise ValueError(f"a {parsed.quote_type()} quote")
         return parsed.fmspc(), parsed.ca()
     except ValueError as error:
         raise ConfigurationError(
             "The platform of the quote cannot be told.",
             code="collateral-quote-unsupported",
             got=f"{len(quote)} bytes: {error}",
-            expected="an SGX quote with its PCK certificate chain (certification data type 5)",
+            expected="a quote with its PCK certificate chain (certification data type 5)",
         ) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import dcap_qvl
 import pytest
 from confidential_spark.core.errors import AttestationServiceError, ConfigurationError
+from confidential_spark.hooks import collateral as hook_module
 from confidential_spark.hooks.bounded_http import CallLimits
 from confidential_spark.hooks.collateral import CollateralHook
 from confidential_spark.simulation import attestation_api
@@ -122,6 +123,31 @@ def test_a_failure_that_cannot_pass_is_final(fetch: int, fault: Fault, code: str
 
     assert (caught.value.code, caught.value.retryable) == (code, False)
     assert len(service.requests) == fetch + 1
+
+
+@pytest.fixture
+def intel(monkeypatch: pytest.MonkeyPatch):
+    """Intel's own server of the root's revocation list, for a cache that is not on loopback."""
+    crl = Fault(body=bytes.fromhex(collateral(NOW)["root_ca_crl"]))
+    with FaultyService(crl) as server:
+        monkeypatch.setattr(hook_module, "INTEL_CRL_HOST", server.url)
+        monkeypatch.setattr(hook_module, "is_loopback", lambda url: False)
+        yield server
+
+
+def test_a_cache_without_the_root_crl_leaves_it_to_intel(intel: FaultyService):
+    with with_fault(3, Fault(404)) as service:
+        assert CollateralHook(service.url, limits=LIMITS).fetch(QUOTE) == collateral(NOW)
+
+    assert [request.target for request in intel.requests] == ["/IntelSGXRootCA.der"]
+
+
+def test_a_failing_cache_does_not_lead_to_intel(intel: FaultyService):
+    faults = [genuine(0), genuine(1), genuine(2), Fault(503), Fault(503)]
+    with FaultyService(*faults) as service, pytest.raises(AttestationServiceError) as caught:
+        CollateralHook(service.url, limits=LIMITS).fetch(QUOTE)
+
+    assert (caught.value.code, intel.requests) == ("collateral-unavailable", [])
 
 
 def test_plain_http_to_elsewhere_is_refused():

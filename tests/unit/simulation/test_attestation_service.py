@@ -113,8 +113,11 @@ def test_what_is_hardly_http_gets_a_short_json_error(
     assert b"Traceback" not in answer
 
 
-def test_an_oversize_request_reads_its_refusal(service: LoopbackAttestationService):
-    answer = requests.post(service.url + ATTEST, data=bytes(MAX_REQUEST_BYTES + 1), timeout=10)
+@pytest.mark.parametrize(
+    "size", [MAX_REQUEST_BYTES + 1, 12 * MAX_REQUEST_BYTES], ids=["just-over", "far-over"]
+)
+def test_an_oversize_request_reads_its_refusal(service: LoopbackAttestationService, size: int):
+    answer = requests.post(service.url + ATTEST, data=bytes(size), timeout=10)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidParameter")
 
