@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.settings import ENV_PREFIX, PROJECT_DIR, Settings
+
 from scripts.local_airflow import ROOT, VAR, environment, prepare
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail when a page is stale")
     check = parser.parse_args().check
-    stale = [name for name, text in pages().items() if not up_to_date(REFERENCE / name, text, write=not check)]
+    stale = [
+        name for name, text in pages().items() if not up_to_date(REFERENCE / name, text, write=not check)
+    ]
     if check and stale:
         print(f"ERROR: stale pages in docs/reference: {', '.join(stale)}; run `make docs`", file=sys.stderr)
     return 1 if check and stale else 0

@@ -48,7 +48,10 @@ def install(requirements: list[str]) -> int:
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(PYTHON)]
     locked = [part for name in requirements for part in ("-r", str(ROOT / name))]
     # Compiled once here: where bytecode is not written, every Airflow start costs four seconds more.
-    if run([*uv, "--compile-bytecode", "--require-hashes", *locked]) != 0 or run([*uv, "--no-deps", "-e", str(ROOT)]) != 0:
+    if (
+        run([*uv, "--compile-bytecode", "--require-hashes", *locked]) != 0
+        or run([*uv, "--no-deps", "-e", str(ROOT)]) != 0
+    ):
         return refuse("The packages could not be installed; the lines above say which and why.")
     for name in requirements:
         stamp(name).write_text(fingerprint(name))

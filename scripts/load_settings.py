@@ -107,7 +107,7 @@ def apply_pool(entry: PoolEntry, session: Session) -> str:
 
 def apply_connection(entry: ConnectionEntry, session: Session, overwrite: bool) -> str:
     """Create a connection, or replace it when asked to."""
-    from airflow.models import Connection
+    from airflow.models.connection import Connection
     from sqlalchemy import select
 
     existing = session.scalar(select(Connection).where(Connection.conn_id == entry.conn_id))
@@ -138,7 +138,7 @@ def connection_fields(entry: ConnectionEntry) -> dict[str, Any]:
 
 def apply_variable(entry: VariableEntry, session: Session, overwrite: bool) -> str:
     """Create a variable, or replace it when asked to."""
-    from airflow.models import Variable
+    from airflow.models.variable import Variable
     from sqlalchemy import select
 
     existing = session.scalar(select(Variable).where(Variable.key == entry.variable_name))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError
 from confidential_spark.core.months import Month
+
 from scripts.local_airflow import ROOT, VAR, environment, prepare
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ def main() -> int:
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
-    if code == 0:
-        print_verdict(month)
     print(f"{'Finished' if code == 0 else 'Failed'} after {time.monotonic() - started:.1f} s", flush=True)
     return code
 

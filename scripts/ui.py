@@ -12,10 +12,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from scripts.local_airflow import ROOT, VAR, environment, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
 
 HOME = VAR / "airflow"
 PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"

@@ -92,9 +92,13 @@ def wire_validation(common: dict[str, Any], spark: Operator, manifest: Any) -> N
             **common,
         )
         published = PublishOperator(
-            task_id="publish", run_result=spark.output, outlets=[result_asset(**common)], **common
+            task_id="publish",
+            run_result=spark.output,
+            verification=verified.output,
+            outlets=[result_asset(**common)],
+            **common,
         )
-        cleaned = CleanStagingOperator(task_id="clean_staging", **common)
+        cleaned = CleanStagingOperator(task_id="clean_staging", job=common["job"])
         verified >> checked >> published >> cleaned.as_teardown(setups=spark)
 
 

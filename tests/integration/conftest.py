@@ -42,9 +42,7 @@ def run_dag(airflow_database) -> Callable[..., Run]:
         dag = bag.get_dag(dag_id)
         conf = {**params, **({"month": month} if month else {})}
         at = Month.parse(month).shift(1).first_day if month else datetime.now(UTC).date()
-        dag_run = dag.test(
-            logical_date=datetime(at.year, at.month, at.day, tzinfo=UTC), run_conf=conf
-        )
+        dag_run = dag.test(logical_date=datetime(at.year, at.month, at.day, tzinfo=UTC), run_conf=conf)
         return finished(dag_run)
 
     return run

@@ -29,7 +29,7 @@ JVM_OPTIONS = tuple(
         r"-D(user\.timezone=UTC|java\.awt\.headless=true|os\.name=Linux|java\.net\.preferIPv[46]\w*=true)",
         r"-Djdk\.lang\.Process\.launchMechanism=(vfork|posix_spawn)",
         r"-Dio\.netty\.(availableProcessors|eventLoopThreads)=[1-9][0-9]{0,3}",
-        r"--add-opens=java\.(base|security\.jgss)/[a-z.]+=ALL-UNNAMED",
+        r"--add-opens=java\.(base|security\.jgss)/[a-z0-9.]+=ALL-UNNAMED",
     )
 )
 SPARK_SETTINGS = frozenset(

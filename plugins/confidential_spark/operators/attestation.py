@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+from confidential_spark.core import base64url
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.enclave_process import EnclaveProcess
@@ -97,16 +97,16 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
         from confidential_spark.core.policy import load_policy
         from confidential_spark.core.verification import verify_attestation
 
-        quote = from_b64url(attestation["quote"])
+        quote = base64url.decode(attestation["quote"])
         return verify_attestation(
             token=attestation["token"],
             jwks=endpoints.attestation.signing_keys(),
             quote=quote,
-            runtime_data=from_b64url(attestation["runtime_data"]),
+            runtime_data=base64url.decode(attestation["runtime_data"]),
             collateral=endpoints.collateral.fetch(quote),
             policy=load_policy(self.settings.policy_path(self.platform)),
             now=datetime.now(UTC),
-            expected_nonce=from_b64url(self.nonce["nonce"]),
+            expected_nonce=base64url.decode(self.nonce["nonce"]),
             expected_run_id=scope.run_id,
             run_started_at=datetime.fromisoformat(self.nonce["minted_at"]),
         )
@@ -115,8 +115,3 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
         """End the enclave with the task."""
         if self._enclave is not None:
             self._enclave.stop()
-
-
-def from_b64url(text: str) -> bytes:
-    """Decode base64url that this pipeline or its agent wrote."""
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

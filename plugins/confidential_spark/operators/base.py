@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.core.jobs import SparkJob, publication_key, safe_name
+from confidential_spark.core.jobs import SparkJob, publication_key
 from confidential_spark.core.months import Month
 from confidential_spark.settings import Settings, get_settings
 
@@ -30,10 +31,12 @@ def airflow_failures(log: Logger, task_id: str) -> Iterator[None]:
     """Turn this project's errors into Airflow's: a retry only where a retry can help."""
     try:
         yield
-    except ConfidentialSparkError as error:
-        log.error("%s %s: %s", FAILED, task_id, error.diagnostics())
-        raised = AirflowException if error.retryable else AirflowFailException
-        raise raised(error.diagnostics()) from error
+    except (ConfidentialSparkError, AgentError) as error:
+        log.error("%s %s: %s", FAILED, task_id, error)
+        # The agent's own errors are raised here only for a launch that it would refuse: final.
+        retryable = isinstance(error, ConfidentialSparkError) and error.retryable
+        raised = AirflowException if retryable else AirflowFailException
+        raise raised(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,6 @@ class RunScope:
     try_number: int
     month: Month | None
     options: Mapping[str, Any]
-
-    @property
-    def attempt_id(self) -> str:
-        """This try of this run, as a folder name."""
-        return f"{safe_name(self.airflow_run_id)}.try{self.try_number}"
 
     @property
     def run_id(self) -> str:

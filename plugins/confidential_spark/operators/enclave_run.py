@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+from confidential_spark.core import base64url
+from confidential_spark.core.jobs import safe_name
 from confidential_spark.hooks.result_store import ResultStore
 
 if TYPE_CHECKING:
@@ -47,12 +49,15 @@ class EnclaveRun:
     def prepare(cls, context: Context, scope: RunScope, job: SparkJob, settings: Settings) -> Self:
         """Mint the nonce, make the try's staging folder, and store both before launch."""
         key = scope.publication_key(job)
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        # A cleared run counts its tries anew, so the number alone would not tell two tries apart.
+        attempt_id = f"{safe_name(scope.airflow_run_id)[:150]}.try{scope.try_number}-{nonce[:4].hex()}"
         run = cls(
             run_id=scope.run_id,
-            nonce=b64url(secrets.token_bytes(NONCE_BYTES)),
+            nonce=b64url(nonce),
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             key=key,
-            staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, scope.attempt_id)),
+            staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, attempt_id)),
         )
         context["ti"].xcom_push(key=XCOM_KEY, value=run.to_xcom())
         return run
@@ -70,3 +75,8 @@ class EnclaveRun:
     def results_dir(self) -> Path:
         """Folder of this try's results."""
         return Path(self.staging)
+
+    @property
+    def nonce_bytes(self) -> bytes:
+        """The nonce as its 32 bytes."""
+        return base64url.decode(self.nonce)

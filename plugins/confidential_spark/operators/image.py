@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.measurement import simulated_measurement
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
-from confidential_spark.core.policy import load_policy
 from confidential_spark.operators.base import ConfidentialOperator
 
 if TYPE_CHECKING:
@@ -28,10 +28,16 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
         self.platform = platform
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
-        """Return the image's digest and measurement."""
+        """Return the image's digest, measurement and trust level."""
+        # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.core.enclave_identity import EnclaveClaims, require_identity
+        from confidential_spark.core.ledger import read_ledger
+        from confidential_spark.core.policy import load_policy
+
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
-        policy.require_approved(measurement)
+        identity = EnclaveClaims(debuggable=False, **asdict(measurement))
+        require_identity(identity, policy, lambda: read_ledger(policy.approvals_path))
         self.log.warning(SIMULATED_NOTICE)
-        self.log.info("Enclave measured %s · policy %s → APPROVED", measurement.mrenclave, policy.name)
-        return {"digest": measurement.image_digest, "trust": policy.trust, "mrenclave": measurement.mrenclave}
+        self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
+        return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}

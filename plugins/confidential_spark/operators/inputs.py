@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.input_manifest import InputManifest, read_manifest
+from confidential_spark.core.input_manifest import read_manifest
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.simulation.trips import write_month
 
@@ -27,6 +27,9 @@ class ResolveInputOperator(ConfidentialOperator):
         if template is None:
             template = self.settings.inputs_dir.as_uri()
             write_month(scope.month, self.settings.synthetic_rows, self.settings.inputs_dir)
-        manifest = read_manifest(template, scope.month)
-        self.log.info("%s", manifest)
+        manifest = read_manifest(str(template), scope.month)
+        synthetic = " · SYNTHETIC" if manifest.synthetic else ""
+        self.announce(
+            f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes{synthetic}"
+        )
         return manifest.summary()

@@ -7,7 +7,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from confidential_spark.agent.launch import LaunchSpec
-from confidential_spark.core.spark_launch import SparkRuntime
+from confidential_spark.core.class_archive import class_archive_path
+from confidential_spark.core.java_runtime import find_java
+from confidential_spark.core.spark_launch import choose_runtime, find_spark_home
+from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
+from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.enclave_process import EnclaveProcess
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.core.spark_launch import SparkRuntime
     from confidential_spark.operators.base import RunScope
 
 
@@ -50,21 +55,68 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, str]:
         """Run the job and return the :class:`EnclaveRun` that verification needs."""
         run = EnclaveRun.prepare(context, scope, self.job, self.settings)
-        store = context["task_state_store"]
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
         with (
+            store.hold(run.staging),
             attestation_endpoints(self.platform, self.settings) as endpoints,
-            TemporaryDirectory(prefix="enclave-") as work_dir,
+            TemporaryDirectory(prefix="enclave-") as folder,
         ):
-            launch_file = Path(work_dir) / "launch.json"
-            self.launch_spec(run, scope, endpoints.provider_url, work_dir).write(launch_file)
+            launch_file = Path(folder) / "launch.json"
+            self.launch_spec(run, scope, endpoints.provider_url, Path(folder) / "work").write(launch_file)
             self._enclave = EnclaveProcess(
                 "run",
                 launch_file,
                 log=lambda line: self.log.info("%s", line),
-                on_progress=lambda record: store.set("progress", dict(record)),
+                on_progress=lambda record: self.show_progress(context, record),
             )
             self._enclave.run()
+        self.announce(f"{self.job.title} ran and signed its results")
         return run.to_xcom()
+
+    def show_progress(self, context: Context, record: Mapping[str, Any]) -> None:
+        """Keep the latest progress for the task's page, and log it."""
+        context["task_state_store"].set("progress", dict(record))
+        share = f"{record['done']}/{record['total']} " if record["total"] else ""
+        self.announce_progress(f"{share}{record['text']}")
+
+    def launch_spec(self, run: EnclaveRun, scope: RunScope, provider_url: str, work_dir: Path) -> LaunchSpec:
+        """Return what the agent is asked to do.
+
+        :raises ConfigurationError: no fit Java, no Spark, too little memory, before anything is started.
+        """
+        runtime = self.spark_runtime()
+        return LaunchSpec(
+            nonce=run.nonce,
+            run_id=run.run_id,
+            results_dir=run.staging,
+            attestation_url=provider_url,
+            attestation_api_version=DEFAULT_API_VERSION,
+            quote_provider="software",
+            jobs_dir=str(self.settings.jobs_dir),
+            job=self.job.name,
+            job_file=str(self.job.file(self.settings.jobs_dir)),
+            arguments=self.job.arguments_for(scope.month, scope.options),
+            month=str(scope.month) if scope.month else None,
+            input=self.manifest["uri"] if self.manifest else None,
+            work_dir=str(work_dir),
+            image_digest=self.image["digest"],
+            java=str(runtime.java),
+            spark_home=str(runtime.spark_home),
+            python=str(runtime.python),
+            jvm_options=list(runtime.jvm_options),
+            spark_conf=runtime.spark_conf,
+        )
+
+    def spark_runtime(self) -> SparkRuntime:
+        """Choose Java, JVM options and Spark settings for the size of the input."""
+        java = find_java()
+        return choose_runtime(
+            input_bytes=self.manifest["bytes"] if self.manifest else 0,
+            cores=self.settings.spark_cores,
+            memory=self.settings.spark_memory,
+            archive=class_archive_path(self.settings.cache_dir, java.path, find_spark_home()),
+            java=java,
+        )
 
     def on_kill(self) -> None:
         """End the enclave with the task."""

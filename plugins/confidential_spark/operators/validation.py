@@ -6,10 +6,15 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from confidential_spark.core.checks import run_checks
-from confidential_spark.core.policy import load_policy
-from confidential_spark.core.report import RunReport
-from confidential_spark.core.verification import verify_evidence
+from airflow.sdk.exceptions import AirflowSkipException
+
+from confidential_spark.agent.protocol import (
+    SIMULATED_NOTICE,
+    TRUST_SIMULATED,
+    JobIdentity,
+    arguments_sha256,
+    sha256_hex,
+)
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
@@ -17,8 +22,181 @@ from confidential_spark.operators.enclave_run import XCOM_KEY, EnclaveRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.core.verification_report import VerificationReport
+    from confidential_spark.hooks.collateral import CollateralHook
     from confidential_spark.operators.base import RunScope
+
+
+class ValidationOperator(ConfidentialOperator):
+    """Base of the operators that work on a finished try.
+
+    :param platform: whose policy decides.
+    :param run_result: what `run_spark` returned.
+    """
+
+    template_fields: ClassVar[Sequence[str]] = ("run_result",)
+
+    def __init__(self, *, platform: Platform, run_result: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.platform = platform
+        self.run_result = run_result
+
+    def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
+        """Validate while nobody else may clean the try's folder away."""
+        run = EnclaveRun.from_xcom(self.run_result)
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        with store.hold(run.staging) as staging:
+            return self.validate(context, scope, run, staging)
+
+    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> Any:  # noqa: ANN401
+        """Do the work on the try's folder and return a small XCom value."""
+        raise NotImplementedError
+
+
+class VerifyEvidenceOperator(ValidationOperator):
+    """Complete the evidence with keys and collateral, then verify all of it against the policy."""
+
+    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
+        """Return the verification report; its thirteen steps are also in the log."""
+        report = self.verify(scope, run, staging)
+        self.log.info("%s", report.text())
+        report.raise_for_failure()
+        self.refuse_replay(scope, staging, report)
+        passed = len(report.steps)
+        self.announce(f"{passed} of {passed} steps PASS · policy {report.policy} · {self.notice(report)}")
+        return report.to_dict()
+
+    def verify(self, scope: RunScope, run: EnclaveRun, staging: Path) -> VerificationReport:
+        """Write `evidence.json` and judge it exactly as an outsider would."""
+        # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.core.policy import load_policy
+        from confidential_spark.core.verification import verify_evidence
+
+        with attestation_endpoints(self.platform, self.settings) as endpoints:
+            keys = endpoints.attestation.signing_keys()
+            evidence = complete_evidence(staging, endpoints.collateral, keys)
+        (staging / "evidence.json").write_bytes(evidence)
+        return verify_evidence(
+            evidence=evidence,
+            results=staging,
+            jwks=keys,
+            policy=load_policy(self.settings.policy_path(self.platform)),
+            now=datetime.now(UTC),
+            expected_nonce=run.nonce_bytes,
+            expected_run_id=run.run_id,
+            expected_job=self.expected_job(scope),
+            run_started_at=datetime.fromisoformat(run.started_at),
+        )
+
+    def expected_job(self, scope: RunScope) -> JobIdentity:
+        """Return the program and arguments that this run was meant to execute."""
+        program = self.job.file(self.settings.jobs_dir).read_bytes()
+        arguments = self.job.arguments_for(scope.month, scope.options)
+        return JobIdentity(self.job.name, sha256_hex(program), arguments_sha256(arguments))
+
+    def refuse_replay(self, scope: RunScope, staging: Path, report: VerificationReport) -> None:
+        """Record nonce and token id as used by this try; another try's are refused."""
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        owner = f"{scope.run_id}/{staging.name}"
+        store.consume_once("nonce", str(report.facts.nonce), owner)
+        store.consume_once("token", str(report.facts.token_id), owner)
+
+    @staticmethod
+    def notice(report: VerificationReport) -> str:
+        """Return what the verdict is worth."""
+        return SIMULATED_NOTICE if report.trust == TRUST_SIMULATED else f"trust {report.trust}"
+
+
+def complete_evidence(staging: Path, collateral: CollateralHook, keys: Mapping[str, Any]) -> bytes:
+    """Return `evidence.json`: the enclave's envelope with what an outsider needs to verify it."""
+    from confidential_spark.core.evidence import evidence_bundle
+    from confidential_spark.core.json_object import JsonObject
+    from confidential_spark.core.refusals import Refusal
+    from confidential_spark.core.statement import Statement
+
+    envelope = json.loads((staging / "envelope.json").read_bytes())
+    statement = Statement.decode(JsonObject.of(envelope, "envelope", Refusal.STATEMENT_MALFORMED))
+    return evidence_bundle(
+        envelope,
+        notice=statement.predicate.members.get("notice"),
+        collateral=collateral.fetch(statement.attested.quote),
+        jwks=keys,
+    )
+
+
+class CheckResultsOperator(ValidationOperator):
+    """Check the verified results and write `report.json`.
+
+    :param verification: what `verify_evidence` returned.
+    :param manifest: what `resolve_input` returned, or None for jobs without input.
+    """
+
+    template_fields: ClassVar[Sequence[str]] = ("run_result", "verification", "manifest")
+
+    def __init__(
+        self,
+        *,
+        verification: Mapping[str, Any],
+        manifest: Mapping[str, Any] | None,
+        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+    ) -> None:
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.verification = verification
+        self.manifest = manifest
+
+    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
+        """Return how many checks passed, and the warnings."""
+        # Imported late: DAG files import this module, and need no DuckDB to be parsed.
+        from confidential_spark.core.checks import require_passed, run_checks, summarise
+
+        results = run_checks(
+            staging,
+            limits=load_limits(self.settings.checks_path(self.job.name)),
+            predicate=predicate(staging),
+            month=scope.month,
+            recorded_input=InputTotals.from_dict(self.manifest) if self.manifest else None,
+            trailing=trailing,
+        )
+        return {}
+
+
+class PublishOperator(ValidationOperator):
+    """Publish the verified and checked try in one atomic step, and update the asset.
+
+    :param verification: what `verify_evidence` returned.
+    """
+
+    template_fields: ClassVar[Sequence[str]] = ("run_result", "verification")
+
+    def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.verification = verification
+
+    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
+        """Return where the result is and what it is worth."""
+        if not scope.options["publish"]:
+            self.announce("checked and not published, as the run asked")
+            raise AirflowSkipException("the run's Param `publish` is off")
+        return {}
+
+
+class CleanStagingOperator(ConfidentialOperator):
+    """Remove the try's unpublished files, whatever happened before.
+
+    :param platform: accepted for symmetry with the other tasks of the stage.
+    """
+
+    def run(self, context: Context, scope: RunScope) -> None:
+        """Remove what the latest try of `run_spark` left; a published try has left nothing."""
+        value = context["ti"].xcom_pull(task_ids="spark.run_spark", key=XCOM_KEY)
+        if value is None:
+            return
+        ResultStore(self.settings.results_dir, scope.dag_id).discard(EnclaveRun.from_xcom(value).staging)

@@ -65,7 +65,8 @@ SECOND = FIRST.replace("one", "two").replace("pool_slot: 1", "pool_slot: 5")
 
 
 def state() -> tuple[str | None, int, str]:
-    from airflow.models import Connection, Variable
+    from airflow.models.connection import Connection
+    from airflow.models.variable import Variable
     from airflow.models.pool import Pool
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -85,7 +86,9 @@ def load(path: Path, *, overwrite: bool) -> list[str]:
         return apply(read_settings(path), session, overwrite=overwrite)
 
 
-def test_loading_again_resizes_pools_and_keeps_what_somebody_may_have_edited(airflow_database, tmp_path) -> None:
+def test_loading_again_resizes_pools_and_keeps_what_somebody_may_have_edited(
+    airflow_database, tmp_path
+) -> None:
     load(write(tmp_path, FIRST), overwrite=True)
     assert state() == ("https://one.example", 1, "one")
     said = load(write(tmp_path, SECOND), overwrite=False)

@@ -28,7 +28,9 @@ ROOT = Path(__file__).resolve().parents[3]
             "✘ verify: [code] bad · got: [1]",
             id="failure-with-brackets",
         ),
-        pytest.param("2026-11-23T05:05:53.7Z [info     ] 26/11/23 WARN Utils: ✔ no [spark]", None, id="detail"),
+        pytest.param(
+            "2026-11-23T05:05:53.7Z [info     ] 26/11/23 WARN Utils: ✔ no [spark]", None, id="detail"
+        ),
     ],
 )
 def test_shows_the_story_and_nothing_else(capsys, line: str, shown: str | None) -> None:
