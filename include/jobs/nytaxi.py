@@ -18,7 +18,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -249,8 +250,9 @@ def read_trips(spark: SparkSession, uri: str) -> DataFrame:
 
     :raises InputUnusableError: ``input-unreadable`` or ``input-schema``.
     """
+    path = spark_path(uri)
     try:
-        found = spark.read.option("mergeSchema", "true").parquet(uri).schema
+        found = spark.read.option("mergeSchema", "true").parquet(path).schema
     except (PySparkException, Py4JJavaError) as error:
         raise InputUnusableError(
             "input-unreadable",
@@ -272,7 +274,15 @@ def read_trips(spark: SparkSession, uri: str) -> DataFrame:
             expected=", ".join(COLUMNS),
         )
     schema = StructType([StructField(name, types[name]) for name in COLUMNS])
-    return spark.read.schema(schema).parquet(uri)
+    return spark.read.schema(schema).parquet(path)
+
+
+def spark_path(uri: str) -> str:
+    """Return a location in the form Hadoop takes it: file URIs decoded, and nothing in them a pattern."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        return uri
+    return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", unquote(parts.path))
 
 
 def aggregate(trips: DataFrame, options: Options) -> DataFrame:
@@ -503,9 +513,5 @@ def _cause(error: Exception) -> str:
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 
-def _exit() -> NoReturn:
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    _exit()
+    sys.exit(main())

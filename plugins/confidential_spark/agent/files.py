@@ -36,7 +36,7 @@ def input_files(uri: str) -> list[InputFile]:
     :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file`` or ``input-empty``.
     """
     parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+    if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment:
         raise _unusable("input-scheme", "The input cannot be hashed.", uri, "a file:// folder")
     folder = Path(unquote(parts.path))
     try:

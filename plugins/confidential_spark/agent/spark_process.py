@@ -80,6 +80,7 @@ class SparkCommand:
             "TZ": "UTC",
             "SPARK_HOME": self.spark_home,
             "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_LOCAL_DIRS": str(self.work_dir),
             "PYSPARK_PYTHON": self.python,
             "PYSPARK_DRIVER_PYTHON": self.python,
             "PYTHONUNBUFFERED": "1",
@@ -99,8 +100,7 @@ class SparkCommand:
     def files(self) -> Iterator[None]:
         """Keep the settings on disk for the time of the run, readable by the owner only."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        settings = {"spark.local.dir": str(self.work_dir), **self.spark_conf}
-        lines = "".join(f"{name} {_escaped(value)}\n" for name, value in sorted(settings.items()))
+        lines = "".join(f"{name} {_escaped(value)}\n" for name, value in sorted(self.spark_conf.items()))
         try:
             self._settings_file.touch(mode=0o600, exist_ok=False)
             self._settings_file.write_text(lines, encoding="utf-8")

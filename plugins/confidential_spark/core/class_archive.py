@@ -1,6 +1,6 @@
 """A class archive (AppCDS): Spark's classes, parsed and verified once, mapped at every later start.
 
-It halves the start of a small job. It is a cache and nothing more: wherever it cannot be made or does not fit,
+It halves the start of a small job. It is a cache and nothing more: where it cannot be made or does not fit,
 Spark starts without it.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +31,8 @@ TIMEOUT_SECONDS = 300
 def class_archive_path(cache_dir: Path, java: Path, spark_home: Path) -> Path:
     """Return where the archive for this Java and this Spark is, or would be.
 
-    The name covers what the JVM compares before it maps an archive: its own build, and the jars' names, sizes and
-    times.
+    The name covers what the JVM compares before it maps an archive: its own build, and the jars' names, sizes
+    and times.
     """
     digest = hashlib.sha256(FORMAT)
     release = java.parent.parent / "release"
@@ -61,7 +60,7 @@ def build_class_archive(
         archive.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=archive.parent, prefix=".building-") as folder:
             made = _archive(runtime, program, Path(folder), timeout)
-            os.replace(made, archive)
+            made.replace(archive)
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("No class archive, Spark starts without: %s", shorten(_reason(error)))
         return False

@@ -1,7 +1,7 @@
 """How Spark is started: JVM options and settings by input size, cores and memory.
 
-The choices were measured (`benchmarks/spark_month.py`): a month of 10,000 rows lives from a quick start, one of
-9 million rows from the optimising compiler.
+The choices were measured (`benchmarks/spark_month.py`): a month of 10,000 rows lives from a quick start, one
+of 9 million rows from the optimising compiler.
 """
 
 from __future__ import annotations
