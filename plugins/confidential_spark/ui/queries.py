@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
+from confidential_spark.operators.enclave_run import XCOM_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
-from confidential_spark.ui.report_view import ResultView, mapping, result_view
+from confidential_spark.ui.report_view import ResultView, is_whole, mapping, result_view
 from confidential_spark.ui.run_view import WAITING, Stage, Task, Verdict, stages, verdict
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def trips_of(published: Published, dag_id: str, key: str) -> int | None:
     """Return a published month's number of trips, if its summary has one."""
     result = published.result(dag_id, key)
     trips = mapping(result.document("summary.json").get("totals")).get("trips") if result else None
-    return trips if isinstance(trips, int) else None
+    return trips if is_whole(trips) else None
 
 
 def last_runs(session: Session, dag_ids: Collection[str]) -> tuple[RunLine, ...]:
@@ -145,7 +146,7 @@ def result_of_run(session: Session, run: DagRun, published: Published) -> Result
             XComModel.dag_id == run.dag_id,
             XComModel.run_id == run.run_id,
             XComModel.task_id == "spark.run_spark",
-            XComModel.key == "enclave_run",
+            XComModel.key == XCOM_KEY,
         )
     )
     key = mapping(stored).get("key")

@@ -7,7 +7,7 @@ so that a page never fails. The page proves nothing either; it shows the command
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from confidential_spark.ui.charts import Chart, bar_chart
 from confidential_spark.ui.rendering import count, money
@@ -76,20 +76,25 @@ def result_view(dag_id: str, result: PublishedResult, policy: Path) -> ResultVie
 
 
 def figures(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the summary's figures that are whole, as labelled text."""
+    """Return the summary's figures that have the right type, as labelled text."""
     rows, totals = mapping(summary.get("rows")), mapping(summary.get("totals"))
-    wanted: list[tuple[str, object, Callable[[Any], str]]] = [
+    whole: list[tuple[str, object, Callable[[int], str]]] = [
         ("Rows read", rows.get("input"), count),
         ("Rows rejected", rows.get("rejected"), count),
         ("Trips", totals.get("trips"), count),
         ("Revenue", totals.get("revenue_cents"), money),
         ("Tips", totals.get("tip_cents"), money),
-        ("Distance", totals.get("distance_millimiles"), lambda v: f"{v / 1000:,.0f} miles"),
-        ("Mean speed", totals.get("speed_mph"), lambda v: f"{v:.1f} mph"),
-        ("π", summary.get("pi"), lambda v: f"{v:.6f}"),
-        ("Aggregation", summary.get("duration_ms"), lambda v: f"{v / 1000:.1f} s"),
+        ("Distance", totals.get("distance_millimiles"), lambda value: f"{value // 1000:,} miles"),
+        ("Aggregation", summary.get("duration_ms"), lambda value: f"{value:,} ms"),
     ]
-    return tuple((label, show(value)) for label, value, show in wanted if is_number(value))
+    real: list[tuple[str, object, str]] = [
+        ("Mean speed (mph)", totals.get("speed_mph"), ".1f"),
+        ("π", summary.get("pi"), ".6f"),
+    ]
+    return (
+        *((label, show(value)) for label, value, show in whole if is_whole(value)),
+        *((label, f"{value:{form}}") for label, value, form in real if isinstance(value, float)),
+    )
 
 
 def identity(report: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -138,12 +143,12 @@ def charts(result: PublishedResult) -> tuple[Chart, ...]:
     hours = [
         (f"{row['hour']:02d}:00", row["trips"], count(row["trips"]))
         for row in result.rows("by_hour.parquet")
-        if are_integers(row, "hour", "trips")
+        if are_whole(row, "hour", "trips")
     ]
     payments = [
         (text(row.get("payment_type")).replace("_", " "), row["revenue_cents"], money(row["revenue_cents"]))
         for row in result.rows("by_payment_type.parquet")
-        if are_integers(row, "revenue_cents")
+        if are_whole(row, "revenue_cents")
     ]
     drawn = (
         bar_chart("trips-by-hour", "Trips by hour of pick-up", "trips", hours),
@@ -172,11 +177,11 @@ def objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def is_number(value: object) -> bool:
-    """Whether it is a number; true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number; true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def are_integers(row: dict[str, Any], *names: str) -> bool:
+def are_whole(row: dict[str, Any], *names: str) -> bool:
     """Whether these columns hold whole numbers."""
-    return all(isinstance(row.get(name), int) for name in names)
+    return all(is_whole(row.get(name)) for name in names)

@@ -18,6 +18,7 @@ from confidential_spark.core.failures import (
     classify,
     failure_named,
 )
+from confidential_spark.core.failures.diagnosis import LINE_LIMIT
 from confidential_spark.core.stages import TASK_IDS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -183,6 +184,12 @@ def test_remembered_lines_are_short_and_printable():
     assert line is not None
     assert len(line) <= 200
     assert line.isprintable()
+
+
+def test_only_the_head_of_a_line_is_looked_at():
+    found = "java.lang.OutOfMemoryError"
+    assert classify(["x" * LINE_LIMIT + found]).failure is UNNAMED
+    assert classify(["x" * (LINE_LIMIT - len(found)) + found]).failure.name == "spark-out-of-memory"
 
 
 def test_the_error_carries_code_cure_runbook_and_whether_a_retry_helps():

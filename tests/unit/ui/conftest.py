@@ -1,0 +1,178 @@
+"""Airflow's own API server with our plugin, users of each role, and published results on disk."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fastapi.testclient import TestClient
+
+DAG_ID, KEY = "nytaxi_local", "month=2018-05"
+RUN_ID = "manual__2018-06-01T00:00:00+00:00"
+START = datetime(2026, 11, 1, 10, tzinfo=UTC)
+
+SUMMARY: dict[str, Any] = {
+    "v": 1,
+    "job": "nytaxi",
+    "month": "2018-05",
+    "rows": {"input": 10000, "accepted": 9974, "rejected": 26},
+    "totals": {
+        "trips": 9974,
+        "revenue_cents": 16711801,
+        "tip_cents": 1936127,
+        "distance_millimiles": 30066870,
+        "speed_mph": 12.19,
+    },
+    "duration_ms": 3361,
+}
+REPORT: dict[str, Any] = {
+    "trust": "simulated",
+    "synthetic": True,
+    "run_id": f"{DAG_ID}/{RUN_ID}",
+    "verification": {
+        "steps": [
+            {"number": 1, "title": "Sizes and strict decoding", "status": "PASS", "detail": "3 parts"},
+            {
+                "number": 2,
+                "title": "Token header",
+                "status": "FAIL",
+                "code": "alg-not-rs256",
+                "got": "none",
+                "expected": "RS256",
+                "detail": "alg is wrong",
+            },
+        ],
+        "facts": {"mrenclave": "ab" * 32, "tcb_status": "UpToDate", "advisories": None},
+    },
+    "checks": [
+        {"name": "hours", "severity": "error", "passed": True, "got": "24", "expected": "24"},
+        {"name": "history", "severity": "warn", "passed": False, "got": "2 months", "expected": "6 months"},
+        {"name": "recount", "severity": "error", "passed": False, "got": "1", "expected": "2"},
+    ],
+}
+
+
+@pytest.fixture
+def publish(tmp_path: Path) -> Callable[..., Path]:
+    """Put a result where readers look, as the result store does."""
+
+    def publish(
+        dag_id: str = DAG_ID, key: str = KEY, *, report: Any = REPORT, summary: Any = SUMMARY
+    ) -> Path:
+        version = tmp_path / dag_id / ".versions" / key / "try-1"
+        version.mkdir(parents=True)
+        (version / "report.json").write_text(json.dumps(report))
+        (version / "summary.json").write_text(json.dumps(summary))
+        (version / "evidence.json").write_text('{"evidence": "of ' + key + '"}')
+        hours = {"hour": list(range(24)), "trips": [100 * hour for hour in range(24)]}
+        pq.write_table(pa.table(hours), version / "by_hour.parquet")
+        payments = {"payment_type": ["credit", "no_charge"], "revenue_cents": [1200000, 5000]}
+        pq.write_table(pa.table(payments), version / "by_payment_type.parquet")
+        (tmp_path / dag_id / key).symlink_to(f".versions/{key}/try-1")
+        return version
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def api_server(airflow_database: Path) -> Any:
+    from airflow.api_fastapi.app import create_app
+
+    return create_app(apps="core")
+
+
+@pytest.fixture
+def browse(api_server: Any, tmp_path: Path) -> Iterator[Callable[[str | None], TestClient]]:
+    """Return a browser for a user of a role, or for a stranger."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.plugins_manager import get_fastapi_plugins
+    from confidential_spark.ui.app import published
+    from confidential_spark.ui.published import Published
+    from fastapi.testclient import TestClient
+
+    (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
+    app.dependency_overrides[published] = lambda: Published(tmp_path)
+
+    def browse(role: str | None = "viewer") -> TestClient:
+        headers = {}
+        if role is not None:
+            user = SimpleAuthManagerUser(username=role, role=None if role == "nobody" else role.upper())
+            headers["Authorization"] = f"Bearer {get_auth_manager().generate_jwt(user)}"
+        return TestClient(
+            api_server,
+            base_url="http://testserver/confidential-spark",
+            headers=headers,
+            follow_redirects=False,
+        )
+
+    yield browse
+    app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
+    """Write runs into Airflow's database as a scheduler would have; they are gone after the test."""
+    from airflow.models.dag import DagModel
+    from airflow.models.dag_version import DagVersion
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete, insert, select
+
+    dag_ids: set[str] = set()
+
+    def write(state: str, tasks: dict[str, str], *, dag_id: str = DAG_ID, run_id: str = RUN_ID) -> None:
+        dag_ids.add(dag_id)
+        with create_session() as session:
+            session.merge(DagBundleModel(name="tests"))
+            session.flush()
+            session.merge(DagModel(dag_id=dag_id, bundle_name="tests"))
+            session.flush()
+            version = DagVersion(dag_id=dag_id, version_number=1, bundle_name="tests")
+            session.add(version)
+            run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", state=state, run_after=START)
+            run.start_date = START
+            session.add(run)
+            session.flush()
+            for number, (task_id, task_state) in enumerate(tasks.items()):
+                values = {
+                    "task_id": task_id,
+                    "dag_id": dag_id,
+                    "run_id": run_id,
+                    "map_index": -1,
+                    "state": task_state,
+                    "start_date": START + timedelta(seconds=10 * number),
+                    "end_date": START + timedelta(seconds=10 * number + 4),
+                    "try_number": 1,
+                    "pool": "default_pool",
+                    "dag_version_id": version.id,
+                }
+                session.execute(insert(TaskInstance).values(**values))
+                if task_id == "spark.run_spark":
+                    stored = XComModel(
+                        key="enclave_run",
+                        value={"key": KEY},
+                        task_id=task_id,
+                        dag_id=dag_id,
+                        run_id=run_id,
+                        dag_run_id=run.id,
+                    )
+                    session.add(stored)
+
+    yield write
+    with create_session() as session:
+        for model in (XComModel, TaskInstance, DagRun, DagVersion, DagModel):
+            session.execute(delete(model).where(model.dag_id.in_(dag_ids)))
+        assert session.scalars(select(DagRun).where(DagRun.dag_id.in_(dag_ids))).first() is None

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from confidential_spark.core.stages import TASK_IDS
+
+from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY
+
+GREEN = dict.fromkeys(TASK_IDS, "success")
+RUN = f"/runs/{DAG_ID}/{RUN_ID}"
+RESULT = f"/results/{DAG_ID}/{KEY}"
+EVERY_ROUTE = ["/", "/style.css", RUN, RESULT, f"{RESULT}/evidence.json"]
+OF_ONE_DAG = [RUN, RESULT, f"{RESULT}/evidence.json"]
+SCRIPT = "<script>alert(1)</script>"
+
+
+class Tags(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("route", EVERY_ROUTE)
+def test_strangers_get_401_everywhere(browse, publish, dag_run, route):
+    publish()
+    dag_run("success", GREEN)
+    response = browse(None).get(route)
+
+    assert response.status_code == 401
+    assert KEY not in response.text
+
+
+@pytest.mark.parametrize("route", OF_ONE_DAG)
+def test_users_who_may_not_see_the_dag_get_403(browse, publish, dag_run, route):
+    publish()
+    dag_run("success", GREEN)
+    response = browse("nobody").get(route)
+
+    assert response.status_code == 403
+    assert "UpToDate" not in response.text
+
+
+def test_the_list_leaves_out_what_the_user_may_not_see(browse, publish, dag_run):
+    publish()
+    dag_run("success", GREEN)
+    page = browse("nobody").get("/").text
+
+    assert DAG_ID not in page
+    assert RUN_ID not in page
+
+
+@pytest.mark.parametrize("route", EVERY_ROUTE)
+def test_viewers_may_see_everything_and_every_answer_is_locked_down(browse, publish, dag_run, route):
+    publish()
+    dag_run("success", GREEN)
+    response = browse().get(route)
+
+    assert response.status_code == 200
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"
+
+
+def test_the_list_links_each_published_month_and_each_run(browse, publish, dag_run):
+    publish()
+    publish(key="month=2018-07", summary={**SUMMARY, "totals": {"trips": 3}})
+    dag_run("running", {"image.resolve_image": "running"})
+    page = browse().get("/").text
+
+    assert f'href="results/{DAG_ID}/month%3D2018-05"' in page
+    assert 'aria-label="2018-07, published, 3 trips"' in page
+    assert 'aria-label="2018-06, not published"' in page
+    assert f'href="runs/{DAG_ID}/manual__2018-06-01T00%3A00%3A00%2B00%3A00"' in page
+    assert "RUNNING" in page
+
+
+@pytest.mark.parametrize("route", [RUN, RESULT])
+def test_links_of_a_page_lead_somewhere(browse, publish, dag_run, route):
+    publish()
+    dag_run("success", GREEN)
+    client = browse()
+    page = client.get(route)
+    links = [a.get("href") for _, a in Tags(page.text).found if a.get("href")]
+
+    assert len(links) >= 5
+    for link in links:
+        assert client.get(str(page.url.join(link))).status_code == 200, link
+
+
+def test_a_green_run_shows_verdict_stages_steps_checks_figures_and_the_command(browse, publish, dag_run):
+    publish()
+    dag_run("success", GREEN)
+    page = browse().get(RUN).text
+
+    for text in (
+        *("PASSED", "SIMULATED", "synthetic", "image", "attestation", "validation", "resolve_input"),
+        *("Token header", "alg-not-rs256", "RS256", "recount", "9,974", "$167,118.01", "UpToDate"),
+        f"{KEY}/evidence.json --policy ",
+        "include/policies/simulation.yaml",
+    ):
+        assert text in page, text
+    assert page.count("<rect") == 24 + 2
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_a_running_run_refreshes_itself_and_shows_no_result(browse, publish, dag_run):
+    publish()
+    dag_run("running", {"image.resolve_image": "success", "spark.run_spark": "running"})
+    page = browse().get(RUN).text
+
+    assert "RUNNING" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_a_run_whose_month_was_replaced_shows_no_foreign_result(browse, publish, dag_run):
+    publish(report={**REPORT, "run_id": f"{DAG_ID}/another-run"})
+    dag_run("success", GREEN)
+    page = browse().get(RUN).text
+
+    assert "9,974" not in page
+    assert "a later run replaced it" in page
+
+
+def test_the_result_page_does_without_the_run(browse, publish):
+    publish()
+    page = browse().get(RESULT).text
+
+    assert "PUBLISHED" in page
+    assert "SIMULATED" in page
+
+
+def test_downloads_are_the_published_bytes(browse, publish):
+    folder = publish()
+    response = browse().get(f"{RESULT}/evidence.json")
+
+    assert response.content == (folder / "evidence.json").read_bytes()
+    assert response.headers["content-disposition"] == (
+        'attachment; filename="nytaxi_local-month-2018-05-evidence.json"'
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(f"/results/{DAG_ID}/{KEY}/by_hour.parquet", id="not-a-download"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/secret.json", id="a-file-beside-them"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/..%2Fsecret.json", id="dots-in-the-name"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/%2e%2e%2f%2e%2e%2fsecret.json", id="encoded-dots"),
+        pytest.param(f"/results/{DAG_ID}/.versions", id="hidden-folder"),
+        pytest.param(f"/results/{DAG_ID}/..", id="parent-as-key"),
+        pytest.param(f"/results/{DAG_ID}/month=..", id="dots-in-the-month"),
+        pytest.param("/results/../secret.json", id="parent-as-dag"),
+        pytest.param("/results/%2e%2e/month=2018-05/evidence.json", id="encoded-parent-as-dag"),
+        pytest.param(f"/results/outsider/{KEY}", id="not-one-of-our-dags"),
+        pytest.param("/runs/outsider/x", id="run-of-another-dag"),
+        pytest.param(f"/runs/{DAG_ID}/no-such-run", id="no-such-run"),
+        pytest.param("/docs", id="no-api-docs"),
+        pytest.param("/openapi.json", id="no-openapi"),
+        pytest.param(f"/results/{DAG_ID}/month=1999-01/evidence.json", id="nothing-published"),
+    ],
+)
+def test_nothing_but_what_is_published_can_be_reached(browse, publish, tmp_path, path):
+    folder = publish()
+    publish(dag_id="outsider")
+    for place in (tmp_path, folder, folder.parent, tmp_path / DAG_ID):
+        (place / "secret.json").write_text(json.dumps({"secret": "do not show"}))
+    response = browse("admin").get(path)
+
+    assert response.status_code in (404, 307)
+    assert "do not show" not in response.text
+
+
+def test_names_from_files_and_urls_are_text_not_markup(browse, publish, dag_run):
+    hostile = json.loads(json.dumps(REPORT).replace("Token header", SCRIPT.replace('"', "")))
+    hostile["trust"] = "simulated"
+    hostile["checks"][2].update(name=SCRIPT, got=SCRIPT)
+    publish(report=hostile)
+    dag_run("success", GREEN)
+    client = browse()
+
+    for page in (client.get(RUN).text, client.get(RESULT).text, client.get(f"/runs/{DAG_ID}/{SCRIPT}").text):
+        tags = {tag for tag, _ in Tags(page).found}
+        assert "script" not in tags
+        assert not [a for _, attributes in Tags(page).found for a in attributes if a.startswith("on")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"trust":',
+        b"[" * 100_000,
+        b'{"rows": "x", "totals": [], "checks": 5}',
+    ],
+    ids=["empty", "list", "null", "not-utf8", "truncated", "deep", "wrong-types"],
+)
+@pytest.mark.parametrize("name", ["report.json", "summary.json", "by_hour.parquet"])
+def test_an_unreadable_file_leaves_out_its_part_of_the_page(browse, publish, dag_run, name, content):
+    folder = publish()
+    (folder / name).write_bytes(content)
+    dag_run("success", GREEN)
+    client = browse()
+
+    assert [client.get(route).status_code for route in ("/", RUN, RESULT)] == [200, 200, 200]
+
+
+def test_pages_load_nothing_from_elsewhere_and_run_no_script(browse, publish, dag_run):
+    publish()
+    dag_run("success", GREEN)
+    client = browse()
+
+    for route in ("/", RUN, RESULT):
+        for tag, attributes in Tags(client.get(route).text).found:
+            assert tag not in {"script", "iframe", "object", "embed", "img"}
+            assert "style" not in attributes, (tag, attributes)  # the policy would block it
+            for name in ("href", "src"):
+                assert not re.match(r"^(https?:)?/", attributes.get(name) or "")
+
+
+def test_templates_say_nothing_is_safe():
+    for template in (Path(__file__).parents[3] / "plugins/confidential_spark/ui/templates").glob("*.html"):
+        assert "safe" not in re.findall(r"\|\s*(\w+)", template.read_text(encoding="utf-8"))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confidential_spark.core.stages import STAGES, TASK_IDS
+from confidential_spark.ui.run_view import Task, stage_state, stages, verdict
+
+GREEN = dict.fromkeys(TASK_IDS, "success")
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("run_state", "changes", "word", "tone"),
+    [
+        pytest.param("success", {}, "PASSED", "good", id="green"),
+        pytest.param("queued", {}, "RUNNING", "busy", id="queued"),
+        pytest.param("running", {"spark.run_spark": "failed"}, "RUNNING", "busy", id="running-with-a-retry"),
+        pytest.param(
+            "failed", {"validation.verify_evidence": "failed"}, "REFUSED", "bad", id="evidence-refused"
+        ),
+        pytest.param(
+            "failed", {"validation.check_results": "failed"}, "REFUSED", "bad", id="results-refused"
+        ),
+        pytest.param("failed", {"spark.run_spark": "failed"}, "FAILED", "bad", id="spark-failed"),
+        pytest.param("failed", {}, "NOT PROVEN", "bad", id="failed-without-a-failed-task"),
+        pytest.param(
+            "success",
+            {"validation.verify_evidence": "skipped"},
+            "NOT PROVEN",
+            "bad",
+            id="verification-skipped",
+        ),
+        pytest.param(
+            "success", {"validation.check_results": "skipped"}, "NOT PROVEN", "bad", id="checks-skipped"
+        ),
+        pytest.param("None", {}, "NOT PROVEN", "bad", id="unknown-state"),
+    ],
+)
+def test_verdict(run_state, changes, word, tone):
+    found = verdict(run_state, {**GREEN, **changes})
+    assert (found.word, found.tone) == (word, tone)
+
+
+def test_nothing_passes_without_tasks():
+    assert verdict("success", {}).tone == "bad"
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (["success", "success"], "success"),
+        (["success", "skipped"], "success"),
+        (["skipped"], "skipped"),
+        (["success", "waiting"], "running"),
+        (["waiting", "waiting"], "waiting"),
+        (["running", "waiting"], "running"),
+        (["up_for_retry"], "running"),
+        (["failed", "upstream_failed"], "failed"),
+        (["upstream_failed", "success"], "not reached"),
+        ([], "waiting"),
+    ],
+)
+def test_stage_state(states, expected):
+    assert stage_state([Task(str(i), state) for i, state in enumerate(states)]) == expected
+
+
+def test_stages_are_in_order_and_leave_out_what_a_job_does_not_have():
+    found = stages([Task(i, "success") for i in reversed(TASK_IDS) if i != "spark.resolve_input"])
+
+    assert [stage.name for stage in found] == list(STAGES)
+    assert [task.name for task in found[2].tasks] == ["run_spark"]
+
+
+def test_a_stage_lasts_from_its_first_start_to_its_last_end():
+    tasks = [
+        Task("attestation.mint_nonce", "success", START, START + timedelta(seconds=1)),
+        Task(
+            "attestation.attest_platform",
+            "success",
+            START + timedelta(seconds=3),
+            START + timedelta(seconds=5),
+        ),
+    ]
+    assert stages(tasks)[1].elapsed == timedelta(seconds=5)
+    assert stages([])[1].elapsed is None
