@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError
 from confidential_spark.core.months import Month
+from confidential_spark.core.platforms import Platform
+from confidential_spark.core.report import RunReport
+from confidential_spark.settings import get_settings
 
+from scripts.class_archive import prepare_class_archive
 from scripts.local_airflow import ROOT, VAR, environment, prepare
 
 if TYPE_CHECKING:
@@ -44,10 +48,13 @@ def main() -> int:
         conf = run_conf(month, arguments.input)
         with only_one_run():
             prepare(HOME)
+            prepare_class_archive()
             code = run_dag(month, conf, arguments.rows)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
+    if code == 0:
+        print(f"\n{verdict(month)}\n")
     print(f"{'Finished' if code == 0 else 'Failed'} after {time.monotonic() - started:.1f} s", flush=True)
     return code
 
@@ -128,6 +135,19 @@ def run_dag(month: Month, conf: dict[str, str], rows: int) -> int:
     if code:
         print(f"The whole log: {log_path}", file=sys.stderr)
     return code
+
+
+def verdict(month: Month) -> str:
+    """Return the verdict of the month that was just published."""
+    published = get_settings().results_dir / DAG_ID / f"month={month}"
+    policy = get_settings().policy_path(Platform.LOCAL)
+    report = RunReport.read(published / "report.json")
+    return report.verdict_text(short(published), short(policy))
+
+
+def short(path: Path) -> str:
+    """Return a path as the reader of a terminal here would type it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def show(lines: Iterable[str], keep: Callable[[str], object]) -> None:

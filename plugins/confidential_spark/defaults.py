@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, Param
+from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.core.platforms import Platform
@@ -36,9 +36,28 @@ def enclave_pool(platform: Platform) -> str:
     return f"enclave_{platform}"
 
 
+# This project's own errors say themselves whether a retry can help; a defect in code never heals by itself.
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=[
+                ArithmeticError,
+                AssertionError,
+                AttributeError,
+                LookupError,
+                NameError,
+                TypeError,
+                ValueError,
+            ],
+            action=RetryAction.FAIL,
+            reason="a defect in the code: a retry cannot help",
+        )
+    ]
+)
 DEFAULT_ARGS: dict[str, object] = {
     "owner": OWNER,
     "retries": 2,
+    "retry_policy": RETRY_POLICY,
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),

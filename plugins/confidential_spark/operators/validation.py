@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from confidential_spark.core.check_result import CheckResult
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.core.report import RunReport
+    from confidential_spark.core.statement import Statement
     from confidential_spark.core.verification_report import VerificationReport
     from confidential_spark.hooks.collateral import CollateralHook
     from confidential_spark.operators.base import RunScope
@@ -69,7 +72,7 @@ class VerifyEvidenceOperator(ValidationOperator):
         report.raise_for_failure()
         self.refuse_replay(scope, staging, report)
         passed = len(report.steps)
-        self.announce(f"{passed} of {passed} steps PASS · policy {report.policy} · {self.notice(report)}")
+        self.announce(f"{passed} of {passed} steps PASS · policy {report.policy} · {worth(report.trust)}")
         return report.to_dict()
 
     def verify(self, scope: RunScope, run: EnclaveRun, staging: Path) -> VerificationReport:
@@ -107,21 +110,27 @@ class VerifyEvidenceOperator(ValidationOperator):
         store.consume_once("nonce", str(report.facts.nonce), owner)
         store.consume_once("token", str(report.facts.token_id), owner)
 
-    @staticmethod
-    def notice(report: VerificationReport) -> str:
-        """Return what the verdict is worth."""
-        return SIMULATED_NOTICE if report.trust == TRUST_SIMULATED else f"trust {report.trust}"
+
+def worth(trust: str | None) -> str:
+    """Return what a verdict of this trust level is worth."""
+    return SIMULATED_NOTICE if trust == TRUST_SIMULATED else f"trust {trust}"
 
 
-def complete_evidence(staging: Path, collateral: CollateralHook, keys: Mapping[str, Any]) -> bytes:
-    """Return `evidence.json`: the enclave's envelope with what an outsider needs to verify it."""
-    from confidential_spark.core.evidence import evidence_bundle
+def read_statement(staging: Path) -> tuple[dict[str, Any], Statement]:
+    """Return the enclave's envelope, and its statement, which nobody has verified yet."""
     from confidential_spark.core.json_object import JsonObject
     from confidential_spark.core.refusals import Refusal
     from confidential_spark.core.statement import Statement
 
     envelope = json.loads((staging / "envelope.json").read_bytes())
-    statement = Statement.decode(JsonObject.of(envelope, "envelope", Refusal.STATEMENT_MALFORMED))
+    return envelope, Statement.decode(JsonObject.of(envelope, "envelope", Refusal.STATEMENT_MALFORMED))
+
+
+def complete_evidence(staging: Path, collateral: CollateralHook, keys: Mapping[str, Any]) -> bytes:
+    """Return `evidence.json`: the enclave's envelope with what an outsider needs to verify it."""
+    from confidential_spark.core.evidence import evidence_bundle
+
+    envelope, statement = read_statement(staging)
     return evidence_bundle(
         envelope,
         notice=statement.predicate.members.get("notice"),
@@ -152,19 +161,72 @@ class CheckResultsOperator(ValidationOperator):
         self.manifest = manifest
 
     def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
-        """Return how many checks passed, and the warnings."""
+        """Write the report and return its small form; every check is also in the log."""
         # Imported late: DAG files import this module, and need no DuckDB to be parsed.
-        from confidential_spark.core.checks import require_passed, run_checks, summarise
+        from confidential_spark.core.checks import require_passed, summarise
 
-        results = run_checks(
+        predicate = read_statement(staging)[1].predicate.members
+        results = self.check(scope, staging, predicate)
+        for result in results:
+            self.log.info("%s", result.line())
+        require_passed(results)
+        report = run_report(scope, self, run, predicate, results)
+        (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
+        self.announce(summarise(results))
+        return report.to_xcom()
+
+    def check(self, scope: RunScope, staging: Path, predicate: Mapping[str, Any]) -> list[CheckResult]:
+        """Run the job's checks against the limits of `include/checks/`."""
+        from confidential_spark.core.check_limits import NytaxiLimits, load_limits
+        from confidential_spark.core.checks import run_checks
+        from confidential_spark.core.input_manifest import InputTotals
+
+        limits = load_limits(self.settings.checks_path(self.job.name))
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        monthly = scope.month is not None and isinstance(limits, NytaxiLimits)
+        return run_checks(
             staging,
-            limits=load_limits(self.settings.checks_path(self.job.name)),
-            predicate=predicate(staging),
+            limits=limits,
+            predicate=predicate,
             month=scope.month,
-            recorded_input=InputTotals.from_dict(self.manifest) if self.manifest else None,
-            trailing=trailing,
+            recorded_input=InputTotals.from_dict(dict(self.manifest)) if self.manifest else None,
+            trailing=store.trailing_summaries(scope.month, limits.trailing.months) if monthly else (),
         )
-        return {}
+
+
+def run_report(
+    scope: RunScope,
+    task: CheckResultsOperator,
+    run: EnclaveRun,
+    predicate: Mapping[str, Any],
+    results: Sequence[CheckResult],
+) -> RunReport:
+    """Return the report of a verified and checked try."""
+    from confidential_spark.core.report import Check, Figures, Measurement, RunReport
+
+    facts = task.verification["facts"]
+    finished = datetime.fromisoformat(facts["finished_at"])
+    timings = {
+        "spark": (finished - datetime.fromisoformat(run.started_at)).total_seconds(),
+        "validation": (datetime.now(UTC) - finished).total_seconds(),
+    }
+    return RunReport(
+        run_id=scope.run_id,
+        dag_id=scope.dag_id,
+        job=task.job.name,
+        month=str(scope.month) if scope.month else None,
+        platform=task.platform,
+        trust=task.verification["trust"],
+        notice=predicate["notice"],
+        synthetic=bool(task.manifest and task.manifest["synthetic"]),
+        image_digest=facts["image_digest"],
+        measurement=Measurement(**{name: facts[name] for name in Measurement.model_fields}),
+        figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes())),
+        verification=dict(task.verification),
+        checks=tuple(Check(**result.to_dict()) for result in results),
+        inputs=dict(task.manifest) if task.manifest else None,
+        timings={stage: max(0.0, round(seconds, 3)) for stage, seconds in timings.items()},
+    )
 
 
 class PublishOperator(ValidationOperator):
@@ -182,10 +244,21 @@ class PublishOperator(ValidationOperator):
 
     def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
         """Return where the result is and what it is worth."""
+        from confidential_spark.core.report import RunReport
+
+        report = RunReport.read(staging / "report.json")
         if not scope.options["publish"]:
             self.announce("checked and not published, as the run asked")
             raise AirflowSkipException("the run's Param `publish` is off")
-        return {}
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        published = store.publish(staging, digests=self.verification["facts"]["results"])
+        policy = self.settings.policy_path(self.platform)
+        self.log.info("Published\n%s", report.verdict_text(str(published), str(policy)))
+        self.announce(f"{published.name} · {worth(report.trust)}")
+        value = {**report.to_xcom(), "results": str(published), "evidence": str(published / "evidence.json")}
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = value
+        return value
 
 
 class CleanStagingOperator(ConfidentialOperator):
