@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from sqlalchemy import select
+from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+from sqlalchemy import and_, select
 
+from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
 from confidential_spark.operators.enclave_run import XCOM_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
-from confidential_spark.ui.report_view import ResultView, is_whole, mapping, result_view
-from confidential_spark.ui.run_view import WAITING, Stage, Task, Verdict, stages, verdict
+from confidential_spark.ui.report_view import (
+    Line,
+    ResultView,
+    is_whole,
+    mapping,
+    objects,
+    result_view,
+    step_lines,
+)
+from confidential_spark.ui.run_view import PUBLISHED, WAITING, Stage, Task, Verdict, stages, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
     from confidential_spark.ui.published import Published
 
 LAST_RUNS = 25
+VERIFICATION_KEY = "verification"
+"""Under which a task stores a verification that refused; one that passed is its return value."""
 LAST_SINGLE_RESULTS = 12
 PLATFORMS = {f"{job}_{platform}": platform for job in JOBS for platform in Platform}
 """The DAGs of this project, by id."""
@@ -69,6 +80,7 @@ class RunPage:
     trust: str
     verdict: Verdict
     stages: tuple[Stage, ...]
+    steps: tuple[Line, ...]
     result: ResultView | None
 
 
@@ -103,10 +115,9 @@ def last_runs(session: Session, dag_ids: Collection[str]) -> tuple[RunLine, ...]
     runs = session.scalars(
         select(DagRun).where(DagRun.dag_id.in_(dag_ids)).order_by(DagRun.run_after.desc()).limit(LAST_RUNS)
     ).all()
+    tasks = tasks_of(session, runs)
     return tuple(
-        RunLine(
-            run.dag_id, run.run_id, run.start_date, verdict(str(run.state), states(tasks_of(session, run)))
-        )
+        RunLine(run.dag_id, run.run_id, run.start_date, verdict(str(run.state), states(tasks[run.id])))
         for run in runs
     )
 
@@ -116,42 +127,54 @@ def run_page(session: Session, dag_id: str, run_id: str, published: Published) -
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     if run is None or dag_id not in PLATFORMS:
         return None
-    tasks = tasks_of(session, run)
+    tasks = tasks_of(session, [run])[run.id]
     result = result_of_run(session, run, published)
     return RunPage(
         dag_id=dag_id,
         run_id=run_id,
-        trust=(result.trust if result else "") or PLATFORMS[dag_id].trust,
+        trust=result.trust if result else trust_without_result(dag_id),
         verdict=verdict(str(run.state), states(tasks)),
         stages=stages(tasks),
+        steps=result.steps if result else steps_of_run(session, run),
         result=result,
     )
 
 
 def result_page(dag_id: str, key: str, published: Published) -> RunPage | None:
     """Return one published result's page, or None."""
-    view = view_of(dag_id, key, published)
-    if view is None:
-        return None
-    published_verdict = Verdict(
-        "PUBLISHED", "good", "The pipeline verified this evidence before it published it."
+    result = view_of(dag_id, key, published)
+    return (
+        RunPage(dag_id, result.run_id, result.trust, PUBLISHED, (), result.steps, result) if result else None
     )
-    return RunPage(dag_id, view.run_id, view.trust or PLATFORMS[dag_id].trust, published_verdict, (), view)
+
+
+def trust_without_result(dag_id: str) -> str:
+    """Return what may be said before anything is proven: that it is simulated, or nothing."""
+    return TRUST_SIMULATED if PLATFORMS[dag_id].trust == TRUST_SIMULATED else ""
 
 
 def result_of_run(session: Session, run: DagRun, published: Published) -> ResultView | None:
     """Return what this very run has published, if it still is what readers see."""
-    stored = session.scalar(
-        select(XComModel.value).where(
-            XComModel.dag_id == run.dag_id,
-            XComModel.run_id == run.run_id,
-            XComModel.task_id == "spark.run_spark",
-            XComModel.key == XCOM_KEY,
-        )
-    )
-    key = mapping(stored).get("key")
+    key = stored(session, run, "spark.run_spark", XCOM_KEY).get("key")
     view = view_of(run.dag_id, key, published) if isinstance(key, str) else None
     return view if view and view.run_id == run.run_id else None
+
+
+def steps_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
+    """Return the verification's steps of a run that has published nothing, if it got that far."""
+    task = "validation.verify_evidence"
+    report = stored(session, run, task, VERIFICATION_KEY) or stored(session, run, task, XCOM_RETURN_KEY)
+    return step_lines(objects(report.get("steps")))
+
+
+def stored(session: Session, run: DagRun, task_id: str, key: str) -> dict[str, Any]:
+    """Return the object that a task has handed on; empty when there is none."""
+    value = session.scalar(
+        select(XComModel.value).where(
+            XComModel.dag_run_id == run.id, XComModel.task_id == task_id, XComModel.key == key
+        )
+    )
+    return mapping(value)
 
 
 def view_of(dag_id: str, key: str, published: Published) -> ResultView | None:
@@ -160,18 +183,25 @@ def view_of(dag_id: str, key: str, published: Published) -> ResultView | None:
     return result_view(dag_id, result, get_settings().policy_path(PLATFORMS[dag_id])) if result else None
 
 
-def tasks_of(session: Session, run: DagRun) -> list[Task]:
-    """Return the run's tasks, as Airflow knows them."""
+def tasks_of(session: Session, runs: Collection[DagRun]) -> dict[int, list[Task]]:
+    """Return the tasks of each run, by the run's number in the database."""
+    tasks: dict[int, list[Task]] = {run.id: [] for run in runs}
+    same_run = and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id)
     rows = session.execute(
         select(
+            DagRun.id,
             TaskInstance.task_id,
             TaskInstance.state,
             TaskInstance.start_date,
             TaskInstance.end_date,
             TaskInstance.try_number,
-        ).where(TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+        )
+        .join(DagRun, same_run)
+        .where(DagRun.id.in_(tasks))
     )
-    return [Task(task_id, state or WAITING, start, end, tries) for task_id, state, start, end, tries in rows]
+    for number, task_id, state, start, end, tries in rows:
+        tasks[number].append(Task(task_id, state or WAITING, start, end, tries))
+    return tasks
 
 
 def states(tasks: Collection[Task]) -> dict[str, str]:

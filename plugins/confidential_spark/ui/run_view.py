@@ -70,6 +70,12 @@ PASSED = Verdict(
     "PASSED", "good", "Every stage ended well: the evidence was verified and the results were checked."
 )
 
+PUBLISHED = Verdict(
+    "PUBLISHED",
+    "good",
+    "The pipeline verified this evidence and checked the results before it published them.",
+)
+
 
 def stages(tasks: Sequence[Task]) -> tuple[Stage, ...]:
     """Return the four stages in order; tasks a job does not have are left out."""

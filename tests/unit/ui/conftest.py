@@ -60,6 +60,8 @@ REPORT: dict[str, Any] = {
     ],
 }
 
+ENCLAVE_RUN: dict[tuple[str, str], Any] = {("spark.run_spark", "enclave_run"): {"key": KEY}}
+
 
 @pytest.fixture
 def publish(tmp_path: Path) -> Callable[..., Path]:
@@ -133,7 +135,14 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
 
     dag_ids: set[str] = set()
 
-    def write(state: str, tasks: dict[str, str], *, dag_id: str = DAG_ID, run_id: str = RUN_ID) -> None:
+    def write(
+        state: str,
+        tasks: dict[str, str],
+        *,
+        dag_id: str = DAG_ID,
+        run_id: str = RUN_ID,
+        xcoms: dict[tuple[str, str], Any] | None = None,
+    ) -> None:
         dag_ids.add(dag_id)
         with create_session() as session:
             session.merge(DagBundleModel(name="tests"))
@@ -141,10 +150,8 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
             session.merge(DagModel(dag_id=dag_id, bundle_name="tests"))
             session.flush()
             version = DagVersion(dag_id=dag_id, version_number=1, bundle_name="tests")
-            session.add(version)
             run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", state=state, run_after=START)
-            run.start_date = START
-            session.add(run)
+            session.add_all([version, run])
             session.flush()
             for number, (task_id, task_state) in enumerate(tasks.items()):
                 values = {
@@ -160,16 +167,10 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
                     "dag_version_id": version.id,
                 }
                 session.execute(insert(TaskInstance).values(**values))
-                if task_id == "spark.run_spark":
-                    stored = XComModel(
-                        key="enclave_run",
-                        value={"key": KEY},
-                        task_id=task_id,
-                        dag_id=dag_id,
-                        run_id=run_id,
-                        dag_run_id=run.id,
-                    )
-                    session.add(stored)
+            for (task_id, key), value in {**ENCLAVE_RUN, **(xcoms or {})}.items():
+                if task_id in tasks:
+                    of_run = {"dag_id": dag_id, "run_id": run_id, "dag_run_id": run.id}
+                    session.add(XComModel(key=key, value=value, task_id=task_id, **of_run))
 
     yield write
     with create_session() as session:

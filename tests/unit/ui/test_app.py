@@ -132,6 +132,25 @@ def test_a_run_whose_month_was_replaced_shows_no_foreign_result(browse, publish,
     assert "a later run replaced it" in page
 
 
+def test_a_refused_run_shows_which_step_refused_it(browse, dag_run):
+    handed_on = {("validation.verify_evidence", "verification"): REPORT["verification"]}
+    dag_run("failed", {**GREEN, "validation.verify_evidence": "failed"}, xcoms=handed_on)
+    page = browse().get(RUN).text
+
+    assert "REFUSED" in page
+    assert "alg-not-rs256" in page
+    assert "published nothing" in page
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_hardware_platform_alone_proves_nothing(browse, dag_run, state):
+    dag_run(state, {"image.resolve_image": "success"}, dag_id="nytaxi_aks")
+    page = browse().get(f"/runs/nytaxi_aks/{RUN_ID}").text
+
+    assert "NOTHING PROVEN" in page
+    assert "HARDWARE" not in page
+
+
 def test_the_result_page_does_without_the_run(browse, publish):
     publish()
     page = browse().get(RESULT).text
