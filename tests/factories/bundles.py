@@ -1,7 +1,7 @@
 """Evidence bundles as a simulated run makes them, with a hook at every stage of their making.
 
-Each hook is a function from the genuine value to the one to go on with. What is made later (signatures, hashes)
-is made over the changed value, so that a bundle is wrong in exactly one way.
+Each hook is a function from the genuine value to the one to go on with. What is made later (signatures,
+hashes) is made over the changed value, so that a bundle is wrong in exactly one way.
 """
 
 from __future__ import annotations
@@ -14,12 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
-
 from confidential_spark.agent import protocol
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, b64url, canonical_json
 from confidential_spark.core.evidence import evidence_bundle
@@ -28,13 +22,17 @@ from confidential_spark.core.verification import verify_attestation, verify_evid
 from confidential_spark.simulation import attestation_tokens, development_ca
 from confidential_spark.simulation.development_keys import p256_key, token_signing_key
 from confidential_spark.simulation.software_quote import EnclaveIdentity, SoftwareQuote
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     from confidential_spark.core.verification_report import VerificationReport
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 NONCE = hashlib.sha256(b"nonce").digest()
@@ -217,7 +215,9 @@ def _token(quote: bytes, runtime: bytes, stage: Hooks, key: rsa.RSAPrivateKey) -
     claims = stage.claims(attestation_tokens.token_claims(quote, runtime, now=NOW))
     header = {"alg": "RS256", "jku": f"{ISSUER}/certs", "kid": attestation_tokens.key_id(), "typ": "JWT"}
     return sign_compact(
-        stage.header_bytes(canonical_json(stage.header(header))), stage.claims_bytes(canonical_json(claims)), key
+        stage.header_bytes(canonical_json(stage.header(header))),
+        stage.claims_bytes(canonical_json(claims)),
+        key,
     )
 
 

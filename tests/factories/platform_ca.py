@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.simulation import development_ca, quoting_enclave
+from confidential_spark.simulation.development_keys import raw_signature
+from confidential_spark.simulation.pck_extension import sgx_extension
+from confidential_spark.simulation.software_quote import EnclaveIdentity, SoftwareQuote
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-
-from confidential_spark.simulation import development_ca, quoting_enclave
-from confidential_spark.simulation.development_keys import raw_signature
-from confidential_spark.simulation.pck_extension import sgx_extension
-from confidential_spark.simulation.software_quote import EnclaveIdentity, SoftwareQuote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +55,10 @@ class PlatformCa:
         return with_chain(bytes(raw), (chain or pem(self.pck, self.ca, self.root)).encode())
 
     def collateral(
-        self, now: datetime, change: Callable[[dict[str, Any]], dict[str, Any]] = lambda it: it, **options: Any
+        self,
+        now: datetime,
+        change: Callable[[dict[str, Any]], dict[str, Any]] = lambda it: it,
+        **options: Any,
     ) -> dict[str, Any]:
         collateral = change(development_ca.collateral(now, **options))
         issued = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -85,7 +87,9 @@ class PlatformCa:
             .last_update(issued)
             .next_update(issued + valid)
             .add_extension(x509.CRLNumber(1), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
+            )
         )
         for certificate in revoked:
             entry = x509.RevokedCertificateBuilder(certificate.serial_number, issued).build()

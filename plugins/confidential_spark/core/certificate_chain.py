@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from confidential_spark.core.refusals import Refusal, refuse
 from confidential_spark.core.root_certificates import RootCertificate, spki_sha256
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-MAX_CHAIN = 4
 _PEM_CHAIN = re.compile(
-    rb"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+", re.ASCII
+    rb"(-----BEGIN CERTIFICATE-----[\r\n]+([A-Za-z0-9+/=]+[\r\n]+)+-----END CERTIFICATE-----[\r\n]*)+"
 )
 
 
@@ -38,21 +38,24 @@ class Chain:
         """The certificate of the signing key."""
         return self.certificates[0]
 
-    @property
-    def issuer(self) -> x509.Certificate:
-        """The certificate that issued the leaf."""
-        return self.certificates[1]
-
     @classmethod
     def read(
-        cls, pem: bytes, roots: Sequence[RootCertificate], now: datetime, what: str, code: Refusal
+        cls,
+        pem: bytes,
+        roots: Sequence[RootCertificate],
+        now: datetime,
+        what: str,
+        code: Refusal,
+        *,
+        length: int,
     ) -> Chain:
         """Read and verify a PEM chain, leaf first, root last.
 
         :param what: the chain's name in messages.
+        :param length: the number of certificates, root included.
         :raises VerificationError: ``code``.
         """
-        certificates = _load(pem, what, code)
+        certificates = _load(pem, what, code, length)
         _require_links(certificates, what, code)
         for certificate in certificates:
             _require_valid_at(certificate, now, what, code)
@@ -141,21 +144,33 @@ def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.C
         )
 
 
-def _load(pem: bytes, what: str, code: Refusal) -> list[x509.Certificate]:
+def _load(pem: bytes, what: str, code: Refusal, length: int) -> list[x509.Certificate]:
     try:
         if _PEM_CHAIN.fullmatch(pem) is None:
             raise ValueError("not PEM certificates only")
         certificates = x509.load_pem_x509_certificates(pem)
+        canonical = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+        if b"".join(pem.split()) != b"".join(canonical.split()):
+            raise ValueError("not canonical base64")
+        for certificate in certificates:
+            _require_readable(certificate)
     except Exception as error:  # the DER decides which
         refuse(code, f"The {what} is unreadable.", got=repr(error), expected="certificates in PEM")
-    if not 2 <= len(certificates) <= MAX_CHAIN:
+    if len(certificates) != length:
         refuse(
             code,
             f"The {what} has a wrong length.",
             got=len(certificates),
-            expected=f"2 to {MAX_CHAIN} certificates",
+            expected=f"{length} certificates",
         )
     return certificates
+
+
+def _require_readable(certificate: x509.Certificate) -> None:
+    # cryptography parses these on first use; a broken one must be noticed here, where it has a name.
+    certificate.subject.rfc4514_string()
+    certificate.issuer.rfc4514_string()
+    certificate.public_key()
 
 
 def _require_links(certificates: Sequence[x509.Certificate], what: str, code: Refusal) -> None:

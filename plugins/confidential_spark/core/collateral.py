@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
 from confidential_spark.core import strict_json
 from confidential_spark.core.certificate_chain import (
     Chain,
@@ -20,10 +25,9 @@ from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import timedelta
 
-    from confidential_spark.core.root_certificates import RootCertificate
+    from cryptography import x509
 
 MAX_COLLATERAL_BYTES = 4 * 1024 * 1024
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
@@ -45,6 +49,8 @@ class SignedDocument:
     """TCB info or QE identity: a JSON text that is signed as it stands."""
 
     what: str
+    content: bytes
+    signature: bytes
     issued: datetime
     due: datetime
     evaluation_number: int
@@ -75,50 +81,35 @@ class Collateral:
         """When the first of TCB info and QE identity is due for renewal."""
         return min(self.tcb_info.due, self.qe_identity.due)
 
-    def require_current(self, now: datetime, max_age: timedelta) -> None:
-        """Accept TCB info and QE identity that are valid at ``now`` and not older than ``max_age``.
-
-        :raises VerificationError: ``collateral-not-yet-valid``, ``collateral-expired``, ``collateral-stale``.
-        """
-        for document in (self.tcb_info, self.qe_identity):
-            require_current(document.issued, document.due, now, document.what)
-            if now - document.issued > max_age:
-                refuse(
-                    Refusal.COLLATERAL_STALE,
-                    f"The {document.what} is too old.",
-                    got=f"issued {document.issued}",
-                    expected=f"within {max_age} before {now}",
-                    action="fetch fresh collateral",
-                )
-
-    def require_genuine(self, quote_chain: Chain, roots: Sequence[RootCertificate], now: datetime) -> None:
-        """Accept genuine chains and revocation lists that do not revoke the quote's chain.
+    def require_genuine(self, quote_chain: Chain, now: datetime, max_age: timedelta) -> None:
+        """Accept current collateral, signed under the quote's root, that does not revoke the quote's chain.
 
         :raises VerificationError: ``collateral-…``, ``certificate-revoked``.
         """
-        chains = {
-            name: self._chain(name, roots, now)
-            for name in ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain")
-        }
         self._require_same_pck_chain(quote_chain, now)
+        tcb_chain = self._chain("tcb_info_issuer_chain", quote_chain, now)
+        qe_chain = self._chain("qe_identity_issuer_chain", quote_chain, now)
+        crl_chain = self._chain("pck_crl_issuer_chain", quote_chain, now)
+        for document, chain in ((self.tcb_info, tcb_chain), (self.qe_identity, qe_chain)):
+            _require_signed(document, chain.leaf)
+            require_current(document.issued, document.due, now, document.what)
+            _require_fresh(document, now, max_age)
         root_crl = require_current_crl(
             self._der("root_ca_crl"), quote_chain.certificates[-1], now, "root's CRL"
         )
-        pck_crl = require_current_crl(
-            self._der("pck_crl"), chains["pck_crl_issuer_chain"].leaf, now, "PCK CRL"
-        )
-        for chain in (quote_chain, *chains.values()):
-            for certificate in chain.certificates:
-                if certificate.issuer == root_crl.issuer:
-                    require_not_revoked(root_crl, certificate)
+        pck_crl = require_current_crl(self._der("pck_crl"), crl_chain.leaf, now, "PCK CRL")
+        for chain in (quote_chain, tcb_chain, qe_chain, crl_chain):
+            require_not_revoked(root_crl, chain.certificates[-2])
         require_not_revoked(pck_crl, quote_chain.leaf)
 
-    def _chain(self, name: str, roots: Sequence[RootCertificate], now: datetime) -> Chain:
+    def _chain(self, name: str, quote_chain: Chain, now: datetime) -> Chain:
         pem = self.members.text(name, max_length=64 * 1024).encode()
-        return Chain.read(pem, roots, now, name.replace("_", " "), Refusal.COLLATERAL_CHAIN)
+        what = name.replace("_", " ")
+        # Two certificates: the root itself issued the signer. A PCK key (a chain of three) signs quotes only.
+        return Chain.read(pem, (quote_chain.root,), now, what, Refusal.COLLATERAL_CHAIN, length=2)
 
     def _der(self, name: str) -> bytes:
-        return bytes.fromhex(self.members.text(name, r"([0-9a-fA-F]{2})+", max_length=MAX_COLLATERAL_BYTES))
+        return bytes.fromhex(self.members.text(name, r"([0-9a-f]{2})+", max_length=MAX_COLLATERAL_BYTES))
 
     def _require_same_pck_chain(self, quote_chain: Chain, now: datetime) -> None:
         # dcap-qvl would prefer this chain to the quote's own, which is the one that the token's hash covers.
@@ -130,6 +121,7 @@ class Collateral:
             now,
             "collateral's PCK chain",
             Refusal.COLLATERAL_CHAIN,
+            length=3,
         )
         if chain.leaf != quote_chain.leaf:
             refuse(
@@ -157,10 +149,39 @@ def _signed(members: JsonObject, name: str) -> SignedDocument:
     document = _object(text, what, 1024 * 1024)
     return SignedDocument(
         what=what,
+        content=text.encode(),
+        signature=bytes.fromhex(members.text(f"{name}_signature", r"[0-9a-f]{128}")),
         issued=_time(document, "issueDate"),
         due=_time(document, "nextUpdate"),
         evaluation_number=document.integer("tcbEvaluationDataNumber"),
     )
+
+
+def _require_signed(document: SignedDocument, signer: x509.Certificate) -> None:
+    r, s = (int.from_bytes(half, "big") for half in (document.signature[:32], document.signature[32:]))
+    key = signer.public_key()
+    try:
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise InvalidSignature
+        key.verify(encode_dss_signature(r, s), document.content, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        refuse(
+            Refusal.COLLATERAL_SIGNATURE,
+            f"The {document.what} was changed, or another key signed it.",
+            got="a signature that does not verify",
+            expected=f"a signature by {signer.subject.rfc4514_string()}",
+        )
+
+
+def _require_fresh(document: SignedDocument, now: datetime, max_age: timedelta) -> None:
+    if now - document.issued > max_age:
+        refuse(
+            Refusal.COLLATERAL_STALE,
+            f"The {document.what} is too old.",
+            got=f"issued {document.issued}",
+            expected=f"within {max_age} before {now}",
+            action="fetch fresh collateral",
+        )
 
 
 def _time(document: JsonObject, name: str) -> datetime:

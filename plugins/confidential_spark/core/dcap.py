@@ -32,6 +32,8 @@ _DCAP_MESSAGES = (
     ("QEIdentity expired", Refusal.COLLATERAL_EXPIRED),
     ("Failed to decode TcbInfo", Refusal.COLLATERAL_MALFORMED),
     ("Failed to decode QeIdentity", Refusal.COLLATERAL_MALFORMED),
+    ("CA CRL", Refusal.COLLATERAL_MALFORMED),
+    ("PCK CRL", Refusal.COLLATERAL_MALFORMED),
     ("Fmspc mismatch", Refusal.COLLATERAL_MISMATCH),
     ("TCB info in the collateral", Refusal.COLLATERAL_MISMATCH),
     ("QE Identity id/version", Refusal.COLLATERAL_MISMATCH),
@@ -69,10 +71,9 @@ def verify_quote(raw: bytes, collateral_json: bytes | str, policy: DcapPolicy, n
     """
     quote = SgxQuote.parse(raw)
     collateral = Collateral.parse(collateral_json)
-    collateral.require_current(now, policy.max_collateral_age)
     pem = quote.pck_chain_pem.rstrip(b"\0")
-    chain = Chain.read(pem, policy.roots, now, "quote's chain", Refusal.QUOTE_CHAIN)
-    collateral.require_genuine(chain, policy.roots, now)
+    chain = Chain.read(pem, policy.roots, now, "quote's chain", Refusal.QUOTE_CHAIN, length=3)
+    collateral.require_genuine(chain, now, policy.max_collateral_age)
     claims = _dcap_claims(raw, collateral, chain.root.der, now)
     platform = _platform(claims, collateral, chain)
     _require_accepted(platform, policy)

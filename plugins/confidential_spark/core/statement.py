@@ -100,9 +100,11 @@ def require_signature(statement: Statement, key: ec.EllipticCurvePublicKey, thum
     :raises VerificationError: ``dsse-…``.
     """
     envelope = JsonObject("envelope", statement.envelope.members, Refusal.DSSE_MALFORMED)
-    envelope.only(("payloadType", "payload", "signatures")).text(
-        "payloadType", PAYLOAD_TYPE.replace("+", r"\+")
-    )
+    envelope.only(("payloadType", "payload", "signatures"))
+    if envelope.text("payloadType") != PAYLOAD_TYPE:
+        refuse(
+            envelope.code, "Another payload type.", got=envelope.text("payloadType"), expected=PAYLOAD_TYPE
+        )
     signatures = envelope.array("signatures")
     if len(signatures) != 1:
         refuse(Refusal.DSSE_SIGNATURE_COUNT, "There must be one signature.", got=len(signatures), expected=1)

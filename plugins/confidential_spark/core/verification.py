@@ -5,6 +5,7 @@ Every step fails closed, the first failure ends the verification, and no input m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,6 @@ from confidential_spark.core.verification_context import (
 from confidential_spark.core.verification_report import NOT_COMPARED, Step, VerificationReport
 
 if TYPE_CHECKING:
-    import os
     from datetime import datetime
 
     from confidential_spark.core.statement import RunRecord
@@ -81,7 +81,7 @@ def verify_attestation(
             (Step.PREPARE, context.prepare),
             (Step.DECODE, lambda: steps.take(token, quote, runtime_data)),
             *steps.checks(),
-            (Step.TRUST, lambda: _trust(context, claimed_trust)),
+            (Step.TRUST, lambda: _attested_trust(context.policy.trust, claimed_trust)),
         ]
     )
 
@@ -184,14 +184,13 @@ class _EvidenceSteps(AttestationSteps):
         return f"ECDSA P-256, key {self.runtime.thumbprint}, {len(record.results)} result files"
 
     def results_match(self) -> str:
-        results = self.results if isinstance(self.results, Mapping) else Path(self.results)
-        require_digests(self.record.results, results)
+        require_digests(self.record.results, _results(self.results))
         self.context.facts |= {"results": self.record.results}
         return f"{len(self.record.results)} files"
 
     def trust(self) -> str:
         predicate = self.evidence.statement.predicate.members
-        detail = _trust(self.context, predicate.get("trust"))
+        detail = _require_trust(self.context.policy.trust, predicate.get("trust"))
         expected = SIMULATED_NOTICE if self.context.policy.trust == TRUST_SIMULATED else None
         for got in (predicate.get("notice"), self.evidence.notice):
             if got != expected:
@@ -201,14 +200,35 @@ class _EvidenceSteps(AttestationSteps):
         return detail
 
 
-def _trust(context: Context, claimed: object) -> str:
-    trust = context.policy.trust
-    if claimed is not None and claimed != trust:
+def _results(results: object) -> Mapping[str, bytes] | Path:
+    if isinstance(results, Mapping):
+        return results
+    if not isinstance(results, (str, os.PathLike)):
+        refuse(
+            Refusal.INPUT_TYPE,
+            "The results have the wrong type.",
+            got=type(results).__name__,
+            expected="a mapping of names to bytes, or a folder",
+        )
+    return Path(results)
+
+
+def _attested_trust(trust: str, claimed: object) -> str:
+    if claimed is None:
+        return f"{_meaning(trust)}, claimed level {NOT_COMPARED}"
+    return _require_trust(trust, claimed)
+
+
+def _require_trust(trust: str, claimed: object) -> str:
+    if claimed != trust:
         refuse(
             Refusal.TRUST_MISMATCH,
             "Evidence and policy are about different levels of trust.",
             got=repr(claimed),
             expected=trust,
         )
-    compared = "as claimed" if claimed is not None else f"claimed level {NOT_COMPARED}"
-    return f"{SIMULATED_NOTICE if trust == TRUST_SIMULATED else trust}, {compared}"
+    return f"{_meaning(trust)}, as claimed"
+
+
+def _meaning(trust: str) -> str:
+    return SIMULATED_NOTICE if trust == TRUST_SIMULATED else trust
