@@ -10,7 +10,7 @@ import json
 import random
 import time
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, IncompleteRead
 from typing import IO, TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -108,7 +108,7 @@ def _post(opener: OpenerDirector, request: Request, timeout: float) -> bytes:
             return _bounded_body(response, deadline)
     except HTTPError as error:
         with error:
-            raise _status_problem(error, _bounded_body(error, deadline)) from None
+            raise _status_problem(error, deadline) from None
     except TimeoutError as error:
         raise _Transient("attestation-timeout", f"no answer within {timeout:g} s") from error
     except URLError as error:
@@ -127,10 +127,16 @@ def _bounded_body(response: Any, deadline: float) -> bytes:  # noqa: ANN401 - a 
             raise _refused("attestation-too-large", f"more than {MAX_RESPONSE_BYTES} bytes")
         if time.monotonic() > deadline:
             raise TimeoutError
+    if response.length:
+        raise IncompleteRead(bytes(body), response.length)
     return bytes(body)
 
 
-def _status_problem(error: HTTPError, body: bytes) -> Exception:
+def _status_problem(error: HTTPError, deadline: float) -> Exception:
+    try:
+        body = _bounded_body(error, deadline)
+    except (OSError, HTTPException):
+        body = b""
     request_id = printable(error.headers.get("x-ms-request-id", "none"), 64)
     got = f"HTTP {error.code}, {_service_message(body)}, x-ms-request-id {request_id}"
     if error.code in TRANSIENT_STATUSES:

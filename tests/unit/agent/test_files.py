@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+from confidential_spark.agent import files
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def month(tmp_path):
+    folder = tmp_path / "puMonth=5 [é]"
+    folder.mkdir()
+    (folder / "b.parquet").write_bytes(b"bb")
+    (folder / "a.parquet").write_bytes(b"a")
+    (folder / "_SUCCESS").touch()
+    (folder / ".a.parquet.crc").touch()
+    return folder
+
+
+def test_inputs_are_hashed_in_the_order_of_their_names(month):
+    assert files.input_files(month.as_uri()) == [
+        files.InputFile((month / "a.parquet").as_uri(), 1, hashlib.sha256(b"a").hexdigest()),
+        files.InputFile((month / "b.parquet").as_uri(), 2, hashlib.sha256(b"bb").hexdigest()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        pytest.param(lambda m: (m / "notes.txt").touch(), "input-foreign-file", id="foreign-file"),
+        pytest.param(
+            lambda m: (m / "c.parquet").mkdir(), "input-foreign-file", id="folder-named-like-a-file"
+        ),
+        pytest.param(lambda m: os.mkfifo(m / "c.parquet"), "input-foreign-file", id="pipe"),
+        pytest.param(lambda m: [f.unlink() for f in m.glob("?.parquet")], "input-empty", id="empty"),
+    ],
+)
+def test_refuses_inputs(month, spoil, code):
+    spoil(month)
+    with pytest.raises(AgentError) as caught:
+        files.input_files(month.as_uri())
+    assert (caught.value.code, caught.value.exit_code) == (code, ExitCode.INPUT_UNUSABLE)
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        pytest.param("wasbs://trips@account.blob.core.windows.net/x", "input-scheme", id="blob"),
+        pytest.param("file://otherhost/data", "input-scheme", id="other-host"),
+        pytest.param("file:///data?x", "input-scheme", id="query"),
+        pytest.param("file:///no/such/folder", "input-missing", id="missing"),
+    ],
+)
+def test_refuses_locations(uri, code):
+    with pytest.raises(AgentError) as caught:
+        files.input_files(uri)
+    assert (caught.value.code, caught.value.exit_code) == (code, ExitCode.INPUT_UNUSABLE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda m: (m / "a.parquet").write_bytes(b"x"), id="same-size"),
+        pytest.param(lambda m: (m / "a.parquet").unlink(), id="removed"),
+        pytest.param(lambda m: (m / "z.parquet").touch(), id="added"),
+    ],
+)
+def test_a_change_of_the_input_is_refused(month, change):
+    before = files.input_files(month.as_uri())
+    files.require_unchanged(before, files.input_files(month.as_uri()))
+    change(month)
+    with pytest.raises(AgentError, match="input-changed") as caught:
+        files.require_unchanged(before, files.input_files(month.as_uri()))
+    assert caught.value.exit_code is ExitCode.INPUT_CHANGED
+
+
+def test_result_digests_cover_every_file(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.parquet").write_bytes(b"t")
+    (tmp_path / ".hidden").write_bytes(b"h")
+    assert files.result_digests(tmp_path) == {
+        ".hidden": hashlib.sha256(b"h").hexdigest(),
+        "tables/t.parquet": hashlib.sha256(b"t").hexdigest(),
+    }
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda r: (r / "link").symlink_to("/etc/passwd"), id="symlink"),
+        pytest.param(lambda r: os.mkfifo(r / "pipe"), id="pipe"),
+        pytest.param(lambda r: (r / "envelope.json").touch(), id="forged-envelope"),
+    ],
+)
+def test_refuses_results(tmp_path, spoil):
+    spoil(tmp_path)
+    with pytest.raises(AgentError, match="results-foreign-file") as caught:
+        files.result_digests(tmp_path)
+    assert caught.value.exit_code is ExitCode.RESULTS_INCOMPLETE
+
+
+ROWS = {"input": 3, "accepted": 2, "rejected": 1}
+
+
+def test_row_counts_come_from_the_summary(tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps({"job": "j", "rows": ROWS, "more": 1}))
+    assert files.summary_rows(tmp_path, "j") == ROWS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("[]", id="a-list"),
+        pytest.param("[" * 100_000, id="deep-nesting"),
+        pytest.param(json.dumps({"job": "other", "rows": ROWS}), id="other-job"),
+        pytest.param(json.dumps({"job": "j"}), id="no-rows"),
+        pytest.param(json.dumps({"job": "j", "rows": ROWS | {"input": 4}}), id="sum-differs"),
+        pytest.param(json.dumps({"job": "j", "rows": ROWS | {"input": 3.0}}), id="float"),
+        pytest.param(
+            json.dumps({"job": "j", "rows": {"input": 0, "accepted": -1, "rejected": 1}}), id="negative"
+        ),
+        pytest.param(json.dumps({"job": "j", "rows": [1, 2, 3]}), id="rows-are-a-list"),
+        pytest.param(json.dumps({"job": "j", "rows": ROWS}) + " " * 5_000_000, id="too-large"),
+    ],
+)
+def test_refuses_a_summary(tmp_path, content):
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(AgentError, match="summary-malformed"):
+        files.summary_rows(tmp_path, "j")
+
+
+@given(st.binary(max_size=200))
+def test_any_summary_is_read_or_refused_by_name(tmp_path_factory, raw):
+    folder = tmp_path_factory.mktemp("summary")
+    (folder / "summary.json").write_bytes(raw)
+    with pytest.raises(AgentError, match="summary-malformed"):
+        files.summary_rows(folder, "j")
+
+
+def test_no_summary_is_named(tmp_path):
+    with pytest.raises(AgentError, match="summary-missing"):
+        files.summary_rows(tmp_path, "j")
+
+
+def test_a_json_file_is_complete_or_absent(tmp_path):
+    files.write_json(tmp_path / "a.json", {"ü": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"ü": 1}
+    with pytest.raises(TypeError):
+        files.write_json(tmp_path / "b.json", {"key": object()})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

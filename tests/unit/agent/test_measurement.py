@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import pytest
+from confidential_spark.agent import measurement
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.measurement import simulated_measurement
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    (folder / "a.py").write_text("print(1)\n")
+    return folder
+
+
+@pytest.fixture
+def agent(tmp_path, monkeypatch):
+    copy = tmp_path / "agent"
+    shutil.copytree(measurement.AGENT_DIR, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(measurement, "AGENT_DIR", copy)
+    return copy
+
+
+def test_does_not_depend_on_place_time_or_caches(jobs, tmp_path):
+    before = simulated_measurement(jobs)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(jobs, moved)
+    (moved / "__pycache__").mkdir()
+    (moved / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"cache")
+    (moved / "README.md").write_text("not a program")
+    assert simulated_measurement(moved) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda agent, jobs: (jobs / "a.py").write_text("print(2)\n"), id="job-changed"),
+        pytest.param(lambda agent, jobs: (jobs / "b.py").write_text(""), id="job-added"),
+        pytest.param(lambda agent, jobs: (jobs / "a.py").rename(jobs / "c.py"), id="job-renamed"),
+        pytest.param(lambda agent, jobs: (agent / "runner.py").write_text("# other"), id="agent-changed"),
+        pytest.param(lambda agent, jobs: (agent / "quote.py").unlink(), id="agent-file-missing"),
+        pytest.param(
+            lambda agent, jobs: (agent / "quote.py").rename(jobs / "quote.py"), id="moved-from-agent-to-jobs"
+        ),
+    ],
+)
+def test_every_change_of_a_program_changes_it(agent, jobs, change):
+    before = simulated_measurement(jobs)
+    change(agent, jobs)
+    assert simulated_measurement(jobs).mrenclave != before.mrenclave
+
+
+def test_signer_and_versions_are_the_development_ones(jobs):
+    found = simulated_measurement(jobs)
+    assert found.mrsigner == hashlib.sha256(b"confidential-spark development signer v1").hexdigest()
+    assert (found.product_id, found.svn) == (1, 1)
+    assert found.image_digest == f"sha256:{found.mrenclave}"
+
+
+def test_no_jobs_is_an_error(tmp_path):
+    with pytest.raises(AgentError, match="jobs-missing"):
+        simulated_measurement(tmp_path)

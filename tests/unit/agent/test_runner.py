@@ -1,0 +1,253 @@
+"""`attest` and `run` with the loopback attestation service, and a shell script in Java's place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confidential_spark.agent import protocol, runner
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.launch import LaunchSpec
+from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.simulation.attestation_service import LoopbackAttestationService
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+SUMMARY = '{"job": "nytaxi", "rows": {"input": 3, "accepted": 2, "rejected": 1}}'
+# The last argument of the program is the results folder, as SparkSubmit's job would get it.
+JOB = f"""#!/bin/sh
+for results; do :; done
+echo "Input DataFrame Count: 3"
+echo '{SUMMARY}' > "$results/summary.json"
+printf table > "$results/by_hour.parquet"
+"""
+
+
+@pytest.fixture(scope="module")
+def service():
+    with LoopbackAttestationService() as running:
+        yield running
+
+
+@pytest.fixture
+def spec(launch, service, tmp_path):
+    month = tmp_path / "puMonth=5"
+    month.mkdir()
+    (month / "a.parquet").write_bytes(b"trips")
+
+    def make(script=JOB, **changes):
+        java = tmp_path / "java"
+        java.write_text(script)
+        java.chmod(0o755)
+        values = {"java": str(java), "input": month.as_uri(), "attestation_url": service.url}
+        return LaunchSpec(**launch(**values | changes))
+
+    return make
+
+
+def results(spec):
+    return (
+        {path.name for path in Path(spec.results_dir).iterdir()} if Path(spec.results_dir).is_dir() else set()
+    )
+
+
+def claims(token):
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def decoded(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def test_attest_leaves_a_quote_and_a_token_for_the_nonce(launch, service):
+    spec = LaunchSpec(**launch(attestation_url=service.url, job=None, job_file=None))
+    runner.attest(spec)
+    record = json.loads((Path(spec.results_dir) / "attestation.json").read_text())
+    runtime = json.loads(decoded(record["runtime_data"]))
+    assert runtime["nonce"] == spec.nonce
+    assert runtime["job"]["name"] == "attest"
+    assert runtime["job"]["file_sha256"] == hashlib.sha256(b"").hexdigest()
+    assert results(spec) == {"attestation.json"}
+    measured = simulated_measurement(Path(spec.jobs_dir))
+    assert claims(record["token"])["x-ms-sgx-mrenclave"] == measured.mrenclave
+
+
+@pytest.fixture
+def signed(spec):
+    """Run once; return the specification, the statement and its signature's parts."""
+    launched = spec()
+    before = datetime.now(UTC).replace(microsecond=0)
+    runner.run(launched)
+    envelope = json.loads((Path(launched.results_dir) / "envelope.json").read_text())
+    payload = base64.b64decode(envelope["payload"])
+    return launched, json.loads(payload), envelope, payload, before
+
+
+def test_run_signs_with_the_key_in_the_quote(signed):
+    _, statement, envelope, payload, _ = signed
+    runtime = decoded(statement["predicate"]["runtime_data"])
+    jwk = json.loads(runtime)["jwk"]
+    x, y = (int.from_bytes(decoded(jwk[name])) for name in ("x", "y"))
+    (signature,) = envelope["signatures"]
+    ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key().verify(
+        base64.b64decode(signature["sig"]),
+        protocol.pre_authentication_encoding(envelope["payloadType"], payload),
+        ec.ECDSA(hashes.SHA256()),
+    )
+    assert signature["keyid"] == protocol.jwk_thumbprint(jwk)
+    assert protocol.report_data(runtime) in decoded(statement["predicate"]["quote"])
+    assert set(jwk) == {"kty", "crv", "x", "y"}
+
+
+def test_run_states_what_ran_on_what(signed):
+    spec, statement, _, _, _ = signed
+    predicate = statement["predicate"]
+    job_file = Path(spec.job_file).read_bytes()
+    assert {entry["name"]: entry["digest"]["sha256"] for entry in statement["subject"]} == {
+        "by_hour.parquet": hashlib.sha256(b"table").hexdigest(),
+        "summary.json": hashlib.sha256(SUMMARY.encode() + b"\n").hexdigest(),
+    }
+    assert predicate["job"] == {
+        "name": "nytaxi",
+        "file_sha256": hashlib.sha256(job_file).hexdigest(),
+        "arguments": ["--month", "2018-05"],
+        "arguments_sha256": protocol.arguments_sha256(["--month", "2018-05"]),
+    }
+    assert predicate["inputs"] == [
+        {"uri": spec.input + "/a.parquet", "bytes": 5, "sha256": hashlib.sha256(b"trips").hexdigest()}
+    ]
+    assert predicate["rows"] == {"input": 3, "accepted": 2, "rejected": 1}
+    assert (predicate["trust"], predicate["notice"]) == ("simulated", protocol.SIMULATED_NOTICE)
+    assert {"run_id", "nonce", "month", "image_digest", "started_at", "finished_at", "token", "v"} < set(
+        predicate
+    )
+
+
+def test_the_token_was_issued_during_the_run(signed):
+    _, statement, _, _, before = signed
+    predicate = statement["predicate"]
+    started, finished = (datetime.fromisoformat(predicate[name]) for name in ("started_at", "finished_at"))
+    issued = datetime.fromtimestamp(claims(predicate["token"])["iat"], UTC)
+    assert before <= started <= issued <= finished
+    assert predicate["started_at"].endswith("Z")
+
+
+def test_every_run_has_its_own_key(spec, tmp_path):
+    keys = set()
+    for name in ("one", "two"):
+        launched = spec(results_dir=str(tmp_path / name))
+        runner.run(launched)
+        envelope = json.loads((tmp_path / name / "envelope.json").read_text())
+        keys.add(envelope["signatures"][0]["keyid"])
+    assert len(keys) == 2
+
+
+def test_progress_and_the_notice_are_printed_but_no_token(spec, capsys):
+    launched = spec()
+    runner.run(launched)
+    out = capsys.readouterr().out
+    token = json.loads(
+        base64.b64decode(json.loads((Path(launched.results_dir) / "envelope.json").read_text())["payload"])
+    )["predicate"]["token"]
+    assert protocol.SIMULATED_NOTICE in out
+    assert "Input DataFrame Count: 3" in out
+    assert [line.split('"')[3] for line in out.splitlines() if line.startswith("PROGRESS")] == [
+        "attest", "attest", "spark", "sign", "sign",
+    ]  # fmt: skip
+    assert token not in out
+    assert token.split(".")[2] not in out
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "code"),
+    [
+        pytest.param("#!/bin/sh\nexit 1", ExitCode.SPARK_FAILED, "spark-failed", id="spark-fails"),
+        pytest.param("#!/bin/sh\nexit 66", ExitCode.INPUT_UNUSABLE, "input-unusable", id="input-refused"),
+        pytest.param("#!/bin/sh\ntrue", ExitCode.RESULTS_INCOMPLETE, "summary-missing", id="no-results"),
+        pytest.param(
+            JOB + 'ln -s /etc/passwd "$results/x"',
+            ExitCode.RESULTS_INCOMPLETE,
+            "results-foreign-file",
+            id="symlink",
+        ),
+        pytest.param(
+            JOB + 'touch "$results/envelope.json"',
+            ExitCode.RESULTS_INCOMPLETE,
+            "results-foreign-file",
+            id="forged-envelope",
+        ),
+        pytest.param(
+            JOB + 'touch "${results%/results}/puMonth=5/b.parquet"',
+            ExitCode.INPUT_CHANGED,
+            "input-changed",
+            id="input-changed",
+        ),
+    ],
+)
+def test_a_failed_run_signs_nothing(spec, script, exit_code, code):
+    launched = spec(script)
+    with pytest.raises(AgentError) as caught:
+        runner.run(launched)
+    assert (caught.value.exit_code, caught.value.code) == (exit_code, code)
+    envelope = Path(launched.results_dir) / "envelope.json"
+    assert not envelope.exists() or envelope.read_bytes() == b""
+
+
+def test_a_job_file_that_changes_during_the_run_is_refused(spec, tmp_path):
+    job = tmp_path / "jobs" / "nytaxi.py"
+    job.parent.mkdir()
+    job.write_text("print(1)")
+    launched = spec(JOB + f"echo 'print(2)' > {job}", jobs_dir=str(job.parent), job_file=str(job))
+    with pytest.raises(AgentError, match="job-changed"):
+        runner.run(launched)
+    assert "envelope.json" not in results(launched)
+
+
+def test_leftovers_are_not_signed(spec):
+    launched = spec()
+    Path(launched.results_dir).mkdir()
+    (Path(launched.results_dir) / "old.parquet").touch()
+    with pytest.raises(AgentError, match=r"old\.parquet"):
+        runner.run(launched)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        pytest.param(
+            {"job_file": "/usr/nytaxi.py"}, "which is measured", id="job-outside-the-measured-folder"
+        ),
+        pytest.param(
+            {"quote_provider": "occlum", "java": "/host/java"}, "mount /host", id="java-of-the-host"
+        ),
+        pytest.param(
+            {"quote_provider": "occlum", "spark_home": "/opt/../host/spark"},
+            "mount /host",
+            id="spark-of-the-host",
+        ),
+        pytest.param({"job_file": None}, "missing", id="no-job-file"),
+    ],
+)
+def test_programs_that_are_not_measured_are_refused(spec, changes, text):
+    launched = spec(**changes)
+    with pytest.raises(AgentError, match=text) as caught:
+        runner.run(launched)
+    assert caught.value.exit_code is ExitCode.BAD_LAUNCH
+    assert results(launched) == set()
+
+
+def test_hardware_quotes_need_the_library(spec):
+    with pytest.raises(AgentError, match="quote-library"):
+        runner.run(spec(quote_provider="occlum", java="/usr/bin/true"))
+
+
+def test_results_that_cannot_be_made_are_named(spec, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AgentError, match="results-dir-unusable"):
+        runner.run(spec(results_dir=str(tmp_path / "file" / "results")))
