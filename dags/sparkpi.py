@@ -17,6 +17,7 @@ On `local` the enclave is simulated: **SIMULATED – proves nothing about hardwa
 | `validation.publish` | no disk space, no rights | free space and clear the task |
 """
 
+# Airflow's discovery reads only files in which the words "airflow" and "dag" occur.
 from confidential_spark.core.jobs import SPARKPI
 from confidential_spark.core.platforms import Platform
 from confidential_spark.defaults import Tag, partitions_param, publish_param

@@ -82,12 +82,13 @@ def dag_section(dag: DAG) -> str:
         f"| `{name}` | `{dag.params[name]!r}` | {dag.params.get_param(name).schema['description_md']} |"
         for name in dag.params
     ]
+    tags = ", ".join(f"`{tag}`" for tag in sorted(dag.tags))
     tasks = [f"| `{task.task_id}` | `{type(task).__name__}` |" for task in dag.topological_sort()]
     return "\n".join(
         [
             f"## `{dag.dag_id}`\n",
             f"{dag.description}. Schedule: {f'`{schedule}` (UTC)' if schedule else 'by hand'}. "
-            f"At most {dag.max_active_runs} runs at once. Tags: {', '.join(f'`{t}`' for t in sorted(dag.tags))}.\n",
+            f"At most {dag.max_active_runs} runs at once. Tags: {tags}.\n",
             *("| param | default | meaning |", "| --- | --- | --- |", *params, ""),
             *("| task | operator |", "| --- | --- |", *tasks, ""),
         ]

@@ -35,11 +35,9 @@ class Run:
 def run_dag(airflow_database) -> Callable[..., Run]:
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag()
-    assert bag.import_errors == {}
-
     def run(dag_id: str, month: str | None = None, **params: Any) -> Run:
-        dag = bag.get_dag(dag_id)
+        # `dag.test()` writes the run's conf into the DAG's own params, so each run gets a DAG of its own.
+        dag = DagBag().get_dag(dag_id)
         conf = {**params, **({"month": month} if month else {})}
         at = Month.parse(month).shift(1).first_day if month else datetime.now(UTC).date()
         dag_run = dag.test(logical_date=datetime(at.year, at.month, at.day, tzinfo=UTC), run_conf=conf)

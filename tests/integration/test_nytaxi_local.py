@@ -100,6 +100,10 @@ def test_real_months_agree_with_an_independent_recount(run_dag, shared_data, res
     assert run.state == "success"
     report = json.loads((results_dir / "nytaxi_local" / "month=2018-08" / "report.json").read_text())
     assert report["synthetic"] is False
+    assert report["figures"]["rows"] == 10_000
+    recounts = [check for check in report["checks"] if check["name"].startswith("recount")]
+    assert recounts
+    assert all(check["passed"] for check in recounts)
 
 
 class TestRefusals:

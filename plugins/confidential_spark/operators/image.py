@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.measurement import simulated_measurement
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
+from confidential_spark.core.errors import PolicyError, VerificationError
 from confidential_spark.operators.base import ConfidentialOperator
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.base import RunScope
+
+
+IF_CHANGED_ON_PURPOSE = (
+    "if the agent or a job was changed on purpose, review the change and run `make approve-measurement`; "
+    "if not, find out who changed it"
+)
 
 
 class ResolveSimulatedImageOperator(ConfidentialOperator):
@@ -37,7 +44,16 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
         identity = EnclaveClaims(debuggable=False, **asdict(measurement))
-        require_identity(identity, policy, lambda: read_ledger(policy.approvals_path))
+        try:
+            require_identity(identity, policy, lambda: read_ledger(policy.approvals_path))
+        except VerificationError as error:
+            raise PolicyError(
+                error.message,
+                code=error.code,
+                got=error.got,
+                expected=error.expected,
+                action=IF_CHANGED_ON_PURPOSE,
+            ) from error
         self.log.warning(SIMULATED_NOTICE)
         self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
         return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}
