@@ -111,4 +111,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = (error.stderr or error.stdout or "").strip().splitlines()
         return f"exit code {error.returncode}: {lines[-1] if lines else 'no output'}"
-    return repr(error)
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"not done after {error.timeout:g} s"
+    return str(error)
