@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.core.errors import ConfidentialSparkError, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Severity(StrEnum):
@@ -38,8 +38,26 @@ class CheckResult:
     @classmethod
     def compare(cls, name: str, got: object, expected: object, detail: str = "") -> CheckResult:
         """Return an error-severity check that passes when both are equal."""
+        return cls(name, Severity.ERROR, got == expected, _short(got), _short(expected), detail)
+
+    @classmethod
+    def compare_members(
+        cls, name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any], detail: str = ""
+    ) -> CheckResult:
+        """Return an error-severity check that passes when both are equal, and shows what differs."""
+        keys = {*got, *expected}
+        differing = sorted((key for key in keys if got.get(key) != expected.get(key)), key=str)
+        if not differing:
+            return cls(name, Severity.ERROR, True, f"{len(keys)} equal", "all equal", detail)
+        found, wanted = ({key: side.get(key) for key in differing[:2]} for side in (got, expected))
+        note = f"{len(differing)} of {len(keys)} differ"
         return cls(
-            name, Severity.ERROR, got == expected, shorten(_text(got)), shorten(_text(expected)), detail
+            name,
+            Severity.ERROR,
+            False,
+            _short(found),
+            _short(wanted),
+            f"{detail} · {note}" if detail else note,
         )
 
     @classmethod
@@ -88,5 +106,5 @@ def summarise(results: Iterable[CheckResult]) -> str:
     return f"{text}, {warnings} warning{'s' if warnings > 1 else ''}" if warnings else text
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else repr(value)
+def _short(value: object) -> str:
+    return shorten(value if isinstance(value, str) else repr(value))

@@ -60,7 +60,7 @@ def _run(
         try:
             results.extend(check(subject))
         except Exception as error:
-            results.append(CheckResult.impossible(name, error))
+            results.append(CheckResult.impossible(f"{name}_checkable", error))
     return results
 
 

@@ -118,7 +118,7 @@ def check_table(name: str) -> Callable[[MonthUnderCheck], Iterator[CheckResult]]
         keys = [row[TABLES[name][0]] for row in rows]
         yield CheckResult.compare(f"{name}_keys", keys, _expected_keys(name, keys), "each key once, in order")
         sums = {measure: sum(row[measure] for row in rows) for measure in MEASURES}
-        yield CheckResult.compare(
+        yield CheckResult.compare_members(
             f"{name}_sums", sums, subject.summary.measures(), "column sums = totals, exactly"
         )
         wrong = [row for row in rows if _ratios(row) != (row["tip_share"], row["speed_mph"])]
@@ -204,31 +204,19 @@ def check_recount(subject: MonthUnderCheck) -> Iterator[CheckResult]:
     folder = local_folder(subject.manifest.uri)
     files = [folder / file.name for file in subject.manifest.files]
     counted = recount(files, subject.month, summary.options.outlier_cap_cents)
-    yield CheckResult.compare("recount_totals", summary.measures(), dict(counted.totals))
+    yield CheckResult.compare_members("recount_totals", summary.measures(), counted.totals)
     money = summary.all_rows.model_dump(exclude={"rows"})
-    yield CheckResult.compare(
-        "recount_all_rows", money, dict(counted.all_rows), "cents, rejected rows included"
+    yield CheckResult.compare_members(
+        "recount_all_rows", money, counted.all_rows, "cents, rejected rows included"
     )
     rules = {rule.name: (rule.rows, rule.first or 0) for rule in summary.rules}
-    yield CheckResult.compare("recount_rules", rules, dict(counted.rules), "rows met and first reasons")
+    yield CheckResult.compare_members("recount_rules", rules, counted.rules, "rows met and first reasons")
     bounds = (summary.first_pickup, summary.last_pickup)
     yield CheckResult.compare("recount_bounds", bounds, (counted.first_pickup, counted.last_pickup))
     for name, (key, _) in TABLES.items():
         rows = subject.table(name)
         published = {row[key]: {m: row[m] for m in MEASURES} for row in rows if row["trips"]}
-        yield _same_groups(f"recount_{name}", published, getattr(counted, name))
-
-
-def _same_groups(name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any]) -> CheckResult:
-    """Compare tables by key; only the differing keys are worth showing."""
-    differing = sorted(key for key in {*got, *expected} if got.get(key) != expected.get(key))
-    shown = differing[:3]
-    return CheckResult.compare(
-        name,
-        {key: got.get(key) for key in shown} or "every group equal",
-        {key: expected.get(key) for key in shown} or "every group equal",
-        f"{len(expected)} groups, {len(differing)} differ",
-    )
+        yield CheckResult.compare_members(f"recount_{name}", published, getattr(counted, name))
 
 
 def check_trailing(subject: MonthUnderCheck) -> Iterator[CheckResult]:

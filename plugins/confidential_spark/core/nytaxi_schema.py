@@ -12,6 +12,8 @@ from confidential_spark.core.errors import ResultError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
+
 MEASURES = ("trips", "revenue_cents", "fare_cents", "tip_cents", "distance_millimiles", "duration_s")
 RATIOS = ("tip_share", "speed_mph")
 PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided")
@@ -176,13 +178,32 @@ def read_table(path: Path, key: str, key_type: str) -> list[dict[str, Any]]:
         raise ResultError(
             f"{path.name} cannot be read.", code="table-unreadable", got=str(error), expected="a Parquet file"
         ) from error
-    found = {field.name: str(field.type) for field in table.schema}
-    nulls = [name for name in (key, *MEASURES) if name in found and table[name].null_count]
-    if found != expected or len(found) != table.num_columns or nulls:
+    if problems := _column_problems(table, expected):
         raise ResultError(
             f"{path.name} does not have the documented columns.",
             code="table-schema",
-            got=f"{found}, nulls in {nulls}" if nulls else found,
-            expected=expected,
+            got="; ".join(problems),
+            expected=", ".join(expected),
         )
     return list(table.to_pylist())
+
+
+def _column_problems(table: pa.Table, expected: dict[str, str]) -> list[str]:
+    names = table.column_names
+    found = {field.name: str(field.type) for field in table.schema}
+    nullable = {name for name in found if name in RATIOS}
+    return [
+        *(f"{name} is missing" for name in expected if name not in found),
+        *(f"{name} is unexpected" for name in found if name not in expected),
+        *(f"{name} occurs twice" for name in found if names.count(name) > 1),
+        *(
+            f"{n} is {found[n]} instead of {kind}"
+            for n, kind in expected.items()
+            if found.get(n, kind) != kind
+        ),
+        *(
+            f"{n} has nulls"
+            for n in found
+            if n not in nullable and names.count(n) == 1 and table[n].null_count
+        ),
+    ]

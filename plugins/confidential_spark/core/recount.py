@@ -24,9 +24,9 @@ MACROS = (
     "CREATE TEMP MACRO modulo(x, m) AS ((x % m) + m) % m",
     "CREATE TEMP MACRO floor_div(x, m) AS (x - modulo(x, m)) // m",
     "CREATE TEMP MACRO is_true(condition) AS CAST(coalesce(condition, false) AS INTEGER)",
-    # NaN is the greatest number to DuckDB, so the limit excludes it too.
+    # isfinite is no luxury: Parquet statistics leave NaN out, and DuckDB drops comparisons that they decide.
     "CREATE TEMP MACRO units(x, per_one, below) AS"
-    " CASE WHEN abs(x) < below THEN CAST(floor(x * per_one + 0.5) AS BIGINT) END",
+    " CASE WHEN isfinite(x) AND abs(x) < below THEN CAST(floor(x * per_one + 0.5) AS BIGINT) END",
     "CREATE TEMP MACRO whole_number(text) AS"
     " CASE WHEN trim(text, '0123456789') = '' THEN TRY_CAST(text AS INTEGER) END",
     "CREATE TEMP MACRO in_zones(n) AS CASE WHEN n BETWEEN 1 AND 265 THEN n ELSE -1 END",
