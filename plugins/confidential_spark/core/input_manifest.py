@@ -131,7 +131,7 @@ class InputManifest:
 def read_manifest(location: str, month: Month) -> InputManifest:
     """Inspect and hash every data file of ``month``.
 
-    Hidden files, names beginning with `_` (`_SUCCESS`) and `*.crc` are skipped, as Spark does.
+    Names beginning with `.` (checksums, `._` files) or `_` (`_SUCCESS`) are skipped, as Spark does.
 
     :param location: ``file:`` URI or path, a template or a folder (see :func:`month_uri`).
     :raises ConfigurationError: ``input-scheme``, ``input-uri``, ``input-template``.
@@ -205,7 +205,7 @@ def _no_data(month: Month, got: str) -> InputError:
 
 
 def _is_ignored(name: str) -> bool:
-    return name.startswith((".", "_")) or name.endswith(".crc")
+    return name.startswith((".", "_"))
 
 
 def _require_data_file(path: Path) -> None:
@@ -216,7 +216,7 @@ def _require_data_file(path: Path) -> None:
             "The month's folder holds something that is not a Parquet file.",
             code="input-foreign-file",
             got=path.name,
-            expected="only *.parquet files (and _SUCCESS, hidden files, *.crc)",
+            expected="only *.parquet files (and _SUCCESS, hidden files)",
             action="move it away: Spark would read it as data",
         )
 

@@ -54,7 +54,7 @@ def refusal(root: Path) -> InputError:
 def test_lists_every_data_file_with_its_digest(root, folder):
     write(trips(3), folder / "b.parquet")
     first = write(trips(5), folder / "a.parquet", row_group_size=2)
-    for ignored in ("_SUCCESS", "._SUCCESS.crc", ".hidden", "a.parquet.crc", "_committed_12"):
+    for ignored in ("_SUCCESS", "._SUCCESS.crc", ".hidden", ".a.parquet.crc", "_committed_12"):
         (folder / ignored).write_text("x")
     manifest = read_manifest(root.as_uri(), MAY)
     assert manifest.uri == f"file://{folder}"
@@ -189,6 +189,7 @@ def break_file(change):
             id="garbled-footer",
         ),
         pytest.param(lambda f: (f / "a.csv").write_text("x"), "input-foreign-file", id="csv-file"),
+        pytest.param(lambda f: (f / "a.parquet.crc").touch(), "input-foreign-file", id="visible-checksum"),
         pytest.param(lambda f: (f / "a.parquet").mkdir(), "input-foreign-file", id="folder-named-parquet"),
         pytest.param(lambda f: os.mkfifo(f / "a.parquet"), "input-foreign-file", id="pipe"),
         pytest.param(
