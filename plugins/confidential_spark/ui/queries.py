@@ -24,6 +24,7 @@ from confidential_spark.ui.report_view import (
     objects,
     result_view,
     step_lines,
+    text,
 )
 from confidential_spark.ui.run_view import PUBLISHED, WAITING, Stage, Task, Verdict, stages, verdict
 
@@ -39,7 +40,8 @@ LAST_RUNS = 25
 VERIFICATION_KEY = "verification"
 """Under which a task stores a verification that refused; one that passed is its return value."""
 LAST_SINGLE_RESULTS = 12
-PLATFORMS = {f"{job}_{platform}": platform for job in JOBS for platform in Platform}
+MONTHLY_FIRST = sorted(JOBS.values(), key=lambda job: not job.monthly)
+PLATFORMS = {f"{job.name}_{platform}": platform for job in MONTHLY_FIRST for platform in Platform}
 """The DAGs of this project, by id."""
 
 
@@ -49,6 +51,7 @@ class RunLine:
 
     dag_id: str
     run_id: str
+    key: str
     started: datetime | None
     verdict: Verdict
 
@@ -117,7 +120,13 @@ def last_runs(session: Session, dag_ids: Collection[str]) -> tuple[RunLine, ...]
     ).all()
     tasks = tasks_of(session, runs)
     return tuple(
-        RunLine(run.dag_id, run.run_id, run.start_date, verdict(str(run.state), states(tasks[run.id])))
+        RunLine(
+            run.dag_id,
+            run.run_id,
+            key_of(session, run),
+            run.start_date,
+            verdict(str(run.state), states(tasks[run.id])),
+        )
         for run in runs
     )
 
@@ -155,9 +164,13 @@ def trust_without_result(dag_id: str) -> str:
 
 def result_of_run(session: Session, run: DagRun, published: Published) -> ResultView | None:
     """Return what this very run has published, if it still is what readers see."""
-    key = stored(session, run, "spark.run_spark", XCOM_KEY).get("key")
-    view = view_of(run.dag_id, key, published) if isinstance(key, str) else None
+    view = view_of(run.dag_id, key_of(session, run), published)
     return view if view and view.run_id == run.run_id else None
+
+
+def key_of(session: Session, run: DagRun) -> str:
+    """Return what the run publishes under, e.g. ``month=2018-05``; empty before it is known."""
+    return text(stored(session, run, "spark.run_spark", XCOM_KEY).get("key"))
 
 
 def steps_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:

@@ -1,0 +1,129 @@
+"""What only a browser can tell: the policy blocks nothing we need, text can be read, nothing overflows."""
+
+from __future__ import annotations
+
+import pytest
+from confidential_spark.core.stages import TASK_IDS
+
+from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY
+
+GREEN = dict.fromkeys(TASK_IDS, "success")
+PREFIX = "/confidential-spark"
+RUN = f"{PREFIX}/runs/{DAG_ID}/{RUN_ID}"
+PAGES = {"list": f"{PREFIX}/", "run": RUN, "result": f"{PREFIX}/results/{DAG_ID}/{KEY}"}
+SANDBOX = "allow-scripts allow-same-origin allow-forms allow-downloads"
+
+# WCAG 2.2: relative luminance and contrast of every element that shows text of its own.
+POOR_CONTRAST = """
+(() => {
+  const parse = c => c.match(/[\\d.]+/g).map(Number);
+  const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const paper = e => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const e of document.body.querySelectorAll("*")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e);
+    const ink = luminance(parse(e instanceof SVGElement ? style.fill : style.color));
+    const back = luminance(paper(e));
+    const contrast = (Math.max(ink, back) + 0.05) / (Math.min(ink, back) + 0.05);
+    if (contrast < 4.5) poor.push(`${contrast.toFixed(2)} ${e.outerHTML.slice(0, 90)}`);
+  }
+  return [...new Set(poor)];
+})()
+"""
+
+
+@pytest.fixture
+def results(publish, dag_run):
+    publish()
+    for number in range(1, 13):
+        if number != 5:
+            trips = {"trips": number * 800_000}
+            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "totals": trips}, report={**REPORT})
+    publish(dag_id="sparkpi_local", key="run=manual-2026-11-01")
+    dag_run("success", GREEN)
+    dag_run(
+        "running", {**GREEN, "validation.publish": "running"}, dag_id="sparkpi_local", run_id="manual__now"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_text_can_be_read_in_both_schemes(visit, results, keep_screenshot, name, scheme):
+    tab = visit(PAGES[name], scheme=scheme)
+    keep_screenshot(tab, f"{name}-{scheme}")
+
+    assert (
+        tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        == {
+            "light": "rgb(255, 255, 255)",
+            "dark": "rgb(13, 17, 23)",
+        }[scheme]
+    )
+    assert tab.evaluate(POOR_CONTRAST) == []
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", [390, 768, 1600])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_overflows_sideways(visit, results, keep_screenshot, name, width):
+    tab = visit(PAGES[name], width=width)
+    keep_screenshot(tab, f"{name}-{width}")
+
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_works_in_the_frame_that_airflow_puts_it_in(visit, results):
+    tab = visit("/api/v2/version")
+    found = tab.evaluate(f"""
+        new Promise(done => {{
+            const frame = document.createElement("iframe");
+            frame.sandbox = "{SANDBOX}";
+            frame.src = "{RUN}";
+            frame.onload = () => {{
+                const inside = frame.contentDocument;
+                done([inside.querySelector(".word").textContent,
+                      getComputedStyle(inside.querySelector(".stages")).display,
+                      inside.querySelectorAll("svg rect").length]);
+            }};
+            document.body.append(frame);
+        }})""")
+
+    assert found == ["PASSED", "grid", 26]
+    assert tab.complaints == []
+
+
+def test_markup_in_a_published_report_does_not_run(visit, publish, dag_run):
+    attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    checks = [{"name": attack, "severity": "error", "passed": False, "got": attack, "expected": attack}]
+    publish(report={**REPORT, "checks": checks})
+    dag_run("success", GREEN)
+    tab = visit(RUN)
+
+    assert tab.evaluate("document.title") == f"PASSED · {DAG_ID}"
+    assert tab.evaluate("document.images.length") == 0
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_headings_tables_and_landmarks_make_sense_without_eyes(visit, results, name):
+    tab = visit(PAGES[name])
+
+    assert tab.evaluate("document.querySelectorAll('h1').length") == 1
+    assert tab.evaluate("document.querySelectorAll('main').length") == 1
+    assert tab.evaluate("[...document.querySelectorAll('th')].every(h => h.scope)")
+    assert tab.evaluate("[...document.querySelectorAll('svg')].every(s => s.querySelector('title'))")
+    assert tab.evaluate("document.documentElement.lang") == "en"
+    ids = tab.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    labels = tab.evaluate(
+        "[...document.querySelectorAll('[aria-labelledby]')].map(e => e.getAttribute('aria-labelledby'))"
+    )
+    assert set(labels) <= set(ids)
