@@ -11,186 +11,241 @@ from confidential_spark.core.errors import VerificationError
 class Refusal(StrEnum):
     """Why evidence was refused. The codes are an interface: they are added to, never renamed."""
 
+    step: str
     meaning: str
 
-    def __new__(cls, code: str, meaning: str) -> Refusal:
-        """Make the member equal to its code and keep the meaning beside it."""
+    def __new__(cls, code: str, step: str, meaning: str) -> Refusal:
+        """Make the member equal to its code and keep the step and the meaning beside it."""
         member = str.__new__(cls, code)
         member._value_ = code
+        member.step = step
         member.meaning = meaning
         return member
 
     # 0: nothing was judged
-    JWKS_MISSING = "jwks-missing", "No trusted signing keys: no JWKS was given and the policy pins no key."
-    CLOCK_INVALID = "clock-invalid", "The clock is not a datetime with a time zone, from 1970 to 9999."
+    JWKS_MISSING = (
+        "jwks-missing",
+        "0",
+        "No trusted signing keys: no JWKS was given and the policy pins no key.",
+    )
+    CLOCK_INVALID = "clock-invalid", "0", "The clock is not a datetime with a time zone, from 1970 to 9999."
     EXPECTATION_INVALID = (
         "expectation-invalid",
+        "0",
         "An expected value or a set of seen values has the wrong type.",
     )
 
     # 1: sizes and strict decoding
-    INPUT_TYPE = "input-type", "An input has the wrong Python type."
-    INPUT_TOO_LARGE = "input-too-large", "An input is larger than any genuine one."
-    EVIDENCE_MALFORMED = "evidence-malformed", "The bundle is not strict JSON of the documented shape."
-    EVIDENCE_DUPLICATE_KEY = "evidence-duplicate-key", "The bundle names a JSON member twice."
-    STATEMENT_MALFORMED = "statement-malformed", "The envelope's payload is not a readable statement."
-    STATEMENT_DUPLICATE_KEY = "statement-duplicate-key", "The statement names a JSON member twice."
+    INPUT_TYPE = "input-type", "1, 12", "An input has the wrong Python type."
+    INPUT_TOO_LARGE = "input-too-large", "any", "An input is larger than any genuine one."
+    EVIDENCE_MALFORMED = "evidence-malformed", "1", "The bundle is not strict JSON of the documented shape."
+    EVIDENCE_DUPLICATE_KEY = "evidence-duplicate-key", "1", "The bundle names a JSON member twice."
+    STATEMENT_MALFORMED = "statement-malformed", "1", "The envelope's payload is not a readable statement."
+    STATEMENT_DUPLICATE_KEY = "statement-duplicate-key", "1", "The statement names a JSON member twice."
     TOKEN_MALFORMED = (
         "token-malformed",
+        "1",
         "The token is not three parts of canonical base64url with JSON objects.",
     )
-    TOKEN_DUPLICATE_KEY = "token-duplicate-key", "The token's header or claims name a member twice."
+    TOKEN_DUPLICATE_KEY = "token-duplicate-key", "1", "The token's header or claims name a member twice."
 
     # 2: header
-    ALG_NOT_RS256 = "alg-not-rs256", "The header's alg is not exactly RS256 (`none` included)."
-    HEADER_UNKNOWN_KEY = "header-unknown-key", "The header has a member beside alg, jku, kid and typ."
-    TYP_NOT_JWT = "typ-not-jwt", "The header's typ is not JWT."
-    JKU_MISMATCH = "jku-mismatch", "The header's jku is not the policy's issuer followed by /certs."
-    KID_MALFORMED = "kid-malformed", "The header's kid is missing or not a non-empty string."
+    ALG_NOT_RS256 = "alg-not-rs256", "2", "The header's alg is not exactly RS256 (`none` included)."
+    HEADER_UNKNOWN_KEY = "header-unknown-key", "2", "The header has a member beside alg, jku, kid and typ."
+    TYP_NOT_JWT = "typ-not-jwt", "2", "The header's typ is not JWT."
+    JKU_MISMATCH = "jku-mismatch", "2", "The header's jku is not the policy's issuer followed by /certs."
+    KID_MALFORMED = "kid-malformed", "2", "The header's kid is missing or not a non-empty string."
 
     # 3: signing key and signature
-    JWKS_MALFORMED = "jwks-malformed", "The key set is not strict JSON with an array of keys."
-    JWKS_DUPLICATE_KEY = "jwks-duplicate-key", "The key set names a JSON member twice."
-    KID_UNKNOWN = "kid-unknown", "No trusted key has the token's kid."
-    KID_AMBIGUOUS = "kid-ambiguous", "More than one trusted key has the token's kid."
-    KEY_TYPE = "key-type", "The key is not an RSA key for signatures with RS256."
-    KEY_MALFORMED = "key-malformed", "The key's first certificate (x5c) is missing or unreadable."
-    KEY_MISMATCH = "key-mismatch", "The key's n and e differ from its certificate."
-    KEY_TOO_SMALL = "key-too-small", "The RSA key is shorter than 2048 bits."
-    KEY_NOT_PINNED = "key-not-pinned", "The policy pins signing keys and this is none of them."
-    SIGNATURE_INVALID = "signature-invalid", "The token's signature does not fit its content and key."
+    JWKS_MALFORMED = "jwks-malformed", "1, 3", "The key set is not strict JSON with an array of keys."
+    JWKS_DUPLICATE_KEY = "jwks-duplicate-key", "3", "The key set names a JSON member twice."
+    KID_UNKNOWN = "kid-unknown", "3", "No trusted key has the token's kid."
+    KID_AMBIGUOUS = "kid-ambiguous", "3", "More than one trusted key has the token's kid."
+    KEY_TYPE = "key-type", "3", "The key is not an RSA key for signatures with RS256."
+    KEY_MALFORMED = "key-malformed", "3", "The key's first certificate (x5c) is missing or unreadable."
+    KEY_MISMATCH = "key-mismatch", "3", "The key's n and e differ from its certificate."
+    KEY_TOO_SMALL = "key-too-small", "3", "The RSA key is shorter than 2048 bits."
+    KEY_NOT_PINNED = "key-not-pinned", "3", "The policy pins signing keys and this is none of them."
+    SIGNATURE_INVALID = "signature-invalid", "3", "The token's signature does not fit its content and key."
 
     # 4: issuer and time
-    ISSUER_MISMATCH = "issuer-mismatch", "iss is not exactly the policy's issuer."
+    ISSUER_MISMATCH = "issuer-mismatch", "4", "iss is not exactly the policy's issuer."
     TIME_CLAIM_MALFORMED = (
         "time-claim-malformed",
+        "4",
         "exp, iat or nbf is missing or not a whole number of seconds.",
     )
     TOKEN_LIFETIME = (
         "token-lifetime",
+        "4",
         "The token's lifetime is not positive or longer than the policy allows.",
     )
-    TOKEN_NOT_YET_VALID = "token-not-yet-valid", "nbf or iat lies in the future."
-    TOKEN_EXPIRED = "token-expired", "exp has passed."
-    TOKEN_TOO_OLD = "token-too-old", "The token is older than the policy's max_token_age."
-    TOKEN_BEFORE_RUN = "token-before-run", "The token was issued before the run started."
-    TOKEN_REPLAYED = "token-replayed", "A token with this id (jti) was seen before."
+    TOKEN_NOT_YET_VALID = "token-not-yet-valid", "4", "nbf or iat lies in the future."
+    TOKEN_EXPIRED = "token-expired", "4", "exp has passed."
+    TOKEN_TOO_OLD = "token-too-old", "4", "The token is older than the policy's max_token_age."
+    TOKEN_BEFORE_RUN = "token-before-run", "4", "The token was issued before the run started."
+    TOKEN_REPLAYED = "token-replayed", "4", "A token with this id (jti) was seen before."
 
     # 5: kind of token
-    ATTESTATION_TYPE = "attestation-type", "x-ms-attestation-type is not sgx."
-    ATTESTATION_VERSION = "attestation-version", "x-ms-ver is not 1.0."
+    ATTESTATION_TYPE = "attestation-type", "5", "x-ms-attestation-type is not sgx."
+    ATTESTATION_VERSION = "attestation-version", "5", "x-ms-ver is not 1.0."
     POLICY_HASH_MISMATCH = (
         "policy-hash-mismatch",
+        "5",
         "The attestation provider used another policy than the pinned one.",
     )
-    TOKEN_ID_MISSING = "token-id-missing", "The token has no id (jti), so a replay could not be seen."
+    TOKEN_ID_MISSING = "token-id-missing", "5", "The token has no id (jti), so a replay could not be seen."
 
     # any claim from step 6 on
-    CLAIM_MISSING = "claim-missing", "A claim that must be judged is absent."
-    CLAIM_MALFORMED = "claim-malformed", "A claim has the wrong type or form."
+    CLAIM_MISSING = "claim-missing", "6–8", "A claim that must be judged is absent."
+    CLAIM_MALFORMED = "claim-malformed", "6–8", "A claim has the wrong type or form."
 
     # 6: identity
-    DEBUGGABLE = "debuggable", "The enclave is debuggable: its memory can be read from outside."
-    MRENCLAVE_DENIED = "mrenclave-denied", "The policy denies this MRENCLAVE."
-    MRSIGNER_DENIED = "mrsigner-denied", "The policy, or this project, denies this MRSIGNER."
-    MRENCLAVE_NOT_ALLOWED = "mrenclave-not-allowed", "The MRENCLAVE is not on the allow-list."
-    MRSIGNER_NOT_ALLOWED = "mrsigner-not-allowed", "The MRSIGNER is not on the allow-list."
-    PRODUCT_ID_NOT_ALLOWED = "product-id-not-allowed", "The product id is not on the allow-list."
-    SVN_TOO_LOW = "svn-too-low", "The security version is below the policy's minimum."
-    IDENTITY_NOT_APPROVED = "identity-not-approved", "No single ledger entry approves this whole identity."
+    DEBUGGABLE = "debuggable", "6", "The enclave is debuggable: its memory can be read from outside."
+    MRENCLAVE_DENIED = "mrenclave-denied", "6", "The policy denies this MRENCLAVE."
+    MRSIGNER_DENIED = "mrsigner-denied", "6", "The policy, or this project, denies this MRSIGNER."
+    MRENCLAVE_NOT_ALLOWED = "mrenclave-not-allowed", "6", "The MRENCLAVE is not on the allow-list."
+    MRSIGNER_NOT_ALLOWED = "mrsigner-not-allowed", "6", "The MRSIGNER is not on the allow-list."
+    PRODUCT_ID_NOT_ALLOWED = "product-id-not-allowed", "6", "The product id is not on the allow-list."
+    SVN_TOO_LOW = "svn-too-low", "6", "The security version is below the policy's minimum."
+    IDENTITY_NOT_APPROVED = (
+        "identity-not-approved",
+        "6",
+        "No single ledger entry approves this whole identity.",
+    )
     LEDGER_MISSING = (
         "ledger-missing",
+        "6",
         "The policy asks for a ledger and none was given, or it cannot be read.",
     )
-    LEDGER_EMPTY = "ledger-empty", "The ledger approves nothing."
-    LEDGER_MALFORMED = "ledger-malformed", "A ledger line is not an entry."
-    LEDGER_BROKEN = "ledger-broken", "A ledger entry does not follow from the one before it."
-    LEDGER_HEAD_MISMATCH = "ledger-head-mismatch", "The ledger does not end in the expected entry."
+    LEDGER_EMPTY = "ledger-empty", "6", "The ledger approves nothing."
+    LEDGER_MALFORMED = "ledger-malformed", "6", "A ledger line is not an entry."
+    LEDGER_BROKEN = "ledger-broken", "6", "A ledger entry does not follow from the one before it."
+    LEDGER_HEAD_MISMATCH = "ledger-head-mismatch", "6", "The ledger does not end in the expected entry."
 
     # 7: binding
-    EHD_MISMATCH = "ehd-mismatch", "The token's enclave-held data is not the runtime data."
+    EHD_MISMATCH = "ehd-mismatch", "7", "The token's enclave-held data is not the runtime data."
     REPORT_DATA_MISMATCH = (
         "report-data-mismatch",
+        "7",
         "Report data is not SHA-256(runtime data) and 32 zero bytes.",
     )
 
     # 8: token and quote
-    QUOTE_HASH_MISMATCH = "quote-hash-mismatch", "This is not the quote that the token was issued for."
-    CLAIM_QUOTE_MISMATCH = "claim-quote-mismatch", "A claim of the token differs from the quote's field."
+    QUOTE_HASH_MISMATCH = "quote-hash-mismatch", "8", "This is not the quote that the token was issued for."
+    CLAIM_QUOTE_MISMATCH = "claim-quote-mismatch", "8", "A claim of the token differs from the quote's field."
 
     # 9: the quote itself
-    QUOTE_MALFORMED = "quote-malformed", "The quote's inner structure is broken."
-    QUOTE_LENGTH = "quote-length", "The quote is longer or shorter than its own length fields say."
+    QUOTE_MALFORMED = "quote-malformed", "9", "The quote's inner structure is broken."
+    QUOTE_LENGTH = "quote-length", "9", "The quote is longer or shorter than its own length fields say."
     QUOTE_UNSUPPORTED = (
         "quote-unsupported",
+        "9",
         "Not an SGX ECDSA-P256 quote (version 3) of Intel's quoting enclave.",
     )
     QUOTE_CHAIN = (
         "quote-chain",
+        "9",
         "The quote's certificates do not lead to a pinned root, or are not valid now.",
     )
     CERTIFICATE_REVOKED = (
         "certificate-revoked",
+        "9",
         "A certificate of the quote or of the collateral has been revoked.",
     )
-    QUOTE_SIGNATURE = "quote-signature", "A signature inside the quote is invalid."
-    QE_IDENTITY = "qe-identity", "The quoting enclave is not the one the collateral describes."
-    COLLATERAL_MALFORMED = "collateral-malformed", "The collateral is not of the documented shape."
-    COLLATERAL_DUPLICATE_KEY = "collateral-duplicate-key", "The collateral names a JSON member twice."
-    COLLATERAL_CHAIN = "collateral-chain", "The collateral's certificates do not lead to a pinned root."
+    QUOTE_SIGNATURE = "quote-signature", "9", "A signature inside the quote is invalid."
+    QE_IDENTITY = "qe-identity", "9", "The quoting enclave is not the one the collateral describes."
+    COLLATERAL_MALFORMED = "collateral-malformed", "1, 9", "The collateral is not of the documented shape."
+    COLLATERAL_DUPLICATE_KEY = "collateral-duplicate-key", "9", "The collateral names a JSON member twice."
+    COLLATERAL_CHAIN = "collateral-chain", "9", "The collateral's certificates do not lead to a pinned root."
     COLLATERAL_SIGNATURE = (
         "collateral-signature",
+        "9",
         "TCB info, QE identity or a revocation list is not signed right.",
     )
-    COLLATERAL_NOT_YET_VALID = "collateral-not-yet-valid", "The collateral was issued in the future."
-    COLLATERAL_EXPIRED = "collateral-expired", "The collateral's next update is overdue."
-    COLLATERAL_STALE = "collateral-stale", "The collateral is older than the policy's max_collateral_age."
-    COLLATERAL_MISMATCH = "collateral-mismatch", "The collateral belongs to another kind of platform."
-    TCB_STATUS = "tcb-status", "The platform's TCB status is not accepted."
-    TCB_EVALUATION_NUMBER = "tcb-evaluation-number", "The TCB evaluation data number is below the minimum."
-    ADVISORY = "advisory", "A security advisory applies that the policy does not accept."
-    PLATFORM_NOT_ALLOWED = "platform-not-allowed", "Dynamic platform, cached keys or SMT, against the policy."
-    DCAP_REFUSED = "dcap-refused", "The DCAP library refused for a reason without a code of its own."
+    COLLATERAL_NOT_YET_VALID = "collateral-not-yet-valid", "9", "The collateral was issued in the future."
+    COLLATERAL_EXPIRED = "collateral-expired", "9", "The collateral's next update is overdue."
+    COLLATERAL_STALE = (
+        "collateral-stale",
+        "9",
+        "The collateral is older than the policy's max_collateral_age.",
+    )
+    COLLATERAL_MISMATCH = "collateral-mismatch", "9", "The collateral belongs to another kind of platform."
+    TCB_STATUS = "tcb-status", "9", "The platform's TCB status is not accepted."
+    TCB_EVALUATION_NUMBER = (
+        "tcb-evaluation-number",
+        "9",
+        "The TCB evaluation data number is below the minimum.",
+    )
+    ADVISORY = "advisory", "9", "A security advisory applies that the policy does not accept."
+    PLATFORM_NOT_ALLOWED = (
+        "platform-not-allowed",
+        "9",
+        "Dynamic platform, cached keys or SMT, against the policy.",
+    )
+    DCAP_REFUSED = "dcap-refused", "9", "The DCAP library refused for a reason without a code of its own."
 
     # 10: runtime data
-    RUNTIME_DATA_MALFORMED = "runtime-data-malformed", "The runtime data is not of the documented shape."
-    RUNTIME_DATA_DUPLICATE_KEY = "runtime-data-duplicate-key", "The runtime data names a member twice."
-    PRIVATE_KEY_IN_RUNTIME_DATA = "private-key-in-runtime-data", "The runtime data discloses a private key."
-    NONCE_MISMATCH = "nonce-mismatch", "The nonce is not the one that was minted for this run."
-    NONCE_REPLAYED = "nonce-replayed", "The nonce was used before."
-    RUN_ID_MISMATCH = "run-id-mismatch", "The evidence belongs to another run."
-    JOB_MISMATCH = "job-mismatch", "Another job, job file or argument list ran."
+    RUNTIME_DATA_MALFORMED = (
+        "runtime-data-malformed",
+        "10",
+        "The runtime data is not of the documented shape.",
+    )
+    RUNTIME_DATA_DUPLICATE_KEY = "runtime-data-duplicate-key", "10", "The runtime data names a member twice."
+    PRIVATE_KEY_IN_RUNTIME_DATA = (
+        "private-key-in-runtime-data",
+        "10",
+        "The runtime data discloses a private key.",
+    )
+    NONCE_MISMATCH = "nonce-mismatch", "10", "The nonce is not the one that was minted for this run."
+    NONCE_REPLAYED = "nonce-replayed", "10", "The nonce was used before."
+    RUN_ID_MISMATCH = "run-id-mismatch", "10", "The evidence belongs to another run."
+    JOB_MISMATCH = "job-mismatch", "10", "Another job, job file or argument list ran."
 
     # 11: statement
-    DSSE_MALFORMED = "dsse-malformed", "The envelope has unknown members, another payload type or bad base64."
-    DSSE_SIGNATURE_COUNT = "dsse-signature-count", "The envelope does not have exactly one signature."
-    DSSE_KEYID_MISMATCH = "dsse-keyid-mismatch", "The signature names another key than the attested one."
-    DSSE_SIGNATURE = "dsse-signature", "The statement is not signed with the attested key."
-    STATEMENT_TYPE = "statement-type", "Not an in-toto Statement v1 with this project's predicate."
+    DSSE_MALFORMED = (
+        "dsse-malformed",
+        "11",
+        "The envelope has unknown members, another payload type or bad base64.",
+    )
+    DSSE_SIGNATURE_COUNT = "dsse-signature-count", "11", "The envelope does not have exactly one signature."
+    DSSE_KEYID_MISMATCH = (
+        "dsse-keyid-mismatch",
+        "11",
+        "The signature names another key than the attested one.",
+    )
+    DSSE_SIGNATURE = "dsse-signature", "11", "The statement is not signed with the attested key."
+    STATEMENT_TYPE = "statement-type", "11", "Not an in-toto Statement v1 with this project's predicate."
     STATEMENT_SUBJECT = (
         "statement-subject",
+        "11",
         "The list of result files is empty, repeated or has unsafe names.",
     )
-    STATEMENT_PREDICATE = "statement-predicate", "The predicate is not of the documented shape."
-    STATEMENT_MISMATCH = "statement-mismatch", "The predicate contradicts what was attested."
-    STATEMENT_TIME = "statement-time", "Start, attestation, end and now are not in this order."
+    STATEMENT_PREDICATE = "statement-predicate", "11", "The predicate is not of the documented shape."
+    STATEMENT_MISMATCH = "statement-mismatch", "11", "The predicate contradicts what was attested."
+    STATEMENT_TIME = "statement-time", "11", "Start, attestation, end and now are not in this order."
 
     # 12: results
-    RESULT_MISSING = "result-missing", "A listed result file is absent."
-    RESULT_DIGEST_MISMATCH = "result-digest-mismatch", "A result file is not the one that the enclave wrote."
-    RESULT_UNLISTED = "result-unlisted", "A file lies beside the results that the enclave did not list."
+    RESULT_MISSING = "result-missing", "12", "A listed result file is absent."
+    RESULT_DIGEST_MISMATCH = (
+        "result-digest-mismatch",
+        "12",
+        "A result file is not the one that the enclave wrote.",
+    )
+    RESULT_UNLISTED = "result-unlisted", "12", "A file lies beside the results that the enclave did not list."
     RESULT_NOT_A_FILE = (
         "result-not-a-file",
+        "12",
         "A result is a symbolic link, a device or otherwise no plain file.",
     )
-    RESULT_UNREADABLE = "result-unreadable", "The results cannot be read."
+    RESULT_UNREADABLE = "result-unreadable", "12", "The results cannot be read."
 
     # 13: trust
-    TRUST_MISMATCH = "trust-mismatch", "The evidence claims another trust level than the policy judges."
-    NOTICE_MISMATCH = "notice-mismatch", "The notice that simulated evidence must carry is wrong."
+    TRUST_MISMATCH = "trust-mismatch", "13", "The evidence claims another trust level than the policy judges."
+    NOTICE_MISMATCH = "notice-mismatch", "13", "The notice that simulated evidence must carry is wrong."
 
     # any step
-    CHECK_CRASHED = "check-crashed", "The check itself failed on this input; nothing was accepted."
+    CHECK_CRASHED = "check-crashed", "any", "The check itself failed on this input; nothing was accepted."
 
 
 def refuse(

@@ -1,0 +1,184 @@
+"""The command line: exit status, output, unreadable input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from confidential_spark.agent.protocol import b64url
+from confidential_spark.cli import main
+from confidential_spark.core.ledger import Approval, append_approval
+
+from tests.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
+from tests.factories.changes import put
+
+BUNDLE = make_bundle()
+AT = "2026-11-23T10:01:00Z"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Write a bundle, its results, policy and key set; return a function that verifies them."""
+    (tmp_path / "run").mkdir()
+    for name, content in BUNDLE.results.items():
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_bytes(content)
+    (tmp_path / "run" / "evidence.json").write_bytes(BUNDLE.evidence)
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (tmp_path / "jwks.json").write_text(json.dumps(BUNDLE.jwks))
+
+    def verify(*extra, **changes):
+        options = {"policy": "policy.yaml", "jwks": "jwks.json", "at": AT} | changes
+        arguments = ["verify", str(tmp_path / options.pop("evidence", "run/evidence.json"))]
+        for name, value in options.items():
+            if value is not None:
+                path = name in {"policy", "jwks", "results", "ledger"}
+                arguments += [f"--{name.replace('_', '-')}", str(tmp_path / value) if path else value]
+        status = main([*arguments, *extra])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return status, captured.out
+
+    verify.folder = tmp_path
+    return verify
+
+
+def test_genuine_evidence(run):
+    status, output = run()
+    assert status == 0
+    assert "VERIFIED · trust: SIMULATED – proves nothing about hardware" in output
+    assert output.count("PASS") == 13
+
+
+def test_json_says_the_same(run):
+    status, output = run("--json")
+    report = json.loads(output)
+    assert (status, report["outcome"], len(report["steps"])) == (0, "verified", 13)
+    assert output.isascii()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        pytest.param({"nonce": NONCE.hex()}, None, id="nonce-hex"),
+        pytest.param({"nonce": b64url(NONCE)}, None, id="nonce-base64url"),
+        pytest.param({"run_id": RUN_ID}, None, id="run-id"),
+        pytest.param({"results": "run"}, None, id="results"),
+        pytest.param({"at": "2026-11-23T11:01:00+01:00"}, None, id="time-zone"),
+        pytest.param({"nonce": "00" * 32}, "nonce-mismatch", id="nonce-other"),
+        pytest.param({"run_id": "other"}, "run-id-mismatch", id="run-id-other"),
+        pytest.param({"at": "2026-11-24T00:00:00Z"}, "token-expired", id="later"),
+        pytest.param({"results": "."}, "result-unlisted", id="results-elsewhere"),
+    ],
+)
+def test_options(run, changes, code):
+    status, output = run("--json", **changes)
+    assert (status, json.loads(output)["code"]) == (0 if code is None else 1, code)
+
+
+def test_refusal_shows_got_and_expected(run):
+    (run.folder / "run" / "summary.json").write_bytes(b"{}")
+    status, output = run()
+    assert status == 1
+    assert "12 FAIL" in output
+    assert "got: " in output
+    assert "expected: " in output
+    assert "13 NOT RUN" in output
+    assert "REFUSED · step 12, result-digest-mismatch" in output
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        pytest.param({"evidence": "absent.json"}, "file-unreadable", id="evidence-absent"),
+        pytest.param({"evidence": "run"}, "file-unreadable", id="evidence-folder"),
+        pytest.param({"policy": "absent.yaml"}, "policy-unreadable", id="policy-absent"),
+        pytest.param({"policy": "jwks.json"}, "policy-invalid", id="policy-other-file"),
+        pytest.param({"policy": "run"}, "policy-unreadable", id="policy-folder"),
+        pytest.param({"jwks": "absent.json"}, "file-unreadable", id="jwks-absent"),
+        pytest.param({"jwks": None}, "jwks-missing", id="jwks-needed"),
+        pytest.param({"results": "absent"}, "results-unreadable", id="results-absent"),
+        pytest.param({"results": "jwks.json"}, "results-unreadable", id="results-file"),
+        pytest.param({"at": "yesterday"}, "time-malformed", id="time-text"),
+        pytest.param({"at": "2026-11-23T10:01:00"}, "time-malformed", id="time-without-zone"),
+        pytest.param({"at": "0001-01-01T00:00:00Z"}, "clock-invalid", id="time-long-ago"),
+        pytest.param({"nonce": "xyz"}, "nonce-malformed", id="nonce-short"),
+        pytest.param({"nonce": "zz" * 32}, "nonce-malformed", id="nonce-no-hex"),
+    ],
+)
+def test_what_cannot_be_checked_has_its_own_status(run, changes, code):
+    status, output = run("--json", **changes)
+    report = json.loads(output)
+    assert (status, report["outcome"], report["code"]) == (2, "not-checked", code)
+    assert "NOT CHECKED" in run(**changes)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["verify"], ["verify", "x"], ["verify", "x", "--policy"], ["other"], ["verify", "--nope"]],
+)
+def test_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_ledger_of_approvals(run):
+    by_ledger = put("identities/mrenclave/allow", "ledger")(
+        put("identities/mrsigner/allow", "ledger")(POLICY)
+    )
+    (run.folder / "policy.yaml").write_text(yaml.safe_dump(by_ledger | {"ledger": "approvals.jsonl"}))
+    assert json.loads(run("--json")[1])["code"] == "ledger-missing"
+    approval = Approval(
+        approved_at="2026-11-01T00:00:00Z",
+        approved_by="ada",
+        image_digest="sha256:" + "ab" * 32,
+        mrenclave=IDENTITY.mrenclave.hex(),
+        mrsigner=IDENTITY.mrsigner.hex(),
+        product_id=IDENTITY.product_id,
+        svn=IDENTITY.svn,
+        git_revision="0123abc",
+    )
+    append_approval(run.folder / "approvals.jsonl", approval)
+    assert run()[0] == 0
+    (run.folder / "approvals.jsonl").rename(run.folder / "elsewhere.jsonl")
+    assert run()[0] == 1
+    assert run(ledger="elsewhere.jsonl")[0] == 0
+
+
+def test_module_needs_neither_airflow_nor_a_utf8_terminal(run):
+    command = [
+        *(sys.executable, "-m", "confidential_spark", "verify", str(run.folder / "run" / "evidence.json")),
+        *("--policy", str(run.folder / "policy.yaml"), "--jwks", str(run.folder / "jwks.json"), "--at", AT),
+    ]
+    environment = {"PYTHONPATH": str(ROOT / "plugins"), "PYTHONIOENCODING": "latin-1", "PATH": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"VERIFIED" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        pytest.param(
+            "import confidential_spark.core.verification",
+            {"airflow", "docker", "kubernetes", "requests", "httpx", "pyspark"},
+            id="library",
+        ),
+        pytest.param(
+            "import confidential_spark.cli as c; c.parser().format_help()",
+            {"cryptography", "pydantic", "yaml", "dcap_qvl"},
+            id="help",
+        ),
+    ],
+)
+def test_imports_stay_small(statement, forbidden):
+    code = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert not forbidden & set(loaded.split())
