@@ -19,6 +19,7 @@ from confidential_spark.core.failures import (
     failure_named,
 )
 from confidential_spark.core.failures.diagnosis import LINE_LIMIT
+from confidential_spark.core.refusals import Refusal
 from confidential_spark.core.stages import TASK_IDS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -265,3 +266,18 @@ def test_the_index_lists_the_failure(failure):
 @pytest.mark.parametrize("task_id", TASK_IDS)
 def test_the_index_lists_the_task(task_id):
     assert f"[`{task_id}`]({task_id}.md)" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_refusal_codes_in_the_runbook_exist():
+    page = (RUNBOOKS / "validation.verify_evidence.md").read_text(encoding="utf-8")
+    named = [
+        code
+        for row in page.splitlines()
+        if row.startswith("| `")
+        for code in re.findall(r"`([a-z…-]+)`", row.split("|")[1])
+    ]
+
+    assert len(named) > 15
+    for code in named:
+        pattern = re.escape(code).replace("…", "[a-z-]+")
+        assert any(re.fullmatch(pattern, refusal) for refusal in Refusal), code
