@@ -350,7 +350,11 @@ def whole(value: Column, units: int, limit: float) -> Column:
 def zone(name: str) -> Column:
     """Return the taxi zone 1 … 265, 0 where it is missing, -1 where it is anything else."""
     number = F.expr(f"try_cast({name} AS INT)")
-    return F.when(number.between(1, LAST_ZONE), number).when(F.col(name).isNull(), 0).otherwise(UNRECOGNISED)
+    return (
+        F.when(number.between(1, LAST_ZONE) & ~F.col(name).contains("+"), number)
+        .when(F.col(name).isNull(), 0)
+        .otherwise(UNRECOGNISED)
+    )
 
 
 def payment(text: Column) -> Column:
@@ -485,8 +489,9 @@ class Progress:
             stages = [self._tracker.getStageInfo(stage) for stage in self._tracker.getActiveStageIds()]
             done = sum(stage.numCompletedTasks for stage in stages if stage)
             total = sum(stage.numTasks for stage in stages if stage)
-            record = {"stage": "spark", "done": done, "total": total, "text": f"{done} of {total} tasks"}
-            print("PROGRESS " + json.dumps(record), flush=True)
+            if total:
+                record = {"stage": "spark", "done": done, "total": total, "text": f"{done} of {total} tasks"}
+                print("PROGRESS " + json.dumps(record), flush=True)
 
 
 def _epoch(year: int, month: int) -> int:
@@ -508,9 +513,10 @@ def _without_data(groups: Sequence[Row], options: Options) -> InputUnusableError
 
 
 def _cause(error: Exception) -> str:
-    """Return the first line of Spark's message."""
-    text = str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    """Return the innermost cause that Spark names; the outer ones only say that a task failed."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1] if causes else lines[0])[:300]
 
 
 if __name__ == "__main__":
