@@ -1,7 +1,7 @@
 """Run one NYTaxi month through all four stages on this machine and print a verdict.
 
-The run is the DAG `nytaxi_local`, executed by `airflow dags test`; this program starts it, shows its
-progress, keeps its log and reads the published report at the end.
+The run is one of the DAG `nytaxi_local`, without a scheduler (see `dag_run`). This program starts it, shows
+its progress, keeps its log and reads the published report at the end.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.report import RunReport
+from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.operators.enclave_run import attempt_prefix
 from confidential_spark.settings import get_settings
 
 from scripts.class_archive import prepare_class_archive
@@ -46,10 +48,10 @@ def main() -> int:
         month = Month.parse(arguments.month)
         month.require_complete()
         conf = run_conf(month, arguments.input)
-        with only_one_run():
+        with only_one_run(month) as at:
             prepare(HOME)
             prepare_class_archive()
-            code = run_dag(month, conf, arguments.rows)
+            code = run_dag(month, at, conf, arguments.rows)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
@@ -94,8 +96,10 @@ def existing_folder(location: str) -> Path:
 
 
 @contextmanager
-def only_one_run() -> Iterator[None]:
-    """Hold the machine's one local run.
+def only_one_run(month: Month) -> Iterator[datetime]:
+    """Hold the machine's one local run and yield its time; whatever ends it, its staging is removed.
+
+    A run that was killed with this program is cleaned up by the next one, which reads the lock file.
 
     :raises ConfigurationError: ``run-in-progress``, naming the process that holds it.
     """
@@ -104,33 +108,70 @@ def only_one_run() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            lock.seek(0)
             raise ConfigurationError(
                 "Another `make run` is in progress here.",
                 code="run-in-progress",
-                got=lock.read().strip() or "an unknown process",
+                got=holder(lock),
                 expected="one local run at a time",
                 action="wait for it, or use `make ui` to run months side by side",
             ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC")
-        lock.flush()
-        yield
+        discard_staging(lock)
+        at = datetime.now(UTC).replace(microsecond=0)
+        rewrite(lock, {"process": os.getpid(), "at": at.isoformat(), "month": str(month)})
+        try:
+            yield at
+        finally:
+            discard_staging(lock)
+            rewrite(lock, None)
 
 
-def run_dag(month: Month, conf: dict[str, str], rows: int) -> int:
+def read_record(lock: TextIO) -> dict[str, Any] | None:
+    """Return what the run that holds, or last held, the lock wrote; None when it ended cleanly."""
+    lock.seek(0)
+    try:
+        record = json.load(lock)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def rewrite(lock: TextIO, record: dict[str, Any] | None) -> None:
+    """Replace the lock file's content."""
+    lock.seek(0)
+    lock.truncate()
+    if record is not None:
+        json.dump(record, lock)
+    lock.flush()
+
+
+def holder(lock: TextIO) -> str:
+    """Return who holds the lock, for people."""
+    record = read_record(lock)
+    return f"process {record['process']} since {record['at']}" if record else "an unknown process"
+
+
+def discard_staging(lock: TextIO) -> None:
+    """Remove what the run in the lock file staged and did not publish."""
+    if record := read_record(lock):
+        run = attempt_prefix(manual_run_id(datetime.fromisoformat(record["at"])))
+        ResultStore(get_settings().results_dir, DAG_ID).discard_run(f"month={record['month']}", run)
+
+
+def manual_run_id(at: datetime) -> str:
+    """Return the id that Airflow gives to a manual run of that time."""
+    return f"manual__{at.isoformat()}"
+
+
+def run_dag(month: Month, at: datetime, conf: dict[str, str], rows: int) -> int:
     """Run the DAG for the month, show its progress and return its exit code."""
     log_path = HOME / "logs" / f"run-{month}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "airflow", "dags", "test", DAG_ID),
-        *(f"{month.shift(1).first_day}T00:00:00+00:00", "--conf", json.dumps(conf)),
-    ]
+    run = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
+    command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, *run]
     env = {**environment(HOME), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
     print(f"NYTaxi {month} · platform local · simulated enclave", flush=True)
     with log_path.open("w") as log, child_process(command, env) as process:
-        assert process.stdout is not None  # noqa: S101 - Popen was given a pipe
-        show(process.stdout, log.write)
+        show(process.stdout or (), log.write)
         code = process.wait()
     if code:
         print(f"The whole log: {log_path}", file=sys.stderr)

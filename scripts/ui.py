@@ -1,4 +1,8 @@
-"""Start Airflow on loopback, with connections, pools and variables loaded; Ctrl-C ends all of it."""
+"""Start Airflow on loopback, with connections, pools and variables loaded; Ctrl-C ends all of it.
+
+The parts are started one by one and not by `airflow standalone`, whose two log servers listen on every
+address of the machine; on one machine, the page reads the log files itself.
+"""
 
 from __future__ import annotations
 
@@ -10,59 +14,135 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.local_airflow import ROOT, VAR, environment, prepare
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import FrameType
 
-HOME = VAR / "airflow"
-PASSWORDS = HOME / "simple_auth_manager_passwords.json.generated"
+PARTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+HEALTHY_PARTS = ("scheduler", "dag_processor", "triggerer")
+START_PATIENCE_SECONDS = 240.0
+END_PATIENCE_SECONDS = 30.0
+
+
+@dataclass
+class Airflow:
+    """The processes of one Airflow, in one process group."""
+
+    home: Path
+    port: int
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start every part; each writes its own log."""
+        for name in PARTS:
+            with self.log(name).open("w") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "airflow", *PARTS[name]],
+                    cwd=ROOT,
+                    env=environment(self.home, self.port),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    process_group=self.group or 0,
+                )
+
+    def log(self, name: str) -> Path:
+        """Return a part's log file."""
+        return self.home / f"{name}.log"
+
+    @property
+    def group(self) -> int | None:
+        """The process group, which is the first process' id."""
+        return next((process.pid for process in self.processes.values()), None)
+
+    def ended(self) -> str | None:
+        """Return the name of a part that has ended, if any."""
+        return next((name for name, process in self.processes.items() if process.poll() is not None), None)
+
+    def is_healthy(self) -> bool:
+        """Ask Airflow's health page about its parts."""
+        url = f"http://127.0.0.1:{self.port}/api/v2/monitor/health"
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                health = json.load(answer)
+        except (OSError, ValueError):
+            return False
+        return all(health.get(part, {}).get("status") == "healthy" for part in HEALTHY_PARTS)
+
+    def end(self) -> None:
+        """End every process of the group: TERM, then KILL."""
+        for wave in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + END_PATIENCE_SECONDS
+            with suppress(ProcessLookupError):
+                if self.group is not None:
+                    os.killpg(self.group, wave)
+            while time.monotonic() < deadline and self.lives():
+                time.sleep(0.2)
+
+    def lives(self) -> bool:
+        """Whether any process of the group, children of the parts included, is still there."""
+        for process in self.processes.values():
+            process.poll()
+        try:
+            os.killpg(self.group or 0, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
 
 def main() -> int:
-    """Run until Ctrl-C, TERM, or Airflow's own end."""
+    """Run until Ctrl-C, TERM, or the end of one of Airflow's parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080)
-    port = parser.parse_args().port
-    if port_in_use(port):
-        print(f"ERROR: port {port} is in use; choose another: make ui PORT={port + 1}", file=sys.stderr)
-        return 1
-    prepare(HOME)
-    log_path = HOME / "standalone.log"
-    print(f"Starting Airflow (about a minute) · log {log_path}", flush=True)
-    with log_path.open("w") as log:
-        airflow = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "standalone"],
-            cwd=ROOT,
-            env=environment(HOME, port),
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
+    parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
+    arguments = parser.parse_args()
+    if port_in_use(arguments.port):
+        print(
+            f"ERROR: port {arguments.port} is in use; choose another: make ui PORT={arguments.port + 1}",
+            file=sys.stderr,
         )
-    return supervise(airflow, port, log_path)
-
-
-def supervise(airflow: subprocess.Popen[bytes], port: int, log_path: Path) -> int:
-    """Announce the page when it answers, wait, and end the whole process group at the end."""
+        return 1
+    airflow = Airflow(arguments.home.resolve(), arguments.port)
+    prepare(airflow.home)
     signal.signal(signal.SIGTERM, interrupt)
+    print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
     try:
-        if not wait_until_healthy(airflow, port):
-            print(log_path.read_text(errors="replace")[-4000:], file=sys.stderr)
-            print(f"ERROR: Airflow did not start; the whole log is {log_path}", file=sys.stderr)
-            return 1
-        announce(port)
-        return airflow.wait()
+        airflow.start()
+        return watch(airflow)
     except KeyboardInterrupt:
         print("\nStopping Airflow …", flush=True)
         return 0
     finally:
-        end_group(airflow)
+        airflow.end()
+
+
+def watch(airflow: Airflow) -> int:
+    """Announce the page when all parts are healthy, then wait; returns when a part has ended."""
+    announced = False
+    deadline = time.monotonic() + START_PATIENCE_SECONDS
+    while (ended := airflow.ended()) is None:
+        if not announced and airflow.is_healthy():
+            announce(airflow)
+            announced = True
+        if not announced and time.monotonic() > deadline:
+            print(f"ERROR: Airflow is not healthy; read {airflow.home}/*.log", file=sys.stderr)
+            return 1
+        time.sleep(1)
+    print(airflow.log(ended).read_text(errors="replace")[-4000:], file=sys.stderr)
+    print(f"ERROR: Airflow's {ended} ended; the whole log is {airflow.log(ended)}", file=sys.stderr)
+    return 1
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -76,50 +156,14 @@ def port_in_use(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until_healthy(airflow: subprocess.Popen[bytes], port: int, patience: float = 240.0) -> bool:
-    """Wait until the scheduler and the page answer; False when Airflow ended or took too long."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and airflow.poll() is None:
-        if is_healthy(port):
-            return True
-        time.sleep(1)
-    return False
-
-
-def is_healthy(port: int) -> bool:
-    """Ask Airflow's health page about the scheduler and the DAG processor."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=2) as answer:
-            health = json.load(answer)
-    except (OSError, ValueError):
-        return False
-    return all(health.get(part, {}).get("status") == "healthy" for part in ("scheduler", "dag_processor"))
-
-
-def announce(port: int) -> None:
+def announce(airflow: Airflow) -> None:
     """Print where to go and how to log in."""
-    users = json.loads(PASSWORDS.read_text()) if PASSWORDS.exists() else {}
-    print(f"\n  Airflow is ready:  http://127.0.0.1:{port}")
+    passwords = airflow.home / "simple_auth_manager_passwords.json.generated"
+    users = json.loads(passwords.read_text()) if passwords.exists() else {}
+    print(f"\n  Airflow is ready:  http://127.0.0.1:{airflow.port}")
     for user, password in users.items():
         print(f"  user {user} · password {password}")
     print("  Ctrl-C ends it.\n", flush=True)
-
-
-def end_group(airflow: subprocess.Popen[bytes], patience: float = 30.0) -> None:
-    """End every process Airflow started: TERM, then KILL."""
-    for wave in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(airflow.pid, wave)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            airflow.poll()
-            try:
-                os.killpg(airflow.pid, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from confidential_spark.core.months import Month
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,11 @@ class Run:
 def run_dag(airflow_database) -> Callable[..., Run]:
     from airflow.dag_processing.dagbag import DagBag
 
-    def run(dag_id: str, month: str | None = None, **params: Any) -> Run:
+    def run(dag_id: str, month: str | None = None, at: datetime | None = None, **params: Any) -> Run:
         # `dag.test()` writes the run's conf into the DAG's own params, so each run gets a DAG of its own.
         dag = DagBag().get_dag(dag_id)
         conf = {**params, **({"month": month} if month else {})}
-        at = Month.parse(month).shift(1).first_day if month else datetime.now(UTC).date()
-        dag_run = dag.test(logical_date=datetime(at.year, at.month, at.day, tzinfo=UTC), run_conf=conf)
-        return finished(dag_run)
+        return finished(dag.test(logical_date=at or datetime.now(UTC), run_conf=conf))
 
     return run
 

@@ -104,6 +104,18 @@ class ResultStore:
         with storage_errors("discard a try"), self._only_publisher(key):
             _remove_attempt(staging)
 
+    def discard_run(self, key: str, run: str) -> None:
+        """Remove every try of a run that has ended, however it ended.
+
+        :param run: what the run's attempt ids have before their last dot.
+        """
+        folder = self._home / ".staging" / _require_safe("key", key)
+        with storage_errors("discard a run's tries"), self._only_publisher(key):
+            for lock in sorted(folder.glob("*.lock")):
+                staging = lock.with_name(lock.name.removesuffix(".lock"))
+                if staging.name.rpartition(".")[0] == run:
+                    _remove_attempt(staging)
+
     def publish(self, staging: Path | str, digests: Mapping[str, str] | None = None) -> Path:
         """Make a try's folder the published version of its key and return the link that readers use.
 

@@ -96,6 +96,6 @@ class EnclaveProcess:
 
 
 def agent_environment() -> dict[str, str]:
-    """Return the environment an enclave gets: what a program needs to start, and none of Airflow's secrets."""
+    """Return what a program needs to start, and none of Airflow's secrets."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "JAVA_HOME", "LD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONUNBUFFERED": "1"}

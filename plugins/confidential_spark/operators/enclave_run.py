@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 XCOM_KEY = "enclave_run"
 
 
+def attempt_prefix(airflow_run_id: str) -> str:
+    """Return what the staging folders of a run's tries are called, before their last dot."""
+    return safe_name(airflow_run_id)[:150]
+
+
 @dataclass(frozen=True)
 class EnclaveRun:
     """What verification will expect, written down before anything is launched.
@@ -51,7 +56,7 @@ class EnclaveRun:
         key = scope.publication_key(job)
         nonce = secrets.token_bytes(NONCE_BYTES)
         # A cleared run counts its tries anew, so the number alone would not tell two tries apart.
-        attempt_id = f"{safe_name(scope.airflow_run_id)[:150]}.try{scope.try_number}-{nonce[:4].hex()}"
+        attempt_id = f"{attempt_prefix(scope.airflow_run_id)}.try{scope.try_number}-{nonce[:4].hex()}"
         run = cls(
             run_id=scope.run_id,
             nonce=b64url(nonce),

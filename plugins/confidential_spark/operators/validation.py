@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from confidential_spark.hooks.collateral import CollateralHook
     from confidential_spark.operators.base import RunScope
 
+VERIFICATION_KEY = "verification"
+FAILED_CHECKS_KEY = "failed_checks"
+
 
 class ValidationOperator(ConfidentialOperator):
     """Base of the operators that work on a finished try.
@@ -69,6 +72,8 @@ class VerifyEvidenceOperator(ValidationOperator):
         """Return the verification report; its thirteen steps are also in the log."""
         report = self.verify(scope, run, staging)
         self.log.info("%s", report.text())
+        # Pushed by hand, so that the page also shows the failing step of a refused run.
+        context["ti"].xcom_push(key=VERIFICATION_KEY, value=report.to_dict())
         report.raise_for_failure()
         self.refuse_replay(scope, staging, report)
         passed = len(report.steps)
@@ -169,6 +174,7 @@ class CheckResultsOperator(ValidationOperator):
         results = self.check(scope, staging, predicate)
         for result in results:
             self.log.info("%s", result.line())
+        context["ti"].xcom_push(key=FAILED_CHECKS_KEY, value=[r.to_dict() for r in results if not r.passed])
         require_passed(results)
         report = run_report(scope, self, run, predicate, results)
         (staging / "report.json").write_text(report.to_json(), encoding="utf-8")

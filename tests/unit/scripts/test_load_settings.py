@@ -66,8 +66,8 @@ SECOND = FIRST.replace("one", "two").replace("pool_slot: 1", "pool_slot: 5")
 
 def state() -> tuple[str | None, int, str]:
     from airflow.models.connection import Connection
-    from airflow.models.variable import Variable
     from airflow.models.pool import Pool
+    from airflow.models.variable import Variable
     from airflow.utils.session import create_session
     from sqlalchemy import select
 

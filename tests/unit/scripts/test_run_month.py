@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.months import Month
+from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.operators.enclave_run import attempt_prefix
+from confidential_spark.settings import get_settings
+
 from scripts import run_month
 
+MONTH = Month(2018, 5)
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -44,13 +51,42 @@ def test_shows_the_story_and_nothing_else(capsys, line: str, shown: str | None) 
 def test_a_second_run_is_refused_by_name(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(run_month, "VAR", tmp_path)
     with (
-        run_month.only_one_run(),
-        pytest.raises(ConfidentialSparkError, match="run-in-progress.*process \\d+ since"),
-        run_month.only_one_run(),
+        run_month.only_one_run(MONTH),
+        pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since"),
+        run_month.only_one_run(MONTH),
     ):
         pass
-    with run_month.only_one_run():
+    with run_month.only_one_run(MONTH):
         pass
+
+
+def stage(store: ResultStore, at: datetime) -> Path:
+    return store.stage(f"month={MONTH}", f"{attempt_prefix(run_month.manual_run_id(at))}.try1-00")
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> ResultStore:
+    monkeypatch.setattr(run_month, "VAR", tmp_path)
+    monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
+    get_settings.cache_clear()
+    yield ResultStore(tmp_path / "results", run_month.DAG_ID)
+    get_settings.cache_clear()
+
+
+def test_removes_its_own_staging_and_no_other(store) -> None:
+    other = store.stage(f"month={MONTH}", "scheduled__2018-06-01.try1-00")
+    with run_month.only_one_run(MONTH) as at:
+        staging = stage(store, at)
+    assert not staging.exists()
+    assert other.exists()
+
+
+def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tmp_path) -> None:
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    (tmp_path / "run.lock").write_text(json.dumps({"process": 1, "at": at.isoformat(), "month": str(MONTH)}))
+    staging = stage(store, at)
+    with run_month.only_one_run(Month(2019, 1)):
+        assert not staging.exists()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +108,6 @@ def test_refuses_bad_arguments_before_starting_anything(arguments: list[str], me
         check=False,
     )
     assert done.returncode == 2
-    import re
-
     assert re.search(message, done.stderr), done.stderr
 
 
