@@ -31,6 +31,7 @@ class PlatformCa:
     """Root, PCK platform CA, PCK and TCB signing certificates with keys of their own."""
 
     pck_not_after: datetime = NOT_AFTER
+    tcb_not_after: datetime = NOT_AFTER
     organization: str = "Test Hardware Corporation"
     root_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: new_key())
     ca_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: new_key())
@@ -43,7 +44,9 @@ class PlatformCa:
         self.pck = self._certificate(
             "PCK", self.pck_key, "PCK Platform CA", self.ca_key, not_after=self.pck_not_after, sgx=True
         )
-        self.tcb = self._certificate("TCB Signing", self.tcb_key, "Root CA", self.root_key)
+        self.tcb = self._certificate(
+            "TCB Signing", self.tcb_key, "Root CA", self.root_key, not_after=self.tcb_not_after
+        )
 
     @property
     def root_der(self) -> bytes:

@@ -150,6 +150,28 @@ def test_collateral_may_name_the_quotes_own_pck_chain():
     assert bundle.verify_attestation(collateral=bundle.collateral | {"pck_certificate_chain": None}).passed
 
 
+@pytest.mark.parametrize("name", [member for member in MEMBERS if member.endswith("chain")])
+def test_copy_of_the_root_must_be_genuine_too(name):
+    """dcap-qvl takes the root from the policy and never looks at this copy, nor at the CRL's chain."""
+
+    def change(collateral):
+        text = collateral[name]
+        index = text.rindex("\n-----END") - 4
+        return collateral | {name: text[:index] + ("A" if text[index] != "A" else "B") + text[index + 1 :]}
+
+    assert make_bundle(collateral=change).verify_attestation().code == "collateral-chain"
+
+
+def test_expired_signer_of_tcb_info_is_refused():
+    ca = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
+    report = make_bundle(
+        quote_with=ca.quote,
+        collateral=lambda _: ca.collateral(NOW),
+        policy=put("dcap/roots", [ca.root_der]),
+    ).verify_attestation()
+    assert (report.code, report.failure.number) == ("collateral-chain", 9)
+
+
 def under_own_root(**crls):
     def collateral(_):
         return CA.collateral(NOW) | {name: crl.hex() for name, crl in crls.items()}
