@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1024 * 1024
 UNITS = {"k": 1024, "m": MEBIBYTE, "g": 1024 * MEBIBYTE}
-# About two million rows of Parquet; below, the optimising compiler costs more than it saves.
-SMALL_INPUT_BYTES = 24 * MEBIBYTE
+# About four million rows; below, the optimising compiler costs more CPU time than it saves.
+SMALL_INPUT_BYTES = 64 * MEBIBYTE
 MAX_CORES = 256
 
 # What Spark's launcher scripts pass for Java 17 and later; `org.apache.spark.launcher.JavaModuleOptions`.

@@ -168,6 +168,15 @@ def test_refusals_are_final(ask, clock, fault, code, text):
     assert clock.pauses == []
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(ask, status):
+    with FaultyService(ANSWER) as elsewhere:
+        redirect = Fault(status=status, headers={"Location": elsewhere.url + "/token"})
+        with FaultyService(redirect) as service, pytest.raises(AgentError, match="attestation-redirected"):
+            ask(service.url)
+    assert elsewhere.requests == []
+
+
 def test_loopback_never_goes_through_a_proxy(ask, monkeypatch):
     monkeypatch.setenv("http_proxy", CLOSED_PORT)
     monkeypatch.delenv("no_proxy", raising=False)

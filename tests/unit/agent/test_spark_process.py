@@ -110,7 +110,7 @@ def test_a_java_that_cannot_start_is_named(command):
 
 
 def test_an_interruption_ends_the_whole_family(command, tmp_path, monkeypatch):
-    script = f'trap "" TERM; sleep 60 & echo $! > {tmp_path}/child; echo ready; wait'
+    script = f'trap "" TERM; sleep 3600 & echo $! > {tmp_path}/child; echo ready; wait'
 
     class Interruption(BaseException):
         pass
