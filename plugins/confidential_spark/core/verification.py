@@ -60,16 +60,10 @@ def verify_attestation(
 
     The caller MUST have the ``jwks`` from the policy's issuer, not from whoever sent the token.
 
-    :param jwks: the issuer's key set: JSON text, bytes or mapping.
-    :param collateral: dcap-qvl's ``QuoteCollateralV3``: JSON text, bytes or mapping.
-    :param policy: a policy, its plain values, its YAML as bytes, or its path.
-    :param now: the clock, with a time zone; a past time judges what was true then.
-    :param expected_nonce: the 32 bytes minted for this run; None is not compared.
-    :param run_started_at: the token must be issued after it; None is not compared.
-    :param seen_nonces: nonces used before, as bytes, base64url or hex.
-    :param seen_token_ids: ``jti`` of tokens used before.
-    :param ledger: approvals, for policies that ask for them; replaces the policy's own path.
-    :param claimed_trust: the trust level somebody claims for this attestation; None is not compared.
+    docs/verification.md describes every parameter.
+
+    :param collateral: dcap-qvl's ``QuoteCollateralV3`` as JSON.
+    :param expected_nonce: the 32 bytes minted for this run; None is not compared, like every expectation.
     """
     expectations = Expectations(
         expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids
