@@ -29,9 +29,14 @@ run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPU
 ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=…); Ctrl-C ends it
 	@exec $(BIN)/python -m scripts.ui --port '$(PORT)'
 
+.PHONY: airflow
+airflow: install ## Airflow's own command line (ARGS='backfill create --dag-id nytaxi_local …')
+	@$(BIN)/python -m scripts.local_airflow $(ARGS)
+
 .PHONY: settings
 settings: install ## Load airflow_settings.yaml into the local Airflow again
-	@$(BIN)/python -m scripts.local_airflow
+	@rm -f var/airflow/.prepared
+	@$(MAKE) --no-print-directory airflow ARGS='pools list'
 
 .PHONY: test
 test: install-dev ## Run every test that needs no scheduler
@@ -47,6 +52,8 @@ lint: install-dev ## Format check, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy plugins/confidential_spark scripts
 	PYTHONPATH=plugins $(BIN)/lint-imports
+	$(BIN)/python -m scripts.approve_measurement --check
+	$(BIN)/python -m scripts.generate_docs --check
 
 .PHONY: format
 format: install-dev ## Format the code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,9 +66,7 @@ def default_text(value: object) -> str:
 def dags_page() -> str:
     """Return the page of DAGs with their parameters and tasks."""
     prepare(VAR / "airflow")
-    import os
-
-    os.environ.update(environment(VAR / "airflow"))
+    os.environ.update(environment(VAR / "airflow"), AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag()

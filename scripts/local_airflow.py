@@ -1,4 +1,4 @@
-"""One Airflow on this machine: its environment, its database, its settings."""
+"""One Airflow on this machine: environment, database, settings; run as a program, its command line."""
 
 from __future__ import annotations
 
@@ -71,5 +71,12 @@ def preparation_fingerprint() -> str:
     return hashlib.sha256(lock + SETTINGS_FILE.read_bytes()).hexdigest()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Become Airflow's command line, in the environment of `make run` and `make ui`."""
     prepare(VAR / "airflow")
+    airflow = Path(sys.executable).parent / "airflow"
+    os.execve(airflow, [str(airflow), *sys.argv[1:]], environment(VAR / "airflow"))  # noqa: S606 - on purpose
+
+
+if __name__ == "__main__":
+    main()

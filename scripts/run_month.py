@@ -38,6 +38,7 @@ DAG_ID = "nytaxi_local"
 # The marks are operators/base.py's; what follows two blanks and a bracket is the logger's own.
 STORY_LINE = re.compile(r"\] (?P<text>[▶…✔✘] .*?)(?:\s+\[airflow\.|$)")
 HOME = VAR / "airflow"
+VERIFIER = Path(sys.executable).with_name("confidential-spark")
 
 
 def main() -> int:
@@ -183,7 +184,7 @@ def verdict(month: Month) -> str:
     published = get_settings().results_dir / DAG_ID / f"month={month}"
     policy = get_settings().policy_path(Platform.LOCAL)
     report = RunReport.read(published / "report.json")
-    return report.verdict_text(short(published), short(policy))
+    return report.verdict_text(short(published), short(policy), short(VERIFIER))
 
 
 def short(path: Path) -> str:

@@ -151,14 +151,17 @@ class RunReport(_Part):
             "seconds": round(self.seconds, 1),
         }
 
-    def verdict_text(self, results: str, policy: str) -> str:
+    def verdict_text(self, results: str, policy: str, verifier: str = "confidential-spark") -> str:
         """Return the verdict for terminal and log.
 
         :param results: folder or link where the results are.
         :param policy: path of the policy that the evidence must satisfy.
+        :param verifier: how the reader calls this project's command line.
         """
         evidence = f"{results.rstrip('/')}/evidence.json"
-        command = shlex.join(["python", "-m", "confidential_spark", "verify", evidence, "--policy", policy])
+        # A token expires within hours; with the time it speaks of, the command works for ever.
+        at = self.verification["facts"]["finished_at"]
+        verify = [verifier, "verify", evidence, "--policy", policy, "--at", at]
         lines = {
             "Run": self.run_id,
             "Month": self.month or "–",
@@ -170,7 +173,7 @@ class RunReport(_Part):
             "Trust": self.notice or TRUST_HARDWARE,
             "Results": results,
             "Evidence": evidence,
-            "Verify": command,
+            "Verify": shlex.join(verify),
         }
         return "\n".join(f"{name:>9}  {value}" for name, value in lines.items())
 

@@ -76,8 +76,7 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
     def show_progress(self, context: Context, record: Mapping[str, Any]) -> None:
         """Keep the latest progress for the task's page, and log it."""
         context["task_state_store"].set("progress", dict(record))
-        share = f"{record['done']}/{record['total']} " if record["total"] else ""
-        self.announce_progress(f"{share}{record['text']}")
+        self.announce_progress(f"{record['stage']}: {record['text']}")
 
     def launch_spec(self, run: EnclaveRun, scope: RunScope, provider_url: str, work_dir: Path) -> LaunchSpec:
         """Return what the agent is asked to do.

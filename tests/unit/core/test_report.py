@@ -31,7 +31,7 @@ def report(**changes) -> RunReport:
         "image_digest": "sha256:" + "0" * 64,
         "measurement": MEASUREMENT,
         "figures": {"rows": 10_000, "rejected": 26, "trips": 9_974, "revenue_cents": 123_456_789},
-        "verification": {"passed": True, "steps": []},
+        "verification": {"passed": True, "steps": [], "facts": {"finished_at": "2026-11-23T06:08:12Z"}},
         "checks": [check.to_dict() for check in checks],
         "inputs": INPUTS,
         "timings": {"spark": 7.25, "validation": 1.5},
@@ -61,16 +61,19 @@ def test_the_verdict_tells_the_story():
         "/r/nytaxi_local/month=2018-05/evidence.json",
     ):
         assert part in text
-    assert max(len(line) for line in text.splitlines()) < 160
+    assert max(len(line) for line in text.splitlines()) < 180
 
 
 def test_the_command_in_the_verdict_survives_blanks_in_paths():
     text = report().verdict_text("/my results/month=2018-05", "my policy.yaml")
     command = next(line.split("  ")[-1] for line in text.splitlines() if "Verify" in line)
-    assert shlex.split(command)[-3:] == [
+    assert shlex.split(command)[1:] == [
+        "verify",
         "/my results/month=2018-05/evidence.json",
         "--policy",
         "my policy.yaml",
+        "--at",
+        "2026-11-23T06:08:12Z",
     ]
 
 
