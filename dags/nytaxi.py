@@ -14,13 +14,13 @@ hardware**.
 
 | task | usual cause | do this |
 | --- | --- | --- |
-| `image.resolve_image` | the agent or a job changed, so the measurement is new | review the change, then approve the measurement |
-| `attestation.attest_platform` | attestation service away (it is retried), or the policy refuses | read the first FAIL line: got / expected |
-| `spark.resolve_input` | month missing, file truncated, column missing | the error names the file or the column |
+| `image.resolve_image` | agent or job changed, so the measurement is new | review the change, then `make approve-measurement` |
+| `attestation.attest_platform` | service away (retried), or refused by policy | read the first FAIL: got / expected |
+| `spark.resolve_input` | month, file or column missing | the error names it |
 | `spark.run_spark` | Spark or the enclave failed | the log ends with the failure's name and its cure |
 | `validation.verify_evidence` | evidence does not verify | **do not clear it away**: treat as an incident |
-| `validation.check_results` | figures are implausible or disagree | read the FAIL lines; compare with the neighbouring months |
-| `validation.publish` | no disk space, no rights | the earlier month is untouched; free space and clear the task |
+| `validation.check_results` | figures implausible or not equal | read the FAIL lines, compare neighbouring months |
+| `validation.publish` | no disk space, no rights | the old month is untouched; free space, clear the task |
 
 Policy failures are never retried. Each task has a page in `docs/runbooks/`.
 """

@@ -9,11 +9,11 @@ On `local` the enclave is simulated: **SIMULATED – proves nothing about hardwa
 
 | task | usual cause | do this |
 | --- | --- | --- |
-| `image.resolve_image` | the agent or a job changed, so the measurement is new | review the change, then approve the measurement |
-| `attestation.attest_platform` | attestation service away (it is retried), or the policy refuses | read the first FAIL line: got / expected |
+| `image.resolve_image` | agent or job changed, so the measurement is new | review the change, then `make approve-measurement` |
+| `attestation.attest_platform` | service away (retried), or refused by policy | read the first FAIL: got / expected |
 | `spark.run_spark` | no Java, no memory, Spark failed | the log ends with the failure's name and its cure |
 | `validation.verify_evidence` | evidence does not verify | **do not clear it away**: treat as an incident |
-| `validation.check_results` | the estimate of π is off | something computes wrongly: do not use this machine |
+| `validation.check_results` | the estimate of π is off | this machine computes wrongly: do not use it |
 | `validation.publish` | no disk space, no rights | free space and clear the task |
 """
 

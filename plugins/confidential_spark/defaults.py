@@ -36,19 +36,20 @@ def enclave_pool(platform: Platform) -> str:
     return f"enclave_{platform}"
 
 
+DEFECTS: list[type[BaseException] | str] = [
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+]
 # This project's own errors say themselves whether a retry can help; a defect in code never heals by itself.
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(
-            exception=[
-                ArithmeticError,
-                AssertionError,
-                AttributeError,
-                LookupError,
-                NameError,
-                TypeError,
-                ValueError,
-            ],
+            exception=DEFECTS,
             action=RetryAction.FAIL,
             reason="a defect in the code: a retry cannot help",
         )
@@ -73,7 +74,7 @@ def month_param() -> Param:
         pattern=MONTH_PATTERN,
         title="Month",
         section="Run",
-        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty to take the run's data interval.",
+        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval.",
     )
 
 
@@ -110,7 +111,7 @@ def outlier_cap_param() -> Param:
         maximum=1_000_000,
         title="Outlier cap (US dollars)",
         section="NYTaxi",
-        description_md="A trip whose fare or total is above this is counted as an outlier and left out of the "
+        description_md="A trip whose fare, tip or total is above this is counted and left out of the "
         "sums. One fare of $429,490.20 (2018-08) moves a yearly mean by itself.",
     )
 

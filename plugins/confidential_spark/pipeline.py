@@ -65,14 +65,14 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
         image = RESOLVE_IMAGE[platform](task_id="resolve_image", **common)
     with TaskGroup("attestation", tooltip="Can an enclave here prove what it is, for our nonce?"):
         nonce = MintNonceOperator(task_id="mint_nonce", job=job)
-        attested = ATTEST_PLATFORM[platform](task_id="attest_platform", nonce=nonce.output, **common)
+        attested = ATTEST_PLATFORM[platform](task_id="attest_platform", nonce=result_of(nonce), **common)
         image >> nonce
     with TaskGroup("spark", tooltip="Run the job in an enclave that attests itself"):
         month_input = ResolveInputOperator(task_id="resolve_input", job=job) if job.monthly else None
-        manifest = month_input.output if month_input else None
+        manifest = result_of(month_input) if month_input else None
         spark = RUN_SPARK[platform](
             task_id="run_spark",
-            image=image.output,
+            image=result_of(image),
             manifest=manifest,
             pool=enclave_pool(platform),
             execution_timeout=timedelta(hours=3),
@@ -85,24 +85,29 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
 def wire_validation(common: dict[str, Any], spark: Operator, manifest: Any) -> None:  # noqa: ANN401 - XComArg
     """Put the validation stage after ``spark``; the try's staging is removed whatever happens."""
     with TaskGroup("validation", tooltip="Believe nothing: verify the evidence, check the results, publish"):
-        verified = VerifyEvidenceOperator(task_id="verify_evidence", run_result=spark.output, **common)
+        verified = VerifyEvidenceOperator(task_id="verify_evidence", run_result=result_of(spark), **common)
         checked = CheckResultsOperator(
             task_id="check_results",
-            run_result=spark.output,
-            verification=verified.output,
+            run_result=result_of(spark),
+            verification=result_of(verified),
             manifest=manifest,
             **common,
         )
         published = PublishOperator(
             task_id="publish",
-            run_result=spark.output,
-            verification=verified.output,
+            run_result=result_of(spark),
+            verification=result_of(verified),
             outlets=[result_asset(**common)],
             **common,
         )
         cleaned = CleanStagingOperator(task_id="clean_staging", job=common["job"])
         # A teardown without a setup: it also runs when the enclave failed and left half of its files.
         verified >> checked >> published >> cleaned.as_teardown()
+
+
+def result_of(task: Operator) -> Any:  # noqa: ANN401 - stands for whatever the task will return
+    """Return what ``task`` will have returned when another task uses it."""
+    return task.output
 
 
 def result_asset(job: SparkJob, platform: Platform) -> Asset:

@@ -25,35 +25,46 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
     include_dir: Path = Field(
-        PROJECT_DIR / "include", description="Jobs, policies and checks, read by path, never imported."
+        default=PROJECT_DIR / "include",
+        description="Jobs, policies and checks, read by path, never imported.",
     )
     results_dir: Path = Field(
-        PROJECT_DIR / "var" / "results", description="Published months, one folder per DAG."
+        default=PROJECT_DIR / "var" / "results", description="Published months, one folder per DAG."
     )
-    inputs_dir: Path = Field(PROJECT_DIR / "var" / "inputs", description="Synthetic months made on demand.")
-    cache_dir: Path = Field(PROJECT_DIR / "var" / "cache", description="JVM class archives; safe to delete.")
+    inputs_dir: Path = Field(
+        default=PROJECT_DIR / "var" / "inputs", description="Synthetic months made on demand."
+    )
+    cache_dir: Path = Field(
+        default=PROJECT_DIR / "var" / "cache", description="JVM class archives; safe to delete."
+    )
     input_uri: str | None = Field(
-        None,
-        description="Location of the trip records, e.g. `file:///data/yellow` or a template with `{year}` and "
-        "`{month}`. Unset: a synthetic month, labelled so.",
+        default=None,
+        description="Location of the trip records, e.g. `file:///data/yellow`, or a template with "
+        "`{year}` and `{month}`. Unset: a synthetic month, labelled so.",
     )
     synthetic_rows: Annotated[int, Field(ge=1_000, le=20_000_000)] = Field(
-        10_000, description="Rows of a synthetic month."
+        default=10_000, description="Rows of a synthetic month."
     )
-    local_policy: str = Field("simulation", description="Policy of the `local` platform, by file name.")
-    dcsv3_policy: str = Field("production", description="Policy of the `dcsv3` platform.")
-    aks_policy: str = Field("production", description="Policy of the `aks` platform.")
+    local_policy: str = Field(
+        default="simulation", description="Policy of the `local` platform, by file name."
+    )
+    dcsv3_policy: str = Field(default="production", description="Policy of the `dcsv3` platform.")
+    aks_policy: str = Field(default="production", description="Policy of the `aks` platform.")
     attestation_conn_id: str = Field(
-        "maa_default", description="Connection of the attestation provider. Not used by `local`."
+        default="maa_default", description="Connection of the attestation provider. Not used by `local`."
     )
     pccs_url: str = Field(
-        "https://global.acccache.azure.net/sgx/certification/v4/",
+        default="https://global.acccache.azure.net/sgx/certification/v4/",
         description="Where DCAP collateral comes from (Azure's cache). Not used by `local`.",
     )
-    spark_cores: Annotated[int, Field(ge=1, le=256)] = Field(2, description="Cores of one local Spark job.")
-    spark_memory: str = Field("2g", description="Memory of one local Spark job: heap, metaspace and Python.")
+    spark_cores: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="Cores of one local Spark job."
+    )
+    spark_memory: str = Field(
+        default="2g", description="Memory of one local Spark job: heap, metaspace and Python."
+    )
     spark_timeout_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
-        120, description="A Spark job that runs longer is stopped and fails."
+        default=120, description="A Spark job that runs longer is stopped and fails."
     )
 
     @property

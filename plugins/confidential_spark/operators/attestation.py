@@ -7,7 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
@@ -17,7 +17,7 @@ from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.enclave_process import EnclaveProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from airflow.sdk import Context
 
@@ -44,7 +44,7 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
     :param nonce: what `mint_nonce` returned.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("nonce",)
+    template_fields = ("nonce",)
 
     def __init__(self, *, platform: Platform, nonce: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401
         """Pass on."""

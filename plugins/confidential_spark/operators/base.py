@@ -17,9 +17,9 @@ from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from logging import Logger
 
     from airflow.sdk import Context
+    from airflow.sdk.types import Logger
 
 
 # A line that starts with one of these tells a run's story; the rest of a log is detail.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.core.class_archive import class_archive_path
@@ -18,7 +18,7 @@ from confidential_spark.operators.enclave_process import EnclaveProcess
 from confidential_spark.operators.enclave_run import EnclaveRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from airflow.sdk import Context
 
@@ -35,7 +35,7 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
     :param manifest: what `resolve_input` returned, or None for jobs without input.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("image", "manifest")
+    template_fields = ("image", "manifest")
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -21,7 +21,7 @@ from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.enclave_run import XCOM_KEY, EnclaveRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from airflow.sdk import Context
@@ -45,7 +45,7 @@ class ValidationOperator(ConfidentialOperator):
     :param run_result: what `run_spark` returned.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("run_result",)
+    template_fields: Collection[str] = ("run_result",)
 
     def __init__(self, *, platform: Platform, run_result: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
         """Pass on."""
@@ -151,7 +151,7 @@ class CheckResultsOperator(ValidationOperator):
     :param manifest: what `resolve_input` returned, or None for jobs without input.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("run_result", "verification", "manifest")
+    template_fields = ("run_result", "verification", "manifest")
 
     def __init__(
         self,
@@ -188,15 +188,17 @@ class CheckResultsOperator(ValidationOperator):
         from confidential_spark.core.input_manifest import InputTotals
 
         limits = load_limits(self.settings.checks_path(self.job.name))
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
-        monthly = scope.month is not None and isinstance(limits, NytaxiLimits)
+        trailing: Sequence[Mapping[str, Any]] = ()
+        if scope.month and isinstance(limits, NytaxiLimits):
+            store = ResultStore(self.settings.results_dir, scope.dag_id)
+            trailing = store.trailing_summaries(scope.month, limits.trailing.months)
         return run_checks(
             staging,
             limits=limits,
             predicate=predicate,
             month=scope.month,
             recorded_input=InputTotals.from_dict(dict(self.manifest)) if self.manifest else None,
-            trailing=store.trailing_summaries(scope.month, limits.trailing.months) if monthly else (),
+            trailing=trailing,
         )
 
 
@@ -241,7 +243,7 @@ class PublishOperator(ValidationOperator):
     :param verification: what `verify_evidence` returned.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("run_result", "verification")
+    template_fields = ("run_result", "verification")
 
     def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
         """Pass on."""
