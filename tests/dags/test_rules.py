@@ -108,5 +108,5 @@ def test_a_failed_publish_fails_the_run(dag) -> None:
 def test_bad_choices_are_refused_in_the_form(dag_bag, field, value) -> None:
     from airflow.sdk.exceptions import ParamValidationError
 
-    with pytest.raises(ParamValidationError, match="is not|does not match|is less"):
+    with pytest.raises(ParamValidationError, match=r"is not|does not match|is less"):
         dag_bag.get_dag("nytaxi_local").params.get_param(field).resolve(value)

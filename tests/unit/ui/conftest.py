@@ -127,13 +127,20 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
     from airflow.models.dag import DagModel
     from airflow.models.dag_version import DagVersion
     from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagcode import DagCode
     from airflow.models.dagrun import DagRun
+    from airflow.models.serialized_dag import SerializedDagModel
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import delete, insert, select
 
     dag_ids: set[str] = set()
+
+    def forget(session: Any, names: set[str]) -> None:
+        models = (XComModel, TaskInstance, DagRun, SerializedDagModel, DagCode, DagVersion, DagModel)
+        for model in models:
+            session.execute(delete(model).where(model.dag_id.in_(names)))
 
     def write(
         state: str,
@@ -143,8 +150,11 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
         run_id: str = RUN_ID,
         xcoms: dict[tuple[str, str], Any] | None = None,
     ) -> None:
-        dag_ids.add(dag_id)
         with create_session() as session:
+            if dag_id not in dag_ids:
+                # Other tests of the session may have run the real DAG of this name.
+                forget(session, {dag_id})
+                dag_ids.add(dag_id)
             session.merge(DagBundleModel(name="tests"))
             session.flush()
             session.merge(DagModel(dag_id=dag_id, bundle_name="tests"))
@@ -174,6 +184,5 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
 
     yield write
     with create_session() as session:
-        for model in (XComModel, TaskInstance, DagRun, DagVersion, DagModel):
-            session.execute(delete(model).where(model.dag_id.in_(dag_ids)))
+        forget(session, dag_ids)
         assert session.scalars(select(DagRun).where(DagRun.dag_id.in_(dag_ids))).first() is None
