@@ -78,7 +78,7 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
             execution_timeout=timedelta(hours=3),
             **common,
         )
-    attested >> spark
+    attested >> (month_input or spark)
     wire_validation(common, spark, manifest)
 
 

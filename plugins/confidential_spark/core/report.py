@@ -159,9 +159,7 @@ class RunReport(_Part):
         :param verifier: how the reader calls this project's command line.
         """
         evidence = f"{results.rstrip('/')}/evidence.json"
-        # A token expires within hours; with the time it speaks of, the command works for ever.
         at = self.verification["facts"]["finished_at"]
-        verify = [verifier, "verify", evidence, "--policy", policy, "--at", at]
         lines = {
             "Run": self.run_id,
             "Month": self.month or "–",
@@ -173,7 +171,7 @@ class RunReport(_Part):
             "Trust": self.notice or TRUST_HARDWARE,
             "Results": results,
             "Evidence": evidence,
-            "Verify": shlex.join(verify),
+            "Verify": verify_command(evidence, policy, at, verifier),
         }
         return "\n".join(f"{name:>9}  {value}" for name, value in lines.items())
 
@@ -193,6 +191,15 @@ class RunReport(_Part):
         if figures.pi is not None:
             lines["π"] = f"{figures.pi:.6f}"
         return lines
+
+
+def verify_command(evidence: str, policy: str, at: str, verifier: str = "confidential-spark") -> str:
+    """Return the shell command that repeats a verification.
+
+    :param at: when the run finished. A token expires within hours; with the time, the command works for ever.
+    :param verifier: how the reader calls this project's command line.
+    """
+    return shlex.join([verifier, "verify", evidence, "--policy", policy, *(["--at", at] if at else [])])
 
 
 def dollars(cents: int) -> str:

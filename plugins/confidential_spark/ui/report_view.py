@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from confidential_spark.core.report import verify_command
 from confidential_spark.ui.charts import Chart, bar_chart
 from confidential_spark.ui.rendering import count, money
 
@@ -71,8 +72,13 @@ def result_view(dag_id: str, result: PublishedResult, policy: Path) -> ResultVie
         checks=check_lines(objects(report.get("checks"))),
         identity=identity(report),
         charts=charts(result),
-        verify_command=f"python -m confidential_spark verify {evidence} --policy {policy}",
+        verify_command=verify_command(str(evidence), str(policy), finished_at(report)),
     )
+
+
+def finished_at(report: dict[str, Any]) -> str:
+    """Return when the enclave signed, or nothing."""
+    return text(mapping(mapping(report.get("verification")).get("facts")).get("finished_at"))
 
 
 def figures(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:

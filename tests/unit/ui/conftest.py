@@ -51,7 +51,12 @@ REPORT: dict[str, Any] = {
                 "detail": "alg is wrong",
             },
         ],
-        "facts": {"mrenclave": "ab" * 32, "tcb_status": "UpToDate", "advisories": None},
+        "facts": {
+            "finished_at": "2026-11-23T10:00:00Z",
+            "mrenclave": "ab" * 32,
+            "tcb_status": "UpToDate",
+            "advisories": None,
+        },
     },
     "checks": [
         {"name": "hours", "severity": "error", "passed": True, "got": "24", "expected": "24"},

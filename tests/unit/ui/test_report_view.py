@@ -42,8 +42,8 @@ def test_a_result_in_full(publish, tmp_path):
     assert [len(chart.bars) for chart in view.charts] == [24, 2]
     assert view.charts[1].bars[1].label == "no charge"
     assert view.verify_command == (
-        f"python -m confidential_spark verify {tmp_path / DAG_ID / KEY / 'evidence.json'} "
-        "--policy policies/simulation.yaml"
+        f"confidential-spark verify {tmp_path / DAG_ID / KEY / 'evidence.json'} "
+        "--policy policies/simulation.yaml --at 2026-11-23T10:00:00Z"
     )
 
 
