@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.jobs import SparkJob, publication_key
 from confidential_spark.core.months import Month
 from confidential_spark.settings import Settings, get_settings
@@ -66,8 +66,9 @@ class RunScope:
 def run_scope(context: Context, job: SparkJob) -> RunScope:
     """Read the run's identity and month from Airflow's context.
 
-    :raises InputError: the month is malformed or not over yet.
+    :raises InputError: the month is malformed or not over yet, or the run names an unknown Param.
     """
+    require_known_params(context)
     ti = context["ti"]
     return RunScope(
         dag_id=ti.dag_id,
@@ -76,6 +77,22 @@ def run_scope(context: Context, job: SparkJob) -> RunScope:
         month=run_month(context) if job.monthly else None,
         options=dict(context["params"]),
     )
+
+
+def require_known_params(context: Context) -> None:
+    """Refuse a misspelt Param: Airflow takes it, and another month than the one asked for would run.
+
+    :raises InputError: ``param-unknown``.
+    """
+    declared = context["dag"].params
+    if unknown := sorted(set(context["dag_run"].conf or {}) - set(declared)):
+        raise InputError(
+            "The run was triggered with a Param that this DAG does not have.",
+            code="param-unknown",
+            got=", ".join(unknown),
+            expected=", ".join(declared),
+            action="trigger it again with the right name",
+        )
 
 
 def run_month(context: Context) -> Month:

@@ -1,0 +1,101 @@
+"""What every operator does: find the run's month, and turn errors into retries or final failures."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.core.errors import ConfidentialSparkError, InputError
+from confidential_spark.core.jobs import NYTAXI, SPARKPI
+from confidential_spark.core.months import Month
+from confidential_spark.operators.base import airflow_failures, run_month, run_scope
+
+RUN_AFTER = datetime(2026, 3, 7, tzinfo=UTC)
+PARAMS = {"month": None, "input": None, "publish": True}
+
+
+def make_context(interval: datetime | None = None, conf: dict[str, Any] | None = None) -> Any:
+    return {
+        "ti": SimpleNamespace(dag_id="nytaxi_local", run_id="manual__1", try_number=2),
+        "dag": SimpleNamespace(params=PARAMS),
+        "params": {**PARAMS, **(conf or {})},
+        "data_interval_start": interval,
+        "dag_run": SimpleNamespace(run_after=RUN_AFTER, conf=conf),
+    }
+
+
+@pytest.mark.parametrize(
+    ("interval", "conf", "month"),
+    [
+        pytest.param(datetime(2018, 5, 1, tzinfo=UTC), {"month": "2011-02"}, "2011-02", id="param-first"),
+        pytest.param(datetime(2018, 5, 1, tzinfo=UTC), None, "2018-05", id="then-data-interval"),
+        pytest.param(None, None, "2026-02", id="then-last-complete-month"),
+        pytest.param(None, {"month": ""}, "2026-02", id="empty-is-none"),
+    ],
+)
+def test_a_run_has_one_month(interval, conf, month: str) -> None:
+    assert run_month(make_context(interval, conf)) == Month.parse(month)
+
+
+@pytest.mark.parametrize(
+    ("conf", "code"),
+    [
+        pytest.param({"month": "2018-5"}, "month-malformed", id="malformed"),
+        pytest.param({"month": "2098-01"}, "month-not-over", id="not-over"),
+        pytest.param({"mont": "2018-05"}, "param-unknown", id="misspelt"),
+    ],
+)
+def test_refuses_a_month_it_cannot_run(conf, code: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        run_scope(make_context(conf=conf), NYTAXI)
+    assert refusal.value.code == code
+    assert not refusal.value.retryable
+
+
+def test_a_misspelt_param_is_named_with_the_right_ones() -> None:
+    with pytest.raises(InputError, match="got: mont · expected: month, input, publish"):
+        run_scope(make_context(conf={"mont": "2018-05"}), NYTAXI)
+
+
+def test_the_scope_names_the_run_and_what_it_is_filed_under() -> None:
+    scope = run_scope(make_context(conf={"month": "2018-05"}), NYTAXI)
+    assert scope.run_id == "nytaxi_local/manual__1"
+    assert scope.try_number == 2
+    assert scope.publication_key(NYTAXI) == "month=2018-05"
+
+
+def test_a_job_without_months_is_filed_under_its_run() -> None:
+    scope = run_scope(make_context(), SPARKPI)
+    assert scope.month is None
+    assert scope.publication_key(SPARKPI) == "run=manual__1"
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        pytest.param(
+            ConfidentialSparkError("away", code="x", retryable=True), AirflowException, id="transient"
+        ),
+        pytest.param(ConfidentialSparkError("wrong", code="x"), AirflowFailException, id="final"),
+        pytest.param(
+            AgentError("bad", exit_code=ExitCode.BAD_LAUNCH, code="x"), AirflowFailException, id="agent"
+        ),
+    ],
+)
+def test_retries_only_what_a_retry_can_help(error, raised, caplog) -> None:
+    with pytest.raises(raised) as failure, airflow_failures(logging.getLogger("task"), "run_spark"):
+        raise error
+    assert type(failure.value) is raised
+    assert str(failure.value) == str(error)
+    assert f"✘ run_spark: {error}" in caplog.text
+
+
+def test_a_defect_is_not_dressed_up() -> None:
+    with pytest.raises(KeyError), airflow_failures(logging.getLogger("task"), "run_spark"):
+        raise KeyError("a defect")

@@ -1,0 +1,117 @@
+"""Single tasks on a result store of their own; only the task instance is a fake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from confidential_spark.core import base64url
+from confidential_spark.core.jobs import NYTAXI, SPARKPI
+from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.operators.attestation import MintNonceOperator
+from confidential_spark.operators.base import ConfidentialOperator, run_scope
+from confidential_spark.operators.enclave_run import EnclaveRun
+from confidential_spark.operators.validation import CleanStagingOperator
+from confidential_spark.settings import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RUN_ID = "manual__2018-06-01T00:00:00+00:00"
+
+
+class FakeTaskInstance(SimpleNamespace):
+    """What a task sees of its instance: who it is, and XComs."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(dag_id="nytaxi_local", run_id=RUN_ID, try_number=1, xcoms={}, **values)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        return self.xcoms.get(key)
+
+
+@pytest.fixture
+def context() -> Any:
+    params = {"month": "2018-05", "publish": True, "partitions": 1}
+    return {
+        "ti": FakeTaskInstance(),
+        "dag": SimpleNamespace(params=params),
+        "params": params,
+        "dag_run": SimpleNamespace(run_after=datetime.now(UTC), conf={}),
+    }
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Iterator[ResultStore]:
+    monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    yield ResultStore(tmp_path, "nytaxi_local")
+    get_settings.cache_clear()
+
+
+def prepare(context: Any) -> EnclaveRun:
+    return EnclaveRun.prepare(context, run_scope(context, NYTAXI), NYTAXI, get_settings())
+
+
+def clean(context: Any) -> None:
+    CleanStagingOperator(task_id="clean_staging", job=NYTAXI).run(context, run_scope(context, NYTAXI))
+
+
+def attempts(root: Path) -> list[Path]:
+    return sorted(root.glob("*/.staging/*/*"))
+
+
+def test_each_nonce_is_new_and_has_32_bytes(context) -> None:
+    task = MintNonceOperator(task_id="mint_nonce", job=SPARKPI)
+    minted = [task.run(context, run_scope(context, SPARKPI)) for _ in range(2)]
+    assert [len(base64url.decode(each["nonce"])) for each in minted] == [32, 32]
+    assert minted[0]["nonce"] != minted[1]["nonce"]
+    assert datetime.fromisoformat(minted[0]["minted_at"]) <= datetime.now(UTC)
+
+
+def test_a_try_is_written_down_before_anything_is_launched(store, context) -> None:
+    run = prepare(context)
+    assert EnclaveRun.from_xcom(context["ti"].xcoms["enclave_run"]) == run
+    assert run.results_dir.is_dir()
+    assert run.key == "month=2018-05"
+
+
+def test_a_second_try_of_a_run_replaces_the_first_with_a_new_nonce(store, context, tmp_path) -> None:
+    first, second = prepare(context), prepare(context)
+    assert first.nonce != second.nonce
+    assert not first.results_dir.exists()
+    assert second.results_dir.is_dir()
+
+
+def test_cleaning_removes_the_try_and_no_other(store, context, tmp_path) -> None:
+    other = store.stage("month=2018-05", "scheduled__2018-06-01.try1-00")
+    run = prepare(context)
+    (run.results_dir / "half").write_text("written")
+    clean(context)
+    assert attempts(tmp_path) == [other, other.with_name(f"{other.name}.lock")]
+
+
+def test_cleaning_twice_or_nothing_is_fine(store, context, tmp_path) -> None:
+    clean(context)
+    prepare(context)
+    clean(context)
+    clean(context)
+    assert attempts(tmp_path) == []
+
+
+def test_an_operator_turns_refusals_into_final_failures(store, context) -> None:
+    context["params"]["month"] = "2098-01"
+
+    class Task(ConfidentialOperator):
+        def run(self, context: Any, scope: Any) -> None:
+            raise AssertionError("a refused run does nothing")
+
+    with pytest.raises(AirflowFailException, match=r"\[month-not-over\]"):
+        Task(task_id="a_task", job=NYTAXI).execute(context)
