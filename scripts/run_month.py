@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from confidential_spark.settings import get_settings
 
 from scripts.class_archive import prepare_class_archive
 from scripts.local_airflow import ROOT, VAR, environment, prepare
+from scripts.process_tree import end_descendants, end_with_parent, take_charge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,24 +38,29 @@ DAG_ID = "nytaxi_local"
 # The marks are operators/base.py's; what follows two blanks and a bracket is the logger's own.
 STORY_LINE = re.compile(r"\] (?P<text>[▶…✔✘] .*?)(?:\s+\[airflow\.|$)")
 HOME = VAR / "airflow"
+END_PATIENCE_SECONDS = 15.0
 VERIFIER = Path(sys.executable).with_name("confidential-spark")
 
 
 def main() -> int:
     """Return 0 when the month was verified and published."""
     arguments = parse_arguments()
+    take_charge()
     started = time.monotonic()
     try:
         month = Month.parse(arguments.month)
         month.require_complete()
         conf = run_conf(month, arguments.input)
-        with only_one_run(month) as at:
-            prepare(HOME)
+        with only_one_run(month, arguments.home) as at:
+            prepare(arguments.home)
             prepare_class_archive()
-            code = run_dag(month, at, conf, arguments.rows)
+            code = run_dag(month, at, conf, arguments)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped; every process of the run is ended.", file=sys.stderr)
+        return 130
     if code == 0:
         print(f"\n{verdict(month)}\n")
     print(f"{'Finished' if code == 0 else 'Failed'} after {time.monotonic() - started:.1f} s", flush=True)
@@ -68,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--month", default="2018-05", help="YYYY-MM")
     parser.add_argument("--input", default="", help="folder or file:// URI of trip records; empty: synthetic")
     parser.add_argument("--rows", type=int, default=10_000, help="rows of a synthetic month")
+    parser.add_argument("--home", type=Path, default=HOME, help="the local Airflow's folder")
     return parser.parse_args()
 
 
@@ -97,15 +103,15 @@ def existing_folder(location: str) -> Path:
 
 
 @contextmanager
-def only_one_run(month: Month) -> Iterator[datetime]:
-    """Hold the machine's one local run and yield its time; whatever ends it, its staging is removed.
+def only_one_run(month: Month, home: Path) -> Iterator[datetime]:
+    """Hold the one run of the Airflow in ``home``, yield its time, and remove its staging at the end.
 
     A run that was killed with this program is cleaned up by the next one, which reads the lock file.
 
     :raises ConfigurationError: ``run-in-progress``, naming the process that holds it.
     """
-    VAR.mkdir(exist_ok=True)
-    with (VAR / "run.lock").open("a+") as lock:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "run.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -163,20 +169,22 @@ def manual_run_id(at: datetime) -> str:
     return f"manual__{at.isoformat()}"
 
 
-def run_dag(month: Month, at: datetime, conf: dict[str, str], rows: int) -> int:
-    """Run the DAG for the month, show its progress and return its exit code."""
-    log_path = HOME / "logs" / f"run-{month}.log"
+def run_dag(month: Month, at: datetime, conf: dict[str, str], arguments: argparse.Namespace) -> int:
+    """Run the DAG for the month, show its progress and return 0 or 1."""
+    log_path = arguments.home / "logs" / f"run-{month}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     run = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
     command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, *run]
-    env = {**environment(HOME), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
+    env = {**environment(arguments.home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(arguments.rows)}
     print(f"NYTaxi {month} · platform local · simulated enclave", flush=True)
     with log_path.open("w") as log, child_process(command, env) as process:
         show(process.stdout or (), log.write)
         code = process.wait()
+    if code < 0:
+        print(f"The run's process was killed by signal {-code}.", file=sys.stderr)
     if code:
         print(f"The whole log: {log_path}", file=sys.stderr)
-    return code
+    return 1 if code else 0
 
 
 def verdict(month: Month) -> str:
@@ -203,7 +211,7 @@ def show(lines: Iterable[str], keep: Callable[[str], object]) -> None:
 
 @contextmanager
 def child_process(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in its own process group, which never outlives this process' interest in it."""
+    """Run a command; neither it nor what it started outlives this block or this program."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -213,24 +221,12 @@ def child_process(command: list[str], env: dict[str, str]) -> Iterator[subproces
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=end_with_parent,
     )
     try:
         yield process
-    except KeyboardInterrupt:
-        print("\nStopping …", file=sys.stderr)
-        raise SystemExit(130) from None
     finally:
-        if process.poll() is None:
-            stop(process)
-
-
-def stop(process: subprocess.Popen[str], patience: float = 15.0) -> None:
-    """End a process group: TERM first, KILL when it does not listen."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(patience)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        end_descendants(END_PATIENCE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scripts.local_airflow import ROOT, VAR, environment, prepare
-
-if TYPE_CHECKING:
-    from types import FrameType
+from scripts.process_tree import end_descendants, end_with_parent, take_charge
 
 PARTS = {
     "api-server": ["api-server"],
@@ -38,7 +32,7 @@ END_PATIENCE_SECONDS = 30.0
 
 @dataclass
 class Airflow:
-    """The processes of one Airflow, in one process group."""
+    """The processes of one Airflow."""
 
     home: Path
     port: int
@@ -55,17 +49,14 @@ class Airflow:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    process_group=self.group or 0,
+                    # The terminal's Ctrl-C reaches this program only, which then ends the parts.
+                    process_group=0,
+                    preexec_fn=end_with_parent,
                 )
 
     def log(self, name: str) -> Path:
         """Return a part's log file."""
         return self.home / f"{name}.log"
-
-    @property
-    def group(self) -> int | None:
-        """The process group, which is the first process' id."""
-        return next((process.pid for process in self.processes.values()), None)
 
     def ended(self) -> str | None:
         """Return the name of a part that has ended, if any."""
@@ -81,26 +72,6 @@ class Airflow:
             return False
         return all(health.get(part, {}).get("status") == "healthy" for part in HEALTHY_PARTS)
 
-    def end(self) -> None:
-        """End every process of the group: TERM, then KILL."""
-        for wave in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + END_PATIENCE_SECONDS
-            with suppress(ProcessLookupError):
-                if self.group is not None:
-                    os.killpg(self.group, wave)
-            while time.monotonic() < deadline and self.lives():
-                time.sleep(0.2)
-
-    def lives(self) -> bool:
-        """Whether any process of the group, children of the parts included, is still there."""
-        for process in self.processes.values():
-            process.poll()
-        try:
-            os.killpg(self.group or 0, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
 
 def main() -> int:
     """Run until Ctrl-C, TERM, or the end of one of Airflow's parts."""
@@ -115,17 +86,17 @@ def main() -> int:
         )
         return 1
     airflow = Airflow(arguments.home.resolve(), arguments.port)
-    prepare(airflow.home)
-    signal.signal(signal.SIGTERM, interrupt)
-    print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
+    take_charge()
     try:
+        prepare(airflow.home)
+        print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
         airflow.start()
         return watch(airflow)
     except KeyboardInterrupt:
         print("\nStopping Airflow …", flush=True)
         return 0
     finally:
-        airflow.end()
+        end_descendants(END_PATIENCE_SECONDS)
 
 
 def watch(airflow: Airflow) -> int:
@@ -143,11 +114,6 @@ def watch(airflow: Airflow) -> int:
     print(airflow.log(ended).read_text(errors="replace")[-4000:], file=sys.stderr)
     print(f"ERROR: Airflow's {ended} ended; the whole log is {airflow.log(ended)}", file=sys.stderr)
     return 1
-
-
-def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Make TERM end like Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def port_in_use(port: int) -> bool:

@@ -48,15 +48,14 @@ def test_shows_the_story_and_nothing_else(capsys, line: str, shown: str | None) 
     assert printed.endswith(f"{shown}\n") if shown else printed == ""
 
 
-def test_a_second_run_is_refused_by_name(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(run_month, "VAR", tmp_path)
+def test_a_second_run_is_refused_by_name(tmp_path) -> None:
     with (
-        run_month.only_one_run(MONTH),
+        run_month.only_one_run(MONTH, tmp_path),
         pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since"),
-        run_month.only_one_run(MONTH),
+        run_month.only_one_run(MONTH, tmp_path),
     ):
         pass
-    with run_month.only_one_run(MONTH):
+    with run_month.only_one_run(MONTH, tmp_path):
         pass
 
 
@@ -66,16 +65,15 @@ def stage(store: ResultStore, at: datetime) -> Path:
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> ResultStore:
-    monkeypatch.setattr(run_month, "VAR", tmp_path)
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
     get_settings.cache_clear()
     yield ResultStore(tmp_path / "results", run_month.DAG_ID)
     get_settings.cache_clear()
 
 
-def test_removes_its_own_staging_and_no_other(store) -> None:
+def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
     other = store.stage(f"month={MONTH}", "scheduled__2018-06-01.try1-00")
-    with run_month.only_one_run(MONTH) as at:
+    with run_month.only_one_run(MONTH, tmp_path) as at:
         staging = stage(store, at)
     assert not staging.exists()
     assert other.exists()
@@ -85,7 +83,7 @@ def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tm
     at = datetime(2026, 11, 23, 10, tzinfo=UTC)
     (tmp_path / "run.lock").write_text(json.dumps({"process": 1, "at": at.isoformat(), "month": str(MONTH)}))
     staging = stage(store, at)
-    with run_month.only_one_run(Month(2019, 1)):
+    with run_month.only_one_run(Month(2019, 1), tmp_path):
         assert not staging.exists()
 
 
