@@ -282,10 +282,11 @@ def _retry_after(header: str | None) -> float | None:
     if re.fullmatch(r"[0-9]{1,9}", header, re.ASCII):
         return float(header)
     try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
+        # Not by conversion to UTC: the last hours of year 9999 have no UTC.
+        seconds = parsedate_to_datetime(header).timestamp() - datetime.now(UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return max((when.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    return max(seconds, 0.0)
 
 
 def _redirect_host(location: str) -> str:

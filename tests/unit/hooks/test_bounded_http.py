@@ -9,6 +9,8 @@ import pytest
 from confidential_spark.core.errors import AttestationServiceError
 from confidential_spark.hooks import bounded_http
 from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes.faulty_service import Fault, FaultyService
 
@@ -159,6 +161,9 @@ def test_no_try_starts_after_the_deadline(monkeypatch: pytest.MonkeyPatch):
         pytest.param(timedelta(seconds=10), 5, 10, id="date"),
         pytest.param(timedelta(seconds=-10), 0.25, 0.5, id="past-date"),
         pytest.param(timedelta(days=9), 20, 20, id="far-date"),
+        pytest.param("Fri, 31 Dec 9999 23:59:59 -1400", 20, 20, id="beyond-the-last-utc-hour"),
+        pytest.param("Fri, 31 Dec 9999 23:59:59 -9999", 0.25, 0.5, id="no-such-offset"),
+        pytest.param("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", 0.25, 0.5, id="no-such-year"),
         pytest.param(None, 0.25, 0.5, id="absent"),
     ],
 )
@@ -175,6 +180,18 @@ def test_retry_after_is_honoured_up_to_a_cap(
 
     (wait,) = waits
     assert least <= wait <= most
+
+
+DATE_LIKE = st.from_regex(
+    r"[A-Z][a-z]{2}, [0-9]{1,3} (Jan|Feb|Dec) [0-9]{1,6} [0-9]{2}:[0-9]{2}:[0-9]{2} ([+-][0-9]{4,6}|GMT)",
+    fullmatch=True,
+)
+
+
+@given(DATE_LIKE | st.text(max_size=40))
+def test_any_retry_after_is_seconds_or_nothing(header: str):
+    seconds = bounded_http._retry_after(header)
+    assert seconds is None or 0 <= seconds < float("inf")
 
 
 def test_waits_grow_and_differ(waits: list[float]):
