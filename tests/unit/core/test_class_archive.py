@@ -1,4 +1,4 @@
-"""The archive's life as a file, with a shell script in Java's place; `benchmarks/spark_month.py` builds a real one."""
+"""The archive's life as a file, with a shell script in Java's place; a benchmark builds a real one."""
 
 from __future__ import annotations
 
