@@ -54,11 +54,6 @@ class Month:
         index = self.year * 12 + self.month - 1 + months
         return Month(index // 12, index % 12 + 1)
 
-    @property
-    def first_day(self) -> date:
-        """The first day of the month."""
-        return date(self.year, self.month, 1)
-
     def __str__(self) -> str:
         """Return ``YYYY-MM``."""
         return f"{self.year:04d}-{self.month:02d}"

@@ -118,10 +118,6 @@ class AttestationHook(BaseHook):
         """The bounded connection to the provider."""
         return BoundedHttp(self.provider.url, SERVICE, self._limits)
 
-    def get_conn(self) -> BoundedHttp:
-        """Return the connection to the provider."""
-        return self.http
-
     def attest(self, quote: bytes, runtime_data: bytes) -> str:
         """Return the provider's token for an SGX quote.
 

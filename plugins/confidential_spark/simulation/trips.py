@@ -29,7 +29,6 @@ from confidential_spark.core.trip_schema import (
     SYNTHETIC_NOTICE,
     TRIP_COLUMNS,
     Kind,
-    carries_synthetic_mark,
 )
 from confidential_spark.simulation.trip_model import TripModel
 
@@ -84,12 +83,6 @@ def write_month(month: Month, rows: int, directory: Path, seed: int = DEFAULT_SE
         if not _is_complete(target, parameters):
             _replace(target, parameters)
     return target
-
-
-def is_synthetic(path: Path) -> bool:
-    """Return whether a Parquet file, or any file of a month's folder, says that it was made up."""
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    return any(carries_synthetic_mark(pq.read_metadata(file)) for file in files)
 
 
 @contextmanager

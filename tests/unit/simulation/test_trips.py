@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from confidential_spark.core.errors import ConfigurationError, InputError
 from confidential_spark.core.months import Month
-from confidential_spark.core.trip_schema import SYNTHETIC_KEY, TRIP_COLUMNS
+from confidential_spark.core.trip_schema import SYNTHETIC_KEY, TRIP_COLUMNS, carries_synthetic_mark
 from confidential_spark.simulation import trips
 from confidential_spark.simulation.trip_model import TripModel, allot
 from hypothesis import given
@@ -75,13 +75,7 @@ def test_files_have_the_azure_schema_and_say_that_they_are_synthetic(tmp_path):
     assert [footer.schema.column(n).name for n in range(footer.num_columns)] == list(TRIP_COLUMNS)
     assert footer.schema.column(1).physical_type == "INT96"
     assert "SYNTHETIC – made by confidential-spark, not TLC data" in footer.metadata[SYNTHETIC_KEY].decode()
-    assert trips.is_synthetic(folder)
-    assert trips.is_synthetic(file)
-
-
-def test_foreign_files_are_not_synthetic(tmp_path):
-    pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
-    assert not trips.is_synthetic(tmp_path)
+    assert carries_synthetic_mark(footer)
 
 
 def test_large_months_are_split_into_files_and_row_groups(tmp_path, monkeypatch):
