@@ -6,7 +6,6 @@ Only Parquet footers are parsed; rows themselves are the job's business.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,11 @@ from confidential_spark.core.input_location import local_folder, month_uri
 from confidential_spark.core.parquet_footer import read_footer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from confidential_spark.core.months import Month
+    from confidential_spark.core.parquet_footer import Footer
 
 HASHING_THREADS = 4
 
@@ -103,30 +103,6 @@ class InputManifest:
         """Return the small form as a JSON object, for XCom."""
         return asdict(self.totals())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON object with every file."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> InputManifest:
-        """Read what :meth:`to_dict` returned."""
-        return cls(
-            uri=value["uri"],
-            month=value["month"],
-            files=tuple(InputFile(**file) for file in value["files"]),
-            synthetic=value["synthetic"],
-            extra_columns=tuple(value["extra_columns"]),
-        )
-
-    def write(self, path: Path) -> None:
-        """Write the whole manifest as JSON."""
-        path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> InputManifest:
-        """Read a manifest that this project wrote."""
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-
 
 def read_manifest(location: str, month: Month) -> InputManifest:
     """Inspect and hash every data file of ``month``.
@@ -140,22 +116,43 @@ def read_manifest(location: str, month: Month) -> InputManifest:
         ``input-month-mismatch``.
     """
     folder = local_folder(month_uri(location, month))
-    paths = _data_files(folder, month)
+    paths = data_files(folder, month)
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         inspected = list(threads.map(_inspect, paths))
+    files, footers = zip(*inspected, strict=True)
+    _require_one_time_form(files, footers)
     manifest = InputManifest(
         uri=f"file://{folder}",
         month=str(month),
-        files=tuple(file for file, _, _ in inspected),
-        synthetic=any(synthetic for _, synthetic, _ in inspected),
-        extra_columns=tuple(sorted({name for _, _, extras in inspected for name in extras})),
+        files=files,
+        synthetic=any(footer.synthetic for footer in footers),
+        extra_columns=tuple(sorted({name for footer in footers for name in footer.extra_columns})),
     )
     if manifest.rows == 0:
         raise _no_data(month, f"{len(paths)} files without a row in {folder}")
     return manifest
 
 
-def _data_files(folder: Path, month: Month) -> list[Path]:
+def _require_one_time_form(files: Sequence[InputFile], footers: Sequence[Footer]) -> None:
+    """Refuse files that store times differently: Spark merges no local times with absolute ones."""
+    first = footers[0].time_forms
+    for file, footer in zip(files, footers, strict=True):
+        if footer.time_forms != first:
+            raise InputError(
+                "The month's files do not store times in the same way.",
+                code="input-schema",
+                got=f"{file.name}: {', '.join(footer.time_forms)}",
+                expected=f"as in {files[0].name}: {', '.join(first)}",
+                action="write all files of the month in the same way",
+            )
+
+
+def data_files(folder: Path, month: Month) -> list[Path]:
+    """Return the Parquet files of ``month``'s folder, in order of their names; none is opened.
+
+    :raises InputError: ``input-missing``, ``month-without-data``, ``input-empty``, ``input-not-a-folder``,
+        ``input-unreadable``, ``input-foreign-file``.
+    """
     with _readable(folder):
         if not folder.exists():
             raise _absent(folder, month)
@@ -226,8 +223,8 @@ def _is_text(name: str) -> bool:
     return name.isprintable()
 
 
-def _inspect(path: Path) -> tuple[InputFile, bool, tuple[str, ...]]:
-    """Return one file's entry, whether it is synthetic, and its extra columns."""
+def _inspect(path: Path) -> tuple[InputFile, Footer]:
+    """Return one file's entry and what its footer says."""
     with _readable(path), path.open("rb") as stream:
         footer = read_footer(stream, path.name)
         stream.seek(0)
@@ -242,8 +239,7 @@ def _inspect(path: Path) -> tuple[InputFile, bool, tuple[str, ...]]:
                 action="run again when the input is complete",
                 retryable=True,
             )
-    file = InputFile(path.name, size, digest, footer.rows, footer.row_groups)
-    return file, footer.synthetic, footer.extra_columns
+    return InputFile(path.name, size, digest, footer.rows, footer.row_groups), footer
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,12 +25,16 @@ TAIL_BYTES = 8
 
 @dataclass(frozen=True)
 class Footer:
-    """What a footer says about its file."""
+    """What a footer says about its file.
+
+    :param time_forms: how the pick-up and drop-off times are stored.
+    """
 
     bytes: int
     rows: int
     row_groups: int
     synthetic: bool
+    time_forms: tuple[str, ...]
     extra_columns: tuple[str, ...]
 
 
@@ -43,12 +48,14 @@ def read_footer(stream: BinaryIO, name: str) -> Footer:
     data_end = _footer_start(stream, name, size)
     metadata = _parse(stream, name)
     _require_row_groups_before(data_end, metadata, name)
+    extra_columns = _check_schema(metadata, name)
     return Footer(
         bytes=size,
         rows=metadata.num_rows,
         row_groups=metadata.num_row_groups,
         synthetic=carries_synthetic_mark(metadata),
-        extra_columns=_check_schema(metadata, name),
+        time_forms=_time_forms(metadata),
+        extra_columns=extra_columns,
     )
 
 
@@ -99,10 +106,14 @@ def _check_schema(metadata: pq.FileMetaData, name: str) -> tuple[str, ...]:
 
     :raises InputError: ``input-schema`` with every missing and retyped column.
     """
-    columns = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+    columns = _columns(metadata)
     top_level = [column.path.split(".")[0] for column in columns]
-    problems = [f"{wanted} is missing" for wanted in TRIP_COLUMNS if wanted not in top_level]
+    names = dict.fromkeys(top_level)
+    problems = [f"{wanted} is missing" for wanted in TRIP_COLUMNS if wanted not in names]
     problems += [f"{wanted} occurs twice" for wanted in TRIP_COLUMNS if top_level.count(wanted) > 1]
+    # Spark does not tell names apart by case.
+    spellings = Counter(name.casefold() for name in names)
+    problems += [f"{name} differs from another by case" for name in names if spellings[name.casefold()] > 1]
     for column in columns:
         kind = TRIP_COLUMNS.get(column.path.split(".")[0])
         if kind and not _is_kind(column, kind):
@@ -113,9 +124,20 @@ def _check_schema(metadata: pq.FileMetaData, name: str) -> tuple[str, ...]:
             code="input-schema",
             got="; ".join(problems),
             expected=f"{len(TRIP_COLUMNS)} columns of the Azure yellow table",
-            action="give files with that schema; docs/results.md lists it",
+            action="give files with the columns and types that docs/results.md lists under Input",
         )
-    return tuple(column for column in dict.fromkeys(top_level) if column not in TRIP_COLUMNS)
+    return tuple(name for name in names if name not in TRIP_COLUMNS)
+
+
+def _time_forms(metadata: pq.FileMetaData) -> tuple[str, ...]:
+    """Return how each timestamp of the contract is stored; the unit does not matter."""
+    times = [column for column in _columns(metadata) if TRIP_COLUMNS.get(column.path) is Kind.TIMESTAMP]
+    return tuple(f"{column.path} {_type_name(column)}" for column in times)
+
+
+def _columns(metadata: pq.FileMetaData) -> list[pq.ColumnSchema]:
+    """Return the leaf columns."""
+    return [metadata.schema.column(index) for index in range(metadata.num_columns)]
 
 
 def _is_kind(column: pq.ColumnSchema, kind: Kind) -> bool:
@@ -141,9 +163,10 @@ def _logical_type(column: pq.ColumnSchema) -> dict[str, Any]:
 
 def _type_name(column: pq.ColumnSchema) -> str:
     logical = _logical_type(column)
-    return (
-        column.physical_type if logical["Type"] == "None" else f"{column.physical_type} ({logical['Type']})"
-    )
+    if logical["Type"] == "None":
+        return str(column.physical_type)
+    adjusted = " adjusted to UTC" if logical.get("isAdjustedToUTC") else ""
+    return f"{column.physical_type} ({logical['Type']}{adjusted})"
 
 
 def _truncated(name: str, got: str) -> InputError:

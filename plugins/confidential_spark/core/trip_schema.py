@@ -1,7 +1,7 @@
 """What a yellow-taxi trip file must look like, and the mark that says it was made up.
 
 Source: Azure Open Datasets, table "yellow" (NYC Taxi & Limousine Commission): 21 columns, partitions
-`puYear=`/`puMonth=`.
+`puYear=`/`puMonth=`. `docs/results.md` states the same contract for people.
 """
 
 from __future__ import annotations
