@@ -7,14 +7,26 @@ from enum import StrEnum
 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.core.platforms import Platform
+from confidential_spark.settings import get_settings
 
 OWNER = "confidential-spark"
 FIRST_MONTH = pendulum.datetime(2009, 1, 1, tz="UTC")
 MONTHLY = CronDataIntervalTimetable("0 0 1 * *", timezone="UTC")
 INPUT_PATTERN = r"^(file|wasbs|abfss)://\S+$"
+
+
+def spark_timeout() -> timedelta:
+    """Return how long one try of a Spark job may take."""
+    return timedelta(minutes=get_settings().spark_timeout_minutes)
+
+
+def run_timeout() -> timedelta:
+    """Return how long a run may take, every retry of its Spark job included."""
+    return (RETRIES + 1) * spark_timeout() + REST_OF_RUN
 
 
 class Tag(StrEnum):
@@ -36,6 +48,8 @@ def enclave_pool(platform: Platform) -> str:
     return f"enclave_{platform}"
 
 
+RETRIES = 2
+REST_OF_RUN = timedelta(hours=1)
 DEFECTS: list[type[BaseException] | str] = [
     ArithmeticError,
     AssertionError,
@@ -52,12 +66,17 @@ RETRY_POLICY = ExceptionRetryPolicy(
             exception=DEFECTS,
             action=RetryAction.FAIL,
             reason="a defect in the code: a retry cannot help",
-        )
+        ),
+        RetryRule(
+            exception=AirflowTaskTimeout,
+            action=RetryAction.FAIL,
+            reason="it would take too long again: raise the limit, or find out what is slow",
+        ),
     ]
 )
 DEFAULT_ARGS: dict[str, object] = {
     "owner": OWNER,
-    "retries": 2,
+    "retries": RETRIES,
     "retry_policy": RETRY_POLICY,
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": True,
@@ -125,5 +144,5 @@ def partitions_param() -> Param:
         maximum=1000,
         title="Partitions",
         section="SparkPi",
-        description_md="Each partition draws one million points.",
+        description_md="Each partition draws 200,000 points.",
     )

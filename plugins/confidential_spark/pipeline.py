@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, TaskGroup
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.defaults import DEFAULT_ARGS, FIRST_MONTH, MONTHLY, enclave_pool, trust_tag
+from confidential_spark.defaults import (
+    DEFAULT_ARGS,
+    FIRST_MONTH,
+    MONTHLY,
+    enclave_pool,
+    run_timeout,
+    spark_timeout,
+    trust_tag,
+)
 from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
 from confidential_spark.operators.image import ResolveSimulatedImageOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
@@ -48,7 +55,7 @@ def confidential_dag(
         # Costs money elsewhere; here it costs nothing, and a back-fill of a paused DAG would wait for ever.
         is_paused_upon_creation=platform is not Platform.LOCAL,
         max_active_runs=4,
-        dagrun_timeout=timedelta(hours=6),
+        dagrun_timeout=run_timeout(),
         default_args=DEFAULT_ARGS,
         params=params,
         tags={tag, trust_tag(platform)},
@@ -75,7 +82,7 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
             image=result_of(image),
             manifest=manifest,
             pool=enclave_pool(platform),
-            execution_timeout=timedelta(hours=3),
+            execution_timeout=spark_timeout(),
             **common,
         )
     attested >> (month_input or spark)

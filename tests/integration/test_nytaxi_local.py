@@ -57,10 +57,12 @@ def test_an_outsider_verifies_it_with_the_simulation_policy(published) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_production_policy_refuses_it(published) -> None:
-    done = verify(published / "evidence.json", "production.yaml", "--jwks", "/dev/null")
-    assert done.returncode in (1, 2)
-    assert "PASS 13" not in done.stdout
+def test_production_policy_refuses_it(published, tmp_path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps(json.loads((published / "evidence.json").read_text())["jwks"]))
+    done = verify(published / "evidence.json", "production.yaml", "--jwks", str(keys))
+    assert done.returncode == 1
+    assert "REFUSED · step 2, jku-mismatch" in done.stdout
 
 
 def test_a_changed_figure_is_refused(published, tmp_path) -> None:
@@ -72,9 +74,12 @@ def test_a_changed_figure_is_refused(published, tmp_path) -> None:
     assert "result-digest-mismatch" in done.stdout
 
 
+def staged(results_dir: Path) -> list[Path]:
+    return list(results_dir.rglob(".staging/*/*"))
+
+
 def test_leaves_no_staging(green, results_dir) -> None:
-    leftovers = [p for p in results_dir.rglob(".staging/*/*") if p.is_dir()]
-    assert leftovers == []
+    assert staged(results_dir) == []
 
 
 def test_secrets_and_bulk_stay_out_of_xcom(green) -> None:
@@ -114,6 +119,7 @@ class TestRefusals:
         assert run.state == "failed"
         assert run.tasks["spark.resolve_input"] == "failed"
         assert run.tries["spark.resolve_input"] == 1
+        assert staged(results_dir) == []
         assert not (results_dir / "nytaxi_local" / "month=2017-02").exists()
 
     def test_a_measurement_nobody_approved(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
@@ -131,3 +137,46 @@ class TestRefusals:
         assert run.tries["image.resolve_image"] == 1
         assert run.tasks["spark.run_spark"] == "upstream_failed"
         assert not (results_dir / "nytaxi_local" / "month=2017-03").exists()
+
+    def test_results_that_fail_a_check(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
+        from confidential_spark.settings import get_settings
+
+        include = shutil.copytree(ROOT / "include", tmp_path / "include")
+        limits = include / "checks" / "nytaxi.yaml"
+        limits.write_text(
+            limits.read_text().replace("max_reject_share: 0", "max_reject_share: 0.000001 # 0", 1)
+        )
+        monkeypatch.setenv("CONFIDENTIAL_SPARK_INCLUDE_DIR", str(include))
+        get_settings.cache_clear()
+        try:
+            run = run_dag("nytaxi_local", "2017-04")
+        finally:
+            get_settings.cache_clear()
+        assert run.failed == {"validation.check_results"}
+        assert run.tries["validation.check_results"] == 1
+        assert staged(results_dir) == []
+        assert not (results_dir / "nytaxi_local" / "month=2017-04").exists()
+        refused = list((results_dir / "nytaxi_local" / ".refused" / "month=2017-04").iterdir())
+        assert [(path / "evidence.json").is_file() for path in refused] == [True]
+
+
+class TestPublishing:
+    """A publication that was interrupted is completed by the task's next try."""
+
+    @pytest.mark.parametrize("function", ["switch_link", "_remove_attempt"])
+    def test_is_completed_after_a_crash(self, run_dag, monkeypatch, results_dir, function) -> None:
+        from confidential_spark.hooks import result_store
+
+        real, crashes = getattr(result_store, function), iter([True])
+
+        def crash_once(*args):
+            if next(crashes, False):
+                raise RuntimeError("the worker dies here")
+            return real(*args)
+
+        monkeypatch.setattr(result_store, function, crash_once)
+        run = run_dag("sparkpi_local", partitions=1)
+        assert run.state == "success"
+        assert run.tries["validation.publish"] == 2
+        assert (Path(run.xcoms["validation.publish"]["results"]) / "report.json").is_file()
+        assert staged(results_dir) == []

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def publication_key(job: SparkJob, month: Month | None, run_id: str) -> str:
 
 
 def safe_name(text: str) -> str:
-    """Return ``text`` as a file name: letters, digits, dot, underscore and hyphen only."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")
+    """Return ``text`` as a file name of its own: readable, at most 129 characters, told apart by a digest."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120]
+    return f"{readable}-{sha256_hex(text.encode())[:8]}"
 
 
 SPARKPI = SparkJob(

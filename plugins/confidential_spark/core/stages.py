@@ -14,3 +14,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
 }
 TASK_IDS = tuple(task_id for tasks in STAGES.values() for task_id in tasks)
+
+# Under these XCom keys a task says what it found before it fails.
+VERIFICATION_KEY = "verification"
+FAILED_CHECKS_KEY = "failed_checks"

@@ -3,6 +3,7 @@
     {root}/{dag_id}/month=2018-05 -> .versions/month=2018-05/<attempt>     what readers see
     {root}/{dag_id}/.versions/month=2018-05/<attempt>/                     the published files
     {root}/{dag_id}/.staging/month=2018-05/<attempt>/  and  <attempt>.lock a try at work
+    {root}/{dag_id}/.refused/month=2018-05/<attempt>/                      the latest refused tries
     {root}/{dag_id}/.locks/month=2018-05.lock                              one publisher at a time
     {root}/.seen/nonce/<sha256>                                            used nonces and token ids
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 REQUIRED_FILES = ("summary.json", "evidence.json", "report.json")
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MONTH_PREFIX = "month="
+SIGNED = "envelope.json"
+KEPT_REFUSED = 3
+READ_TRIES = 3
 ABANDONED_AFTER = timedelta(hours=1)
 LOCK_TIMEOUT_S = 300.0
 # One path component, no hidden names: at most what a file name may have beside ".lock" and ".switch".
@@ -104,17 +108,36 @@ class ResultStore:
         with storage_errors("discard a try"), self._only_publisher(key):
             _remove_attempt(staging)
 
-    def discard_run(self, key: str, run: str) -> None:
-        """Remove every try of a run that has ended, however it ended.
+    def discard_run(self, key: str, run: str, *, keep_signed: bool = False) -> list[Path]:
+        """Remove the unpublished tries of a run that is over; tries that somebody holds stay.
 
         :param run: what the run's attempt ids have before their last dot.
+        :param keep_signed: move tries that the enclave has signed to ``.refused`` instead, for whoever
+            wants to know why they were not published; the latest few of a key are kept.
+        :returns: the tries that were kept.
         """
         folder = self._home / ".staging" / _require_safe("key", key)
+        kept: list[Path] = []
         with storage_errors("discard a run's tries"), self._only_publisher(key):
             for lock in sorted(folder.glob("*.lock")):
                 staging = lock.with_name(lock.name.removesuffix(".lock"))
-                if staging.name.rpartition(".")[0] == run:
-                    _remove_attempt(staging)
+                if staging.name.rpartition(".")[0] != run:
+                    continue
+                with exclusive_if_free(lock) as free:
+                    if free and keep_signed and (staging / SIGNED).is_file():
+                        kept.append(self._keep_refused(staging, key))
+                    if free:
+                        _remove_attempt(staging)
+        return kept
+
+    def _keep_refused(self, staging: Path, key: str) -> Path:
+        refused = self._home / ".refused" / key / staging.name
+        refused.parent.mkdir(parents=True, exist_ok=True)
+        staging.rename(refused)
+        by_age = sorted(refused.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for oldest in by_age[:-KEPT_REFUSED]:
+            shutil.rmtree(oldest)
+        return refused
 
     def publish(self, staging: Path | str, digests: Mapping[str, str] | None = None) -> Path:
         """Make a try's folder the published version of its key and return the link that readers use.
@@ -177,7 +200,9 @@ class ResultStore:
         :raises InputError: ``not-published``.
         :raises ResultError: ``summary-unreadable``.
         """
-        path = self.published(key) / "summary.json"
+        self.published(key)
+        # Through the link and not its target, which the next publication removes.
+        path = self._home / key / "summary.json"
         try:
             return _read_object(path)
         except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.platforms import Platform
     from confidential_spark.core.verification_report import VerificationReport
+    from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.attestation_endpoints import AttestationEndpoints
     from confidential_spark.operators.base import RunScope
 
 
 class MintNonceOperator(ConfidentialOperator):
-    """Mint the nonce that the platform's quote must contain, before anything is launched."""
+    """Mint the nonce that every try's nonce follows from, before anything is launched."""
 
     def run(self, context: Context, scope: RunScope) -> dict[str, str]:
         """Return the nonce (base64url, 32 bytes) and when it was minted."""
@@ -56,7 +58,7 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return what was proven: trust, measurement, TCB status."""
         with attestation_endpoints(self.platform, self.settings) as endpoints:
-            attestation = self.collect(scope, endpoints.provider_url)
+            attestation = self.collect(scope, endpoints.provider)
             report = self.verify(attestation, endpoints, scope)
         self.log.info("%s", report.text())
         report.raise_for_failure()
@@ -70,18 +72,18 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
             "token_id": facts.token_id,
         }
 
-    def collect(self, scope: RunScope, provider_url: str) -> dict[str, str]:
+    def collect(self, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
         """Let the agent attest and return its quote, token and runtime data."""
         with TemporaryDirectory(prefix="attest-") as folder:
             results = Path(folder) / "results"
             results.mkdir()
             launch_file = Path(folder) / "launch.json"
             LaunchSpec(
-                nonce=self.nonce["nonce"],
+                nonce=b64url(self.nonce_of(scope)),
                 run_id=scope.run_id,
                 results_dir=str(results),
-                attestation_url=provider_url,
-                attestation_api_version="2022-08-01",
+                attestation_url=provider.url,
+                attestation_api_version=provider.api_version,
                 quote_provider="software",
                 jobs_dir=str(self.settings.jobs_dir),
             ).write(launch_file)
@@ -106,12 +108,17 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
             collateral=endpoints.collateral.fetch(quote),
             policy=load_policy(self.settings.policy_path(self.platform)),
             now=datetime.now(UTC),
-            expected_nonce=base64url.decode(self.nonce["nonce"]),
+            expected_nonce=self.nonce_of(scope),
             expected_run_id=scope.run_id,
             run_started_at=datetime.fromisoformat(self.nonce["minted_at"]),
         )
 
+    def nonce_of(self, scope: RunScope) -> bytes:
+        """Return this try's nonce: derived from the minted one, so that a second try asks anew."""
+        minted = base64url.decode(self.nonce["nonce"])
+        return hashlib.sha256(minted + scope.try_number.to_bytes(4, "big")).digest()
+
     def on_kill(self) -> None:
         """End the enclave with the task."""
         if self._enclave is not None:
-            self._enclave.stop()
+            self._enclave.terminate()

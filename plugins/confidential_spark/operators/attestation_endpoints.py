@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
+from confidential_spark.core.policy import load_policy
 from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.collateral import CollateralHook
 from confidential_spark.simulation.attestation_service import LoopbackAttestationService
@@ -14,6 +16,8 @@ from confidential_spark.simulation.attestation_service import LoopbackAttestatio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from confidential_spark.core.policy import Policy
+    from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.settings import Settings
 
 
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
 class AttestationEndpoints:
     """One platform's attestation provider and PCCS (collateral cache)."""
 
-    provider_url: str
     attestation: AttestationHook
     collateral: CollateralHook
+
+    @property
+    def provider(self) -> AttestationProvider:
+        """Where the enclave sends its quote, and in which version of the API."""
+        return self.attestation.provider
 
 
 @contextmanager
@@ -31,9 +39,23 @@ def attestation_endpoints(platform: Platform, settings: Settings) -> Iterator[At
     """Yield the endpoints of ``platform``; a simulated one is started for as long as it is needed."""
     if platform is Platform.LOCAL:
         with LoopbackAttestationService() as service:
-            yield AttestationEndpoints(
-                service.url, AttestationHook.from_url(service.url), CollateralHook(service.url)
-            )
+            yield AttestationEndpoints(AttestationHook.from_url(service.url), CollateralHook(service.url))
     else:
         hook = AttestationHook(attestation_conn_id=settings.attestation_conn_id)
-        yield AttestationEndpoints(hook.provider_url, hook, CollateralHook(settings.pccs_url))
+        require_policys_issuer(hook.provider_url, load_policy(settings.policy_path(platform)))
+        yield AttestationEndpoints(hook, CollateralHook(settings.pccs_url))
+
+
+def require_policys_issuer(provider_url: str, policy: Policy) -> None:
+    """Refuse a provider that is not the policy's issuer: its keys must not judge another one's tokens.
+
+    :raises ConfigurationError: ``attestation-provider-mismatch``.
+    """
+    if provider_url.rstrip("/") != policy.attestation.issuer:
+        raise ConfigurationError(
+            "The connection names another attestation provider than the policy.",
+            code="attestation-provider-mismatch",
+            got=provider_url,
+            expected=f"{policy.attestation.issuer}, the issuer of policy {policy.name}",
+            action="correct the connection's host or the policy's issuer",
+        )

@@ -82,6 +82,11 @@ class EnclaveProcess:
                 self._next_progress = time.monotonic() + PROGRESS_INTERVAL_SECONDS
                 self.on_progress(record)
 
+    def terminate(self) -> None:
+        """Ask the process to end, from a signal handler too; :meth:`run` waits for it."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """End the process and its children: TERM first, KILL when it does not listen. Harmless when over."""
         process = self._process

@@ -30,7 +30,7 @@ XCOM_KEY = "enclave_run"
 
 def attempt_prefix(airflow_run_id: str) -> str:
     """Return what the staging folders of a run's tries are called, before their last dot."""
-    return safe_name(airflow_run_id)[:150]
+    return safe_name(airflow_run_id)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.core.class_archive import class_archive_path
 from confidential_spark.core.java_runtime import find_java
 from confidential_spark.core.spark_launch import choose_runtime, find_spark_home
-from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.platforms import Platform
     from confidential_spark.core.spark_launch import SparkRuntime
+    from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
 
 
@@ -62,7 +62,7 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
             TemporaryDirectory(prefix="enclave-") as folder,
         ):
             launch_file = Path(folder) / "launch.json"
-            self.launch_spec(run, scope, endpoints.provider_url, Path(folder) / "work").write(launch_file)
+            self.launch_spec(run, scope, endpoints.provider, Path(folder) / "work").write(launch_file)
             self._enclave = EnclaveProcess(
                 "run",
                 launch_file,
@@ -74,11 +74,16 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         return run.to_xcom()
 
     def show_progress(self, context: Context, record: Mapping[str, Any]) -> None:
-        """Keep the latest progress for the task's page, and log it."""
-        context["task_state_store"].set("progress", dict(record))
+        """Log the progress, and keep it for the task's page; a page is no reason to lose a run."""
         self.announce_progress(f"{record['stage']}: {record['text']}")
+        try:
+            context["task_state_store"].set("progress", dict(record))
+        except Exception as error:
+            self.log.warning("The progress is not on the task's page: %s", error)
 
-    def launch_spec(self, run: EnclaveRun, scope: RunScope, provider_url: str, work_dir: Path) -> LaunchSpec:
+    def launch_spec(
+        self, run: EnclaveRun, scope: RunScope, provider: AttestationProvider, work_dir: Path
+    ) -> LaunchSpec:
         """Return what the agent is asked to do.
 
         :raises ConfigurationError: no fit Java, no Spark, too little memory, before anything is started.
@@ -88,8 +93,8 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
             nonce=run.nonce,
             run_id=run.run_id,
             results_dir=run.staging,
-            attestation_url=provider_url,
-            attestation_api_version=DEFAULT_API_VERSION,
+            attestation_url=provider.url,
+            attestation_api_version=provider.api_version,
             quote_provider="software",
             jobs_dir=str(self.settings.jobs_dir),
             job=self.job.name,
@@ -120,4 +125,4 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
     def on_kill(self) -> None:
         """End the enclave with the task."""
         if self._enclave is not None:
-            self._enclave.stop()
+            self._enclave.terminate()

@@ -15,10 +15,12 @@ from confidential_spark.agent.protocol import (
     arguments_sha256,
     sha256_hex,
 )
+from confidential_spark.core.errors import ConfigurationError, VerificationError
+from confidential_spark.core.stages import FAILED_CHECKS_KEY, VERIFICATION_KEY
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.operators.enclave_run import XCOM_KEY, EnclaveRun
+from confidential_spark.operators.enclave_run import EnclaveRun, attempt_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from confidential_spark.core.verification_report import VerificationReport
     from confidential_spark.hooks.collateral import CollateralHook
     from confidential_spark.operators.base import RunScope
-
-VERIFICATION_KEY = "verification"
-FAILED_CHECKS_KEY = "failed_checks"
 
 
 class ValidationOperator(ConfidentialOperator):
@@ -122,13 +121,35 @@ def worth(trust: str | None) -> str:
 
 
 def read_statement(staging: Path) -> tuple[dict[str, Any], Statement]:
-    """Return the enclave's envelope, and its statement, which nobody has verified yet."""
+    """Return the enclave's envelope, and its statement, which nobody has verified yet.
+
+    :raises VerificationError: ``statement-…``: the file is absent, too large or malformed.
+    """
+    from confidential_spark.core import strict_json
+    from confidential_spark.core.evidence import MAX_EVIDENCE_BYTES
     from confidential_spark.core.json_object import JsonObject
     from confidential_spark.core.refusals import Refusal
     from confidential_spark.core.statement import Statement
 
-    envelope = json.loads((staging / "envelope.json").read_bytes())
-    return envelope, Statement.decode(JsonObject.of(envelope, "envelope", Refusal.STATEMENT_MALFORMED))
+    try:
+        with (staging / "envelope.json").open("rb") as file:
+            data = file.read(MAX_EVIDENCE_BYTES + 1)
+    except OSError as error:
+        raise VerificationError(
+            "The enclave's signed statement cannot be read.",
+            code=Refusal.STATEMENT_MALFORMED,
+            got=error.strerror,
+            expected="envelope.json, which the agent writes last",
+        ) from error
+    value = strict_json.loads(
+        data,
+        what="envelope",
+        max_bytes=MAX_EVIDENCE_BYTES,
+        malformed=Refusal.STATEMENT_MALFORMED,
+        duplicate=Refusal.STATEMENT_MALFORMED,
+    )
+    envelope = JsonObject.of(value, "envelope", Refusal.STATEMENT_MALFORMED)
+    return dict(envelope.members), Statement.decode(envelope)
 
 
 def complete_evidence(staging: Path, collateral: CollateralHook, keys: Mapping[str, Any]) -> bytes:
@@ -136,12 +157,13 @@ def complete_evidence(staging: Path, collateral: CollateralHook, keys: Mapping[s
     from confidential_spark.core.evidence import evidence_bundle
 
     envelope, statement = read_statement(staging)
-    return evidence_bundle(
-        envelope,
-        notice=statement.predicate.members.get("notice"),
-        collateral=collateral.fetch(statement.attested.quote),
-        jwks=keys,
-    )
+    try:
+        fetched = collateral.fetch(statement.attested.quote)
+    except ConfigurationError:
+        # Nobody publishes collateral for what is no quote; the verification will name what is wrong with it.
+        fetched = {}
+    notice = statement.predicate.members.get("notice")
+    return evidence_bundle(envelope, notice=notice, collateral=fetched, jwks=keys)
 
 
 class CheckResultsOperator(ValidationOperator):
@@ -174,9 +196,10 @@ class CheckResultsOperator(ValidationOperator):
         results = self.check(scope, staging, predicate)
         for result in results:
             self.log.info("%s", result.line())
-        context["ti"].xcom_push(key=FAILED_CHECKS_KEY, value=[r.to_dict() for r in results if not r.passed])
+        failed = [result.to_dict() for result in results if not result.passed]
+        context["ti"].xcom_push(key=FAILED_CHECKS_KEY, value={"checks": failed})
         require_passed(results)
-        report = run_report(scope, self, run, predicate, results)
+        report = self.report(context, scope, run, predicate, results)
         (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
         self.announce(summarise(results))
         return report.to_xcom()
@@ -201,40 +224,48 @@ class CheckResultsOperator(ValidationOperator):
             trailing=trailing,
         )
 
+    def report(
+        self,
+        context: Context,
+        scope: RunScope,
+        run: EnclaveRun,
+        predicate: Mapping[str, Any],
+        results: Sequence[CheckResult],
+    ) -> RunReport:
+        """Return the report of a verified and checked try."""
+        from confidential_spark.core.report import Check, Figures, Measurement, RunReport
 
-def run_report(
-    scope: RunScope,
-    task: CheckResultsOperator,
-    run: EnclaveRun,
-    predicate: Mapping[str, Any],
-    results: Sequence[CheckResult],
-) -> RunReport:
-    """Return the report of a verified and checked try."""
-    from confidential_spark.core.report import Check, Figures, Measurement, RunReport
+        facts = self.verification["facts"]
+        return RunReport(
+            run_id=scope.run_id,
+            dag_id=scope.dag_id,
+            job=self.job.name,
+            month=str(scope.month) if scope.month else None,
+            platform=self.platform,
+            trust=self.verification["trust"],
+            notice=predicate["notice"],
+            synthetic=bool(self.manifest and self.manifest["synthetic"]),
+            image_digest=facts["image_digest"],
+            measurement=Measurement(**{name: facts[name] for name in Measurement.model_fields}),
+            figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes())),
+            verification=dict(self.verification),
+            checks=tuple(Check(**result.to_dict()) for result in results),
+            inputs=dict(self.manifest) if self.manifest else None,
+            timings=timings(context, run, facts),
+        )
 
-    facts = task.verification["facts"]
-    finished = datetime.fromisoformat(facts["finished_at"])
-    timings = {
-        "spark": (finished - datetime.fromisoformat(run.started_at)).total_seconds(),
-        "validation": (datetime.now(UTC) - finished).total_seconds(),
+
+def timings(context: Context, run: EnclaveRun, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return seconds of wall time from the run's start to now, waiting included, by stage."""
+    began = context["dag_run"].start_date or datetime.fromisoformat(run.started_at)
+    launched = datetime.fromisoformat(run.started_at)
+    signed = datetime.fromisoformat(facts["finished_at"])
+    spans = {
+        "image and attestation": launched - began,
+        "spark": signed - launched,
+        "validation": datetime.now(UTC) - signed,
     }
-    return RunReport(
-        run_id=scope.run_id,
-        dag_id=scope.dag_id,
-        job=task.job.name,
-        month=str(scope.month) if scope.month else None,
-        platform=task.platform,
-        trust=task.verification["trust"],
-        notice=predicate["notice"],
-        synthetic=bool(task.manifest and task.manifest["synthetic"]),
-        image_digest=facts["image_digest"],
-        measurement=Measurement(**{name: facts[name] for name in Measurement.model_fields}),
-        figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes())),
-        verification=dict(task.verification),
-        checks=tuple(Check(**result.to_dict()) for result in results),
-        inputs=dict(task.manifest) if task.manifest else None,
-        timings={stage: max(0.0, round(seconds, 3)) for stage, seconds in timings.items()},
-    )
+    return {stage: max(0.0, round(span.total_seconds(), 1)) for stage, span in spans.items()}
 
 
 class PublishOperator(ValidationOperator):
@@ -250,16 +281,20 @@ class PublishOperator(ValidationOperator):
         super().__init__(**kwargs)
         self.verification = verification
 
-    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
-        """Return where the result is and what it is worth."""
+    def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
+        """Publish and return where the result is and what it is worth.
+
+        A second try after a crash finds the files moved already, and completes the publication.
+        """
         from confidential_spark.core.report import RunReport
 
-        report = RunReport.read(staging / "report.json")
         if not scope.options["publish"]:
             self.announce("checked and not published, as the run asked")
             raise AirflowSkipException("the run's Param `publish` is off")
+        run = EnclaveRun.from_xcom(self.run_result)
         store = ResultStore(self.settings.results_dir, scope.dag_id)
-        published = store.publish(staging, digests=self.verification["facts"]["results"])
+        published = store.publish(run.staging, digests=self.verification["facts"]["results"])
+        report = RunReport.read(published / "report.json")
         policy = self.settings.policy_path(self.platform)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy)))
         self.announce(f"{published.name} · {worth(report.trust)}")
@@ -270,14 +305,14 @@ class PublishOperator(ValidationOperator):
 
 
 class CleanStagingOperator(ConfidentialOperator):
-    """Remove the try's unpublished files, whatever happened before.
-
-    :param platform: accepted for symmetry with the other tasks of the stage.
-    """
+    """Remove the run's unpublished tries, whatever happened before; a refused one is kept aside."""
 
     def run(self, context: Context, scope: RunScope) -> None:
-        """Remove what the latest try of `run_spark` left; a published try has left nothing."""
-        value = context["ti"].xcom_pull(task_ids="spark.run_spark", key=XCOM_KEY)
-        if value is None:
-            return
-        ResultStore(self.settings.results_dir, scope.dag_id).discard(EnclaveRun.from_xcom(value).staging)
+        """Settle every try of this run; a published one has left nothing."""
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        kept = store.discard_run(
+            scope.publication_key(self.job),
+            attempt_prefix(scope.airflow_run_id),
+            keep_signed=bool(scope.options["publish"]),
+        )
+        self.announce(f"kept for inspection: {', '.join(map(str, kept))}" if kept else "nothing is left")

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+from airflow.models.xcom import XComModel
 from sqlalchemy import and_, select
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
+from confidential_spark.core.stages import FAILED_CHECKS_KEY, VERIFICATION_KEY
 from confidential_spark.operators.enclave_run import XCOM_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
 from confidential_spark.ui.report_view import (
     Line,
     ResultView,
+    check_lines,
     is_whole,
     mapping,
     objects,
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from confidential_spark.ui.published import Published
 
 LAST_RUNS = 25
-VERIFICATION_KEY = "verification"
-"""Under which a task stores a verification that refused; one that passed is its return value."""
 LAST_SINGLE_RESULTS = 12
 MONTHLY_FIRST = sorted(JOBS.values(), key=lambda job: not job.monthly)
 PLATFORMS = {f"{job.name}_{platform}": platform for job in MONTHLY_FIRST for platform in Platform}
@@ -84,6 +84,7 @@ class RunPage:
     verdict: Verdict
     stages: tuple[Stage, ...]
     steps: tuple[Line, ...]
+    failed_checks: tuple[Line, ...]
     result: ResultView | None
 
 
@@ -145,6 +146,7 @@ def run_page(session: Session, dag_id: str, run_id: str, published: Published) -
         verdict=verdict(str(run.state), states(tasks)),
         stages=stages(tasks),
         steps=result.steps if result else steps_of_run(session, run),
+        failed_checks=() if result else failed_checks_of_run(session, run),
         result=result,
     )
 
@@ -153,7 +155,9 @@ def result_page(dag_id: str, key: str, published: Published) -> RunPage | None:
     """Return one published result's page, or None."""
     result = view_of(dag_id, key, published)
     return (
-        RunPage(dag_id, result.run_id, result.trust, PUBLISHED, (), result.steps, result) if result else None
+        RunPage(dag_id, result.run_id, result.trust, PUBLISHED, (), result.steps, (), result)
+        if result
+        else None
     )
 
 
@@ -176,8 +180,13 @@ def key_of(session: Session, run: DagRun) -> str:
 def steps_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
     """Return the verification's steps of a run that has published nothing, if it got that far."""
     task = "validation.verify_evidence"
-    report = stored(session, run, task, VERIFICATION_KEY) or stored(session, run, task, XCOM_RETURN_KEY)
-    return step_lines(objects(report.get("steps")))
+    return step_lines(objects(stored(session, run, task, VERIFICATION_KEY).get("steps")))
+
+
+def failed_checks_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
+    """Return the result checks that a run did not pass, warnings included."""
+    stored_checks = stored(session, run, "validation.check_results", FAILED_CHECKS_KEY)
+    return check_lines(objects(stored_checks.get("checks")))
 
 
 def stored(session: Session, run: DagRun, task_id: str, key: str) -> dict[str, Any]:
