@@ -18,14 +18,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote, unquote, urlsplit
 
-from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.core.input_location import local_folder, month_uri
+from confidential_spark.core.input_manifest import data_files
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.report import RunReport
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.enclave_run import attempt_prefix
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import Settings, get_settings
 
 from scripts.class_archive import prepare_class_archive
 from scripts.local_airflow import ROOT, VAR, environment, prepare
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 DAG_ID = "nytaxi_local"
-# The marks are operators/base.py's; what follows two blanks and a bracket is the logger's own.
+# The marks are operators/base.py's, whose import takes seconds; what follows two blanks and a bracket is the
+# logger's own.
+FAILED = "✘"
 STORY_LINE = re.compile(r"\] (?P<text>[▶…✔✘] .*?)(?:\s+\[airflow\.|$)")
 HOME = VAR / "airflow"
 END_PATIENCE_SECONDS = 15.0
@@ -50,11 +55,12 @@ def main() -> int:
     try:
         month = Month.parse(arguments.month)
         month.require_complete()
+        rows = synthetic_rows(arguments.rows)
         conf = run_conf(month, arguments.input)
         with only_one_run(month, arguments.home) as at:
             prepare(arguments.home)
             prepare_class_archive()
-            code = run_dag(month, at, conf, arguments)
+            code = run_dag(month, at, conf, rows, arguments.home)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
@@ -71,8 +77,10 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--month", default="2018-05", help="YYYY-MM")
-    parser.add_argument("--input", default="", help="folder or file:// URI of trip records; empty: synthetic")
-    parser.add_argument("--rows", type=int, default=10_000, help="rows of a synthetic month")
+    parser.add_argument(
+        "--input", default="", help="folder, file:// URI or template of trip records; empty: synthetic"
+    )
+    parser.add_argument("--rows", default="10000", help="rows of a synthetic month")
     parser.add_argument("--home", type=Path, default=HOME, help="the local Airflow's folder")
     return parser.parse_args()
 
@@ -80,26 +88,36 @@ def parse_arguments() -> argparse.Namespace:
 def run_conf(month: Month, location: str) -> dict[str, str]:
     """Return the DAG run's parameters.
 
-    :raises InputError: the input folder does not exist.
+    :raises ConfigurationError: the location cannot be read on this platform.
+    :raises InputError: the location has no Parquet files of the month.
     """
-    conf = {"month": str(month)}
-    if location:
-        conf["input"] = location if "://" in location else existing_folder(location).as_uri()
-    return conf
+    return {"month": str(month), **({"input": input_uri(location, month)} if location else {})}
 
 
-def existing_folder(location: str) -> Path:
-    """Return the absolute path of a folder given on the command line."""
-    path = Path(location).expanduser().resolve()
-    if not path.is_dir():
-        raise InputError(
-            "The input folder does not exist.",
-            code="input-missing",
-            got=location,
-            expected="a folder with puYear=…/puMonth=…, or a file:// URI",
-            action="correct INPUT=…",
-        )
-    return path
+def input_uri(location: str, month: Month) -> str:
+    """Return a folder, URI or template as the URI that the DAG takes, once the month's files are there."""
+    is_uri = location.startswith("file:") or "://" in location
+    named = location if is_uri else str(Path(location).expanduser().resolve())
+    data_files(local_folder(month_uri(named, month)), month)
+    path = unquote(urlsplit(named).path) if is_uri else named
+    return f"file://{quote(path, safe='/{}:=')}"
+
+
+def synthetic_rows(text: str) -> int:
+    """Return the rows of a synthetic month, within the bounds of the setting.
+
+    :raises ConfigurationError: ``rows-out-of-range``.
+    """
+    bounds = Settings.model_json_schema()["properties"]["synthetic_rows"]
+    if re.fullmatch("[0-9]{1,9}", text, re.ASCII) and bounds["minimum"] <= int(text) <= bounds["maximum"]:
+        return int(text)
+    raise ConfigurationError(
+        "That is not a size of a synthetic month.",
+        code="rows-out-of-range",
+        got=text or "nothing",
+        expected=f"a whole number from {bounds['minimum']} to {bounds['maximum']}",
+        action="correct ROWS=…, or leave it out",
+    )
 
 
 @contextmanager
@@ -169,22 +187,30 @@ def manual_run_id(at: datetime) -> str:
     return f"manual__{at.isoformat()}"
 
 
-def run_dag(month: Month, at: datetime, conf: dict[str, str], arguments: argparse.Namespace) -> int:
+def run_dag(month: Month, at: datetime, conf: dict[str, str], rows: int, home: Path) -> int:
     """Run the DAG for the month, show its progress and return 0 or 1."""
-    log_path = arguments.home / "logs" / f"run-{month}.log"
+    log_path = home / "logs" / f"run-{month}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     run = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
     command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, *run]
-    env = {**environment(arguments.home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(arguments.rows)}
+    env = {**environment(home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
     print(f"NYTaxi {month} · platform local · simulated enclave", flush=True)
     with log_path.open("w") as log, child_process(command, env) as process:
-        show(process.stdout or (), log.write)
+        failure = show(process.stdout or (), log.write)
         code = process.wait()
     if code < 0:
         print(f"The run's process was killed by signal {-code}.", file=sys.stderr)
     if code:
-        print(f"The whole log: {log_path}", file=sys.stderr)
+        print(f"\n{failure_notice(failure)}\nThe whole log: {short(log_path)}", file=sys.stderr)
     return 1 if code else 0
+
+
+def failure_notice(failure: str | None) -> str:
+    """Return why a run failed, and where to read on, from the last line that told of a failure."""
+    if failure is None:
+        return "The run ended before one of its tasks could say why; the log's last lines do."
+    task = failure.removeprefix(FAILED).split(":")[0].strip()
+    return f"{failure}\nWhat to do: docs/runbooks/{task}.md"
 
 
 def verdict(month: Month) -> str:
@@ -200,13 +226,17 @@ def short(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def show(lines: Iterable[str], keep: Callable[[str], object]) -> None:
-    """Keep every line of the log and print the ones that tell the run's story."""
+def show(lines: Iterable[str], keep: Callable[[str], object]) -> str | None:
+    """Keep every line of the log, print the ones that tell the run's story, and return its last failure."""
     started = time.monotonic()
+    failure = None
     for line in lines:
         keep(line)
         if story := STORY_LINE.search(line):
-            print(f"{time.monotonic() - started:6.1f} s  {story.group('text').strip()}", flush=True)
+            text = story.group("text").strip()
+            print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
+            failure = text if text.startswith(FAILED) else failure
+    return failure
 
 
 @contextmanager

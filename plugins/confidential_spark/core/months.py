@@ -28,7 +28,7 @@ class Month:
             raise InputError(
                 "That is not a month.",
                 code="month-malformed",
-                got=text,
+                got=text if text != "" else "nothing",
                 expected="YYYY-MM from 2009-01 on, e.g. 2018-05",
                 action="give the month in this form",
             )
