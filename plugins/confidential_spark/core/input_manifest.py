@@ -160,7 +160,7 @@ def data_files(folder: Path, month: Month) -> list[Path]:
             raise InputError(
                 "The month's location is not a folder.",
                 code="input-not-a-folder",
-                got=folder,
+                got=str(folder),
                 expected="a folder of Parquet files",
                 action="give the folder, not one of its files",
             )
@@ -169,7 +169,7 @@ def data_files(folder: Path, month: Month) -> list[Path]:
         raise InputError(
             "The month's folder holds no data files.",
             code="input-empty",
-            got=folder,
+            got=str(folder),
             expected="at least one Parquet file",
             action="complete the input, or choose another month",
         )
@@ -185,7 +185,7 @@ def _absent(folder: Path, month: Month) -> InputError:
     return InputError(
         "The input location does not exist.",
         code="input-missing",
-        got=folder,
+        got=str(folder),
         expected="an existing folder",
         action="correct the input location",
     )
