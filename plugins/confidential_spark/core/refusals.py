@@ -224,6 +224,11 @@ class Refusal(StrEnum):
     STATEMENT_PREDICATE = "statement-predicate", "11", "The predicate is not of the documented shape."
     STATEMENT_MISMATCH = "statement-mismatch", "11", "The predicate contradicts what was attested."
     STATEMENT_TIME = "statement-time", "11", "Start, attestation, end and now are not in this order."
+    IMAGE_DIGEST_MISMATCH = (
+        "image-digest-mismatch",
+        "11",
+        "The enclave was told another image digest at launch than the one that was resolved.",
+    )
 
     # 12: results
     RESULT_MISSING = "result-missing", "12", "A listed result file is absent."

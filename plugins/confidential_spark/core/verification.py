@@ -94,6 +94,7 @@ def verify_evidence(
     seen_nonces: Container[object] = (),
     seen_token_ids: Container[object] = (),
     ledger: LedgerSource | None = None,
+    expected_image_digest: str | None = None,
 ) -> VerificationReport:
     """Judge a run's evidence and results: all thirteen steps. Never raises; see the report.
 
@@ -101,11 +102,19 @@ def verify_evidence(
     :param results: the result files: contents by name, or their folder.
     :param jwks: the issuer's key set, fetched by the caller. None takes the bundle's snapshot, which is
         possible only when the policy pins the signing keys.
+    :param expected_image_digest: ``sha256:`` and hex digits, of the image that was to run. The statement's is
+        what the host told the enclave, so it identifies an image and proves nothing that step 6 does not.
 
     The other parameters are those of :func:`verify_attestation`.
     """
     expectations = Expectations(
-        expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids
+        expected_nonce,
+        expected_run_id,
+        expected_job,
+        run_started_at,
+        seen_nonces,
+        seen_token_ids,
+        expected_image_digest,
     )
     context = Context(policy, now, expectations, ledger)
     steps = _EvidenceSteps(context, evidence, results, jwks)
@@ -168,6 +177,7 @@ class _EvidenceSteps(AttestationSteps):
         record = read_record(statement, self.runtime)
         policy = self.context.policy.attestation
         require_times(record, self.times.issued_at, self.context.now, policy.clock_skew)
+        compared = _image_digest_compared(record.image_digest, self.context.expectations.image_digest)
         self.record = record
         self.context.facts |= {
             "month": record.month,
@@ -175,7 +185,7 @@ class _EvidenceSteps(AttestationSteps):
             "started_at": record.started_at,
             "finished_at": record.finished_at,
         }
-        return f"ECDSA P-256, key {self.runtime.thumbprint}, {len(record.results)} result files"
+        return f"ECDSA P-256, key {self.runtime.thumbprint}, {len(record.results)} result files, {compared}"
 
     def results_match(self) -> str:
         require_digests(self.record.results, _results(self.results))
@@ -192,6 +202,16 @@ class _EvidenceSteps(AttestationSteps):
                     Refusal.NOTICE_MISMATCH, "The notice is wrong.", got=repr(got), expected=repr(expected)
                 )
         return detail
+
+
+def _image_digest_compared(got: str, expected: str | None) -> str:
+    if expected is None:
+        return f"image digest {NOT_COMPARED}"
+    if got != expected:
+        refuse(
+            Refusal.IMAGE_DIGEST_MISMATCH, "The statement names another image.", got=got, expected=expected
+        )
+    return "image digest as expected"
 
 
 def _results(results: object) -> Mapping[str, bytes] | Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ PolicySource = Policy | Mapping[str, Any] | str | bytes | os.PathLike[str]
 JsonSource = bytes | str | Mapping[str, Any]
 LedgerSource = Ledger | str | os.PathLike[str]
 
+IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,6 +38,7 @@ class Expectations:
     :param nonce: the 32 bytes that were minted for this run.
     :param seen_nonces: nonces used before, as bytes, base64url or hex; the run's own must not be among them.
     :param seen_token_ids: ``jti`` of tokens used before.
+    :param image_digest: ``sha256:`` and 64 lower-case hex digits.
     """
 
     nonce: bytes | None = None
@@ -44,6 +47,7 @@ class Expectations:
     run_started_at: datetime | None = None
     seen_nonces: Container[object] = ()
     seen_token_ids: Container[object] = ()
+    image_digest: str | None = None
 
     def require_usable(self) -> None:
         """Refuse wrong types.
@@ -61,6 +65,11 @@ class Expectations:
                 _is_container(self.seen_token_ids),
                 "a set, list or other container, not text",
             ),
+            (
+                "expected_image_digest",
+                self._image_digest_fits(),
+                "sha256:, 64 lower-case hex digits, or None",
+            ),
         ):
             if not fits:
                 refuse(
@@ -68,6 +77,10 @@ class Expectations:
                 )
         if self.run_started_at is not None:
             require_clock(self.run_started_at, "run_started_at")
+
+    def _image_digest_fits(self) -> bool:
+        digest = self.image_digest
+        return digest is None or (isinstance(digest, str) and IMAGE_DIGEST.fullmatch(digest) is not None)
 
 
 @dataclass

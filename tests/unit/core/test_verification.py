@@ -90,6 +90,31 @@ def test_forged_issuer_does_not_carry_simulated_quotes_into_hardware():
     assert bundle.verify().code == "quote-chain"
 
 
+def test_another_image_than_the_resolved_one_is_refused():
+    digest = "sha256:" + "cd" * 32
+    report = GENUINE.verify(expected_image_digest="sha256:" + "ce" * 32)
+    assert (report.code, report.failure.number) == ("image-digest-mismatch", 11)
+    assert (report.failure.got, report.failure.expected) == (digest, "sha256:" + "ce" * 32)
+    assert report.facts.image_digest is None
+    assert "image digest as expected" in GENUINE.verify(expected_image_digest=digest).text()
+    assert "image digest NOT COMPARED" in GENUINE.verify().text()
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        pytest.param("cd" * 32, id="without-sha256"),
+        pytest.param("sha256:" + "CD" * 32, id="upper-case"),
+        pytest.param("sha256:" + "cd" * 32 + "\n", id="line-break"),
+        pytest.param("", id="empty"),
+        pytest.param(b"sha256:" + b"cd" * 32, id="bytes"),
+    ],
+)
+def test_an_unusable_image_digest_is_no_verdict(digest):
+    report = GENUINE.verify(expected_image_digest=digest)
+    assert (report.code, report.outcome, report.failure.number) == ("expectation-invalid", "not-checked", 0)
+
+
 def test_steps_after_a_failure_are_not_run():
     report = make_bundle(claims=put("x-ms-ver", "2.0")).verify()
     statuses = [step.status for step in report.steps]
