@@ -74,7 +74,8 @@ PAYMENT_PREFIXES = (
     ("na", "unknown"),
     ("vo", "voided"),
 )
-UNRECOGNISED = -1
+# In place of a zone or a payment type: there is a text, and it is none.
+INVALID = -1
 
 
 class InputUnusableError(Exception):
@@ -157,13 +158,13 @@ RULES = (
         "count",
         lambda _: F.col("vendor").isNull() & F.col("payment_text").isNull() & F.col("passengers").isNull(),
     ),
-    Rule("payment_unrecognised", "count", lambda _: F.col("payment") == UNRECOGNISED),
+    Rule("payment_unrecognised", "count", lambda _: F.col("payment") == INVALID),
     Rule("pickup_zone_missing", "count", _missing("pickup_text")),
     Rule("pickup_zone_unknown", "count", lambda _: F.col("pickup_zone").isin(*UNKNOWN_ZONES)),
-    Rule("pickup_zone_invalid", "count", lambda _: F.col("pickup_zone") == UNRECOGNISED),
+    Rule("pickup_zone_invalid", "count", lambda _: F.col("pickup_zone") == INVALID),
     Rule("dropoff_zone_missing", "count", _missing("dropoff_text")),
     Rule("dropoff_zone_unknown", "count", lambda _: F.col("dropoff_zone").isin(*UNKNOWN_ZONES)),
-    Rule("dropoff_zone_invalid", "count", lambda _: F.col("dropoff_zone") == UNRECOGNISED),
+    Rule("dropoff_zone_invalid", "count", lambda _: F.col("dropoff_zone") == INVALID),
 )
 REJECTING = tuple(rule for rule in RULES if rule.action == "reject")
 ACCEPTED = len(REJECTING)
@@ -353,7 +354,7 @@ def zone(name: str) -> Column:
     return (
         F.when(number.between(1, LAST_ZONE) & ~F.col(name).contains("+"), number)
         .when(F.col(name).isNull(), 0)
-        .otherwise(UNRECOGNISED)
+        .otherwise(INVALID)
     )
 
 
@@ -365,7 +366,7 @@ def payment(text: Column) -> Column:
     word = F.lower(F.trim(text))
     for prefix, name in PAYMENT_PREFIXES:
         result = result.when(word.startswith(prefix), PAYMENT_TYPES.index(name))
-    return result.otherwise(UNRECOGNISED)
+    return result.otherwise(INVALID)
 
 
 def write_results(groups: Sequence[Row], options: Options, duration_ms: int) -> None:
@@ -397,7 +398,7 @@ def by_key(groups: Iterable[Row], key: str, always: Iterable[int]) -> dict[int, 
     for value in always:
         sums[value] = dict.fromkeys(MEASURES, 0)
     for group in groups:
-        value = PAYMENT_TYPES.index("unknown") if group[key] == UNRECOGNISED else group[key]
+        value = PAYMENT_TYPES.index("unknown") if group[key] == INVALID else group[key]
         for measure in MEASURES:
             sums[value][measure] += group[measure]
     return dict(sorted(sums.items()))

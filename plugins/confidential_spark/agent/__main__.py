@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from confidential_spark.agent import runner
-from confidential_spark.agent.errors import AgentError, printable
+from confidential_spark.agent.errors import AgentError, shorten
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import read_launch
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.TERMINATED
     except Exception as error:
         traceback.print_exc()
-        runner.say(f"[agent-failed] The agent itself failed · got: {printable(repr(error))}")
+        runner.say(f"[agent-failed] The agent itself failed · got: {shorten(repr(error))}")
         return ExitCode.INTERNAL
     return ExitCode.OK
 

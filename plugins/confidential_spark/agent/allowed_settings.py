@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MEMORY = r"[1-9][0-9]{0,6}[kKmMgG]"
 JVM_OPTIONS = tuple(
@@ -32,34 +32,47 @@ JVM_OPTIONS = tuple(
         r"--add-opens=java\.(base|security\.jgss)/[a-z0-9.]+=ALL-UNNAMED",
     )
 )
-SPARK_SETTINGS = frozenset(
-    {
-        "spark.authenticate",
-        "spark.default.parallelism",
-        "spark.driver.bindAddress",
-        "spark.driver.host",
-        "spark.driver.memory",
-        "spark.io.encryption.enabled",
-        "spark.io.encryption.keySizeBits",
-        "spark.master",
-        "spark.network.crypto.enabled",
-        "spark.network.crypto.saslFallback",
-        "spark.python.use.daemon",
-        "spark.sql.adaptive.enabled",
-        "spark.sql.files.maxPartitionBytes",
-        "spark.sql.session.timeZone",
-        "spark.sql.shuffle.partitions",
-        "spark.ui.enabled",
-        "spark.ui.port",
-        "spark.ui.showConsoleProgress",
-    }
+# Not the host's to choose: without these, Spark would serve plans and data on a port, or spill in clear.
+FIXED_SETTINGS = {
+    "spark.authenticate": "true",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.io.encryption.enabled": "true",
+    "spark.network.crypto.enabled": "true",
+    "spark.network.crypto.saslFallback": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.ui.enabled": "false",
+}
+BOOLEAN = "true|false"
+COUNT = "[1-9][0-9]{0,5}"
+SPARK_SETTINGS = {name: re.compile(re.escape(value)) for name, value in FIXED_SETTINGS.items()} | {
+    name: re.compile(pattern)
+    for name, pattern in {
+        # One process in one enclave. `k8s://…` joins here, together with what its executors must prove.
+        "spark.master": rf"local\[{COUNT}\]",
+        "spark.default.parallelism": COUNT,
+        "spark.driver.memory": MEMORY,
+        "spark.io.encryption.keySizeBits": "128|192|256",
+        "spark.python.use.daemon": BOOLEAN,
+        "spark.sql.adaptive.enabled": BOOLEAN,
+        "spark.sql.files.maxPartitionBytes": rf"[1-9][0-9]{{0,11}}|{MEMORY}",
+        "spark.sql.shuffle.partitions": COUNT,
+        "spark.ui.showConsoleProgress": BOOLEAN,
+    }.items()
+}
+# Of the storage account, all that comes from a connection at launch. Other settings of the family, and other
+# values of these, name programs and classes to run (`shellkeyprovider.script`, `sas.token.provider.type`).
+ACCOUNT = r"[a-z0-9]{3,24}\.(blob|dfs)(\.[a-z0-9-]+)+"
+CONTAINER = r"[a-z0-9-]{3,63}"
+STORAGE_SECRETS = (
+    (rf"account\.key\.{ACCOUNT}", r"[A-Za-z0-9+/]{8,128}={0,2}"),
+    (rf"sas\.({CONTAINER}\.{ACCOUNT}|fixed\.token(\.{ACCOUNT})?)", r"\??([a-z]{1,8}=[\w%+/=:.,~-]*&?){2,32}"),
 )
-# Credentials of the storage account, which come from a connection at launch and never from the image. Other
-# settings of the same family name programs to run (`fs.azure.shellkeyprovider.script`).
-STORAGE_SETTING = re.compile(
-    r"spark\.hadoop\.fs\.azure\.(account\.key|account\.auth\.type|sas|storage\.emulator\.account\.name)(\.[\w-]+)*",
-    re.ASCII,
+STORAGE_CHOICES = (
+    (rf"account\.auth\.type(\.{ACCOUNT})?", "SharedKey|SAS"),
+    (r"storage\.emulator\.account\.name", ACCOUNT),
 )
+STORAGE_PREFIX = "spark.hadoop.fs.azure."
 SHORTEST_SECRET = 8
 
 
@@ -68,12 +81,33 @@ def allowed_jvm_option(option: str) -> bool:
     return any(pattern.fullmatch(option) for pattern in JVM_OPTIONS)
 
 
-def allowed_spark_setting(name: str) -> bool:
-    """Return whether the host may choose this Spark setting."""
-    return name in SPARK_SETTINGS or STORAGE_SETTING.fullmatch(name) is not None
+def spark_setting_form(name: str) -> re.Pattern[str] | None:
+    """Return the form of the values the host may give a Spark setting, or None: not the host's to choose."""
+    if name in SPARK_SETTINGS:
+        return SPARK_SETTINGS[name]
+    return _storage_form(name, STORAGE_SECRETS + STORAGE_CHOICES)
+
+
+def allowed_spark_setting(name: str, value: str) -> bool:
+    """Return whether the host may give this Spark setting this value."""
+    form = spark_setting_form(name)
+    return form is not None and form.fullmatch(value) is not None
+
+
+def is_secret(name: str) -> bool:
+    """Return whether this setting's value must never be printed."""
+    return _storage_form(name, STORAGE_SECRETS) is not None
 
 
 def secret_values(settings: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values that must never be printed, longest first."""
-    values = {value for name, value in settings.items() if STORAGE_SETTING.fullmatch(name)}
+    values = {value for name, value in settings.items() if is_secret(name)}
     return tuple(sorted((v for v in values if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
+
+
+def _storage_form(name: str, known: Sequence[tuple[str, str]]) -> re.Pattern[str] | None:
+    if name.startswith(STORAGE_PREFIX):
+        for names, values in known:
+            if re.fullmatch(names, name.removeprefix(STORAGE_PREFIX)):
+                return re.compile(values, re.ASCII)
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.utils
 import json
 import random
+import ssl
 import time
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, IncompleteRead
@@ -16,17 +17,15 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from confidential_spark.agent.errors import AgentError, printable
+from confidential_spark.agent.errors import AgentError, shorten
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.protocol import b64url
+from confidential_spark.agent.loopback import is_loopback
+from confidential_spark.agent.protocol import MAX_TOKEN_BYTES, b64url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_RESPONSE_BYTES = 1024 * 1024
-MAX_TOKEN_CHARACTERS = 256 * 1024
-LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,11 @@ class _Transient(Exception):
 class _NoRedirects(HTTPRedirectHandler):
     """A redirect would carry the quote to a host nobody configured; it becomes an error instead."""
 
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
+    def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> None:
         return None
+
+    # Here and not in `redirect_request`: by then urllib has parsed the address, and may have failed to.
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def request_token(
@@ -96,8 +96,7 @@ def _request(url: str, api_version: str, quote: bytes, runtime_data: bytes) -> R
 
 def _opener(url: str) -> OpenerDirector:
     """Return an opener without redirects, and without proxies for loopback; TLS is verified by default."""
-    local = urlsplit(url).hostname in LOOPBACK_HOSTS
-    return build_opener(_NoRedirects, *([ProxyHandler({})] if local else []))
+    return build_opener(_NoRedirects, *([ProxyHandler({})] if is_loopback(url) else []))
 
 
 def _post(opener: OpenerDirector, request: Request, timeout: float) -> bytes:
@@ -112,10 +111,13 @@ def _post(opener: OpenerDirector, request: Request, timeout: float) -> bytes:
     except TimeoutError as error:
         raise _Transient("attestation-timeout", f"no answer within {timeout:g} s") from error
     except URLError as error:
+        # A broken connection looks like the end of the stream; whatever else TLS says, it will say again.
+        if isinstance(error.reason, ssl.SSLError) and not isinstance(error.reason, ssl.SSLEOFError):
+            raise _refused("attestation-certificate", str(error.reason)) from error
         code = "attestation-timeout" if isinstance(error.reason, TimeoutError) else "attestation-unreachable"
         raise _Transient(code, str(error.reason)) from error
     except (OSError, HTTPException) as error:
-        raise _Transient("attestation-unreachable", printable(repr(error))) from error
+        raise _Transient("attestation-unreachable", shorten(repr(error))) from error
 
 
 def _bounded_body(response: Any, deadline: float) -> bytes:  # noqa: ANN401 - a response or an HTTPError
@@ -137,22 +139,29 @@ def _status_problem(error: HTTPError, deadline: float) -> Exception:
         body = _bounded_body(error, deadline)
     except (OSError, HTTPException):
         body = b""
-    request_id = printable(error.headers.get("x-ms-request-id", "none"), 64)
+    request_id = shorten(error.headers.get("x-ms-request-id", "none"), 64)
     got = f"HTTP {error.code}, {_service_message(body)}, x-ms-request-id {request_id}"
-    if error.code in TRANSIENT_STATUSES:
+    if error.code in (408, 429) or error.code >= 500:
         code = "attestation-throttled" if error.code == 429 else "attestation-unreachable"
         return _Transient(code, got, _retry_after(error.headers.get("Retry-After")))
     if 300 <= error.code < 400:
-        target = printable(urlsplit(error.headers.get("Location", "")).hostname or "nowhere", 80)
+        target = _host_of(error.headers.get("Location", ""))
         return _refused("attestation-redirected", f"HTTP {error.code} to {target}")
     return _refused("attestation-refused", got)
+
+
+def _host_of(location: str) -> str:
+    try:
+        return shorten(urlsplit(location).hostname or "nowhere", 80)
+    except ValueError:
+        return "a malformed address"
 
 
 def _service_message(body: bytes) -> str:
     """Return MAA's ``{"error": {"code", "message"}}`` as text."""
     try:
         error = json.loads(body)["error"]
-        return printable(f"{error['code']}: {error['message']}", 160)
+        return shorten(f"{error['code']}: {error['message']}", 160)
     except (ValueError, KeyError, TypeError, RecursionError):
         return "without a message"
 
@@ -175,7 +184,7 @@ def _token(body: bytes) -> str:
     except (ValueError, RecursionError):
         answer = None
     token = answer.get("token") if isinstance(answer, dict) else None
-    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_CHARACTERS or token.count(".") != 2:
+    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_BYTES or token.count(".") != 2:
         raise _refused("attestation-garbage", f"{len(body)} bytes without a token")
     return token
 

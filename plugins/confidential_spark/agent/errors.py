@@ -37,14 +37,14 @@ class AgentError(Exception):
         self.exit_code = exit_code
         self.code = code
         parts = [f"[{code}] {message}"]
-        parts += [f"got: {printable(got)}"] if got is not None else []
-        parts += [f"expected: {printable(expected)}"] if expected is not None else []
+        parts += [f"got: {shorten(got)}"] if got is not None else []
+        parts += [f"expected: {shorten(expected)}"] if expected is not None else []
         parts += [f"do: {action}"] if action else []
         super().__init__(" · ".join(parts))
 
 
-def printable(value: object, limit: int = TEXT_LIMIT) -> str:
-    """Return ``value`` as one line of at most ``limit`` printable characters."""
+def shorten(value: object, limit: int = TEXT_LIMIT) -> str:
+    """Return ``value`` as one line of at most ``limit`` printable characters, whatever a host put into it."""
     text = value if isinstance(value, str) else repr(value)
     head = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1])
     return head if len(head) <= limit else head[: limit - 1] + "…"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CHUNK_BYTES = 1024 * 1024
 MAX_SUMMARY_BYTES = 4 * 1024 * 1024
 ENVELOPE = "envelope.json"
 SUMMARY = "summary.json"
@@ -28,13 +33,30 @@ class InputFile:
     sha256: str
 
 
-def input_files(uri: str) -> list[InputFile]:
+def input_files(uri: str, copy_to: Path | None = None) -> list[InputFile]:
     """Hash the Parquet files of a ``file://`` folder, in the order of their names.
 
     Files that Spark ignores too (names that start with ``_`` or ``.``) are left out.
 
-    :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file`` or ``input-empty``.
+    :param copy_to: an empty folder that gets exactly the bytes that were hashed, each read once.
+    :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file``, ``input-empty`` or
+        ``input-not-read``.
     """
+    paths = _input_paths(uri)
+    try:
+        if copy_to is None:
+            return [InputFile(path.as_uri(), *_size_and_digest(path)) for path in paths]
+        return [InputFile(path.as_uri(), *_copy(path, copy_to / path.name)) for path in paths]
+    except OSError as error:
+        raise _unusable(
+            "input-not-read",
+            "The input cannot be read or copied.",
+            error,
+            "readable files, and room for them",
+        ) from error
+
+
+def _input_paths(uri: str) -> list[Path]:
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment:
         raise _unusable("input-scheme", "The input cannot be hashed.", uri, "a file:// folder")
@@ -51,7 +73,7 @@ def input_files(uri: str) -> list[InputFile]:
             )
     if not files:
         raise _unusable("input-empty", "The input folder is empty.", uri, "at least one *.parquet file")
-    return [InputFile(file.as_uri(), *_size_and_digest(file)) for file in files]
+    return files
 
 
 def require_unchanged(before: list[InputFile], after: list[InputFile]) -> None:
@@ -89,6 +111,27 @@ def result_digests(results_dir: Path) -> dict[str, str]:
         elif not stat.S_ISDIR(mode):
             raise incomplete("results-foreign-file", "The job left something that is no file.", name, "files")
     return digests
+
+
+def copy_results(private_dir: Path, names: Iterable[str], results_dir: Path) -> None:
+    """Copy signed results out to the host, whose folder holds nothing of these names yet.
+
+    :raises AgentError: ``results-not-copied``.
+    """
+    try:
+        for name in names:
+            (results_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            with (private_dir / name).open("rb") as source, (results_dir / name).open("xb") as target:
+                shutil.copyfileobj(source, target)
+    except OSError as error:
+        raise AgentError(
+            "The results cannot be copied out of the enclave.",
+            exit_code=ExitCode.RESULTS_INCOMPLETE,
+            code="results-not-copied",
+            got=error.strerror,
+            expected=f"an empty folder with room for them: {results_dir}",
+            action="make room, or correct results_dir",
+        ) from error
 
 
 def summary_rows(results_dir: Path, job: str) -> dict[str, int]:
@@ -169,6 +212,15 @@ def _size_and_digest(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
+
+
+def _copy(path: Path, copy: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as source, copy.open("xb") as target:
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += target.write(chunk)
+    return size, digest.hexdigest()
 
 
 def _unusable(code: str, message: str, got: object, expected: str) -> AgentError:

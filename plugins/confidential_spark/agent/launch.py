@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from confidential_spark.agent.allowed_settings import allowed_jvm_option, allowed_spark_setting
+from confidential_spark.agent.allowed_settings import allowed_jvm_option, is_secret, spark_setting_form
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.loopback import LOOPBACK_HOSTS
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 
 VERSION = 1
@@ -24,7 +25,6 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_TEXT = 4_096
 MAX_ITEMS = 256
 QUOTE_PROVIDERS = ("occlum", "software")
-LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
 RUN_ID = re.compile(r"[!-~]{1,500}")
@@ -75,6 +75,11 @@ class LaunchSpec:
         :raises AgentError: ``launch-invalid``, naming the key.
         """
         _check(self)
+
+    @property
+    def in_occlum(self) -> bool:
+        """Whether the enclave is real: its host is hostile, and it has no fork."""
+        return self.quote_provider == "occlum"
 
     @property
     def nonce_bytes(self) -> bytes:
@@ -264,9 +269,16 @@ def _check_settings(spec: LaunchSpec) -> None:
                 refuse("jvm_options", option, "an option from agent/allowed_settings.py")
     if spec.spark_conf is not None:
         for name, value in _items("spark_conf", spec.spark_conf, dict).items():
-            _text("spark_conf", value)
-            if not allowed_spark_setting(_text("spark_conf", name)):
-                refuse("spark_conf", name, "a setting from agent/allowed_settings.py")
+            _check_spark_setting(_text("spark_conf", name), _text("spark_conf", value))
+
+
+def _check_spark_setting(name: str, value: str) -> None:
+    form = spark_setting_form(name)
+    if form is None:
+        refuse("spark_conf", name, "a setting from agent/allowed_settings.py")
+    if form.fullmatch(value) is None:
+        got = "something else, not shown" if is_secret(name) else value
+        refuse(f"spark_conf {name}", got, f"text of the form {form.pattern}")
 
 
 def _items(key: str, value: object, kind: type) -> Any:  # noqa: ANN401 - list or dict, as asked

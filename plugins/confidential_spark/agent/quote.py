@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.protocol import REPORT_DATA_BYTES, TRUST_HARDWARE
+from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, REPORT_DATA_BYTES, TRUST_HARDWARE
 
 if TYPE_CHECKING:
     from confidential_spark.agent.measurement import Measurement
 
 OCCLUM_LIBRARY = "libocclum_dcap.so"
-MAX_QUOTE_BYTES = 64 * 1024
 # Quote header and report body, then the length of the signature data that follows.
 SIGNATURE_LENGTH_OFFSET = 432
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent import files
+from confidential_spark.agent.allowed_settings import FIXED_SETTINGS
 from confidential_spark.agent.attestation import request_token
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import job_launch, refuse
 from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.private_storage import private_storage, require_own_files
 from confidential_spark.agent.progress import progress_line
 from confidential_spark.agent.protocol import (
     SIMULATED_NOTICE,
@@ -38,9 +40,8 @@ from confidential_spark.agent.spark_process import SparkCommand, run_spark
 
 if TYPE_CHECKING:
     from confidential_spark.agent.launch import JobLaunch, LaunchSpec
+    from confidential_spark.agent.private_storage import PrivateStorage
 
-# Occlum's default mount of the host's files: readable, but neither measured nor protected.
-HOST_MOUNT = Path("/host")
 ATTESTATION = "attestation.json"
 
 
@@ -79,34 +80,33 @@ def attest(spec: LaunchSpec) -> None:
 
 
 def run(spec: LaunchSpec) -> None:
-    """Attest, run the job, sign a statement over its results, and write ``envelope.json``.
+    """Attest, run the job, sign a statement over its results, and write ``envelope.json``, last of all.
 
     :raises AgentError: no envelope was written.
     """
     launch = job_launch(spec)
-    _require_own_programs(spec, launch)
+    require_own_files(spec, launch)
     started_at = _now()
     results_dir = _results_dir(spec)
     _require_empty(results_dir)
     key = ec.generate_private_key(ec.SECP256R1())
     job = _job_identity(launch)
     attestation = _attestation(spec, key, job)
-    inputs = _inputs(spec)
-    _spark(spec, launch)
-    files.require_unchanged(inputs, _inputs(spec))
-    if _job_identity(launch) != job:
-        raise files.incomplete(
-            "job-changed", "The job file changed during the run.", launch.job_file, "no change"
-        )
-    say(progress_line("sign", 0, 1, "signing the results"))
-    predicate = _predicate(spec, launch, job, attestation) | {
-        "inputs": files.as_records(inputs),
-        "rows": files.summary_rows(results_dir, job.name),
-        "started_at": started_at,
-        "finished_at": _now(),
-    }
-    payload = statement(files.result_digests(results_dir), predicate)
-    files.write_json(results_dir / files.ENVELOPE, sign_envelope(payload, key))
+    with private_storage(Path(launch.work_dir)) as private:
+        inputs = _take_input(spec, private)
+        _spark(spec, launch, private)
+        _require_unchanged(spec, launch, job, inputs)
+        say(progress_line("sign", 0, 1, "signing the results"))
+        predicate = _predicate(spec, launch, job, attestation) | {
+            "inputs": files.as_records(inputs),
+            "rows": files.summary_rows(private.results, job.name),
+            "started_at": started_at,
+            "finished_at": _now(),
+        }
+        results = files.result_digests(private.results)
+        envelope = sign_envelope(statement(results, predicate), key)
+        files.copy_results(private.results, results, results_dir)
+    files.write_json(results_dir / files.ENVELOPE, envelope)
     say(progress_line("sign", 1, 1, "results signed"))
 
 
@@ -141,8 +141,23 @@ def _predicate(
     }
 
 
-def _inputs(spec: LaunchSpec) -> list[files.InputFile]:
-    return files.input_files(spec.input) if spec.input else []
+def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFile]:
+    """Hash the input; in Occlum also copy it, because its host could serve Spark other bytes than us."""
+    if not spec.input:
+        return []
+    return files.input_files(spec.input, copy_to=private.input if spec.in_occlum else None)
+
+
+def _require_unchanged(
+    spec: LaunchSpec, launch: JobLaunch, job: JobIdentity, inputs: list[files.InputFile]
+) -> None:
+    """Refuse a run whose job file changed, or its input where Spark did not read a copy."""
+    if spec.input and not spec.in_occlum:
+        files.require_unchanged(inputs, files.input_files(spec.input))
+    if _job_identity(launch) != job:
+        raise files.incomplete(
+            "job-changed", "The job file changed during the run.", launch.job_file, "no change"
+        )
 
 
 def _attestation(spec: LaunchSpec, key: ec.EllipticCurvePrivateKey, job: JobIdentity) -> Attestation:
@@ -160,7 +175,7 @@ def _attestation(spec: LaunchSpec, key: ec.EllipticCurvePrivateKey, job: JobIden
 
 
 def _quote_provider(spec: LaunchSpec) -> QuoteProvider:
-    if spec.quote_provider == "occlum":
+    if spec.in_occlum:
         return OcclumQuote()
     jobs_dir = spec.jobs_dir or (str(Path(spec.job_file).parent) if spec.job_file else None)
     if jobs_dir is None:
@@ -177,35 +192,25 @@ def _job_identity(launch: JobLaunch) -> JobIdentity:
     )
 
 
-def _require_own_programs(spec: LaunchSpec, launch: JobLaunch) -> None:
-    """Refuse programs that the enclave's measurement does not cover."""
-    if spec.quote_provider == "occlum":
-        for name in ("job_file", "java", "spark_home", "python"):
-            path = getattr(launch, name)
-            if Path(path).resolve().is_relative_to(HOST_MOUNT):
-                refuse(name, path, f"a path outside the host's mount {HOST_MOUNT}")
-    elif spec.jobs_dir and Path(launch.job_file).resolve().parent != Path(spec.jobs_dir).resolve():
-        refuse("job_file", launch.job_file, f"a file in jobs_dir {spec.jobs_dir}, which is measured")
-
-
-def _spark(spec: LaunchSpec, launch: JobLaunch) -> None:
+def _spark(spec: LaunchSpec, launch: JobLaunch, private: PrivateStorage) -> None:
     say(progress_line("spark", 0, 0, "starting Spark"))
+    location = private.input.as_uri() if spec.input and spec.in_occlum else spec.input
     command = SparkCommand(
         java=launch.java,
         spark_home=launch.spark_home,
         python=launch.python,
         jvm_options=launch.jvm_options,
-        spark_conf=launch.spark_conf,
+        spark_conf=launch.spark_conf | FIXED_SETTINGS,
         program=[
             launch.job_file,
             *launch.arguments,
-            *(["--input", spec.input] if spec.input else []),
+            *(["--input", location] if location else []),
             "--output",
-            spec.results_dir,
+            str(private.results),
         ],
         work_dir=Path(launch.work_dir),
     )
-    run_spark(command, say, in_occlum=spec.quote_provider == "occlum")
+    run_spark(command, say, in_occlum=spec.in_occlum)
 
 
 def _results_dir(spec: LaunchSpec) -> Path:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from confidential_spark.agent.allowed_settings import secret_values
@@ -16,7 +17,6 @@ from confidential_spark.agent.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 MAX_LINE_BYTES = 4_096
 TERM_PATIENCE_SECONDS = 10.0
@@ -69,10 +69,9 @@ class SparkCommand:
             *self.program,
         ]
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """All that Spark and Python get to see: none of the host's variables but two search paths."""
-        return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+    def environment(self, *, in_occlum: bool) -> dict[str, str]:
+        """Return all that Spark and Python get to see: in Occlum, none of the variables a host can set."""
+        return self._search_paths(in_occlum=in_occlum) | {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.work_dir),
             "TMPDIR": str(self.work_dir),
@@ -88,6 +87,12 @@ class SparkCommand:
             "MALLOC_ARENA_MAX": "1",
         }
 
+    def _search_paths(self, *, in_occlum: bool) -> dict[str, str]:
+        if in_occlum:
+            # The image has Python as one tree, which is linked to from elsewhere.
+            return {"PYTHONHOME": str(Path(self.python).resolve().parents[1])}
+        return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
     @property
     def _settings_file(self) -> Path:
         return self.work_dir / "spark.conf"
@@ -99,7 +104,7 @@ class SparkCommand:
     @contextmanager
     def files(self) -> Iterator[None]:
         """Keep the settings on disk for the time of the run, readable by the owner only."""
-        self.work_dir.mkdir(parents=True, exist_ok=True)
+        self.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines = "".join(f"{name} {_escaped(value)}\n" for name, value in sorted(self.spark_conf.items()))
         try:
             self._settings_file.touch(mode=0o600, exist_ok=False)
@@ -120,8 +125,8 @@ def run_spark(command: SparkCommand, say: Callable[[str], None], *, in_occlum: b
     with command.files():
         process = _start(command, in_occlum=in_occlum)
         try:
-            for line in bounded_lines(process.stdout):
-                say(_redacted(line, secrets))
+            for line in bounded_lines(process.stdout, secrets):
+                say(line)
             exit_code = process.wait()
         finally:
             end(process, group=not in_occlum)
@@ -129,13 +134,18 @@ def run_spark(command: SparkCommand, say: Callable[[str], None], *, in_occlum: b
         raise _failed(exit_code)
 
 
-def bounded_lines(stream: IO[bytes] | None) -> Iterator[str]:
-    """Yield lines without their ends; of a line that is too long, its beginning."""
+def bounded_lines(stream: IO[bytes] | None, secrets: Sequence[str] = ()) -> Iterator[str]:
+    """Yield lines without their ends and without secrets; of a line that is too long, its beginning."""
+    hidden = [secret.encode() for secret in secrets]
+    # Read past the cut, so that a secret lying across it is seen whole.
+    overlap = max(map(len, hidden), default=0)
     continues = False
-    while stream and (chunk := stream.readline(MAX_LINE_BYTES)):
+    while stream and (chunk := stream.readline(MAX_LINE_BYTES + overlap)):
         whole = chunk.endswith(b"\n")
         if not continues:
-            yield chunk.decode("utf-8", "replace").rstrip("\r\n") + ("" if whole else "…")
+            shown = _redacted(chunk.rstrip(b"\r\n"), hidden)
+            cut = not whole or len(shown) > MAX_LINE_BYTES
+            yield shown[:MAX_LINE_BYTES].decode("utf-8", "replace") + ("…" if cut else "")
         continues = not whole
 
 
@@ -159,7 +169,7 @@ def _start(command: SparkCommand, *, in_occlum: bool) -> subprocess.Popen[bytes]
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=command.environment,
+            env=command.environment(in_occlum=in_occlum),
             close_fds=not in_occlum,
             start_new_session=not in_occlum,
             preexec_fn=None if in_occlum else _death_with_parent(),
@@ -196,9 +206,10 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals, *, group: 
             process.send_signal(number)
 
 
-def _redacted(line: str, secrets: Sequence[str]) -> str:
+def _redacted(line: bytes, secrets: Sequence[bytes]) -> bytes:
+    """Mask the secrets at their full length, so that nothing moves from behind the cut to before it."""
     for secret in secrets:
-        line = line.replace(secret, "***")
+        line = line.replace(secret, b"*" * len(secret))
     return line
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import b64url, report_data, sha256_hex
+from confidential_spark.agent.protocol import (
+    MAX_QUOTE_BYTES,
+    MAX_RUNTIME_DATA_BYTES,
+    MAX_TOKEN_BYTES,
+    b64url,
+    report_data,
+    sha256_hex,
+)
 from confidential_spark.core import jwks as key_set
 from confidential_spark.core import token as tokens
 from confidential_spark.core.collateral import MAX_COLLATERAL_BYTES
 from confidential_spark.core.dcap import verify_quote
 from confidential_spark.core.enclave_identity import EnclaveClaims, require_identity
-from confidential_spark.core.quote import MAX_QUOTE_BYTES, ReportBody
+from confidential_spark.core.quote import ReportBody
 from confidential_spark.core.refusals import Refusal, refuse
-from confidential_spark.core.runtime_data import (
-    MAX_RUNTIME_DATA_BYTES,
-    RuntimeData,
-    require_nonce,
-    require_run,
-)
+from confidential_spark.core.runtime_data import RuntimeData, require_nonce, require_run
 from confidential_spark.core.verification_context import Context, json_text, require_bytes, require_size
 from confidential_spark.core.verification_report import NOT_COMPARED, Check, Step
 
@@ -250,7 +252,7 @@ def _token_text(token: object) -> str:
             got=type(token).__name__,
             expected="str or bytes",
         )
-    require_size(token, "token", tokens.MAX_TOKEN_BYTES)
+    require_size(token, "token", MAX_TOKEN_BYTES)
     if isinstance(token, str):
         return token
     try:

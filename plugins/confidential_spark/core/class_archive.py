@@ -79,8 +79,9 @@ def _archive(runtime: SparkRuntime, program: Sequence[str], folder: Path, timeou
         program=[*program, "--output", str(output)],
         work_dir=folder / "work",
     )
+    environment = training.environment(in_occlum=False)
     with training.files():
-        _run(training.argv, training.environment, timeout)
+        _run(training.argv, environment, timeout)
         dump = [
             "-Xshare:dump",
             f"-XX:SharedClassListFile={classes}",
@@ -90,7 +91,7 @@ def _archive(runtime: SparkRuntime, program: Sequence[str], folder: Path, timeou
         options = [option for option in runtime.jvm_options if not option.startswith("-Xmx")]
         dumping = replace(training, jvm_options=[*options, "-Xmx1g", *dump])
         class_path_end = dumping.argv.index("-cp") + 2
-        _run(dumping.argv[:class_path_end], training.environment, timeout)
+        _run(dumping.argv[:class_path_end], environment, timeout)
     return made
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# One function for all messages: the agent's go through the same logs and pages.
+from confidential_spark.agent.errors import shorten as shorten
+
 
 class ConfidentialSparkError(Exception):
     """Base of every error this project raises on purpose.
@@ -71,10 +74,3 @@ class EnclaveError(ConfidentialSparkError):
 
 class ResultError(ConfidentialSparkError):
     """Results failed a check or could not be stored."""
-
-
-def shorten(value: object, limit: int = 200) -> str:
-    """Return ``value`` as printable text of at most ``limit`` characters."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1])
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -14,7 +14,6 @@ from confidential_spark.core.refusals import Refusal, refuse
 HEADER_BYTES = 48
 REPORT_BYTES = 384
 SIGNED_BYTES = HEADER_BYTES + REPORT_BYTES
-MAX_QUOTE_BYTES = 32 * 1024
 INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 PCK_CHAIN_CERTIFICATION = 5
 

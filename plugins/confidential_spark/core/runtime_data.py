@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from confidential_spark.agent.protocol import NONCE_BYTES, JobIdentity, b64url, jwk_thumbprint
+from confidential_spark.agent.protocol import (
+    MAX_RUNTIME_DATA_BYTES,
+    NONCE_BYTES,
+    JobIdentity,
+    b64url,
+    jwk_thumbprint,
+)
 from confidential_spark.core import strict_json
 from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal, refuse
@@ -15,7 +21,6 @@ from confidential_spark.core.refusals import Refusal, refuse
 if TYPE_CHECKING:
     from collections.abc import Container
 
-MAX_RUNTIME_DATA_BYTES = 16 * 1024
 MAX_RUN_ID = 512
 JOB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 # RFC 7518 §6: the members of private RSA, EC and symmetric keys.

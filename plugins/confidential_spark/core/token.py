@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from confidential_spark.agent.protocol import MAX_TOKEN_BYTES
 from confidential_spark.core import base64url, strict_json
 from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal, refuse
@@ -18,7 +19,6 @@ from confidential_spark.core.refusals import Refusal, refuse
 if TYPE_CHECKING:
     from confidential_spark.core.policy import AttestationPolicy
 
-MAX_TOKEN_BYTES = 64 * 1024
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 HEADER_MEMBERS = ("alg", "jku", "kid", "typ")
 

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
+from confidential_spark.agent.loopback import is_loopback
 from confidential_spark.core import strict_json
 from confidential_spark.core.errors import AttestationServiceError, VerificationError, shorten
 from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal
-from confidential_spark.hooks.service_url import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

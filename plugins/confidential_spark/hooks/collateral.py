@@ -17,12 +17,13 @@ from urllib.parse import unquote
 import dcap_qvl
 from cryptography import x509
 
+from confidential_spark.agent.loopback import is_loopback
 from confidential_spark.core import strict_json
 from confidential_spark.core.errors import AttestationServiceError, ConfigurationError, VerificationError
 from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal
 from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits
-from confidential_spark.hooks.service_url import is_loopback, service_url
+from confidential_spark.hooks.service_url import service_url
 
 if TYPE_CHECKING:
     from confidential_spark.hooks.bounded_http import HttpAnswer

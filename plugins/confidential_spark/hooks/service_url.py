@@ -6,18 +6,13 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from confidential_spark.agent.loopback import LOOPBACK_HOSTS
 from confidential_spark.core.errors import AttestationServiceError
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 _PRINTABLE = re.compile(r"[!-~]+", re.ASCII)
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether ``url`` names this machine by a loopback address."""
-    return urlsplit(url).hostname in LOOPBACK_HOSTS
 
 
 def service_url(text: str, service: str) -> str:

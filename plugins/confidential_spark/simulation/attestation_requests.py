@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dcap_qvl
 
+from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, MAX_RUNTIME_DATA_BYTES
 from confidential_spark.core import base64url, strict_json
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.core.json_object import JsonObject
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 API_VERSIONS = ("2020-10-01", "2022-08-01")
 MAX_REQUEST_BYTES = 256 * 1024
-MAX_QUOTE_BYTES = 32 * 1024
-MAX_RUNTIME_DATA_BYTES = 64 * 1024
 MAX_NONCE_CHARACTERS = 1024
 
 # dcap-qvl looks at the debug bit last, so with this reason everything else was found right. MAA issues

@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import pytest
 from confidential_spark.agent.allowed_settings import (
+    FIXED_SETTINGS,
     allowed_jvm_option,
     allowed_spark_setting,
     secret_values,
+    spark_setting_form,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+
+AZURE = "spark.hadoop.fs.azure."
+KEY = f"{AZURE}account.key.data.blob.core.windows.net"
+SAS = f"{AZURE}sas.trips.data.blob.core.windows.net"
+KEY_VALUE = "c2VjcmV0LWtleQ=="
+SAS_VALUE = "sv=2022-11-02&sp=rl&se=2026-12-01T00%3A00%3A00Z&sig=ab%2Bcd%3D"
 
 
 @pytest.mark.parametrize(
@@ -54,18 +64,77 @@ def test_refuses_jvm_options_that_bring_code(option):
         "spark.hadoop.fs.azure.shellkeyprovider.script",
         "spark.hadoop.fs.azure.account.keyprovider.a.blob.core.windows.net",
         "spark.hadoop.fs.azure.account.key.a=b spark.jars",
+        "spark.hadoop.fs.azure.sas.token.provider.type",
+        "spark.hadoop.fs.azure.sas.token.provider.type.data.dfs.core.windows.net",
+        "spark.hadoop.fs.azure.account.oauth.provider.type.data.dfs.core.windows.net",
+        "spark.hadoop.fs.azure.account.key",
+        "spark.ui.port",
         "spark.master\nspark.jars",
     ],
 )
 def test_refuses_spark_settings_that_bring_code(name):
-    assert not allowed_spark_setting(name)
+    assert spark_setting_form(name) is None
+    assert not allowed_spark_setting(name, "1")
 
 
-def test_storage_credentials_are_allowed_and_secret():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("spark.master", "spark://evil:7077", id="foreign-cluster"),
+        pytest.param("spark.master", "k8s://https://evil", id="kubernetes"),
+        pytest.param("spark.master", "local-cluster[2,1,1024]", id="local-cluster"),
+        pytest.param("spark.master", "local[2]\nspark.jars /host/evil.jar", id="second-setting"),
+        pytest.param("spark.authenticate", "false", id="no-authentication"),
+        pytest.param("spark.network.crypto.enabled", "false", id="no-encryption"),
+        pytest.param("spark.network.crypto.saslFallback", "true", id="fallback"),
+        pytest.param("spark.io.encryption.enabled", "false", id="plain-spills"),
+        pytest.param("spark.io.encryption.keySizeBits", "8", id="short-key"),
+        pytest.param("spark.ui.enabled", "true", id="page-on-a-port"),
+        pytest.param("spark.driver.host", "10.0.0.1", id="reachable-driver"),
+        pytest.param("spark.driver.bindAddress", "0.0.0.0", id="every-interface"),  # noqa: S104
+        pytest.param("spark.sql.session.timeZone", "America/New_York", id="other-hours"),
+        pytest.param("spark.sql.shuffle.partitions", "${env:HOME}", id="substitution"),
+        pytest.param(KEY, "com.evil.KeyProvider", id="class-as-key"),
+        pytest.param(KEY, "", id="empty-key"),
+        pytest.param(SAS, "com.evil.SasProvider", id="class-as-sas"),
+        pytest.param(f"{AZURE}account.auth.type", "Custom", id="custom-authentication"),
+        pytest.param(f"{AZURE}storage.emulator.account.name", "evil", id="emulator"),
+    ],
+)
+def test_refuses_values_that_weaken_or_bring_code(name, value):
+    assert spark_setting_form(name) is not None
+    assert not allowed_spark_setting(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *FIXED_SETTINGS.items(),
+        ("spark.master", "local[200]"),
+        ("spark.driver.memory", "2g"),
+        (KEY, KEY_VALUE),
+        (SAS, SAS_VALUE),
+        (f"{AZURE}sas.fixed.token.data.dfs.core.windows.net", SAS_VALUE),
+        (f"{AZURE}account.auth.type.data.dfs.core.windows.net", "SAS"),
+        (f"{AZURE}storage.emulator.account.name", "devstoreaccount1.blob.core.windows.net"),
+    ],
+)
+def test_accepts(name, value):
+    assert allowed_spark_setting(name, value)
+
+
+def test_credentials_are_secret_and_choices_are_not():
     settings = {
-        "spark.hadoop.fs.azure.account.key.data.blob.core.windows.net": "c2VjcmV0LWtleQ==",
-        "spark.hadoop.fs.azure.sas.trips.data.blob.core.windows.net": "sv=2022&sig=abcdef123",
+        KEY: KEY_VALUE,
+        SAS: SAS_VALUE,
+        f"{AZURE}account.auth.type": "SharedKey",
         "spark.master": "local[200]",
     }
-    assert all(map(allowed_spark_setting, settings))
-    assert secret_values(settings) == ("sv=2022&sig=abcdef123", "c2VjcmV0LWtleQ==")
+    assert secret_values(settings) == (SAS_VALUE, KEY_VALUE)
+
+
+@given(st.sampled_from([*FIXED_SETTINGS, "spark.master", KEY, SAS]), st.text(max_size=60))
+def test_no_accepted_value_starts_a_second_line(name, value):
+    if allowed_spark_setting(name, value):
+        assert value.isprintable()
+        assert not set(value) & set("$ {}\\\"'")

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
@@ -8,6 +12,12 @@ from confidential_spark.agent import attestation
 from confidential_spark.agent.attestation import Patience, request_token
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.protocol import MAX_TOKEN_BYTES
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +39,40 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
+
+
+class SelfSignedService(socketserver.ThreadingTCPServer):
+    """Presents a certificate that nobody trusts, and counts who came."""
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.connections = 0
+        self.url = f"https://127.0.0.1:{self.server_address[1]}"
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / "service.pem").write_bytes(certificate + private)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(folder / "service.pem")
+
+    def get_request(self):
+        connection, address = super().get_request()
+        self.connections += 1
+        return self.tls.wrap_socket(connection, server_side=True), address
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+@pytest.fixture
+def tls_service(tmp_path):
+    with SelfSignedService(tmp_path) as service:
+        threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
+        yield service
+        service.shutdown()
 
 
 @pytest.fixture
@@ -57,6 +101,8 @@ def test_posts_quote_and_runtime_data_and_returns_the_token(ask):
         pytest.param(Fault(status=429), id="throttled"),
         pytest.param(Fault(status=500, body=b"oops"), id="error-500"),
         pytest.param(Fault(status=503), id="unavailable"),
+        pytest.param(Fault(status=501), id="error-501"),
+        pytest.param(Fault(status=599), id="error-599"),
         pytest.param(Fault(raw=b""), id="hung-up"),
         pytest.param(Fault(raw=b"\0\0\0 no http\r\n\r\n"), id="no-http"),
         pytest.param(Fault(body=b"{}", announce=100), id="cut-short"),
@@ -147,7 +193,20 @@ REFUSAL = json.dumps({"error": {"code": "PolicyEvaluationError", "message": "deb
             "to 127.0.0.1",
             id="redirect",
         ),
+        pytest.param(
+            Fault(status=302, headers={"Location": "http://[x"}),
+            "attestation-redirected",
+            "to a malformed address",
+            id="redirect-to-no-address",
+        ),
+        pytest.param(Fault(status=301), "attestation-redirected", "to nowhere", id="redirect-to-nowhere"),
         pytest.param(Fault(body=b"x" * 1_100_000), "attestation-too-large", "1048576", id="too-large"),
+        pytest.param(
+            Fault(body=b'{"token": "a.b.' + b"c" * MAX_TOKEN_BYTES + b'"}'),
+            "attestation-garbage",
+            "without a token",
+            id="token-no-verifier-reads",
+        ),
         pytest.param(
             Fault(status=400, body=b"x" * 1_100_000), "attestation-too-large", "", id="large-refusal"
         ),
@@ -166,6 +225,16 @@ def test_refusals_are_final(ask, clock, fault, code, text):
     assert text in str(caught.value)
     assert len(service.requests) == 1
     assert clock.pauses == []
+
+
+def test_a_wrong_certificate_is_final(ask, clock, tls_service):
+    with pytest.raises(AgentError, match="certificate verify failed") as caught:
+        ask(tls_service.url)
+    assert (caught.value.exit_code, caught.value.code) == (
+        ExitCode.ATTESTATION_REFUSED,
+        "attestation-certificate",
+    )
+    assert (tls_service.connections, clock.pauses) == (1, [])
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -30,6 +30,76 @@ def test_inputs_are_hashed_in_the_order_of_their_names(month):
     ]
 
 
+def test_a_copy_has_exactly_the_hashed_bytes(month, tmp_path):
+    (month / "b.parquet").write_bytes(b"b" * 3_000_000)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    assert files.input_files(month.as_uri(), copies) == files.input_files(month.as_uri())
+    assert {path.name: path.read_bytes() for path in copies.iterdir()} == {
+        "a.parquet": b"a",
+        "b.parquet": b"b" * 3_000_000,
+    }
+
+
+def test_a_file_is_read_once_for_hash_and_copy(month, tmp_path, monkeypatch):
+    """A host that gives every reader other bytes gets its lie into both or into neither."""
+    real, opened = type(month).open, []
+
+    def serve(path, *arguments, **options):
+        if path.parent == month:
+            opened.append(path.name)
+            path.write_bytes(b"answer %d" % len(opened))
+        return real(path, *arguments, **options)
+
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr(type(month), "write_bytes", lambda path, data: real(path, "wb").write(data))
+    monkeypatch.setattr(type(month), "open", serve)
+    found = files.input_files(month.as_uri(), tmp_path / "copies")
+    assert opened == ["a.parquet", "b.parquet"]
+    for file in found:
+        name = file.uri.rpartition("/")[2]
+        copy = real(tmp_path / "copies" / name, "rb").read()
+        assert hashlib.sha256(copy).hexdigest() == file.sha256
+
+
+@pytest.mark.parametrize("copy", [False, True], ids=["in-place", "copied"])
+def test_input_that_cannot_be_read_is_named(month, tmp_path, monkeypatch, copy):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files, "_size_and_digest", fail)
+    monkeypatch.setattr(files, "_copy", fail)
+    with pytest.raises(AgentError, match=r"input-not-read.*Input/output error") as caught:
+        files.input_files(month.as_uri(), tmp_path if copy else None)
+    assert caught.value.exit_code is ExitCode.INPUT_UNUSABLE
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda r: (r / "tables").write_text(""), id="file-in-the-way"),
+        pytest.param(lambda r: (r / "summary.json").symlink_to(r / "elsewhere"), id="planted-link"),
+        pytest.param(lambda r: (r / "summary.json").touch(), id="planted-file"),
+    ],
+)
+def test_results_are_copied_to_new_files_only(tmp_path, spoil):
+    private, results = tmp_path / "private", tmp_path / "results"
+    (private / "tables").mkdir(parents=True)
+    (private / "summary.json").write_text("s")
+    (private / "tables" / "t.parquet").write_text("t")
+    names = files.result_digests(private)
+    files.copy_results(private, names, results)
+    assert files.result_digests(results) == names
+
+    spoiled = tmp_path / "spoiled"
+    spoiled.mkdir()
+    spoil(spoiled)
+    with pytest.raises(AgentError, match="results-not-copied") as caught:
+        files.copy_results(private, names, spoiled)
+    assert caught.value.exit_code is ExitCode.RESULTS_INCOMPLETE
+    assert not (spoiled / "elsewhere").exists()
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [

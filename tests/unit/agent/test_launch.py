@@ -92,6 +92,8 @@ def test_run_needs_each_key_of_a_job(launch, key):
         pytest.param("arguments", ["x" * 4097], id="long-argument"),
         pytest.param("jvm_options", ["-javaagent:/host/evil.jar"], id="java-agent"),
         pytest.param("spark_conf", {"spark.jars": "/host/evil.jar"}, id="foreign-jars"),
+        pytest.param("spark_conf", {"spark.master": "spark://evil:7077"}, id="foreign-cluster"),
+        pytest.param("spark_conf", {"spark.authenticate": "false"}, id="no-authentication"),
         pytest.param("spark_conf", {"spark.master": 2}, id="setting-is-a-number"),
         pytest.param("spark_conf", ["spark.master"], id="settings-are-a-list"),
         pytest.param("surprise", 1, id="unknown-key"),
@@ -103,6 +105,13 @@ def test_refuses(launch, key, value):
     assert caught.value.exit_code is ExitCode.BAD_LAUNCH
     assert "expected: " in str(caught.value)
     assert len(str(caught.value)) < 1_500
+
+
+def test_a_refused_credential_is_not_printed(launch):
+    setting = "spark.hadoop.fs.azure.account.key.data.blob.core.windows.net"
+    with pytest.raises(AgentError, match=setting) as caught:
+        parse(launch(spark_conf={setting: "almost a key"}))
+    assert "almost a key" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.agent import protocol, runner
+from confidential_spark.agent.allowed_settings import FIXED_SETTINGS
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.quote import software_quote
 from confidential_spark.simulation.attestation_service import LoopbackAttestationService
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.unit.agent.conftest import JOBS
 
 SUMMARY = '{"job": "nytaxi", "rows": {"input": 3, "accepted": 2, "rejected": 1}}'
 # The last argument of the program is the results folder, as SparkSubmit's job would get it.
@@ -183,7 +187,7 @@ def test_progress_and_the_notice_are_printed_but_no_token(spec, capsys):
             id="forged-envelope",
         ),
         pytest.param(
-            JOB + 'touch "${results%/results}/puMonth=5/b.parquet"',
+            JOB + 'touch "${results%/work/*}/puMonth=5/b.parquet"',
             ExitCode.INPUT_CHANGED,
             "input-changed",
             id="input-changed",
@@ -195,8 +199,8 @@ def test_a_failed_run_signs_nothing(spec, script, exit_code, code):
     with pytest.raises(AgentError) as caught:
         runner.run(launched)
     assert (caught.value.exit_code, caught.value.code) == (exit_code, code)
-    envelope = Path(launched.results_dir) / "envelope.json"
-    assert not envelope.exists() or envelope.read_bytes() == b""
+    assert results(launched) == set()
+    assert list(Path(launched.work_dir).iterdir()) == []
 
 
 def test_a_job_file_that_changes_during_the_run_is_refused(spec, tmp_path):
@@ -226,11 +230,6 @@ def test_leftovers_are_not_signed(spec):
         pytest.param(
             {"quote_provider": "occlum", "java": "/host/java"}, "mount /host", id="java-of-the-host"
         ),
-        pytest.param(
-            {"quote_provider": "occlum", "spark_home": "/opt/../host/spark"},
-            "mount /host",
-            id="spark-of-the-host",
-        ),
         pytest.param({"job_file": None}, "missing", id="no-job-file"),
     ],
 )
@@ -240,6 +239,102 @@ def test_programs_that_are_not_measured_are_refused(spec, changes, text):
         runner.run(launched)
     assert caught.value.exit_code is ExitCode.BAD_LAUNCH
     assert results(launched) == set()
+
+
+class HardwareQuote:
+    """The development quoting enclave, for a run that takes the path of real hardware."""
+
+    trust = protocol.TRUST_HARDWARE
+
+    def quote(self, report_data):
+        return software_quote(simulated_measurement(JOBS)).quote(report_data)
+
+
+@pytest.fixture
+def occlum(spec, monkeypatch):
+    monkeypatch.setattr(runner, "OcclumQuote", HardwareQuote)
+    return lambda script, **changes: spec(script, quote_provider="occlum", **changes)
+
+
+def predicate_of(spec):
+    envelope = json.loads((Path(spec.results_dir) / "envelope.json").read_text())
+    return json.loads(base64.b64decode(envelope["payload"]))
+
+
+def test_in_occlum_spark_reads_the_copy_that_was_hashed(occlum, tmp_path):
+    """The host exchanges the input while Spark runs, and puts it back: the job must not see it."""
+    script = """#!/bin/sh
+while [ $# -gt 2 ]; do [ "$1" = --input ] && input=${2#file://}; shift; done
+for results; do :; done
+"""
+    swap = f'echo other > \'{tmp_path}/puMonth=5/a.parquet\'\ncat "$input/a.parquet" > "$results/seen"\n'
+    back = f"printf trips > '{tmp_path}/puMonth=5/a.parquet'\n"
+    spec = occlum(script + swap + back + f"echo '{SUMMARY}' > \"$results/summary.json\"\n")
+    runner.run(spec)
+    assert (Path(spec.results_dir) / "seen").read_text() == "trips"
+    (given,) = predicate_of(spec)["predicate"]["inputs"]
+    assert given == {
+        "uri": spec.input + "/a.parquet", "bytes": 5, "sha256": hashlib.sha256(b"trips").hexdigest()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("provider", ["occlum", "software"])
+def test_results_leave_the_enclave_only_when_they_are_signed(spec, occlum, provider):
+    make = occlum if provider == "occlum" else spec
+    launched = make(JOB + 'case "$results" in */work/private-*/results) ;; *) exit 9 ;; esac\n')
+    seen = []
+    original = runner.sign_envelope
+
+    def sign(payload, key):
+        seen.append(results(launched))
+        return original(payload, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "sign_envelope", sign)
+        runner.run(launched)
+    assert seen == [set()]
+    assert results(launched) == {"summary.json", "by_hour.parquet", "envelope.json"}
+    assert list(Path(launched.work_dir).iterdir()) == []
+
+
+def test_results_exchanged_outside_are_not_what_was_signed(occlum, monkeypatch):
+    """Whatever the host does to the copies, the statement is about the private files."""
+    launched = occlum(JOB)
+    copy = runner.files.copy_results
+
+    def copy_then_tamper(private, names, folder):
+        copy(private, names, folder)
+        (folder / "by_hour.parquet").write_text("evil")
+
+    monkeypatch.setattr(runner.files, "copy_results", copy_then_tamper)
+    runner.run(launched)
+    digests = {entry["name"]: entry["digest"]["sha256"] for entry in predicate_of(launched)["subject"]}
+    assert digests["by_hour.parquet"] == hashlib.sha256(b"table").hexdigest()
+
+
+def test_without_room_for_the_results_there_is_no_envelope(spec, monkeypatch):
+    launched = spec()
+    planted = Path(launched.results_dir) / "by_hour.parquet"
+
+    def plant(payload, key):
+        planted.touch()
+        return {}
+
+    monkeypatch.setattr(runner, "sign_envelope", plant)
+    with pytest.raises(AgentError, match="results-not-copied"):
+        runner.run(launched)
+    assert results(launched) == {"by_hour.parquet"}
+
+
+def test_settings_that_protect_do_not_depend_on_the_host(spec):
+    launched = spec(
+        JOB + 'cat "$HOME/spark.conf" > "$results/settings"\n', spark_conf={"spark.master": "local[1]"}
+    )
+    runner.run(launched)
+    settings = dict(
+        line.split(" ") for line in (Path(launched.results_dir) / "settings").read_text().splitlines()
+    )
+    assert settings == FIXED_SETTINGS | {"spark.master": "local[1]"}
 
 
 def test_hardware_quotes_need_the_library(spec):

@@ -68,6 +68,17 @@ def test_the_environment_is_closed(command, monkeypatch):
     assert not any(name.startswith("AIRFLOW") for name in names)
 
 
+def test_in_occlum_the_host_chooses_no_search_path(command, monkeypatch):
+    for name in ("LD_LIBRARY_PATH", "PYTHONHOME"):
+        monkeypatch.setenv(name, "/host/evil")
+    lines = []
+    run_spark(command("env"), lines.append, in_occlum=True)
+    assert not [line for line in lines if "evil" in line or line.startswith("LD_")]
+    python = Path("/usr/bin/python3").resolve()
+    assert f"PYTHONHOME={python.parents[1]}" in lines
+    assert "LD_LIBRARY_PATH=/host/evil" in run(command("env"))
+
+
 def test_settings_do_not_outlive_the_run(command):
     spark = command("exit 1")
     with pytest.raises(AgentError):
@@ -85,7 +96,29 @@ def test_a_settings_file_of_somebody_else_is_not_used(command):
 
 def test_secrets_are_not_printed(command):
     setting = "spark.hadoop.fs.azure.account.key.data.blob.core.windows.net"
-    assert run(command(f"echo key is {SECRET}!", **{setting: SECRET})) == ["key is ***!"]
+    assert run(command(f"echo key is {SECRET}!", **{setting: SECRET})) == [f"key is {'*' * len(SECRET)}!"]
+
+
+@pytest.mark.parametrize("before", range(MAX_LINE_BYTES - len(SECRET) - 1, MAX_LINE_BYTES + 2))
+def test_no_part_of_a_secret_is_printed_where_a_line_is_cut(before):
+    raw = b"<" * before + SECRET.encode() + b">" * 5_000 + b"\nnext\n"
+    cut, following = bounded_lines(io.BytesIO(raw), [SECRET])
+    assert not set(cut) - set("<*>…")
+    assert len(cut) == MAX_LINE_BYTES + 1
+    assert following == "next"
+
+
+def test_what_is_masked_moves_nothing_from_behind_the_cut():
+    """A second secret, of which only the beginning was read, must not slide into view."""
+    raw = SECRET.encode() + b"<" * (MAX_LINE_BYTES - 10) + SECRET.encode() + b"\n"
+    (line,) = bounded_lines(io.BytesIO(raw), [SECRET])
+    assert not set(line) - set("<*…")
+
+
+@given(st.lists(st.sampled_from([SECRET, "x" * 1000, "y", "\n"]), max_size=12))
+def test_no_secret_is_ever_printed(parts):
+    text = "\n".join(bounded_lines(io.BytesIO("".join(parts).encode()), [SECRET]))
+    assert not set(text) - set("xy*…\n")
 
 
 @pytest.mark.parametrize(

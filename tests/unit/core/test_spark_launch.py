@@ -3,7 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent.allowed_settings import allowed_jvm_option, allowed_spark_setting
+from confidential_spark.agent.allowed_settings import (
+    FIXED_SETTINGS,
+    allowed_jvm_option,
+    allowed_spark_setting,
+)
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.java_runtime import JavaRuntime
 from confidential_spark.core.spark_launch import (
@@ -31,7 +35,7 @@ def test_the_agent_admits_every_choice(size, cores, tmp_path):
     archive.touch()
     chosen = runtime(input_bytes=size, cores=cores, archive=archive, memory="8g")
     assert all(map(allowed_jvm_option, chosen.jvm_options))
-    assert all(map(allowed_spark_setting, chosen.spark_conf))
+    assert all(allowed_spark_setting(name, value) for name, value in chosen.spark_conf.items())
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,12 @@ def test_everything_is_encrypted_on_loopback_and_in_utc():
     assert chosen.spark_conf["spark.ui.enabled"] == "false"
     assert chosen.spark_conf["spark.sql.session.timeZone"] == "UTC"
     assert "-Duser.timezone=UTC" in chosen.jvm_options
+
+
+def test_what_protects_is_what_the_agent_insists_on():
+    assert {name: FIXED_SETTINGS.get(name, value) for name, value in runtime().spark_conf.items()} == (
+        runtime().spark_conf
+    )
 
 
 def test_an_archive_that_is_not_there_is_not_used(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
+from confidential_spark.agent.loopback import is_loopback
 from confidential_spark.core.errors import AttestationServiceError
-from confidential_spark.hooks.service_url import is_loopback, service_url
+from confidential_spark.hooks.service_url import service_url
 from hypothesis import given
 from hypothesis import strategies as st
 

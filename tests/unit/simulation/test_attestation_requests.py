@@ -4,9 +4,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from confidential_spark.agent.protocol import b64url
+from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, MAX_RUNTIME_DATA_BYTES, b64url
 from confidential_spark.simulation.attestation_api import ROUTES, Request, answer
-from confidential_spark.simulation.attestation_requests import MAX_QUOTE_BYTES, MAX_RUNTIME_DATA_BYTES
 from confidential_spark.simulation.software_quote import EnclaveIdentity, SoftwareQuote
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,0 +1,45 @@
+"""Both sides of the enclave's border have one idea of what is too large."""
+
+from __future__ import annotations
+
+import pytest
+from confidential_spark.agent import attestation, protocol, quote
+from confidential_spark.agent.launch import MAX_TEXT
+from confidential_spark.core import attestation_steps, runtime_data, token
+from confidential_spark.simulation import attestation_requests
+
+from tests.factories.bundles import make_bundle
+
+GENUINE = make_bundle()
+
+
+@pytest.mark.parametrize(
+    ("name", "users"),
+    [
+        ("MAX_QUOTE_BYTES", (quote, attestation_steps, attestation_requests)),
+        ("MAX_RUNTIME_DATA_BYTES", (runtime_data, attestation_steps, attestation_requests)),
+        ("MAX_TOKEN_BYTES", (attestation, attestation_steps, token)),
+    ],
+)
+def test_there_is_one_limit(name, users):
+    assert {getattr(user, name) for user in users} == {getattr(protocol, name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("quote", protocol.MAX_QUOTE_BYTES),
+        ("runtime_data", protocol.MAX_RUNTIME_DATA_BYTES),
+        ("token", protocol.MAX_TOKEN_BYTES),
+    ],
+)
+def test_the_verifier_reads_up_to_the_limit(name, limit):
+    assert GENUINE.verify_attestation(**{name: b"a" * limit}).code != "input-too-large"
+    assert GENUINE.verify_attestation(**{name: b"a" * (limit + 1)}).code == "input-too-large"
+
+
+def test_the_longest_launch_fits_into_runtime_data():
+    job = protocol.JobIdentity("j" * 64, "a" * 64, "b" * 64)
+    jwk = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43}
+    longest = protocol.runtime_data(nonce=bytes(32), run_id='"' * MAX_TEXT, jwk=jwk, job=job)
+    assert len(longest) < protocol.MAX_RUNTIME_DATA_BYTES
