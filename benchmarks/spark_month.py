@@ -1,5 +1,7 @@
 """Spark's share of one month: wall time, CPU time and peak memory, with and without the class archive.
 
+Both run in turn, so that another program's load falls on both; the last line compares their medians.
+
 python benchmarks/spark_month.py --month 2018-05 --input /data/puYear=2018/puMonth=5 [--java PATH]
 """
 
@@ -7,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,16 +47,42 @@ def main() -> None:
             )
 
         plain = runtime(None)
-        print(f"without archive: {measure(plain, program)}")
         archive = class_archive_path(Path(cache), java.path, plain.spark_home)
         started = time.monotonic()
         assert build_class_archive(plain, program, archive)
         print(f"archive built:   {time.monotonic() - started:.1f} s, {archive.stat().st_size:,} bytes")
+        without, with_archive = [], []
         for _ in range(options.repeat):
-            print(f"with archive:    {measure(runtime(archive), program)}")
+            without.append(measure(plain, program))
+            print(f"without archive: {without[-1].text()}")
+            with_archive.append(measure(runtime(archive), program))
+            print(f"with archive:    {with_archive[-1].text()}")
+    wall, cpu = (ratio(with_archive, without, figure) for figure in ("wall", "cpu"))
+    print(f"with / without:  {wall} wall, {cpu} CPU")
 
 
-def measure(runtime: SparkRuntime, program: list[str]) -> str:
+@dataclass(frozen=True)
+class Measured:
+    """One run: seconds, MiB, and the job's own word for the aggregation."""
+
+    wall: float
+    cpu: float
+    peak: float
+    aggregation: str
+
+    def text(self) -> str:
+        return f"{self.wall:.1f} s wall, {self.cpu:.1f} s CPU, {self.peak:.0f} MiB RSS · {self.aggregation}"
+
+
+def ratio(ours: list[Measured], others: list[Measured], figure: str) -> str:
+    """Return the ratio of the medians."""
+    ours_median, others_median = (
+        statistics.median(getattr(run, figure) for run in runs) for runs in (ours, others)
+    )
+    return f"{ours_median / others_median:.2f}"
+
+
+def measure(runtime: SparkRuntime, program: list[str]) -> Measured:
     """Run the job once."""
     with TemporaryDirectory() as folder:
         output = Path(folder) / "output"
@@ -75,7 +105,7 @@ def measure(runtime: SparkRuntime, program: list[str]) -> str:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     aggregation = next(line for line in lines if line.startswith("Aggregation duration"))
-    return f"{wall:.1f} s wall, {cpu:.1f} s CPU, {memory.peak / 1024:.0f} MiB RSS at most · {aggregation}"
+    return Measured(wall, cpu, memory.peak / 1024, aggregation)
 
 
 class PeakMemory:

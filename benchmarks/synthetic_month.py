@@ -23,18 +23,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter(), time.process_time()
         month = write_month(Month(2018, 5), rows, Path(folder))
-        report("write_month", started, rows)
+        written = report("write_month", started, rows)
         started = time.perf_counter(), time.process_time()
         manifest = read_manifest(month.as_uri(), Month(2018, 5))
-        report("read_manifest", started, rows)
+        read = report("read_manifest", started, rows)
+        print(f"read / write   {read / written:.3f} CPU")
         print(f"{manifest.bytes / 1e6:.0f} MB in {len(manifest.files)} files")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory {peak:.0f} MB")
 
 
-def report(name: str, started: tuple[float, float], rows: int) -> None:
+def report(name: str, started: tuple[float, float], rows: int) -> float:
+    """Print one part's figures and return its CPU seconds."""
     wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
     print(f"{name:14} {rows:>10,} rows  {wall:6.2f} s wall  {cpu:6.2f} s CPU  {rows / wall:>12,.0f} rows/s")
+    return cpu
 
 
 if __name__ == "__main__":
