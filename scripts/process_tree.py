@@ -7,6 +7,7 @@ behind becomes the program's own child, which it can end.
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -41,6 +42,14 @@ def end_with_parent() -> None:
 def descendants() -> list[psutil.Process]:
     """Return every child of this program, and theirs, that still runs."""
     return [child for child in psutil.Process().children(recursive=True) if _runs(child)]
+
+
+def reap_adopted(own: set[int]) -> None:
+    """Let dead orphans go, whose parent this program became; it waits for its ``own`` children elsewhere."""
+    for child in psutil.Process().children():
+        if child.pid not in own and not _runs(child):
+            with suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
 
 
 def end_descendants(patience: float) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.local_airflow import ROOT, VAR, environment, prepare
-from scripts.process_tree import end_descendants, end_with_parent, take_charge
+from scripts.process_tree import end_descendants, end_with_parent, reap_adopted, take_charge
 
 PARTS = {
     "api-server": ["api-server"],
@@ -110,6 +110,7 @@ def watch(airflow: Airflow) -> int:
         if not announced and time.monotonic() > deadline:
             print(f"ERROR: Airflow is not healthy; read {airflow.home}/*.log", file=sys.stderr)
             return 1
+        reap_adopted({process.pid for process in airflow.processes.values()})
         time.sleep(1)
     print(airflow.log(ended).read_text(errors="replace")[-4000:], file=sys.stderr)
     print(f"ERROR: Airflow's {ended} ended; the whole log is {airflow.log(ended)}", file=sys.stderr)
