@@ -116,19 +116,21 @@ class ResultStore:
             wants to know why they were not published; the latest few of a key are kept.
         :returns: the tries that were kept.
         """
-        folder = self._home / ".staging" / _require_safe("key", key)
         kept: list[Path] = []
         with storage_errors("discard a run's tries"), self._only_publisher(key):
-            for lock in sorted(folder.glob("*.lock")):
-                staging = lock.with_name(lock.name.removesuffix(".lock"))
-                if staging.name.rpartition(".")[0] != run:
-                    continue
-                with exclusive_if_free(lock) as free:
+            for staging in self.tries(key, run):
+                with exclusive_if_free(_lock_of(staging)) as free:
                     if free and keep_signed and (staging / SIGNED).is_file():
                         kept.append(self._keep_refused(staging, key))
                     if free:
                         _remove_attempt(staging)
         return kept
+
+    def tries(self, key: str, run: str) -> list[Path]:
+        """Return the unpublished tries of a run."""
+        locks = (self._home / ".staging" / _require_safe("key", key)).glob("*.lock")
+        folders = sorted(lock.with_name(lock.name.removesuffix(".lock")) for lock in locks)
+        return [staging for staging in folders if staging.name.rpartition(".")[0] == run]
 
     def _keep_refused(self, staging: Path, key: str) -> Path:
         refused = self._home / ".refused" / key / staging.name

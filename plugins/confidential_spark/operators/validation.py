@@ -15,7 +15,7 @@ from confidential_spark.agent.protocol import (
     arguments_sha256,
     sha256_hex,
 )
-from confidential_spark.core.errors import ConfigurationError, VerificationError
+from confidential_spark.core.errors import ConfigurationError, ResultError, VerificationError
 from confidential_spark.core.stages import FAILED_CHECKS_KEY, VERIFICATION_KEY
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
@@ -308,11 +308,20 @@ class CleanStagingOperator(ConfidentialOperator):
     """Remove the run's unpublished tries, whatever happened before; a refused one is kept aside."""
 
     def run(self, context: Context, scope: RunScope) -> None:
-        """Settle every try of this run; a published one has left nothing."""
+        """Settle every try of this run; a published one has left nothing.
+
+        :raises ResultError: ``try-in-use`` (retryable): a task that was marked failed is still being ended.
+        """
         store = ResultStore(self.settings.results_dir, scope.dag_id)
-        kept = store.discard_run(
-            scope.publication_key(self.job),
-            attempt_prefix(scope.airflow_run_id),
-            keep_signed=bool(scope.options["publish"]),
-        )
+        key, run = scope.publication_key(self.job), attempt_prefix(scope.airflow_run_id)
+        kept = store.discard_run(key, run, keep_signed=bool(scope.options["publish"]))
+        if held := store.tries(key, run):
+            raise ResultError(
+                "A try of this run is still being ended, so its files are not removed yet.",
+                code="try-in-use",
+                got=held[0],
+                expected="no process at work on it",
+                action="nothing: the task tries again",
+                retryable=True,
+            )
         self.announce(f"kept for inspection: {', '.join(map(str, kept))}" if kept else "nothing is left")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from confidential_spark.core import base64url
+from confidential_spark.core.errors import ResultError
 from confidential_spark.core.jobs import NYTAXI, SPARKPI
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation import MintNonceOperator
@@ -102,6 +103,15 @@ def test_cleaning_twice_or_nothing_is_fine(store, context, tmp_path) -> None:
     clean(context)
     prepare(context)
     clean(context)
+    clean(context)
+    assert attempts(tmp_path) == []
+
+
+def test_cleaning_waits_for_a_task_that_is_still_being_ended(store, context, tmp_path) -> None:
+    run = prepare(context)
+    with store.hold(run.staging), pytest.raises(ResultError, match="try-in-use") as refusal:
+        clean(context)
+    assert refusal.value.retryable
     clean(context)
     assert attempts(tmp_path) == []
 
