@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ledger", type=Path, metavar="FILE", help="approved measurements (default: the policy's)")
     add("--nonce", metavar="HEX_OR_B64URL", help="the nonce that the run was given")
     add("--run-id", metavar="ID", help="the run that the evidence must belong to")
+    add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
     return top
@@ -84,6 +85,7 @@ def _report(options: argparse.Namespace) -> VerificationReport:
         now=_clock(options.at),
         expected_nonce=_nonce(options.nonce),
         expected_run_id=options.run_id,
+        expected_image_digest=options.image_digest,
         ledger=options.ledger,
     )
 

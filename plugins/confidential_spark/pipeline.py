@@ -86,13 +86,15 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
             **common,
         )
     attested >> (month_input or spark)
-    wire_validation(common, spark, manifest)
+    wire_validation(common, image, spark, manifest)
 
 
-def wire_validation(common: dict[str, Any], spark: Operator, manifest: Any) -> None:  # noqa: ANN401 - XComArg
+def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, manifest: Any) -> None:  # noqa: ANN401 - XComArg
     """Put the validation stage after ``spark``; the try's staging is removed whatever happens."""
     with TaskGroup("validation", tooltip="Believe nothing: verify the evidence, check the results, publish"):
-        verified = VerifyEvidenceOperator(task_id="verify_evidence", run_result=result_of(spark), **common)
+        verified = VerifyEvidenceOperator(
+            task_id="verify_evidence", run_result=result_of(spark), image=result_of(image), **common
+        )
         checked = CheckResultsOperator(
             task_id="check_results",
             run_result=result_of(spark),

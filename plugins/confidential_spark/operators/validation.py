@@ -65,7 +65,17 @@ class ValidationOperator(ConfidentialOperator):
 
 
 class VerifyEvidenceOperator(ValidationOperator):
-    """Complete the evidence with keys and collateral, then verify all of it against the policy."""
+    """Complete the evidence with keys and collateral, then verify all of it against the policy.
+
+    :param image: what `resolve_image` returned.
+    """
+
+    template_fields = ("run_result", "image")
+
+    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.image = image
 
     def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
         """Return the verification report; its thirteen steps are also in the log."""
@@ -98,6 +108,7 @@ class VerifyEvidenceOperator(ValidationOperator):
             expected_nonce=run.nonce_bytes,
             expected_run_id=run.run_id,
             expected_job=self.expected_job(scope),
+            expected_image_digest=self.image["digest"],
             run_started_at=datetime.fromisoformat(run.started_at),
         )
 
