@@ -69,7 +69,9 @@ def test_json_says_the_same(run):
         pytest.param({"nonce": b64url(NONCE)}, None, id="nonce-base64url"),
         pytest.param({"run_id": RUN_ID}, None, id="run-id"),
         pytest.param({"image_digest": "sha256:" + "cd" * 32}, None, id="image-digest"),
-        pytest.param({"image_digest": "sha256:" + "00" * 32}, "image-digest-mismatch", id="image-digest-other"),
+        pytest.param(
+            {"image_digest": "sha256:" + "00" * 32}, "image-digest-mismatch", id="image-digest-other"
+        ),
         pytest.param({"results": "run"}, None, id="results"),
         pytest.param({"at": "2026-11-23T11:01:00+01:00"}, None, id="time-zone"),
         pytest.param({"nonce": "00" * 32}, "nonce-mismatch", id="nonce-other"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.hooks.result_store import KEPT_REFUSED, ResultStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "month=2018-05"
 RUN = "scheduled-2018-06-01-0a1b2c3d"
