@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from confidential_spark.agent.protocol import (
     MAX_RUNTIME_DATA_BYTES,
     NONCE_BYTES,
     JobIdentity,
-    b64url,
     jwk_thumbprint,
 )
 from confidential_spark.core import strict_json
@@ -19,7 +19,7 @@ from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
 MAX_RUN_ID = 512
 JOB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -84,8 +84,7 @@ def require_nonce(nonce: bytes, expected: bytes | None, seen: Container[object])
             expected=expected.hex(),
             action="this is evidence of another run or try",
         )
-    # Callers keep used nonces as bytes or as text; no replay may slip through by its spelling.
-    if nonce in seen or b64url(nonce) in seen or nonce.hex() in seen:
+    if any(spelling in seen for spelling in _spellings(nonce)):
         refuse(
             Refusal.NONCE_REPLAYED, "The nonce was used before.", got=nonce.hex(), expected="an unused nonce"
         )
@@ -100,6 +99,22 @@ def require_run(data: RuntimeData, run_id: str | None, job: JobIdentity | None) 
         refuse(Refusal.RUN_ID_MISMATCH, "This is evidence of another run.", got=data.run_id, expected=run_id)
     if job is not None and data.job != job:
         refuse(Refusal.JOB_MISMATCH, "Another job ran.", got=repr(data.job), expected=repr(job))
+
+
+def _spellings(nonce: bytes) -> Iterator[bytes | str]:
+    # Callers keep used nonces as bytes or as text; no replay may slip through by its spelling.
+    standard = base64.b64encode(nonce).decode("ascii")
+    url_safe = base64.urlsafe_b64encode(nonce).decode("ascii")
+    yield nonce
+    for padded in (standard, url_safe):
+        yield from _as_text_and_bytes(padded)
+        yield from _as_text_and_bytes(padded.rstrip("="))
+    yield from _as_text_and_bytes(nonce.hex())
+    yield from _as_text_and_bytes(nonce.hex().upper())
+
+
+def _as_text_and_bytes(text: str) -> tuple[str, bytes]:
+    return text, text.encode("ascii")
 
 
 def _public_jwk(members: JsonObject) -> JsonObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 
@@ -79,6 +80,10 @@ OTHER_FILE = JobIdentity(JOB.name, "00" * 32, JOB.arguments_sha256)
 OTHER_ARGUMENTS = JobIdentity(JOB.name, JOB.file_sha256, "00" * 32)
 
 
+STANDARD = base64.b64encode(NONCE).decode()
+URL_SAFE = base64.urlsafe_b64encode(NONCE).decode()
+
+
 @pytest.mark.parametrize(
     ("expected", "code"),
     [
@@ -92,6 +97,19 @@ OTHER_ARGUMENTS = JobIdentity(JOB.name, JOB.file_sha256, "00" * 32)
         pytest.param({"seen_nonces": {NONCE}}, "nonce-replayed", id="nonce-seen"),
         pytest.param({"seen_nonces": [b64url(NONCE)]}, "nonce-replayed", id="nonce-seen-as-base64url"),
         pytest.param({"seen_nonces": {NONCE.hex(): 1}}, "nonce-replayed", id="nonce-seen-as-hex"),
+        *(
+            pytest.param({"seen_nonces": {spelling}}, "nonce-replayed", id=f"nonce-seen-as-{label}")
+            for label, spelling in {
+                "upper-case-hex": NONCE.hex().upper(),
+                "padded-base64url": URL_SAFE,
+                "base64": STANDARD,
+                "unpadded-base64": STANDARD.rstrip("="),
+                "hex-in-bytes": NONCE.hex().encode(),
+                "upper-case-hex-in-bytes": NONCE.hex().upper().encode(),
+                "base64url-in-bytes": b64url(NONCE).encode(),
+                "base64-in-bytes": STANDARD.encode(),
+            }.items()
+        ),
         pytest.param({"seen_nonces": {bytes(32)}}, None, id="another-nonce-seen"),
     ],
 )
