@@ -128,15 +128,15 @@ def require_times(times: TokenTimes, policy: AttestationPolicy, now: int) -> Non
     """
     skew = int(policy.clock_skew.total_seconds())
     longest = int(policy.max_token_lifetime.total_seconds())
-    lifetime = times.expires_at - times.issued_at
-    if not 0 < lifetime <= longest or times.not_before >= times.expires_at:
+    start, earliest = max(times.not_before, times.issued_at), min(times.not_before, times.issued_at)
+    lifetime = times.expires_at - earliest
+    if start >= times.expires_at or lifetime > longest:
         refuse(
             Refusal.TOKEN_LIFETIME,
             "The token's lifetime is wrong.",
             got=f"{lifetime} s",
             expected=f"1 to {longest} s",
         )
-    start = max(times.not_before, times.issued_at)
     if now < start - skew:
         refuse(
             Refusal.TOKEN_NOT_YET_VALID,

@@ -133,6 +133,7 @@ TIMES = [
     pytest.param({"claims": put("exp", IAT)}, "token-lifetime", id="lifetime-zero"),
     pytest.param({"claims": put("exp", IAT - 60)}, "token-lifetime", id="lifetime-negative"),
     pytest.param({"claims": put("nbf", IAT + 9 * 3600)}, "token-lifetime", id="nbf-after-exp"),
+    pytest.param({"claims": put("nbf", IAT - 3600)}, "token-lifetime", id="nbf-before-iat-lengthens-it"),
     pytest.param({"claims": put("nbf", IAT + 3600)}, "token-not-yet-valid", id="nbf-in-future"),
     pytest.param(
         {"claims": lambda c: c | {"iat": IAT + 3600, "exp": IAT + 7200}},
