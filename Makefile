@@ -8,6 +8,8 @@ MONTH ?= 2018-05
 INPUT ?=
 ROWS ?= 10000
 PORT ?= 8080
+# Through the environment, so that no value is ever read as shell code.
+export MONTH INPUT ROWS PORT
 
 .PHONY: help
 help: ## List the targets
@@ -23,11 +25,11 @@ install-dev: ## The same, with what tests and linters need
 
 .PHONY: run
 run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000)
-	@$(BIN)/python -m scripts.run_month --month '$(MONTH)' --input '$(INPUT)' --rows '$(ROWS)'
+	@$(BIN)/python -m scripts.run_month --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
 
 .PHONY: ui
 ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=…); Ctrl-C ends it
-	@exec $(BIN)/python -m scripts.ui --port '$(PORT)'
+	@exec $(BIN)/python -m scripts.ui --port "$$PORT"
 
 .PHONY: airflow
 airflow: install ## Airflow's own command line (ARGS='backfill create --dag-id nytaxi_local …')

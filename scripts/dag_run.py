@@ -15,6 +15,8 @@ gc.disable()
 from airflow.dag_processing.dagbag import DagBag  # noqa: E402 - after the collector is off
 from airflow.sdk import DagRunState  # noqa: E402 - after the collector is off
 
+from scripts.interrupted_runs import fail_interrupted_runs  # noqa: E402 - after the collector is off
+
 
 def main() -> int:
     """Return 0 when the run succeeded."""
@@ -27,6 +29,7 @@ def main() -> int:
     dag = bag.get_dag(arguments.dag_id)
     if dag is None:
         raise SystemExit(f"DAG {arguments.dag_id} was not found; import errors: {bag.import_errors}")
+    fail_interrupted_runs()
     run = dag.test(run_after=arguments.at, logical_date=arguments.at, run_conf=arguments.conf)
     return 0 if run.state == DagRunState.SUCCESS else 1
 

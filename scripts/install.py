@@ -91,4 +91,11 @@ def refuse(message: str) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit(refuse("Interrupted; run it again to go on.")) from None
+    except PermissionError as error:
+        raise SystemExit(
+            refuse(f"No permission to write {error.filename}; use a folder of your own.")
+        ) from None

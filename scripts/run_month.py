@@ -194,7 +194,7 @@ def run_dag(month: Month, at: datetime, conf: dict[str, str], rows: int, home: P
     run = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
     command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, *run]
     env = {**environment(home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
-    print(f"NYTaxi {month} · platform local · simulated enclave", flush=True)
+    print(f"NYTaxi {month} · platform local · simulated enclave · starting (about 6 s) …", flush=True)
     with log_path.open("w") as log, child_process(command, env) as process:
         failure = show(process.stdout or (), log.write)
         code = process.wait()

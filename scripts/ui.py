@@ -7,17 +7,23 @@ address of the machine; on one machine, the page reads the log files itself.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.local_airflow import ROOT, VAR, environment, prepare
 from scripts.process_tree import end_descendants, end_with_parent, reap_adopted, take_charge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PARTS = {
     "api-server": ["api-server"],
@@ -76,7 +82,7 @@ class Airflow:
 def main() -> int:
     """Run until Ctrl-C, TERM, or the end of one of Airflow's parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=port_number, default=8080, help="1024 to 65535")
     parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
     arguments = parser.parse_args()
     if port_in_use(arguments.port):
@@ -88,15 +94,50 @@ def main() -> int:
     airflow = Airflow(arguments.home.resolve(), arguments.port)
     take_charge()
     try:
-        prepare(airflow.home)
-        print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
-        airflow.start()
-        return watch(airflow)
+        with only_one_airflow(airflow.home):
+            prepare(airflow.home)
+            print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
+            bury_interrupted_runs(airflow)
+            airflow.start()
+            return watch(airflow)
+    except BlockingIOError:
+        print(f"ERROR: another `make ui` works with {airflow.home}; end it first.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("\nStopping Airflow …", flush=True)
+        print("\nStopping Airflow; running tasks get half a minute to end …", flush=True)
         return 0
     finally:
         end_descendants(END_PATIENCE_SECONDS)
+
+
+def port_number(text: str) -> int:
+    """Read a port that needs no privilege."""
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a port from 1024 to 65535")
+    return int(text)
+
+
+@contextmanager
+def only_one_airflow(home: Path) -> Iterator[None]:
+    """Hold the home folder: two Airflows on one database would run every task twice.
+
+    :raises BlockingIOError: somebody else holds it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "ui.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def bury_interrupted_runs(airflow: Airflow) -> None:
+    """Mark what an interrupted `make run` left, unless one is at work now."""
+    with (airflow.home / "run.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        command = [sys.executable, "-m", "scripts.interrupted_runs"]
+        subprocess.run(command, cwd=ROOT, env=environment(airflow.home, airflow.port), check=False)
 
 
 def watch(airflow: Airflow) -> int:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 _HOME = Path(tempfile.mkdtemp(prefix="confidential-spark-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+# How fast inputs are made depends on the machine's other work, and is nothing to fail for.
+settings.register_profile("project", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("project")
 
 # Airflow reads these when it is first imported, so they are set before any test module is.
 os.environ.update(

@@ -18,3 +18,4 @@ TASK_IDS = tuple(task_id for tasks in STAGES.values() for task_id in tasks)
 # Under these XCom keys a task says what it found before it fails.
 VERIFICATION_KEY = "verification"
 FAILED_CHECKS_KEY = "failed_checks"
+FAILURE_KEY = "failure"

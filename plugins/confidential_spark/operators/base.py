@@ -13,13 +13,14 @@ from confidential_spark.agent.errors import AgentError
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.jobs import SparkJob, publication_key
 from confidential_spark.core.months import Month
+from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow.sdk import Context
-    from airflow.sdk.types import Logger
+    from airflow.sdk.types import Logger, RuntimeTaskInstanceProtocol
 
 
 # A line that starts with one of these tells a run's story; the rest of a log is detail.
@@ -27,12 +28,16 @@ STARTED, PROGRESS, DONE, FAILED = "▶", "…", "✔", "✘"
 
 
 @contextmanager
-def airflow_failures(log: Logger, task_id: str) -> Iterator[None]:
-    """Turn this project's errors into Airflow's: a retry only where a retry can help."""
+def airflow_failures(log: Logger, ti: RuntimeTaskInstanceProtocol) -> Iterator[None]:
+    """Turn this project's errors into Airflow's: a retry only where a retry can help.
+
+    The error is also kept as XCom, for the run's page.
+    """
     try:
         yield
     except (ConfidentialSparkError, AgentError) as error:
-        log.error("%s %s: %s", FAILED, task_id, error)
+        log.error("%s %s: %s", FAILED, ti.task_id, error)
+        ti.xcom_push(key=FAILURE_KEY, value=str(error))
         # The agent's own errors are raised here only for a launch that it would refuse: final.
         retryable = isinstance(error, ConfidentialSparkError) and error.retryable
         raised = AirflowException if retryable else AirflowFailException
@@ -133,7 +138,7 @@ class ConfidentialOperator(BaseOperator):
     def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
-        with airflow_failures(self.log, self.task_id):
+        with airflow_failures(self.log, context["ti"]):
             return self.run(context, run_scope(context, self.job))
 
     def announce(self, outcome: str) -> None:

@@ -77,6 +77,18 @@ def test_a_job_without_months_is_filed_under_its_run() -> None:
     assert re.fullmatch(r"run=manual__1-[0-9a-f]{8}", scope.publication_key(SPARKPI))
 
 
+class FakeTask:
+    """The task instance's edge: its name, and where it leaves XComs."""
+
+    task_id = "run_spark"
+
+    def __init__(self) -> None:
+        self.xcoms: dict[str, object] = {}
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.xcoms[key] = value
+
+
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
@@ -90,13 +102,16 @@ def test_a_job_without_months_is_filed_under_its_run() -> None:
     ],
 )
 def test_retries_only_what_a_retry_can_help(error, raised, caplog) -> None:
-    with pytest.raises(raised) as failure, airflow_failures(logging.getLogger("task"), "run_spark"):
+    task = FakeTask()
+    with pytest.raises(raised) as failure, airflow_failures(logging.getLogger("task"), task):
         raise error
     assert type(failure.value) is raised
     assert str(failure.value) == str(error)
     assert f"✘ run_spark: {error}" in caplog.text
+    assert task.xcoms == {"failure": str(error)}
 
 
 def test_a_defect_is_not_dressed_up() -> None:
-    with pytest.raises(KeyError), airflow_failures(logging.getLogger("task"), "run_spark"):
+    task = FakeTask()
+    with pytest.raises(KeyError), airflow_failures(logging.getLogger("task"), task):
         raise KeyError("a defect")

@@ -29,7 +29,9 @@ class FakeTaskInstance(SimpleNamespace):
     """What a task sees of its instance: who it is, and XComs."""
 
     def __init__(self, **values: Any) -> None:
-        super().__init__(dag_id="nytaxi_local", run_id=RUN_ID, try_number=1, xcoms={}, **values)
+        super().__init__(
+            dag_id="nytaxi_local", task_id="task", run_id=RUN_ID, try_number=1, xcoms={}, **values
+        )
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
