@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_JWKS_BYTES = 1024 * 1024
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
+# RFC 7518 §6: the members of private RSA, EC and symmetric keys.
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 def signing_key(jwks: bytes | str, kid: str) -> rsa.RSAPublicKey:
@@ -37,6 +39,7 @@ def signing_key(jwks: bytes | str, kid: str) -> rsa.RSAPublicKey:
     """
     jwk = _only_key(jwks, kid)
     _require_signing_rsa(jwk)
+    _require_public(jwk)
     key = _certified_key(jwk)
     _require_agreement(jwk, key)
     if key.key_size < MIN_RSA_BITS:
@@ -119,10 +122,27 @@ def _require_signing_rsa(jwk: JsonObject) -> None:
         if got != expected:
             refuse(Refusal.KEY_TYPE, f"The key's {name} does not fit.", got=repr(got), expected=expected)
 
+    operations = jwk.members.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        refuse(
+            Refusal.KEY_TYPE, "The key is not for verifying.", got=repr(operations), expected="key_ops verify"
+        )
+
+
+def _require_public(jwk: JsonObject) -> None:
+    private = sorted(PRIVATE_MEMBERS & set(jwk.members))
+    if private:
+        refuse(
+            Refusal.KEY_MALFORMED,
+            "The key set discloses a private key: anybody can sign with it.",
+            got=f"member {private[0]}",
+            expected="a public key",
+        )
+
 
 def _certified_key(jwk: JsonObject) -> rsa.RSAPublicKey:
     chain = jwk.members.get("x5c")
-    if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
+    if not isinstance(chain, list) or not chain or not all(isinstance(item, str) for item in chain):
         refuse(
             Refusal.KEY_MALFORMED,
             "The key has no certificate.",
@@ -142,8 +162,8 @@ def _certified_key(jwk: JsonObject) -> rsa.RSAPublicKey:
         refuse(
             Refusal.KEY_TYPE,
             "The certificate holds another kind of key.",
-            got=type(key).__name__,
-            expected="RSA",
+            got=f"{type(key).__name__}, {getattr(key, 'key_size', 'unknown')} bits",
+            expected=f"RSA of at most {MAX_RSA_BITS} bits",
         )
     return key
 

@@ -62,7 +62,11 @@ class Refusal(StrEnum):
     KID_UNKNOWN = "kid-unknown", "3", "No trusted key has the token's kid."
     KID_AMBIGUOUS = "kid-ambiguous", "3", "More than one trusted key has the token's kid."
     KEY_TYPE = "key-type", "3", "The key is not an RSA key for signatures with RS256."
-    KEY_MALFORMED = "key-malformed", "3", "The key's first certificate (x5c) is missing or unreadable."
+    KEY_MALFORMED = (
+        "key-malformed",
+        "3",
+        "The key's certificates (x5c) are missing or unreadable, or the key is a private one.",
+    )
     KEY_MISMATCH = "key-mismatch", "3", "The key's n and e differ from its certificate."
     KEY_TOO_SMALL = "key-too-small", "3", "The RSA key is shorter than 2048 bits."
     KEY_NOT_PINNED = "key-not-pinned", "3", "The policy pins signing keys and this is none of them."

@@ -16,6 +16,7 @@ from confidential_spark.agent.protocol import (
 )
 from confidential_spark.core import strict_json
 from confidential_spark.core.json_object import JsonObject
+from confidential_spark.core.jwks import PRIVATE_MEMBERS
 from confidential_spark.core.refusals import Refusal, refuse
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 MAX_RUN_ID = 512
 JOB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-# RFC 7518 §6: the members of private RSA, EC and symmetric keys.
-_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _as_text_and_bytes(text: str) -> tuple[str, bytes]:
 
 def _public_jwk(members: JsonObject) -> JsonObject:
     jwk = members.object("jwk")
-    private = sorted(_PRIVATE_MEMBERS & set(jwk.members))
+    private = sorted(PRIVATE_MEMBERS & set(jwk.members))
     if private:
         refuse(
             Refusal.PRIVATE_KEY_IN_RUNTIME_DATA,

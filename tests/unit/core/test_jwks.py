@@ -49,11 +49,21 @@ KEY_SETS = [
     pytest.param(drop("keys/0/kty"), "key-type", id="kty-absent"),
     pytest.param(put("keys/0/use", "enc"), "key-type", id="use-encryption"),
     pytest.param(put("keys/0/alg", "PS256"), "key-type", id="alg-other"),
+    pytest.param(put("keys/0/key_ops", ["encrypt"]), "key-type", id="key-ops-encrypt"),
+    pytest.param(put("keys/0/key_ops", []), "key-type", id="key-ops-none"),
+    pytest.param(put("keys/0/key_ops", "verify"), "key-type", id="key-ops-string"),
+    pytest.param(put("keys/0/d", "AQ"), "key-malformed", id="private-rsa"),
+    pytest.param(put("keys/0/k", "AQ"), "key-malformed", id="symmetric"),
     pytest.param(lambda s: {"keys": [jwk(ec.generate_private_key(ec.SECP256R1()))]}, "key-type", id="ec-key"),
     pytest.param(drop("keys/0/x5c"), "key-malformed", id="x5c-absent"),
     pytest.param(put("keys/0/x5c", []), "key-malformed", id="x5c-empty"),
     pytest.param(put("keys/0/x5c", "AAAA"), "key-malformed", id="x5c-string"),
     pytest.param(put("keys/0/x5c", [1]), "key-malformed", id="x5c-number"),
+    pytest.param(
+        lambda s: {"keys": [s["keys"][0] | {"x5c": [*s["keys"][0]["x5c"], 5, {}]}]},
+        "key-malformed",
+        id="x5c-number-after-genuine",
+    ),
     pytest.param(put("keys/0/x5c/0", "AAAA"), "key-malformed", id="x5c-not-der"),
     pytest.param(put("keys/0/x5c/0", "~~~~"), "key-malformed", id="x5c-not-base64"),
     pytest.param(put("keys/0/x5c/0", ""), "key-malformed", id="x5c-empty-string"),
@@ -74,6 +84,13 @@ KEY_SETS = [
 def test_wrong_key_set_is_refused_for_its_reason(change, code):
     report = make_bundle(jwks=change).verify_attestation()
     assert (report.code, report.failure.number) == (code, 3)
+
+
+def test_too_long_a_key_is_refused_by_its_size(monkeypatch):
+    monkeypatch.setattr(jwks, "MAX_RSA_BITS", 2047)
+    failure = make_bundle().verify_attestation().failure
+    assert (failure.code, failure.expected) == ("key-type", "RSA of at most 2047 bits")
+    assert f"{token_signing_key().key_size} bits" in failure.got
 
 
 @pytest.mark.parametrize(
@@ -132,7 +149,7 @@ def test_other_keys_of_the_set_do_not_matter():
 
 
 def test_matching_n_and_e_are_accepted():
-    changed = own_key(use="sig", alg="RS256", **public_numbers(token_signing_key()))
+    changed = own_key(use="sig", alg="RS256", key_ops=["verify"], **public_numbers(token_signing_key()))
     assert make_bundle(jwks=lambda s: changed).verify_attestation().passed
 
 
