@@ -43,7 +43,7 @@ DAG_ID = "nytaxi_local"
 FAILED = "✘"
 STORY_LINE = re.compile(r"\] (?P<text>[▶…✔✘] .*?)(?:\s+\[airflow\.|$)")
 HOME = VAR / "airflow"
-END_PATIENCE_SECONDS = 15.0
+END_PATIENCE_SECONDS = 5.0
 VERIFIER = Path(sys.executable).with_name("confidential-spark")
 
 
@@ -255,6 +255,9 @@ def child_process(command: list[str], env: dict[str, str]) -> Iterator[subproces
     )
     try:
         yield process
+    except KeyboardInterrupt:
+        print("\nStopping …", file=sys.stderr, flush=True)
+        raise
     finally:
         end_descendants(END_PATIENCE_SECONDS)
 
