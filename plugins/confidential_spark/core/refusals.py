@@ -227,7 +227,7 @@ class Refusal(StrEnum):
     )
     STATEMENT_PREDICATE = "statement-predicate", "11", "The predicate is not of the documented shape."
     STATEMENT_MISMATCH = "statement-mismatch", "11", "The predicate contradicts what was attested."
-    STATEMENT_TIME = "statement-time", "11", "Start, attestation, end and now are not in this order."
+    STATEMENT_TIME = "statement-time", "11", "Launch, start, attestation, end and now are not in this order."
     IMAGE_DIGEST_MISMATCH = (
         "image-digest-mismatch",
         "11",

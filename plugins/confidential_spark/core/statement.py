@@ -145,21 +145,30 @@ def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
     )
 
 
-def require_times(record: RunRecord, issued_at: int, now: datetime, skew: timedelta) -> None:
+def require_times(
+    record: RunRecord,
+    issued_at: int,
+    now: datetime,
+    skew: timedelta,
+    run_started_at: datetime | None = None,
+) -> None:
     """Accept start ≤ attestation ≤ end ≤ now, each within the allowed difference of clocks.
 
     :param issued_at: the token's iat, seconds since 1970.
+    :param run_started_at: the caller's time before the launch; the statement's start must not be earlier.
     :raises VerificationError: ``statement-time``.
     """
     started, finished = (_moment(text) for text in (record.started_at, record.finished_at))
     issued = datetime.fromtimestamp(issued_at, UTC)
+    launched = started if run_started_at is None else run_started_at.replace(microsecond=0)
     for earlier, later, order in (
+        (launched, started, "launch ≤ start"),
         (started.replace(microsecond=0), issued, "start ≤ attestation"),
         (issued, finished, "attestation ≤ end"),
         (started, finished, "start ≤ end"),
         (finished, now, "end ≤ now"),
     ):
-        if earlier > later + skew:
+        if earlier - later > skew:
             refuse(
                 Refusal.STATEMENT_TIME,
                 "The times are out of order.",
@@ -224,8 +233,14 @@ def _require_inputs(predicate: JsonObject) -> None:
         source.integer("bytes")
         source.hexadecimal("sha256", 32)
     rows = predicate.object("rows").only(("input", "accepted", "rejected"))
-    for name in ("input", "accepted", "rejected"):
-        rows.integer(name)
+    total, accepted, rejected = (rows.integer(name) for name in ("input", "accepted", "rejected"))
+    if total != accepted + rejected:
+        refuse(
+            rows.code,
+            "The row counts do not add up.",
+            got=f"{accepted} accepted and {rejected} rejected",
+            expected=f"{total} together",
+        )
 
 
 def _moment(text: str) -> datetime:

@@ -175,9 +175,10 @@ class _EvidenceSteps(AttestationSteps):
         statement = self.evidence.statement
         require_signature(statement, self.runtime.key, self.runtime.thumbprint)
         record = read_record(statement, self.runtime)
-        policy = self.context.policy.attestation
-        require_times(record, self.times.issued_at, self.context.now, policy.clock_skew)
-        compared = _image_digest_compared(record.image_digest, self.context.expectations.image_digest)
+        policy, expected = self.context.policy.attestation, self.context.expectations
+        now, launched = self.context.now, expected.run_started_at
+        require_times(record, self.times.issued_at, now, policy.clock_skew, launched)
+        compared = _image_digest_compared(record.image_digest, expected.image_digest)
         self.record = record
         self.context.facts |= {
             "month": record.month,

@@ -36,8 +36,8 @@ class Expectations:
     """What the caller knows about the run; None is not compared, and the report says so.
 
     :param nonce: the 32 bytes that were minted for this run.
-    :param seen_nonces: nonces used before, as bytes, or as text or ASCII bytes in base64, base64url or hex (in one
-        case); the run's own must not be among them.
+    :param seen_nonces: nonces used before, as bytes, or as text or ASCII bytes in base64, base64url or hex
+        (in one case); the run's own must not be among them.
     :param seen_token_ids: ``jti`` of tokens used before.
     :param image_digest: ``sha256:`` and 64 lower-case hex digits.
     """

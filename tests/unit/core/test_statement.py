@@ -158,6 +158,7 @@ CONTENT = [
     pytest.param({"predicate": put("image_digest", "latest")}, "statement-predicate", id="image-tag"),
     pytest.param({"predicate": put("rows/input", -1)}, "statement-predicate", id="rows-negative"),
     pytest.param({"predicate": put("rows/input", 1.0)}, "statement-predicate", id="rows-float"),
+    pytest.param({"predicate": put("rows/accepted", 3)}, "statement-predicate", id="rows-do-not-add-up"),
     pytest.param({"predicate": put("rows/extra", 1)}, "statement-predicate", id="rows-unknown-member"),
     pytest.param({"predicate": put("inputs", {})}, "statement-predicate", id="inputs-object"),
     pytest.param({"predicate": put("inputs/0", "x")}, "statement-predicate", id="input-string"),
@@ -195,6 +196,14 @@ CONTENT = [
         {"predicate": put("started_at", "2026-11-23T10:00:01Z")}, "statement-time", id="start-after-token"
     ),
     pytest.param(
+        {"predicate": put("started_at", "0001-01-01T00:00:00Z")}, "statement-time", id="start-in-year-1"
+    ),
+    pytest.param(
+        {"predicate": put("started_at", "2026-11-23T09:59:54.999Z")},
+        "statement-time",
+        id="start-before-launch",
+    ),
+    pytest.param(
         {"predicate": put("finished_at", "2026-11-23T09:59:59Z")}, "statement-time", id="end-before-token"
     ),
     pytest.param(
@@ -224,6 +233,7 @@ def test_wrong_statement_is_refused_for_its_reason(step, change, code):
         pytest.param(
             {"predicate": put("started_at", "2026-11-23T10:00:00.999999Z")}, id="fraction-of-a-second"
         ),
+        pytest.param({"predicate": put("started_at", "2026-11-23T09:59:55Z")}, id="start-at-launch"),
         pytest.param({"envelope": drop("signatures/0/keyid")}, id="no-keyid"),
         pytest.param({"payload": lambda b: json.dumps(json.loads(b), indent=1).encode()}, id="indented"),
     ],
