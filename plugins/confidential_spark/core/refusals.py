@@ -241,7 +241,11 @@ class Refusal(StrEnum):
         "12",
         "A result file is not the one that the enclave wrote.",
     )
-    RESULT_UNLISTED = "result-unlisted", "12", "A file lies beside the results that the enclave did not list."
+    RESULT_UNLISTED = (
+        "result-unlisted",
+        "12",
+        "A file or empty folder lies beside the results that the enclave did not list.",
+    )
     RESULT_NOT_A_FILE = (
         "result-not-a-file",
         "12",

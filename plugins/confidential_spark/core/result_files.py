@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from confidential_spark.core.refusals import Refusal, refuse
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Lie beside the results and are not results: written after the statement, or the statement itself.
 COMPANIONS = frozenset({"envelope.json", "evidence.json", "report.json"})
+MAX_DEPTH = 64
 _CHUNK = 1024 * 1024
 _SEGMENT = re.compile(r"[^/\\\x00-\x1f\x7f]+")
 
@@ -46,11 +47,12 @@ def require_digests(expected: Mapping[str, str], results: Mapping[str, bytes] | 
     :raises VerificationError: ``result-…``.
     """
     present = set(results) if isinstance(results, Mapping) else set(_files(results))
-    unlisted = sorted(map(str, present - set(expected) - COMPANIONS))
+    in_place_of_files = {f"{name}/" for name in expected}  # reported as missing files below
+    unlisted = sorted(map(str, present - set(expected) - COMPANIONS - in_place_of_files))
     if unlisted:
         refuse(
             Refusal.RESULT_UNLISTED,
-            "A file lies beside the results that the enclave did not list.",
+            "A file or empty folder lies beside the results that the enclave did not list.",
             got=", ".join(unlisted[:5]),
             expected=f"only listed files and {', '.join(sorted(COMPANIONS))}",
             action="remove the file: nothing vouches for it",
@@ -82,19 +84,42 @@ def _digest_of(results: Mapping[str, bytes] | Path, name: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _files(folder: Path, prefix: str = "") -> Iterator[str]:
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the names of all files, and of empty folders with a slash at the end."""
+    waiting = [(folder, "")]
+    while waiting:
+        path, prefix = waiting.pop()
+        entries = _entries(path)
+        if prefix and not entries:
+            yield prefix
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((Path(entry.path), _nested(f"{name}/")))
+            elif entry.is_file(follow_symlinks=False):
+                yield name
+            else:
+                _not_a_file(name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:
         _unreadable(folder, error)
-    for entry in entries:
-        name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path), f"{name}/")
-        elif entry.is_file(follow_symlinks=False):
-            yield name
-        else:
-            _not_a_file(name)
+
+
+def _nested(prefix: str) -> str:
+    depth = prefix.count("/")
+    if depth > MAX_DEPTH:
+        refuse(
+            Refusal.RESULT_UNLISTED,
+            "Folders lie too deep beside the results.",
+            got=f"{depth} folders inside each other",
+            expected=f"at most {MAX_DEPTH}",
+        )
+    return prefix
 
 
 def _file_digest(path: Path) -> str:
@@ -121,7 +146,7 @@ def _not_a_file(name: str) -> None:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> None:
+def _unreadable(path: Path, error: Exception) -> NoReturn:
     refuse(
         Refusal.RESULT_UNREADABLE,
         "The results cannot be read.",

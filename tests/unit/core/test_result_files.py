@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from confidential_spark.core.errors import VerificationError
@@ -73,7 +74,9 @@ def test_results_in_a_folder(folder):
         pytest.param(lambda d: (d / "summary.json").unlink(), "result-missing", id="missing"),
         pytest.param(lambda d: (d / "extra").write_bytes(b""), "result-unlisted", id="unlisted"),
         pytest.param(lambda d: (d / "by_hour" / ".hidden").write_bytes(b""), "result-unlisted", id="hidden"),
-        pytest.param(lambda d: (d / "empty-folder").mkdir(), None, id="empty-folder"),
+        pytest.param(lambda d: (d / "empty-folder").mkdir(), "result-unlisted", id="empty-folder"),
+        pytest.param(lambda d: (d / "report.json").mkdir(), "result-unlisted", id="companion-empty-folder"),
+        pytest.param(lambda d: (d / "a" / "b").mkdir(parents=True), "result-unlisted", id="empty-inner"),
         pytest.param(lambda d: (d / "report.json").write_bytes(b"{}"), None, id="report-beside"),
         pytest.param(lambda d: (d / "link").symlink_to("summary.json"), "result-not-a-file", id="extra-link"),
         pytest.param(lambda d: (d / "report.json").symlink_to("x"), "result-not-a-file", id="companion-link"),
@@ -83,6 +86,18 @@ def test_results_in_a_folder(folder):
 def test_folder_that_is_not_the_statements(folder, spoil, code):
     spoil(folder)
     assert verify(folder).code == code
+
+
+def test_folders_nested_beyond_pythons_stack_are_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    failure = verify(folder).failure
+    for _ in range(1500):  # pytest's own cleaning would exhaust the stack
+        os.chdir("..")
+        Path("d").rmdir()
+    assert (failure.code, failure.expected) == ("result-unlisted", "at most 64")
 
 
 def test_link_to_the_right_content_is_refused(folder, tmp_path_factory):
