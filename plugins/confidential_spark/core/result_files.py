@@ -44,7 +44,7 @@ def require_digests(expected: Mapping[str, str], results: Mapping[str, bytes] | 
 
     :param expected: name → hex SHA-256, as the verified statement lists them.
     :param results: contents by name, or the folder that holds the files.
-    :raises VerificationError: ``result-…``.
+    :raises VerificationError: ``result-…``, ``input-type``.
     """
     present = set(results) if isinstance(results, Mapping) else set(_files(results))
     in_place_of_files = {f"{name}/" for name in expected}  # reported as missing files below
@@ -76,7 +76,7 @@ def _digest_of(results: Mapping[str, bytes] | Path, name: str) -> str:
     content = results[name]
     if not isinstance(content, bytes):
         refuse(
-            Refusal.RESULT_UNREADABLE,
+            Refusal.INPUT_TYPE,
             f"The content of {name} is not bytes.",
             got=type(content).__name__,
             expected="bytes",

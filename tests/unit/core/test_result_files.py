@@ -51,8 +51,9 @@ def verify(results):
             None,
             id="companions",
         ),
-        pytest.param(lambda r: r | {"summary.json": "text"}, "result-unreadable", id="text"),
-        pytest.param(lambda r: r | {"summary.json": None}, "result-unreadable", id="null"),
+        pytest.param(lambda r: r | {"summary.json": "text"}, "input-type", id="text"),
+        pytest.param(lambda r: r | {"summary.json": bytearray(r["summary.json"])}, "input-type", id="array"),
+        pytest.param(lambda r: r | {"summary.json": None}, "input-type", id="null"),
         pytest.param(lambda r: r | {7: b""}, "result-unlisted", id="name-number"),
     ],
 )
