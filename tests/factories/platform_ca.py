@@ -142,6 +142,16 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def self_signed(name: str, key: Any, *, issuer: str | None = None, ca: bool = True) -> x509.Certificate:
+    """Return a root certificate; with ``issuer``, one that only the key makes a root."""
+    subject, issued_by = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (name, issuer or name)
+    )
+    builder = x509.CertificateBuilder(issued_by, subject, key.public_key(), 1, NOT_BEFORE, NOT_AFTER)
+    builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    return builder.sign(key, hashes.SHA256())
+
+
 def pem(*certificates: x509.Certificate) -> str:
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
 

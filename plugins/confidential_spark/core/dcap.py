@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import dcap_qvl
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from confidential_spark.core.certificate_chain import Chain
 from confidential_spark.core.collateral import Collateral
@@ -74,7 +75,7 @@ def verify_quote(raw: bytes, collateral_json: bytes | str, policy: DcapPolicy, n
     pem = quote.pck_chain_pem.rstrip(b"\0")
     chain = Chain.read(pem, policy.roots, now, "quote's chain", Refusal.QUOTE_CHAIN, length=3)
     collateral.require_genuine(chain, now, policy.max_collateral_age)
-    claims = _dcap_claims(raw, collateral, chain.root.der, now)
+    claims = _dcap_claims(raw, collateral, chain.certificates[-1].public_bytes(Encoding.DER), now)
     platform = _platform(claims, collateral, chain)
     _require_accepted(platform, policy)
     _require_platform_flags(claims["platform"]["pck"], policy)
@@ -82,6 +83,8 @@ def verify_quote(raw: bytes, collateral_json: bytes | str, policy: DcapPolicy, n
 
 
 def _dcap_claims(raw: bytes, collateral: Collateral, root_der: bytes, now: datetime) -> dict[str, Any]:
+    # A panic inside dcap-qvl 0.7 ends the process. A root whose name is not the chain's makes it panic, so it
+    # is given the quote's own root, which is linked to the chain and has a pinned key.
     seconds = int(now.timestamp())
     try:
         parsed = dcap_qvl.QuoteCollateralV3.from_json(collateral.text)
@@ -90,9 +93,7 @@ def _dcap_claims(raw: bytes, collateral: Collateral, root_der: bytes, now: datet
         claims: dict[str, Any] = json.loads(
             verifier.verify_with_policy(raw, parsed, seconds, policy).to_json()
         )
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic of the Rust library is not an Exception
+    except Exception as error:  # its own exceptions; the input decides which
         _refuse_as_dcap(str(error))
     return claims
 

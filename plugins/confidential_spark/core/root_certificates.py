@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from confidential_spark.core.errors import PolicyError
+from confidential_spark.core.errors import PolicyError, shorten
 
 # Anyone can compute the development root's private key (simulation/development_keys.py).
 DEVELOPMENT_ROOT_SPKI_SHA256 = "9268be0eef246e95a8726e39a8be7b39832e3834c1a3a455b8287dc7ca37ac65"
@@ -41,16 +43,17 @@ def read_root(source: object, base: Path | None = None) -> RootCertificate:
     try:
         data = _content(source, base)
         certificate = _certificate(data)
+        _require_self_issued_ca(certificate)
         der = certificate.public_bytes(Encoding.DER)
         return RootCertificate(der, spki_sha256(certificate), certificate.subject.rfc4514_string())
     except (
         Exception
     ) as error:  # OSError, ValueError, UnsupportedAlgorithm: all mean there is no root to trust
         raise PolicyError(
-            "A root certificate of the policy cannot be read.",
+            "A root certificate of the policy cannot be used.",
             code="policy-root-unreadable",
-            got=f"{str(source)[:120]}: {error}",
-            expected="dcap.roots: paths of PEM files, PEM text or DER bytes, one certificate each",
+            got=f"{shorten(source, 120)}: {error}",
+            expected="dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each",
         ) from error
 
 
@@ -58,6 +61,18 @@ def spki_sha256(certificate: x509.Certificate) -> str:
     """Return the hex SHA-256 of a certificate's SubjectPublicKeyInfo."""
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
+
+
+def _require_self_issued_ca(certificate: x509.Certificate) -> None:
+    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey):
+        raise ValueError("not an elliptic-curve key")
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ValueError("not issued and signed by itself") from error
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    if not constraints.value.ca:
+        raise ValueError("not a certificate authority")
 
 
 def _content(source: object, base: Path | None) -> bytes:
