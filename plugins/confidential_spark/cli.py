@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from confidential_spark.core.errors import ConfidentialSparkError
     from confidential_spark.core.verification_report import VerificationReport
 
 EXIT_VERIFIED = 0
@@ -62,12 +63,26 @@ def _verify(options: argparse.Namespace) -> int:
         report = _report(options)
     except ConfidentialSparkError as error:
         report = VerificationReport.not_checked(str(options.policy), error)
+    except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
+        report = VerificationReport.not_checked(str(options.policy), _crashed(error))
     print(json.dumps(report.to_dict(), indent=2) if options.json else report.text())
     return {
         Outcome.VERIFIED: EXIT_VERIFIED,
         Outcome.REFUSED: EXIT_REFUSED,
         Outcome.NOT_CHECKED: EXIT_NOT_CHECKED,
     }[report.outcome]
+
+
+def _crashed(error: Exception) -> ConfidentialSparkError:
+    from confidential_spark.core.errors import VerificationError
+    from confidential_spark.core.refusals import Refusal
+
+    return VerificationError(
+        "The command itself failed.",
+        code=Refusal.CHECK_CRASHED.value,
+        got=f"{type(error).__name__}: {error}",
+        expected="an input that the command can handle",
+    )
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:

@@ -122,6 +122,24 @@ def test_what_cannot_be_checked_has_its_own_status(run, changes, code):
     assert "NOT CHECKED" in run(**changes)[1]
 
 
+def test_crash_is_no_verdict(run, monkeypatch):
+    def crash(**_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("confidential_spark.core.verification.verify_evidence", crash)
+    status, output = run("--json")
+    report = json.loads(output)
+    assert (status, report["outcome"], report["code"]) == (2, "not-checked", "check-crashed")
+
+
+@pytest.mark.parametrize("line", ["version: 0x" + "f" * 5000, "version: 1" + ":59" * 3000])
+def test_number_that_no_policy_has_is_no_verdict(run, line):
+    text = yaml.safe_dump(POLICY).replace("version: 1", line)
+    (run.folder / "policy.yaml").write_text(text)
+    status, output = run("--json")
+    assert (status, json.loads(output)["code"]) == (2, "policy-malformed")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["verify"], ["verify", "x"], ["verify", "x", "--policy"], ["other"], ["verify", "--nope"]],

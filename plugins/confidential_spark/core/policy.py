@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -25,7 +26,7 @@ from pydantic import (
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core import base64url, strict_yaml
-from confidential_spark.core.errors import PolicyError
+from confidential_spark.core.errors import PolicyError, shorten
 from confidential_spark.core.refusals import Refusal, refuse
 from confidential_spark.core.root_certificates import (
     DEVELOPMENT_ROOT_SPKI_SHA256,
@@ -38,10 +39,13 @@ OCCLUM_DEVELOPMENT_MRSIGNER = "83d719e77deaca1470f6baf62a4d774303c899db69020f9c7
 LEDGER = "ledger"
 MAX_SKEW = timedelta(minutes=10)
 MAX_TOKEN_LIFETIME = timedelta(hours=8)
+_MAX_PORT = 65535
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_RESERVED_DOMAIN = ".invalid"
-_ISSUER = r"(https://[a-z0-9-]+(\.[a-z0-9-]+)*|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?"
+# RFC 6761: names that never exist, and the machine itself. A numeric last label makes an IPv4 address.
+_RESERVED_DOMAINS = frozenset({"invalid", "localhost"})
+_NUMERIC = r"[0-9]+|0x[0-9a-f]*"
+_ISSUER = r"(https://[a-z0-9-]+(\.[a-z0-9-]+)*|http://(127\.0\.0\.1|localhost))(:(?P<port>[1-9][0-9]{0,4}))?"
 
 
 def _duration(value: object) -> timedelta:
@@ -119,7 +123,8 @@ class AttestationPolicy(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if re.fullmatch(_ISSUER, self.issuer) is None:
+        match = re.fullmatch(_ISSUER, self.issuer)
+        if match is None or int(match["port"] or 0) > _MAX_PORT:
             raise ValueError(f"issuer must be https://host without a path, got {self.issuer!r}")
         if not timedelta(0) < self.max_token_lifetime <= MAX_TOKEN_LIFETIME:
             raise ValueError("max_token_lifetime must be between 1s and 8h")
@@ -129,8 +134,9 @@ class AttestationPolicy(_Section):
 
     @property
     def is_reserved(self) -> bool:
-        """Whether the issuer can only be a simulation: a name that never exists (RFC 6761), or loopback."""
-        return self.issuer.endswith(_RESERVED_DOMAIN) or self.issuer.startswith("http:")
+        """Whether the issuer can only be a simulation: a name that never exists, loopback, or a number."""
+        top_level = (urlsplit(self.issuer).hostname or "").rpartition(".")[2]
+        return top_level in _RESERVED_DOMAINS or re.fullmatch(_NUMERIC, top_level) is not None
 
 
 class AllowedIdentities(_Section):
@@ -183,7 +189,7 @@ class Policy(_Section):
     """One complete policy; make it with :func:`load_policy` or :meth:`from_mapping`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, le=2**31)]
     trust: Literal["hardware", "simulated"]
     attestation: AttestationPolicy
     identities: IdentityPolicy
@@ -325,6 +331,13 @@ def _with_files(mapping: Mapping[str, Any], base: Path | None) -> dict[str, Any]
     return policy
 
 
+def _shown(value: object) -> str:
+    try:
+        return shorten(value, 120)
+    except Exception as error:  # Python refuses to print integers of thousands of digits
+        return f"{type(value).__name__} that cannot be shown: {error}"
+
+
 def _readable(error: ValidationError, source: str) -> PolicyError:
     problems = error.errors(include_url=False)
     lines = [
@@ -335,7 +348,7 @@ def _readable(error: ValidationError, source: str) -> PolicyError:
     return PolicyError(
         f"{source} is not a valid policy: {'; '.join(lines)}",
         code="policy-invalid",
-        got=f"{'.'.join(map(str, first['loc'])) or 'policy'} = {str(first['input'])[:120]}",
+        got=f"{'.'.join(map(str, first['loc'])) or 'policy'} = {_shown(first['input'])}",
         expected=first["msg"].removeprefix("Value error, "),
         action="docs/verification.md describes every field",
     )

@@ -1,7 +1,8 @@
-"""YAML as plain data: no aliases, no tags, no repeated keys, bounded."""
+"""YAML as plain data: no aliases, no tags, no repeated keys, decimal numbers, bounded."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 12
+_DECIMAL = r"-?(0|[1-9][0-9]{0,18})"
 
 # libyaml when PyYAML was built with it: ten times faster, same behaviour.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,6 +30,16 @@ class _UniqueKeyLoader(_SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
 
 
+def _decimal(loader: Any, node: yaml.ScalarNode) -> int:  # noqa: ANN401 - the C or the Python loader
+    text = loader.construct_scalar(node)
+    if re.fullmatch(_DECIMAL, text, re.ASCII) is None:
+        raise ValueError(f"line {node.start_mark.line + 1}: {text[:40]!r} is no plain decimal number")
+    return int(text)
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
+
+
 def loads(data: bytes) -> Any:  # noqa: ANN401 - any plain value
     """Read one YAML document.
 
@@ -39,7 +51,7 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - any plain value
     try:
         _require_plain(text)
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
-    except (yaml.YAMLError, TypeError, RecursionError, AttributeError) as error:
+    except (yaml.YAMLError, TypeError, RecursionError, AttributeError, ArithmeticError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 
 

@@ -12,12 +12,13 @@ from confidential_spark.core.policy import Policy, as_policy, load_policy, parse
 from confidential_spark.core.root_certificates import DEVELOPMENT_ROOT_SPKI_SHA256, read_root
 from confidential_spark.simulation import attestation_tokens, development_ca
 from confidential_spark.simulation.development_keys import token_signing_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories.bundles import POLICY
+from tests.factories.bundles import POLICY, rsa_key
 from tests.factories.changes import drop, put
-from tests.factories.platform_ca import PlatformCa
+from tests.factories.platform_ca import PlatformCa, new_key, self_signed
 
 POLICIES = Path(__file__).parents[3] / "include" / "policies"
 MEASUREMENT = "ab" * 32
@@ -70,11 +71,18 @@ def refusal(policy, **options) -> PolicyError:
         pytest.param(put("version", "1"), "version", id="version-text"),
         pytest.param(put("version", True), "version", id="version-bool"),
         pytest.param(put("version", 1.0), "version", id="version-float"),
+        pytest.param(put("version", 10**5000), "version", id="version-huge"),
+        pytest.param(put("version", 2**31 + 1), "version", id="version-over-31-bits"),
+        pytest.param(put("identities/svn/minimum", 10**5000), "identities.svn.minimum", id="svn-huge"),
         pytest.param(put("trust", "none"), "trust", id="trust"),
         pytest.param(put("attestation", []), "attestation", id="section-list"),
         pytest.param(put("attestation/issuer", "http://maa.example.com"), "attestation", id="issuer-http"),
         pytest.param(put("attestation/issuer", "https://maa.example.com/"), "attestation", id="issuer-slash"),
         pytest.param(put("attestation/issuer", "https://u@maa.example.com"), "attestation", id="issuer-user"),
+        pytest.param(put("attestation/issuer", "https://maa.example.com:0"), "attestation", id="port-0"),
+        pytest.param(
+            put("attestation/issuer", "https://maa.example.com:65536"), "attestation", id="port-big"
+        ),
         pytest.param(put("attestation/issuer", ["https://x"]), "attestation.issuer", id="issuer-list"),
         pytest.param(put("attestation/policy_hash", "x"), "attestation.policy_hash", id="policy-hash"),
         pytest.param(
@@ -168,6 +176,27 @@ def test_root_that_cannot_be_read(root, tmp_path):
     assert refusal(put("dcap/roots", [root])(POLICY), base=tmp_path).code == "policy-root-unreadable"
 
 
+@pytest.mark.parametrize(
+    ("certificate", "why"),
+    [
+        pytest.param(self_signed("A", new_key(), issuer="B"), "not issued and signed by itself", id="cross"),
+        pytest.param(self_signed("A", new_key(), ca=False), "not a certificate authority", id="no-ca"),
+        pytest.param(self_signed("A", rsa_key()), "not an elliptic-curve key", id="rsa"),
+        pytest.param(PlatformCa().ca, "not issued and signed by itself", id="intermediate"),
+        pytest.param(PlatformCa().pck, "not issued and signed by itself", id="leaf"),
+    ],
+)
+def test_what_is_no_self_issued_authority_is_no_root(certificate, why):
+    error = refusal(put("dcap/roots", [certificate.public_bytes(Encoding.DER)])(POLICY))
+    assert error.code == "policy-root-unreadable"
+    assert why in error.got
+
+
+def test_root_with_a_changed_name_is_no_root():
+    changed = PlatformCa().root_der.replace(b"Test Root CA", b"Tess Root CA")
+    assert refusal(put("dcap/roots", [changed])(POLICY)).code == "policy-root-unreadable"
+
+
 def test_two_certificates_are_not_one_root(tmp_path):
     two = development_ca.root_certificate_pem() * 2
     assert refusal(put("dcap/roots", [two])(POLICY)).code == "policy-root-unreadable"
@@ -200,12 +229,24 @@ def test_hardware_policy_with_another_root_is_usable():
         ),
         pytest.param(put("attestation/issuer", attestation_tokens.ISSUER), "simulated issuer", id="issuer"),
         pytest.param(put("attestation/issuer", "http://127.0.0.1:8000"), "simulated issuer", id="loopback"),
+        *(
+            pytest.param(put("attestation/issuer", f"https://{host}"), "simulated issuer", id=host)
+            for host in (
+                *("foo.invalid:443", "invalid", "localhost", "localhost:8443", "a.localhost"),
+                *("127.0.0.1", "127.1", "0x7f000001", "2130706433", "0.0.0.0", "127.0.0.0x1"),  # noqa: S104
+            )
+        ),
     ],
 )
 def test_hardware_policy_never_trusts_the_simulation(change, why):
     error = refusal(change(hardware()))
     assert error.code == "policy-invalid"
     assert why in error.message
+
+
+@pytest.mark.parametrize("host", ["maa.example.com:443", "invalid.example.com", "x1.attest.azure.net:65535"])
+def test_hardware_policy_may_name_any_public_host(host):
+    assert Policy.from_mapping(put("attestation/issuer", f"https://{host}")(hardware())).trust == "hardware"
 
 
 def test_development_root_is_the_simulations():
@@ -259,6 +300,14 @@ def test_what_is_no_duration(text):
         pytest.param(b"\xff\xfe", "", id="not-utf8"),
         pytest.param(b"a: \x00", "", id="nul"),
         pytest.param(b"a: b: c", "", id="syntax"),
+        pytest.param(b"a: 0x" + b"f" * 5000, "decimal", id="hexadecimal"),
+        pytest.param(b"a: 1" + b":59" * 3000, "decimal", id="sexagesimal"),
+        pytest.param(b"a: 1" + b":59" * 3000 + b".5", "", id="sexagesimal-float"),
+        pytest.param(b"a: 1:0", "decimal", id="sexagesimal-short"),
+        pytest.param(b"a: 0b1", "decimal", id="binary"),
+        pytest.param(b"a: 007", "decimal", id="octal"),
+        pytest.param(b"a: 1_0", "decimal", id="underscore"),
+        pytest.param(b"a: " + b"1" * 5000, "decimal", id="thousands-of-digits"),
         pytest.param(b"--- 1\n--- 2\n", "", id="two-documents"),
     ],
 )
