@@ -66,7 +66,13 @@ def verify_attestation(
     :param expected_nonce: the 32 bytes minted for this run; None is not compared, like every expectation.
     """
     expectations = Expectations(
-        expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids
+        expected_nonce,
+        expected_run_id,
+        expected_job,
+        run_started_at,
+        seen_nonces,
+        seen_token_ids,
+        claimed_trust=claimed_trust,
     )
     context = Context(policy, now, expectations, ledger)
     steps = AttestationSteps(context, jwks=jwks, collateral=collateral)

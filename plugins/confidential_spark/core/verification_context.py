@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from confidential_spark.agent.protocol import NONCE_BYTES, JobIdentity
@@ -49,6 +50,7 @@ class Expectations:
     seen_nonces: Container[object] = ()
     seen_token_ids: Container[object] = ()
     image_digest: str | None = None
+    claimed_trust: str | None = None
 
     def require_usable(self) -> None:
         """Refuse wrong types.
@@ -60,6 +62,11 @@ class Expectations:
             ("expected_nonce", nonce_fits, f"{NONCE_BYTES} bytes or None"),
             ("expected_run_id", self.run_id is None or isinstance(self.run_id, str), "a string or None"),
             ("expected_job", self.job is None or isinstance(self.job, JobIdentity), "a JobIdentity or None"),
+            (
+                "claimed_trust",
+                self.claimed_trust is None or isinstance(self.claimed_trust, str),
+                "a string or None",
+            ),
             ("seen_nonces", _is_container(self.seen_nonces), "a set, list or other container, not text"),
             (
                 "seen_token_ids",
@@ -106,6 +113,13 @@ class Context:
         """
         require_clock(self.now, "now")
         self.expectations.require_usable()
+        if not isinstance(self.ledger_source, (Ledger, str, os.PathLike, NoneType)):
+            refuse(
+                Refusal.EXPECTATION_INVALID,
+                "ledger is unusable.",
+                got=type(self.ledger_source).__name__,
+                expected="a Ledger, a path or None",
+            )
         return self.policy.label
 
     def read_ledger(self) -> Ledger:

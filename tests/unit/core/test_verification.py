@@ -174,6 +174,9 @@ def test_crashing_check_fails_its_step():
         pytest.param({"expected_nonce": "n" * 32}, "expectation-invalid", id="nonce-text"),
         pytest.param({"expected_run_id": 7}, "expectation-invalid", id="run-id-number"),
         pytest.param({"expected_job": "nytaxi"}, "expectation-invalid", id="job-text"),
+        pytest.param({"ledger": 5}, "expectation-invalid", id="ledger-number"),
+        pytest.param({"ledger": b"x"}, "expectation-invalid", id="ledger-bytes"),
+        pytest.param({"ledger": []}, "expectation-invalid", id="ledger-list"),
         pytest.param({"seen_nonces": "abc"}, "expectation-invalid", id="seen-nonces-text"),
         pytest.param({"seen_token_ids": "abc"}, "expectation-invalid", id="seen-token-ids-text"),
         pytest.param({"seen_token_ids": None}, "expectation-invalid", id="seen-token-ids-none"),
@@ -187,6 +190,12 @@ def test_unusable_arguments_are_not_a_verdict_about_the_evidence(arguments, code
     for report in (GENUINE.verify(**arguments), GENUINE.verify_attestation(**arguments)):
         assert (report.code, report.outcome, report.failure.number) == (code, "not-checked", 0)
         assert all(step.status is Status.NOT_RUN for step in report.steps[1:])
+
+
+@pytest.mark.parametrize("claimed", [10**5000, b"hardware", ["simulated"]], ids=["huge", "bytes", "list"])
+def test_a_claimed_trust_level_of_another_type_is_no_verdict(claimed):
+    report = GENUINE.verify_attestation(claimed_trust=claimed)
+    assert (report.code, report.outcome) == ("expectation-invalid", "not-checked")
 
 
 @pytest.mark.parametrize("name", ["token", "quote", "runtime_data", "jwks", "collateral"])
