@@ -182,7 +182,7 @@ class AttestationSteps:
             "collateral_expires_at": tokens.utc_text(int(platform.collateral_expires.timestamp())),
             "root_spki_sha256": platform.root_spki_sha256,
         }
-        return " ".join([platform.tcb_status, *platform.advisories, f"root key {platform.root_spki_sha256}"])
+        return ", ".join([platform.tcb_status, *platform.advisories, f"root key {platform.root_spki_sha256}"])
 
     def runtime_data_content(self) -> str:
         """Step 10: accept runtime data of the expected nonce, run and job."""

@@ -124,6 +124,8 @@ def verify_evidence(
     )
     context = Context(policy, now, expectations, ledger)
     steps = _EvidenceSteps(context, evidence, results, jwks)
+    if steps.claims_other_trust():
+        return context.report([(Step.PREPARE, context.prepare), (Step.TRUST, steps.trust)])
     return context.report(
         [
             (Step.PREPARE, steps.prepare),
@@ -153,13 +155,28 @@ class _EvidenceSteps(AttestationSteps):
         self.data = evidence
         self.results = results
 
+    @property
+    def lacks_keys(self) -> bool:
+        """Whether nothing says which signing keys to trust."""
+        return self.jwks is None and self.context.policy.attestation.token_signing_keys is None
+
+    def claims_other_trust(self) -> bool:
+        """Whether fetching the missing keys would be in vain, as the evidence contradicts the policy itself.
+
+        Nothing is verified yet, so the claim can only refuse.
+        """
+        try:
+            if not self.lacks_keys:
+                return False
+            self.evidence = Evidence.parse(require_bytes(self.data, "evidence", MAX_EVIDENCE_BYTES))
+        except Exception:  # the steps will meet the same fault and name it
+            return False
+        return bool(self.evidence.statement.predicate.members.get("trust") != self.context.policy.trust)
+
     def prepare(self) -> str:
         label = self.context.prepare()
-        issuer, pins = (
-            self.context.policy.attestation.issuer,
-            self.context.policy.attestation.token_signing_keys,
-        )
-        if self.jwks is None and pins is None:
+        issuer = self.context.policy.attestation.issuer
+        if self.lacks_keys:
             refuse(
                 Refusal.JWKS_MISSING,
                 "The bundle's own key set cannot be trusted: the policy pins no signing key.",

@@ -71,6 +71,39 @@ def test_simulated_evidence_never_satisfies_production():
     assert (report.code, report.trust) == ("jku-mismatch", None)
 
 
+def test_simulated_evidence_is_refused_by_production_before_keys_are_asked_for():
+    production = load_policy(POLICIES / "production.yaml")
+    report = GENUINE.verify(policy=production, jwks=None)
+    assert (report.code, report.failure.number, report.outcome) == ("trust-mismatch", 13, "refused")
+    assert (report.trust, report.facts.run_id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param({}, "jwks-missing", id="same-trust"),
+        pytest.param({"evidence": b"{}"}, "jwks-missing", id="unreadable"),
+        pytest.param({"evidence": None}, "jwks-missing", id="no-bytes"),
+        pytest.param({"policy": None}, "policy-invalid", id="no-policy"),
+        pytest.param({"now": None}, "clock-invalid", id="no-clock"),
+    ],
+)
+def test_missing_keys_are_asked_for_when_the_claimed_trust_fits(arguments, code):
+    report = GENUINE.verify(jwks=None, **arguments)
+    assert (report.code, report.outcome) == (code, "not-checked")
+
+
+def test_claimed_trust_is_believed_by_no_step():
+    report = make_bundle(predicate=put("trust", "hardware")).verify()
+    assert report.code == "trust-mismatch"
+    assert [step.status for step in report.steps] == [Status.PASS] * 12 + [Status.FAIL]
+
+
+def test_parts_of_the_platforms_detail_are_separated():
+    (step,) = [step for step in GENUINE.verify().steps if step.number == 9]
+    assert step.detail.startswith("UpToDate, root key ")
+
+
 def test_forged_issuer_does_not_carry_simulated_quotes_into_hardware():
     """Even an attestation provider that vouches for a software quote cannot make it hardware."""
     ca = PlatformCa()
