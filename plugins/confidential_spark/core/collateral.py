@@ -50,6 +50,7 @@ class SignedDocument:
 
     what: str
     content: bytes
+    members: JsonObject
     signature: bytes
     issued: datetime
     due: datetime
@@ -102,6 +103,24 @@ class Collateral:
             require_not_revoked(root_crl, chain.certificates[-2])
         require_not_revoked(pck_crl, quote_chain.leaf)
 
+    def require_pce(self, pce_id: bytes) -> None:
+        """Accept TCB info about the SGX platform whose provisioning enclave (PCE) certified the quote.
+
+        dcap-qvl compares none of these.
+
+        :raises VerificationError: ``collateral-mismatch``.
+        """
+        for name, expected in (("id", "SGX"), ("version", 3), ("tcbType", 0), ("pceId", pce_id.hex())):
+            value = self.tcb_info.members.members.get(name)
+            got = value.lower() if name == "pceId" and isinstance(value, str) else value
+            if got != expected or type(got) is not type(expected):
+                refuse(
+                    Refusal.COLLATERAL_MISMATCH,
+                    f"The TCB info's {name} is not that of the platform.",
+                    got=repr(value),
+                    expected=repr(expected),
+                )
+
     def _chain(self, name: str, quote_chain: Chain, now: datetime) -> Chain:
         pem = self.members.text(name, max_length=64 * 1024).encode()
         what = name.replace("_", " ")
@@ -150,6 +169,7 @@ def _signed(members: JsonObject, name: str) -> SignedDocument:
     return SignedDocument(
         what=what,
         content=text.encode(),
+        members=document,
         signature=bytes.fromhex(members.text(f"{name}_signature", r"[0-9a-f]{128}")),
         issued=_time(document, "issueDate"),
         due=_time(document, "nextUpdate"),

@@ -76,6 +76,7 @@ def verify_quote(raw: bytes, collateral_json: bytes | str, policy: DcapPolicy, n
     chain = Chain.read(pem, policy.roots, now, "quote's chain", Refusal.QUOTE_CHAIN, length=3)
     collateral.require_genuine(chain, now, policy.max_collateral_age)
     claims = _dcap_claims(raw, collateral, chain.certificates[-1].public_bytes(Encoding.DER), now)
+    collateral.require_pce(bytes(claims["platform"]["pck"]["pce_id"]))
     platform = _platform(claims, collateral, chain)
     _require_accepted(platform, policy)
     _require_platform_flags(claims["platform"]["pck"], policy)

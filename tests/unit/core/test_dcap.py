@@ -193,6 +193,26 @@ def test_platform_without_a_matching_tcb_level_is_refused():
     assert judge(collateral=CA.collateral(NOW, change)) == "tcb-status"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("pceId", "0001", "collateral-mismatch"),
+        ("pceId", "zzzz", "collateral-mismatch"),
+        ("pceId", "000", "collateral-mismatch"),
+        ("pceId", "0000", None),
+        ("version", 2, "collateral-mismatch"),
+        ("version", 4, "collateral-mismatch"),
+        ("tcbType", 1, "collateral-mismatch"),
+        ("id", "TDX", "collateral-mismatch"),
+    ],
+)
+def test_tcb_info_is_about_this_kind_of_platform(name, value, code):
+    def change(collateral):
+        return collateral | {"tcb_info": json.dumps(put(name, value)(json.loads(collateral["tcb_info"])))}
+
+    assert judge(collateral=CA.collateral(NOW, change)) == code
+
+
 def test_another_quoting_enclave_is_refused():
     def change(collateral):
         identity = put("mrsigner", "00" * 32)(json.loads(collateral["qe_identity"]))
