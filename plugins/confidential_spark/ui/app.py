@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import queries
+from confidential_spark.ui.archive import archive, archive_stem
 from confidential_spark.ui.published import DOCUMENTS, Published
 from confidential_spark.ui.rendering import STYLESHEET, render
 
@@ -60,6 +61,7 @@ def create_app() -> FastAPI:
     app.get("/style.css")(stylesheet)
     app.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(run_page)
     app.get("/results/{dag_id}/{key}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(result_page)
+    app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
     app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
     return app
 
@@ -107,12 +109,24 @@ def download(dag_id: DagId, key: Key, name: str, results: PublishedDep) -> Respo
     content = result.content(name) if result and name in DOCUMENTS else None
     if content is None:
         raise HTTPException(404, "There is no such file.")
-    filename = f"{dag_id}-{key}-{name}".replace("=", "-")
-    return Response(
-        content,
-        media_type="application/json",
-        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
-    )
+    return attachment(content, "application/json", f"{dag_id}-{key}-{name}".replace("=", "-"))
+
+
+def download_archive(dag_id: DagId, key: Key, results: PublishedDep) -> Response:
+    """Hand out the files of a result that a reader needs to verify it, as one archive."""
+    result, stem = results.result(dag_id, key), archive_stem(dag_id, key)
+    content = archive(result.folder, stem) if result else None
+    if content is None:
+        raise HTTPException(
+            404, "There is no archive: nothing is published, a signed file is missing, or it is too large."
+        )
+    return attachment(content, "application/zip", f"{stem}.zip")
+
+
+def attachment(content: bytes, media_type: str, filename: str) -> Response:
+    """Return a file for the reader to save."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(content, media_type=media_type, headers=headers)
 
 
 def stylesheet() -> Response:

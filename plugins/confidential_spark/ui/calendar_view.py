@@ -33,7 +33,7 @@ class Year:
 
 
 def calendar(trips_by_key: Mapping[str, int | None]) -> tuple[Year, ...]:
-    """Return the years that have published months, with every month between the first and the last year.
+    """Return the years that have published months, each with all its months.
 
     :param trips_by_key: ``month=YYYY-MM`` → trips, or None when they are unknown; other keys are left out.
     """
@@ -41,7 +41,6 @@ def calendar(trips_by_key: Mapping[str, int | None]) -> tuple[Year, ...]:
     if not months:
         return ()
     largest = max((trips_by_key[key] or 0 for key in months.values()), default=0) or 1
-    first, last = min(months).year, max(months).year
 
     def cell(month: Month) -> Cell:
         key = months.get(month)
@@ -50,7 +49,7 @@ def calendar(trips_by_key: Mapping[str, int | None]) -> tuple[Year, ...]:
 
     return tuple(
         Year(year, tuple(cell(Month(year, number)) for number in range(1, 13)))
-        for year in range(first, last + 1)
+        for year in sorted({month.year for month in months})
     )
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.core.errors import InputError
 from confidential_spark.core.jobs import JOBS
+from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.core.stages import FAILED_CHECKS_KEY, VERIFICATION_KEY
+from confidential_spark.core.stages import FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
 from confidential_spark.operators.enclave_run import XCOM_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
@@ -28,10 +30,19 @@ from confidential_spark.ui.report_view import (
     step_lines,
     text,
 )
-from confidential_spark.ui.run_view import PUBLISHED, WAITING, Stage, Task, Verdict, stages, verdict
+from confidential_spark.ui.run_view import (
+    PUBLISHED,
+    WAITING,
+    Stage,
+    Task,
+    Verdict,
+    failed_task,
+    stages,
+    verdict,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -43,15 +54,31 @@ LAST_SINGLE_RESULTS = 12
 MONTHLY_FIRST = sorted(JOBS.values(), key=lambda job: not job.monthly)
 PLATFORMS = {f"{job.name}_{platform}": platform for job in MONTHLY_FIRST for platform in Platform}
 """The DAGs of this project, by id."""
+MONTHLY = frozenset(f"{job.name}_{platform}" for job in MONTHLY_FIRST if job.monthly for platform in Platform)
+MAX_FAILURE_TEXT = 4000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed.
+
+    :param reason: the failed task's own diagnosis; empty when it left none.
+    """
+
+    task_id: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """One line of the list of runs."""
+    """One line of the list of runs.
+
+    :param name: the month, or what else the run's result is called; empty when unknown.
+    """
 
     dag_id: str
     run_id: str
-    key: str
+    name: str
     started: datetime | None
     verdict: Verdict
 
@@ -80,8 +107,10 @@ class RunPage:
 
     dag_id: str
     run_id: str
+    name: str
     trust: str
     verdict: Verdict
+    failure: Failure | None
     stages: tuple[Stage, ...]
     steps: tuple[Line, ...]
     failed_checks: tuple[Line, ...]
@@ -115,16 +144,17 @@ def trips_of(published: Published, dag_id: str, key: str) -> int | None:
 
 
 def last_runs(session: Session, dag_ids: Collection[str]) -> tuple[RunLine, ...]:
-    """Return the latest runs of these DAGs, newest first."""
+    """Return the runs of these DAGs that started last, newest first; a waiting run by when it may start."""
+    started = func.coalesce(DagRun.start_date, DagRun.run_after)
     runs = session.scalars(
-        select(DagRun).where(DagRun.dag_id.in_(dag_ids)).order_by(DagRun.run_after.desc()).limit(LAST_RUNS)
+        select(DagRun).where(DagRun.dag_id.in_(dag_ids)).order_by(started.desc()).limit(LAST_RUNS)
     ).all()
     tasks = tasks_of(session, runs)
     return tuple(
         RunLine(
             run.dag_id,
             run.run_id,
-            key_of(session, run),
+            name_of(session, run),
             run.start_date,
             verdict(str(run.state), states(tasks[run.id])),
         )
@@ -142,8 +172,10 @@ def run_page(session: Session, dag_id: str, run_id: str, published: Published) -
     return RunPage(
         dag_id=dag_id,
         run_id=run_id,
+        name=name_of(session, run),
         trust=result.trust if result else trust_without_result(dag_id),
         verdict=verdict(str(run.state), states(tasks)),
+        failure=failure_of(session, run, states(tasks)),
         stages=stages(tasks),
         steps=result.steps if result else steps_of_run(session, run),
         failed_checks=() if result else failed_checks_of_run(session, run),
@@ -154,10 +186,19 @@ def run_page(session: Session, dag_id: str, run_id: str, published: Published) -
 def result_page(dag_id: str, key: str, published: Published) -> RunPage | None:
     """Return one published result's page, or None."""
     result = view_of(dag_id, key, published)
-    return (
-        RunPage(dag_id, result.run_id, result.trust, PUBLISHED, (), result.steps, (), result)
-        if result
-        else None
+    if result is None:
+        return None
+    return RunPage(
+        dag_id=dag_id,
+        run_id=result.run_id,
+        name=name_in(key),
+        trust=result.trust,
+        verdict=PUBLISHED,
+        failure=None,
+        stages=(),
+        steps=result.steps,
+        failed_checks=(),
+        result=result,
     )
 
 
@@ -177,6 +218,40 @@ def key_of(session: Session, run: DagRun) -> str:
     return text(stored(session, run, "spark.run_spark", XCOM_KEY).get("key"))
 
 
+def name_of(session: Session, run: DagRun) -> str:
+    """Return what a run is called: by its publication key, else by the month it was asked for; or empty."""
+    return name_in(key_of(session, run)) or month_asked_for(run)
+
+
+def name_in(key: str) -> str:
+    """Return a publication key's part for people, e.g. ``2018-05``."""
+    return key.partition("=")[2]
+
+
+def month_asked_for(run: DagRun) -> str:
+    """Return the month of the run's Params, else of its data interval; empty for neither, or not a month."""
+    if run.dag_id not in MONTHLY:
+        return ""
+    start = run.data_interval_start
+    asked = mapping(run.conf).get("month") or (f"{start:%Y-%m}" if start else "")
+    try:
+        return str(Month.parse(asked))
+    except InputError:
+        return ""
+
+
+def failure_of(session: Session, run: DagRun, tasks: Mapping[str, str]) -> Failure | None:
+    """Return which task of an ended run failed first and why, or None.
+
+    :param tasks: state of each task by id.
+    """
+    task_id = failed_task(tasks)
+    if str(run.state) != "failed" or not task_id:
+        return None
+    reason = handed_on(session, run, task_id, FAILURE_KEY)
+    return Failure(task_id, reason[:MAX_FAILURE_TEXT] if isinstance(reason, str) else "")
+
+
 def steps_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
     """Return the verification's steps of a run that has published nothing, if it got that far."""
     task = "validation.verify_evidence"
@@ -191,12 +266,17 @@ def failed_checks_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
 
 def stored(session: Session, run: DagRun, task_id: str, key: str) -> dict[str, Any]:
     """Return the object that a task has handed on; empty when there is none."""
-    value = session.scalar(
+    return mapping(handed_on(session, run, task_id, key))
+
+
+def handed_on(session: Session, run: DagRun, task_id: str, key: str) -> object:
+    """Return the value that a task has handed on, or None."""
+    value: object = session.scalar(
         select(XComModel.value).where(
             XComModel.dag_run_id == run.id, XComModel.task_id == task_id, XComModel.key == key
         )
     )
-    return mapping(value)
+    return value
 
 
 def view_of(dag_id: str, key: str, published: Published) -> ResultView | None:

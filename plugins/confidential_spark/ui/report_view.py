@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from confidential_spark.core.report import verify_command
+from confidential_spark.ui.archive import EVIDENCE, archive_stem
 from confidential_spark.ui.charts import Chart, bar_chart
 from confidential_spark.ui.rendering import count, money
 
@@ -41,6 +42,9 @@ class ResultView:
 
     :param trust: ``hardware``, ``simulated`` or empty when unknown.
     :param run_id: Airflow's id of the run that published it, or empty.
+    :param archive: name of the archive without ``.zip``.
+    :param archive_command: verifies the unpacked archive, in a checkout of this project.
+    :param verify_command: verifies what is published where Airflow runs.
     """
 
     key: str
@@ -52,6 +56,8 @@ class ResultView:
     checks: tuple[Line, ...]
     identity: tuple[tuple[str, str], ...]
     charts: tuple[Chart, ...]
+    archive: str
+    archive_command: str
     verify_command: str
 
 
@@ -60,7 +66,7 @@ def result_view(dag_id: str, result: PublishedResult, policy: Path) -> ResultVie
 
     :param policy: the policy that the platform's evidence must satisfy.
     """
-    evidence = result.link / "evidence.json"
+    stem = archive_stem(dag_id, result.key)
     report, summary = result.document("report.json"), result.document("summary.json")
     return ResultView(
         key=result.key,
@@ -72,7 +78,11 @@ def result_view(dag_id: str, result: PublishedResult, policy: Path) -> ResultVie
         checks=check_lines(objects(report.get("checks"))),
         identity=identity(report),
         charts=charts(result),
-        verify_command=verify_command(str(evidence), str(policy), finished_at(report)),
+        archive=stem,
+        archive_command=verify_command(
+            f"{stem}/{EVIDENCE}", f"include/policies/{policy.name}", finished_at(report)
+        ),
+        verify_command=verify_command(str(result.link / EVIDENCE), str(policy), finished_at(report)),
     )
 
 

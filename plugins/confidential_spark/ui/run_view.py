@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.stages import STAGES
+from confidential_spark.core.stages import STAGES, TASK_IDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ ACTIVE_STATES = frozenset(
     {"running", "up_for_retry", "queued", "scheduled", "deferred", "restarting", "awaiting_input"}
 )
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
+NOT_REACHED = "not reached"
 JUDGES = ("validation.verify_evidence", "validation.check_results")
 """Tasks whose failure means that a proof or a figure was refused, not that something broke."""
 
@@ -37,8 +38,10 @@ class Task:
 
     @property
     def elapsed(self) -> timedelta | None:
-        """How long it ran, up to now while it runs."""
-        return (self.ended or datetime.now(UTC)) - self.started if self.started else None
+        """How long it ran, up to now while it runs; nothing for a task that was not reached."""
+        if self.started is None or self.state == "upstream_failed":
+            return None
+        return (self.ended or datetime.now(UTC)) - self.started
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Stage:
 
     @property
     def elapsed(self) -> timedelta | None:
-        """From its first task's start to its last task's end, or to now."""
+        """From its first task's start to its last task's end, or to now; nothing for a stage not reached."""
+        if self.state == NOT_REACHED:
+            return None
         starts = [task.started for task in self.tasks if task.started]
         ends = [task.ended or datetime.now(UTC) for task in self.tasks if task.started]
         return max(ends) - min(starts) if starts else None
@@ -88,7 +93,7 @@ def stage_state(tasks: Sequence[Task]) -> str:
     """Return a stage's state: failed, running, success, skipped or waiting."""
     states = {task.state for task in tasks}
     if states & FAILED_STATES:
-        return "failed" if "failed" in states else "not reached"
+        return "failed" if "failed" in states else NOT_REACHED
     if states & ACTIVE_STATES or (states > {WAITING} and "success" in states):
         return "running"
     if states and states <= {"success", "skipped"}:
@@ -106,8 +111,19 @@ def verdict(run_state: str, tasks: Mapping[str, str]) -> Verdict:
         return Verdict("RUNNING", "busy", "Nothing is proven yet. This page refreshes itself.")
     if run_state == "success" and all(tasks.get(judge) == "success" for judge in JUDGES):
         return PASSED
-    if refused := [judge for judge in JUDGES if tasks.get(judge) == "failed"]:
-        return Verdict("REFUSED", "bad", f"{refused[0]} refused this run. Nothing was published.")
-    if failed := [task for task, state in tasks.items() if state == "failed"]:
-        return Verdict("FAILED", "bad", f"{failed[0]} failed. Nothing was published.")
+    published = tasks.get("validation.publish") == "success"
+    outcome = "The result had been published before." if published else "Nothing was published."
+    failed = failed_task(tasks)
+    if failed in JUDGES:
+        return Verdict("REFUSED", "bad", f"{failed} refused this run. {outcome}")
+    if failed:
+        return Verdict("FAILED", "bad", f"{failed} failed. {outcome}")
     return Verdict("NOT PROVEN", "bad", "The run ended without verified evidence.")
+
+
+def failed_task(tasks: Mapping[str, str]) -> str:
+    """Return the first task that failed, in the order of the stages; empty when none did.
+
+    :param tasks: state of each task by id.
+    """
+    return next((task_id for task_id in TASK_IDS if tasks.get(task_id) == "failed"), "")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confidential_spark.agent.protocol import canonical_json
+
+from tests.factories.bundles import make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +74,13 @@ REPORT: dict[str, Any] = {
 ENCLAVE_RUN: dict[tuple[str, str], Any] = {("spark.run_spark", "enclave_run"): {"key": KEY}}
 
 
+@cache
+def signed(**digests: str) -> bytes:
+    """Return evidence whose statement lists these files."""
+    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())]
+    return make_bundle(statement=lambda statement: {**statement, "subject": subject}).evidence
+
+
 @pytest.fixture
 def publish(tmp_path: Path) -> Callable[..., Path]:
     """Put a result where readers look, as the result store does."""
@@ -79,11 +92,15 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
         version.mkdir(parents=True)
         (version / "report.json").write_text(json.dumps(report))
         (version / "summary.json").write_text(json.dumps(summary))
-        (version / "evidence.json").write_text('{"evidence": "of ' + key + '"}')
         hours = {"hour": list(range(24)), "trips": [100 * hour for hour in range(24)]}
         pq.write_table(pa.table(hours), version / "by_hour.parquet")
         payments = {"payment_type": ["credit", "no_charge"], "revenue_cents": [1200000, 5000]}
         pq.write_table(pa.table(payments), version / "by_payment_type.parquet")
+        digests = {p.name: sha256(p.read_bytes()).hexdigest() for p in version.iterdir()}
+        del digests["report.json"]
+        evidence = signed(**digests)
+        (version / "evidence.json").write_bytes(evidence)
+        (version / "envelope.json").write_bytes(canonical_json(json.loads(evidence)["envelope"]))
         (tmp_path / dag_id / key).symlink_to(f".versions/{key}/try-1")
         return version
 
@@ -141,6 +158,7 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
     from sqlalchemy import delete, insert, select
 
     dag_ids: set[str] = set()
+    numbers = count(1)
 
     def forget(session: Any, names: set[str]) -> None:
         models = (XComModel, TaskInstance, DagRun, SerializedDagModel, DagCode, DagVersion, DagModel)
@@ -154,6 +172,7 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
         dag_id: str = DAG_ID,
         run_id: str = RUN_ID,
         xcoms: dict[tuple[str, str], Any] | None = None,
+        **columns: Any,
     ) -> None:
         with create_session() as session:
             if dag_id not in dag_ids:
@@ -164,8 +183,14 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
             session.flush()
             session.merge(DagModel(dag_id=dag_id, bundle_name="tests"))
             session.flush()
-            version = DagVersion(dag_id=dag_id, version_number=1, bundle_name="tests")
-            run = DagRun(dag_id=dag_id, run_id=run_id, run_type="manual", state=state, run_after=START)
+            version = DagVersion(dag_id=dag_id, version_number=next(numbers), bundle_name="tests")
+            run = DagRun(
+                dag_id=dag_id,
+                run_id=run_id,
+                run_type="manual",
+                state=state,
+                **{"run_after": START, **columns},
+            )
             session.add_all([version, run])
             session.flush()
             for number, (task_id, task_state) in enumerate(tasks.items()):

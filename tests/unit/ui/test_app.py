@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
+from confidential_spark.core.verification_report import Outcome
 
-from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY
+from tests.factories.bundles import make_bundle
+from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY
 
 GREEN = dict.fromkeys(TASK_IDS, "success")
 RUN = f"/runs/{DAG_ID}/{RUN_ID}"
 RESULT = f"/results/{DAG_ID}/{KEY}"
-EVERY_ROUTE = ["/", "/style.css", RUN, RESULT, f"{RESULT}/evidence.json"]
-OF_ONE_DAG = [RUN, RESULT, f"{RESULT}/evidence.json"]
+EVERY_ROUTE = ["/", "/style.css", RUN, RESULT, f"{RESULT}/evidence.json", f"{RESULT}/archive.zip"]
+OF_ONE_DAG = [RUN, RESULT, f"{RESULT}/evidence.json", f"{RESULT}/archive.zip"]
+OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
+INTERVAL = {"logical_date": OCTOBER, "data_interval": (OCTOBER, START)}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -134,12 +141,82 @@ def test_a_run_whose_month_was_replaced_shows_no_foreign_result(browse, publish,
 
 def test_a_refused_run_shows_which_step_refused_it(browse, dag_run):
     handed_on = {("validation.verify_evidence", "verification"): REPORT["verification"]}
-    dag_run("failed", {**GREEN, "validation.verify_evidence": "failed"}, xcoms=handed_on)
+    after = {"validation.check_results": "upstream_failed", "validation.publish": "upstream_failed"}
+    dag_run("failed", {**GREEN, "validation.verify_evidence": "failed", **after}, xcoms=handed_on)
     page = browse().get(RUN).text
 
     assert "REFUSED" in page
     assert "alg-not-rs256" in page
-    assert "published nothing" in page
+    assert page.count("othing was published") == 1
+    assert "replaced it" not in page
+
+
+REASON = "[input-missing] There is no input. · got: nothing · expected: <b>files</b> · do: check the location"
+BEFORE_SPARK = {"image.resolve_image": "success", "spark.resolve_input": "failed"}
+
+
+def test_a_failed_run_shows_its_month_the_reason_and_the_runbook(browse, dag_run):
+    states = {
+        **BEFORE_SPARK,
+        "validation.publish": "upstream_failed",
+        "validation.clean_staging": "success",
+    }
+    dag_run("failed", states, conf={"month": "2018-05"}, xcoms={("spark.resolve_input", "failure"): REASON})
+    page = browse().get(RUN).text
+
+    assert f"<h1>{DAG_ID} · 2018-05</h1>" in page
+    assert REASON.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;") in page
+    assert "docs/runbooks/spark.resolve_input.md" in page
+    assert "<p>not reached</p>" in page
+
+
+@pytest.mark.parametrize("left", [None, {"not": "text"}, 5], ids=["nothing", "object", "number"])
+def test_a_failed_task_that_left_no_reason_still_has_a_runbook(browse, dag_run, left):
+    dag_run("failed", BEFORE_SPARK, xcoms={("spark.resolve_input", "failure"): left})
+    page = browse().get(RUN).text
+
+    assert 'class="reason"' not in page
+    assert "docs/runbooks/spark.resolve_input.md" in page
+
+
+def test_every_task_has_the_runbook_that_a_page_names():
+    runbooks = Path(__file__).parents[3] / "docs/runbooks"
+    assert [task for task in TASK_IDS if not (runbooks / f"{task}.md").is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "columns", "name"),
+    [
+        pytest.param(DAG_ID, {"conf": {"month": "2018-05"}}, "2018-05", id="asked-for"),
+        pytest.param(DAG_ID, {**INTERVAL}, "2026-10", id="data-interval"),
+        pytest.param(
+            DAG_ID,
+            {"conf": {"month": "2018-05"}, **INTERVAL},
+            "2018-05",
+            id="asked-for-wins",
+        ),
+        pytest.param(DAG_ID, {"conf": {"month": "2018-13"}}, "–", id="not-a-month"),
+        pytest.param(DAG_ID, {"conf": {"month": [1]}}, "–", id="not-text"),
+        pytest.param(DAG_ID, {}, "–", id="neither"),
+        pytest.param("sparkpi_local", {**INTERVAL}, "–", id="job-without-months"),
+    ],
+)
+def test_a_run_without_a_result_is_listed_under_its_month(browse, dag_run, dag_id, columns, name):
+    dag_run("failed", BEFORE_SPARK, dag_id=dag_id, **columns)
+    page = browse().get("/").text
+
+    assert re.search(rf"<td>{dag_id}</td>\s*<td>(.*)</td>", page).group(1) == name
+
+
+def test_last_runs_are_ordered_by_start_and_waiting_ones_by_when_they_may_start(browse, dag_run):
+    for hours, run_id in ((1, "first"), (3, "third"), (2, "second")):
+        # A run for an old interval that started late, and the other way round.
+        run_after, started = START - timedelta(days=hours), START + timedelta(hours=hours)
+        dag_run("failed", BEFORE_SPARK, run_id=run_id, run_after=run_after, start_date=started)
+    dag_run("queued", {}, run_id="waiting", run_after=START + timedelta(minutes=90))
+    page = browse().get("/").text
+
+    assert re.findall(r">(\w+)</a></th>", page) == ["third", "second", "waiting", "first"]
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])
@@ -169,9 +246,33 @@ def test_downloads_are_the_published_bytes(browse, publish):
     )
 
 
+def test_the_archive_unpacks_to_a_folder_whose_results_are_what_the_evidence_lists(browse, publish, tmp_path):
+    folder = publish()
+    (folder / "secret.json").write_text("not signed")
+    response = browse().get(f"{RESULT}/archive.zip")
+    with zipfile.ZipFile(io.BytesIO(response.content)) as file:
+        file.extractall(tmp_path / "unpacked")
+    unpacked = tmp_path / "unpacked" / "nytaxi_local-2018-05"
+    report = make_bundle().verify(evidence=(unpacked / "evidence.json").read_bytes(), results=unpacked)
+
+    assert report.outcome is Outcome.VERIFIED, report.text()
+    assert (unpacked / "report.json").read_bytes() == (folder / "report.json").read_bytes()
+    assert response.headers["content-disposition"] == 'attachment; filename="nytaxi_local-2018-05.zip"'
+
+
+def test_an_incomplete_result_has_no_archive(browse, publish):
+    (publish() / "by_hour.parquet").unlink()
+    response = browse().get(f"{RESULT}/archive.zip")
+
+    assert response.status_code == 404
+    assert "a signed file is missing" in response.text
+
+
 @pytest.mark.parametrize(
     "path",
     [
+        pytest.param("/results/%2e%2e/month=2018-05/archive.zip", id="archive-of-a-parent"),
+        pytest.param(f"/results/{DAG_ID}/month=..%2f/archive.zip", id="archive-of-dots"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/by_hour.parquet", id="not-a-download"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/secret.json", id="a-file-beside-them"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/..%2Fsecret.json", id="dots-in-the-name"),

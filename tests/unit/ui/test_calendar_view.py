@@ -6,12 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def test_every_month_between_the_first_and_the_last_year_has_a_cell():
-    years = calendar({"month=2016-01": 5, "month=2018-12": 10, "run=x": None})
+def test_years_with_a_published_month_have_all_their_months_and_empty_years_are_left_out():
+    years = calendar({"month=2018-12": 10, "month=2026-10": 7, "month=2016-01": 5, "run=x": None})
 
-    assert [year.year for year in years] == [2016, 2017, 2018]
+    assert [year.year for year in years] == [2016, 2018, 2026]
     assert all(len(year.cells) == 12 for year in years)
-    assert [str(c.month) for y in years for c in y.cells if c.key] == ["2016-01", "2018-12"]
+    assert [str(c.month) for y in years for c in y.cells if c.key] == [
+        "2016-01",
+        "2018-12",
+        "2026-10",
+    ]
 
 
 def test_shades_grow_with_the_trips_and_published_is_never_blank():

@@ -41,6 +41,10 @@ def test_a_result_in_full(publish, tmp_path):
     assert dict(view.identity) == {"MRENCLAVE": "ab" * 32, "TCB status": "UpToDate"}
     assert [len(chart.bars) for chart in view.charts] == [24, 2]
     assert view.charts[1].bars[1].label == "no charge"
+    assert view.archive_command == (
+        "confidential-spark verify nytaxi_local-2018-05/evidence.json "
+        "--policy include/policies/simulation.yaml --at 2026-11-23T10:00:00Z"
+    )
     assert view.verify_command == (
         f"confidential-spark verify {tmp_path / DAG_ID / KEY / 'evidence.json'} "
         "--policy policies/simulation.yaml --at 2026-11-23T10:00:00Z"

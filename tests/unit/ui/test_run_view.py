@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from confidential_spark.core.stages import STAGES, TASK_IDS
-from confidential_spark.ui.run_view import Task, stage_state, stages, verdict
+from confidential_spark.ui.run_view import Task, failed_task, stage_state, stages, verdict
 
 GREEN = dict.fromkeys(TASK_IDS, "success")
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -40,6 +40,21 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 def test_verdict(run_state, changes, word, tone):
     found = verdict(run_state, {**GREEN, **changes})
     assert (found.word, found.tone) == (word, tone)
+
+
+def test_a_run_that_failed_after_publishing_does_not_say_that_nothing_was_published():
+    late = verdict("failed", {**GREEN, "validation.clean_staging": "failed"})
+    early = verdict("failed", {"spark.run_spark": "failed"})
+
+    assert late.sentence == "validation.clean_staging failed. The result had been published before."
+    assert early.sentence == "spark.run_spark failed. Nothing was published."
+
+
+def test_the_failed_task_is_the_first_in_the_order_of_the_stages():
+    states = {"validation.clean_staging": "failed", "spark.run_spark": "failed", "elsewhere": "failed"}
+
+    assert failed_task(states) == "spark.run_spark"
+    assert failed_task(GREEN) == ""
 
 
 def test_nothing_passes_without_tasks():
@@ -84,3 +99,12 @@ def test_a_stage_lasts_from_its_first_start_to_its_last_end():
     ]
     assert stages(tasks)[1].elapsed == timedelta(seconds=5)
     assert stages([])[1].elapsed is None
+
+
+def test_what_was_not_reached_took_no_time():
+    skipped_over = Task("validation.publish", "upstream_failed", START, START)
+    cleaned = Task("validation.clean_staging", "success", START, START + timedelta(seconds=2))
+    validation = stages([skipped_over, cleaned])[3]
+
+    assert (validation.state, validation.elapsed) == ("not reached", None)
+    assert [task.elapsed for task in validation.tasks] == [None, timedelta(seconds=2)]
