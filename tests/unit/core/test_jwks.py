@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -146,6 +147,16 @@ def test_other_keys_of_the_set_do_not_matter():
     others = [{"kid": "ec", "kty": "EC", "x": "?"}, {"kty": "oct"}, {"kid": 7}]
     report = make_bundle(jwks=lambda s: {"keys": [*others, *s["keys"]], "x": 1}).verify_attestation()
     assert report.passed, report.text()
+
+
+def test_odd_certificates_write_nothing_to_the_terminal(recwarn):
+    key = own_key()["keys"][0]
+    der = base64.b64decode(key["x5c"][0])
+    odd = der.replace(bytes.fromhex("020102020101"), bytes.fromhex("020102020100"))
+    assert odd != der, "the serial number became zero"
+    x5c = [base64.b64encode(odd).decode()]
+    assert make_bundle(jwks=lambda s: {"keys": [key | {"x5c": x5c}]}).verify_attestation().passed
+    assert not recwarn.list
 
 
 def test_matching_n_and_e_are_accepted():
