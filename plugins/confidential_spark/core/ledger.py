@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_ENTRY = "0" * 64
-MAX_LEDGER_BYTES = 16 * 1024 * 1024
+MAX_LEDGER_BYTES = 8 * 1024 * 1024
 MAX_LINE_BYTES = 4096
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _REVISION = r"[0-9a-f]{7,64}(-dirty)?"
@@ -75,9 +75,16 @@ class Ledger:
 def parse_ledger(data: bytes, *, expected_head: str | None = None) -> Ledger:
     """Read and verify a ledger.
 
-    :raises VerificationError: ``ledger-malformed``, ``ledger-broken`` (naming the line),
+    :raises VerificationError: ``input-too-large``, ``ledger-malformed``, ``ledger-broken`` (naming the line),
         ``ledger-head-mismatch``.
     """
+    if len(data) > MAX_LEDGER_BYTES:
+        refuse(
+            Refusal.INPUT_TOO_LARGE,
+            "The ledger is too large.",
+            got=f"{len(data)} bytes",
+            expected=f"at most {MAX_LEDGER_BYTES} bytes",
+        )
     if data and not data.endswith(b"\n"):
         refuse(
             Refusal.LEDGER_MALFORMED,
@@ -110,13 +117,6 @@ def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
             data = file.read(MAX_LEDGER_BYTES + 1)
     except (OSError, ValueError) as error:
         _missing(path, error)
-    if len(data) > MAX_LEDGER_BYTES:
-        refuse(
-            Refusal.INPUT_TOO_LARGE,
-            "The ledger is too large.",
-            got=len(data),
-            expected=f"at most {MAX_LEDGER_BYTES}",
-        )
     return parse_ledger(data, expected_head=expected_head)
 
 
@@ -134,9 +134,9 @@ def append_approval(path: Path, approval: Approval) -> Ledger:
         data = file.read()
         ledger = parse_ledger(data)
         line = canonical_json({"v": 1, **asdict(approval), "previous": ledger.head})
-        _entry(line, len(ledger.approvals) + 1, ledger.head)
+        grown = parse_ledger(data + line + b"\n")
         _write_whole(file.fileno(), line + b"\n", len(data))
-    return parse_ledger(data + line + b"\n")
+    return grown
 
 
 def _write_whole(descriptor: int, data: bytes, size_before: int) -> None:

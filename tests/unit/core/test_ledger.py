@@ -151,6 +151,20 @@ def test_nothing_is_added_to_a_broken_ledger(ledger):
     assert ledger.read_bytes() == broken
 
 
+def test_ledger_is_not_grown_beyond_what_is_read(ledger, monkeypatch):
+    before = ledger.read_bytes()
+    monkeypatch.setattr("confidential_spark.core.ledger.MAX_LEDGER_BYTES", len(before) + 10)
+    with pytest.raises(VerificationError, match="input-too-large"):
+        append_approval(ledger, APPROVAL)
+    assert ledger.read_bytes() == before
+
+
+def test_more_than_eight_mebibytes_are_not_read(tmp_path):
+    (tmp_path / "ledger").write_bytes(b"\n" * (8 * 1024 * 1024 + 1))
+    with pytest.raises(VerificationError, match="input-too-large"):
+        read_ledger(tmp_path / "ledger")
+
+
 def test_full_disk_leaves_the_ledger_as_it_was(ledger, monkeypatch):
     before = ledger.read_bytes()
     real_write = os.write
