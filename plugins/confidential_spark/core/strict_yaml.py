@@ -48,6 +48,8 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - any plain value
     if len(data) > MAX_BYTES:
         raise ValueError(f"{len(data)} bytes; at most {MAX_BYTES} are read")
     text = data.decode("utf-8")
+    if text.startswith("\ufeff"):
+        raise ValueError("it starts with a byte order mark")
     try:
         _require_plain(text)
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader

@@ -297,6 +297,7 @@ def test_what_is_no_duration(text):
         pytest.param(b"[" * 60_000, "nested", id="deep-list"),
         pytest.param(b"- " * 30_000, "nested", id="deep-block"),
         pytest.param(b"#" * 70_000, "bytes", id="too-large"),
+        pytest.param(b"\xef\xbb\xbfname: x", "byte order mark", id="byte-order-mark"),
         pytest.param(b"\xff\xfe", "", id="not-utf8"),
         pytest.param(b"a: \x00", "", id="nul"),
         pytest.param(b"a: b: c", "", id="syntax"),
