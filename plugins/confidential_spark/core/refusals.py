@@ -32,7 +32,7 @@ class Refusal(StrEnum):
     EXPECTATION_INVALID = (
         "expectation-invalid",
         "0",
-        "An expected value or a set of seen values has the wrong type.",
+        "An expected value, a set of seen values or the ledger has the wrong type.",
     )
 
     # 1: sizes and strict decoding
@@ -140,7 +140,7 @@ class Refusal(StrEnum):
     CLAIM_QUOTE_MISMATCH = "claim-quote-mismatch", "8", "A claim of the token differs from the quote's field."
 
     # 9: the quote itself
-    QUOTE_MALFORMED = "quote-malformed", "9", "The quote's inner structure is broken."
+    QUOTE_MALFORMED = "quote-malformed", "8, 9", "The quote's inner structure is broken."
     QUOTE_LENGTH = "quote-length", "9", "The quote is longer or shorter than its own length fields say."
     QUOTE_UNSUPPORTED = (
         "quote-unsupported",

@@ -8,6 +8,7 @@ import pytest
 from confidential_spark.agent.protocol import report_data, sha256_hex
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.core.quote import ReportBody, SgxQuote
+from confidential_spark.core.refusals import Refusal
 from confidential_spark.simulation.software_quote import SoftwareQuote
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,13 @@ def test_quote_of_another_form_is_refused(change, code):
     with pytest.raises(VerificationError) as refusal:
         SgxQuote.parse(change(QUOTE))
     assert refusal.value.code == code
+
+
+def test_token_for_a_quote_that_ends_in_its_report_is_refused_when_they_are_compared():
+    short = QUOTE[:431]
+    bundle = make_bundle(claims=put("x-ms-sgx-collateral/quotehash", sha256_hex(short)))
+    failure = bundle.verify_attestation(quote=short).failure
+    assert (failure.code, str(failure.number)) == ("quote-malformed", Refusal.QUOTE_MALFORMED.step[0])
 
 
 @given(st.binary(max_size=2000) | st.builds(lambda tail: QUOTE[:436] + tail, st.binary(max_size=2000)))
