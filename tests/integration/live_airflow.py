@@ -61,10 +61,12 @@ def processes_of(folder: Path) -> dict[int, str]:
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with suppress(OSError):
-                commands[int(process.name)] = (process / "cmdline").read_bytes()
-                parents[int(process.name)] = parent_of(int(process.name))
+                # The dead who were not buried yet have no command line.
+                if command := (process / "cmdline").read_bytes():
+                    commands[int(process.name)] = command
+                    parents[int(process.name)] = parent_of(int(process.name))
     # Airflow renames its processes, which destroys arguments and environment; open files and parents remain.
-    found = {pid for pid in parents if commands[pid] and names(pid, os.fsencode(folder))}
+    found = {pid for pid in parents if names(pid, os.fsencode(folder))}
     while children := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= children
     return {pid: commands[pid].replace(b"\0", b" ").decode(errors="replace") for pid in found}
@@ -80,9 +82,10 @@ def names(pid: int, folder: bytes) -> bool:
     return False
 
 
-def find_process(folder: Path, words: str) -> int | None:
-    """Return a process of ``folder`` with these words in its command line."""
-    return next((pid for pid, command in processes_of(folder).items() if words in command), None)
+def find_process(folder: Path, *words: str) -> int | None:
+    """Return a process of ``folder`` with all these words in its command line."""
+    commands = processes_of(folder).items()
+    return next((pid for pid, command in commands if all(word in command for word in words)), None)
 
 
 def parent_of(pid: int) -> int:
@@ -188,6 +191,7 @@ class LiveAirflow:
         return self.process.wait(120)
 
     def cli(self, *arguments: str) -> str:
+        """Run an `airflow` command beside the scheduler and return its output."""
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
             cwd=ROOT,
@@ -260,9 +264,9 @@ class LiveAirflow:
         answer = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")
         return answer.body["value"] if answer.status == 200 else None
 
-    def staged(self) -> list[Path]:
+    def staged(self, month: str = "*") -> list[Path]:
         """Return what unpublished tries have left."""
-        return sorted(self.results.glob("*/.staging/*/*"))
+        return sorted(self.results.glob(f"*/.staging/month={month}/*"))
 
 
 def decoded(body: bytes) -> Any:

@@ -1,0 +1,264 @@
+"""The DAGs under a real scheduler: back-fill, the REST API, two runs of one month, and dead workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.live_airflow import (
+    ROOT,
+    LiveAirflow,
+    end_all,
+    find_process,
+    parent_of,
+    processes_of,
+    public_ports,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+DAG = "nytaxi_local"
+SPARK = "spark.run_spark"
+JAVA = "SparkSubmit"
+MONTHS = [f"2018-{month:02d}" for month in range(1, 13 if os.environ.get("FULL_BACKFILL") else 4)]
+KILLED_MONTH = "2017-07"
+SECRET_WORDS = ("password", "secret", "PRIVATE KEY", '"d":')
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory) -> Iterator[LiveAirflow]:
+    live = LiveAirflow(tmp_path_factory.mktemp("live"))
+    try:
+        live.start()
+        yield live
+    finally:
+        end_all(live.folder)
+
+
+def evidence(airflow: LiveAirflow, month: str) -> Path:
+    return airflow.results / DAG / f"month={month}" / "evidence.json"
+
+
+def verify(path: Path) -> None:
+    policy = ROOT / "include" / "policies" / "simulation.yaml"
+    command = [sys.executable, "-m", "confidential_spark", "verify", str(path), "--policy", str(policy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def start_spark(airflow: LiveAirflow) -> tuple[str, int]:
+    """Start a run and return its id and the id of its JVM."""
+    run = airflow.trigger(DAG, month=KILLED_MONTH)
+    job = f"--month {KILLED_MONTH}"
+    return run, wait_until(lambda: find_process(airflow.folder, JAVA, job), "Spark has started")
+
+
+def backfill(airflow: LiveAirflow, *options: str) -> None:
+    """Run MONTHS to their end."""
+    span = ("--from-date", f"{MONTHS[0]}-01", "--to-date", f"{MONTHS[-1]}-01")
+    airflow.cli("backfill", "create", "--dag-id", DAG, *span, "--max-active-runs", "4", *options)
+
+    def all_ended() -> bool:
+        rows = airflow.rows("select completed_at from backfill")
+        return all(completed for (completed,) in rows)
+
+    wait_until(all_ended, "the back-fill has ended", 120 * len(MONTHS))
+
+
+@pytest.fixture(scope="module")
+def filled(airflow) -> dict[str, bytes]:
+    backfill(airflow)
+    return {month: evidence(airflow, month).read_bytes() for month in MONTHS}
+
+
+def test_a_backfill_publishes_every_month(filled, airflow) -> None:
+    states = airflow.rows("select state from dag_run where run_type = 'backfill'")
+    assert states == [("success",)] * len(MONTHS)
+    for month in MONTHS:
+        verify(evidence(airflow, month))
+        assert airflow.staged(month) == []
+
+
+def test_enclaves_run_side_by_side_within_the_pool(filled, airflow) -> None:
+    slots = airflow.get("pools/enclave_local").body["slots"]
+    spans = airflow.rows("select start_date, end_date from task_instance where task_id = ?", SPARK)
+    most = max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
+    assert most == slots == 2
+
+
+def test_a_backfill_with_reprocessing_replaces_every_month(filled, airflow) -> None:
+    backfill(airflow, "--reprocess-behavior", "completed")
+    for month, before in filled.items():
+        assert evidence(airflow, month).read_bytes() != before
+        verify(evidence(airflow, month))
+    versions = airflow.results / DAG / ".versions"
+    assert [len(list((versions / f"month={month}").iterdir())) for month in MONTHS] == [1] * len(MONTHS)
+
+
+def test_a_run_triggered_by_rest_is_published_and_tells_the_asset(airflow) -> None:
+    run = airflow.trigger(DAG, month="2017-05")
+    assert airflow.wait_for_end(DAG, run) == "success"
+    verify(evidence(airflow, "2017-05"))
+    [event] = [
+        event
+        for event in airflow.get("assets/events?order_by=-timestamp&limit=100").body["asset_events"]
+        if event["source_run_id"] == run
+    ]
+    assert event["extra"]["month"] == "2017-05"
+    assert event["extra"]["trust"] == "simulated"
+    assert event["extra"]["evidence"] == str(evidence(airflow, "2017-05"))
+    xcoms = airflow.rows("select task_id, value from xcom where run_id = ?", run)
+    assert xcoms
+    for task_id, value in xcoms:
+        assert len(str(value)) < 8_000, task_id
+        assert not any(word in str(value) for word in SECRET_WORDS), task_id
+
+
+@pytest.mark.parametrize(
+    ("conf", "reason"),
+    [
+        pytest.param({"month": "2018-13"}, "Invalid input for param month: '2018-13'", id="month-13"),
+        pytest.param({"month": 201805}, "Invalid input for param month: 201805", id="number"),
+        pytest.param({"month": "2018-05-01"}, "Invalid input for param month", id="day"),
+        pytest.param({"input": "ftp://data"}, "Invalid input for param input: 'ftp://data'", id="scheme"),
+        pytest.param({"publish": "yes"}, "'yes' is not of type 'boolean'", id="publish"),
+        pytest.param({"outlier_cap_dollars": 0}, "0 is less than the minimum of 1", id="cap"),
+    ],
+)
+def test_rest_refuses_bad_params_before_there_is_a_run(airflow, conf: dict[str, object], reason: str) -> None:
+    runs = airflow.rows("select count(*) from dag_run")
+    answer = airflow.post(f"dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
+    assert answer.status == 400
+    assert reason in answer.body["detail"]
+    assert airflow.rows("select count(*) from dag_run") == runs
+
+
+@pytest.mark.parametrize(
+    ("conf", "code"),
+    [
+        pytest.param({"month": "2098-01"}, "month-not-over", id="future"),
+        pytest.param({"mont": "2018-05"}, "param-unknown", id="misspelt"),
+    ],
+)
+def test_what_the_form_cannot_refuse_fails_at_once_by_name(
+    airflow, conf: dict[str, object], code: str
+) -> None:
+    before = sorted((airflow.results / DAG).glob("month=*"))
+    run = airflow.trigger(DAG, **conf)
+    assert airflow.wait_for_end(DAG, run) == "failed"
+    assert {task["try_number"] for task in airflow.tasks(DAG, run).values()} <= {0, 1}
+    log = airflow.get(f"dags/{DAG}/dagRuns/{run}/taskInstances/image.resolve_image/logs/1")
+    assert f"[{code}]" in json.dumps(log.body)
+    assert sorted((airflow.results / DAG).glob("month=*")) == before
+
+
+def test_two_runs_of_one_month_at_once_leave_one_whole_month(airflow) -> None:
+    runs = [airflow.trigger(DAG, month="2017-06") for _ in range(2)]
+    assert [airflow.wait_for_end(DAG, run) for run in runs] == ["success", "success"]
+    verify(evidence(airflow, "2017-06"))
+    report = json.loads(evidence(airflow, "2017-06").with_name("report.json").read_bytes())
+    assert report["run_id"] in {f"{DAG}/{run}" for run in runs}
+    assert airflow.staged("2017-06") == []
+
+
+def test_the_pages_are_for_users_only(airflow) -> None:
+    assert airflow.request("GET", "/confidential-spark/", token=None).status == 401
+    page = airflow.request("GET", "/confidential-spark/", token=airflow.token)
+    assert page.status == 200
+    assert "Confidential" in page.body
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run whose Spark has started, and the processes behind it."""
+
+    run: str
+    nonce: str
+    java: int
+    agent: int
+    task: int
+    supervisor: int
+
+
+class TestKilled:
+    """Whatever ends `run_spark`, no agent and no JVM outlives it, and nothing is half published."""
+
+    @pytest.fixture
+    def running(self, airflow) -> Running:
+        run, java = start_spark(airflow)
+        agent = parent_of(java)
+        task = parent_of(agent)
+        nonce = airflow.xcom(DAG, run, SPARK, "enclave_run")["nonce"]
+        return Running(run, nonce, java, agent, task, parent_of(task))
+
+    def require_enclave_ended(self, airflow: LiveAirflow, running: Running) -> None:
+        enclave = {running.java, running.agent}
+        wait_until(lambda: not enclave & processes_of(airflow.folder).keys(), "agent and JVM are gone")
+
+    def require_second_try(self, airflow: LiveAirflow, running: Running) -> None:
+        assert airflow.wait_for_end(DAG, running.run) == "success"
+        assert airflow.tasks(DAG, running.run)[SPARK]["try_number"] == 2
+        assert airflow.xcom(DAG, running.run, SPARK, "enclave_run")["nonce"] != running.nonce
+        verify(evidence(airflow, KILLED_MONTH))
+        assert airflow.staged(KILLED_MONTH) == []
+
+    def test_marked_failed(self, airflow, running) -> None:
+        task = f"dags/{DAG}/dagRuns/{running.run}/taskInstances/{SPARK}"
+        assert airflow.patch(task, {"new_state": "failed"}).status == 200
+        self.require_enclave_ended(airflow, running)
+        assert airflow.wait_for_end(DAG, running.run) == "failed"
+        assert airflow.tasks(DAG, running.run)["validation.publish"]["state"] == "upstream_failed"
+        assert not evidence(airflow, KILLED_MONTH).exists()
+        assert airflow.staged(KILLED_MONTH) == []
+
+    def test_cleared(self, airflow, running) -> None:
+        clear = {"dag_run_id": running.run, "task_ids": [SPARK], "include_downstream": True}
+        answer = airflow.post(
+            f"dags/{DAG}/clearTaskInstances", {**clear, "dry_run": False, "only_failed": False}
+        )
+        assert answer.status == 200
+        self.require_enclave_ended(airflow, running)
+        self.require_second_try(airflow, running)
+
+    @pytest.mark.parametrize("victim", ["task", "supervisor"])
+    def test_a_killed_worker_is_retried_with_a_new_nonce(self, airflow, running, victim: str) -> None:
+        os.kill(getattr(running, victim), signal.SIGKILL)
+        self.require_enclave_ended(airflow, running)
+        self.require_second_try(airflow, running)
+
+
+class TestEnd:
+    """How it listens and how it ends; the last tests of the module, because they end it."""
+
+    def test_listens_on_the_loopback_only(self, airflow) -> None:
+        assert public_ports(processes_of(airflow.folder)) == set()
+
+    def test_a_port_in_use_is_refused_by_name(self, airflow) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "scripts.ui",
+            "--port",
+            str(airflow.port),
+            "--home",
+            str(airflow.home),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"port {airflow.port} is in use" in done.stderr
+
+    def test_ctrl_c_ends_every_process_even_while_spark_runs(self, airflow) -> None:
+        start_spark(airflow)
+        assert airflow.end() == 0
+        assert processes_of(airflow.folder) == {}
