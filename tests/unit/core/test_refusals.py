@@ -6,9 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
+from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, MAX_RUNTIME_DATA_BYTES
+from confidential_spark.core.collateral import MAX_COLLATERAL_BYTES
 from confidential_spark.core.errors import VerificationError
+from confidential_spark.core.evidence import MAX_EVIDENCE_BYTES
+from confidential_spark.core.jwks import MAX_JWKS_BYTES
+from confidential_spark.core.ledger import MAX_LEDGER_BYTES, MAX_LINE_BYTES
 from confidential_spark.core.policy import parse_policy
 from confidential_spark.core.refusals import Refusal, refuse
+from confidential_spark.core.result_files import MAX_DEPTH
+from confidential_spark.core.runtime_data import MAX_RUN_ID
+from confidential_spark.core.statement import MAX_PAYLOAD_BYTES
 
 from tests.factories.bundles import make_bundle
 
@@ -49,6 +57,26 @@ def test_refusing_carries_the_parts():
         refuse(Refusal.NONCE_MISMATCH, "Other.", got=b"x" * 500, expected="y", action="look")
     assert (error.value.code, error.value.expected, error.value.action) == ("nonce-mismatch", "y", "look")
     assert len(error.value.got) == 200
+
+
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [
+        pytest.param("evidence", f"{MAX_EVIDENCE_BYTES // 2**20} MiB", id="evidence"),
+        pytest.param("statement (decoded payload)", f"{MAX_PAYLOAD_BYTES // 2**20} MiB", id="statement"),
+        pytest.param("quote", f"{MAX_QUOTE_BYTES // 2**10} KiB", id="quote"),
+        pytest.param("runtime data", f"{MAX_RUNTIME_DATA_BYTES // 2**10} KiB", id="runtime-data"),
+        pytest.param("runtime data", f"run id of {MAX_RUN_ID} characters", id="run-id"),
+        pytest.param("key set", f"{MAX_JWKS_BYTES // 2**20} MiB", id="key-set"),
+        pytest.param("collateral", f"{MAX_COLLATERAL_BYTES // 2**20} MiB", id="collateral"),
+        pytest.param("ledger", f"{MAX_LEDGER_BYTES // 2**20} MiB", id="ledger"),
+        pytest.param("ledger", f"{MAX_LINE_BYTES:,} bytes a line", id="ledger-line"),
+        pytest.param("result folders inside each other", str(MAX_DEPTH), id="folders"),
+    ],
+)
+def test_manual_states_the_limits_of_the_code(what, limit):
+    (row,) = re.findall(rf"^\| {re.escape(what)} \| (.*) \|$", MANUAL.read_text(), re.MULTILINE)
+    assert limit in row.split(", ")
 
 
 def test_manuals_policy_is_usable():
