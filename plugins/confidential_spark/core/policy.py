@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -33,6 +33,9 @@ from confidential_spark.core.root_certificates import (
     RootCertificate,
     read_root,
 )
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # Occlum's public development key signs every enclave built without an own key: anyone can be this signer.
 OCCLUM_DEVELOPMENT_MRSIGNER = "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e"
@@ -338,17 +341,29 @@ def _shown(value: object) -> str:
         return f"{type(value).__name__} that cannot be shown: {error}"
 
 
+def _got(problem: ErrorDetails) -> str:
+    # pydantic's input for an absent or contradictory field is all that surrounds it.
+    if problem["type"] == "missing":
+        return f"no {_place(problem)}"
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        return f"{_place(problem)} as a whole"
+    return f"{_place(problem)} = {_shown(problem['input'])}"
+
+
+def _place(problem: ErrorDetails) -> str:
+    return ".".join(map(str, problem["loc"])) or "policy"
+
+
 def _readable(error: ValidationError, source: str) -> PolicyError:
     problems = error.errors(include_url=False)
     lines = [
-        f"{'.'.join(map(str, p['loc'])) or 'policy'}: {p['msg'].removeprefix('Value error, ')}"
-        for p in problems[:10]
+        f"{_place(problem)}: {problem['msg'].removeprefix('Value error, ')}" for problem in problems[:10]
     ]
     first = problems[0]
     return PolicyError(
         f"{source} is not a valid policy: {'; '.join(lines)}",
         code="policy-invalid",
-        got=f"{'.'.join(map(str, first['loc'])) or 'policy'} = {_shown(first['input'])}",
+        got=_got(first),
         expected=first["msg"].removeprefix("Value error, "),
         action="docs/verification.md describes every field",
     )

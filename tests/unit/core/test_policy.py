@@ -153,6 +153,19 @@ def test_every_wrong_field_is_named_at_once():
     assert "version:" in error.message
 
 
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        pytest.param(drop("name"), "no name", id="field-absent"),
+        pytest.param(drop("dcap/accepted_tcb_statuses"), "no dcap.accepted_tcb_statuses", id="inner-absent"),
+        pytest.param(put("version", 0), "version = 0", id="wrong-value"),
+        pytest.param(put("trust", "hardware"), "policy as a whole", id="trust-conflict"),
+    ],
+)
+def test_refusal_shows_the_field_and_not_what_surrounds_it(change, got):
+    assert refusal(change(POLICY)).got == got
+
+
 @pytest.mark.parametrize("policy", [None, 7, "text", [POLICY], []], ids=repr)
 def test_what_is_no_mapping_is_no_policy(policy):
     assert refusal(policy).code == "policy-invalid"
