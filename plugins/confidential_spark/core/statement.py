@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent.protocol import (
+    MAX_TOKEN_BYTES,
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -76,7 +77,7 @@ class Statement:
         members = JsonObject.of(value, "statement", Refusal.STATEMENT_MALFORMED)
         predicate = members.object("predicate")
         attested = Attested(
-            token=predicate.text("token", max_length=MAX_ATTESTED_BYTES),
+            token=predicate.text("token", max_length=MAX_TOKEN_BYTES),
             quote=predicate.base64url("quote", MAX_ATTESTED_BYTES),
             runtime_data=predicate.base64url("runtime_data", MAX_ATTESTED_BYTES),
         )

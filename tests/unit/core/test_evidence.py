@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from confidential_spark.agent.protocol import b64url
+from confidential_spark.agent.protocol import MAX_TOKEN_BYTES, b64url
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.core.evidence import MAX_EVIDENCE_BYTES, Evidence
 from confidential_spark.simulation import attestation_tokens
@@ -58,6 +58,9 @@ MEMBERS = ["mediaType", "notice", "envelope", "collateral", "jwks"]
         pytest.param({"evidence": lambda b: b.decode()}, "input-type", id="text-instead-of-bytes"),
         pytest.param({"evidence": lambda b: None}, "input-type", id="none"),
         pytest.param({"predicate": put("token", "x.y")}, "token-malformed", id="token-two-parts"),
+        pytest.param(
+            {"predicate": put("token", "A" * MAX_TOKEN_BYTES)}, "token-malformed", id="token-of-full-size"
+        ),
         pytest.param(
             {"predicate": put("quote", b64url(bytes(40_000)))}, "input-too-large", id="quote-too-large"
         ),
