@@ -16,6 +16,7 @@ REPORT_BYTES = 384
 SIGNED_BYTES = HEADER_BYTES + REPORT_BYTES
 INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 PCK_CHAIN_CERTIFICATION = 5
+QE_AUTHENTICATION_BYTES = 32
 
 _HEADER = struct.Struct("<HHIHH16s20s")
 _REPORT = struct.Struct("<16s4s12s16s16s32s32s32s32s64sHHH42s16s64s")
@@ -137,6 +138,13 @@ def _certification_data(signature: bytes) -> bytes:
     if len(signature) < start:
         _malformed(
             f"{authentication_length} bytes of authentication data", "lengths that fit into the signature"
+        )
+    if authentication_length != QE_AUTHENTICATION_BYTES:
+        refuse(
+            Refusal.QUOTE_UNSUPPORTED,
+            "The quoting enclave's authentication data have another size than Intel's.",
+            got=f"{authentication_length} bytes",
+            expected=f"{QE_AUTHENTICATION_BYTES} bytes",
         )
     kind, length = struct.unpack_from("<HI", signature, start - 6)
     if kind != PCK_CHAIN_CERTIFICATION:

@@ -30,6 +30,11 @@ def length(offset: int, value: int, form: str = "<I"):
     return change
 
 
+def with_authentication(quote: bytes, data: bytes) -> bytes:
+    signature = quote[436:1012] + struct.pack("<H", len(data)) + data + quote[1046:]
+    return quote[:432] + struct.pack("<I", len(signature)) + signature
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -45,6 +50,10 @@ def length(offset: int, value: int, form: str = "<I"):
         pytest.param(lambda q: length(432, 4)(q[:440]), "quote-malformed", id="signature-of-four-bytes"),
         pytest.param(length(1012, 65535, "<H"), "quote-malformed", id="authentication-data-too-long"),
         pytest.param(length(1012, 0, "<H"), "quote-unsupported", id="authentication-data-shorter"),
+        pytest.param(lambda q: with_authentication(q, b""), "quote-unsupported", id="no-authentication-data"),
+        pytest.param(
+            lambda q: with_authentication(q, b"a" * 33), "quote-unsupported", id="authentication-data-33"
+        ),
         pytest.param(length(1048, 1), "quote-malformed", id="certificates-shorter"),
         pytest.param(length(1048, 2**31), "quote-malformed", id="certificates-longer"),
         pytest.param(length(0, 4, "<H"), "quote-unsupported", id="version-4"),
