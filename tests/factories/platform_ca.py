@@ -42,7 +42,12 @@ class PlatformCa:
         self.root = self._certificate("Root CA", self.root_key, "Root CA", self.root_key, ca=1)
         self.ca = self._certificate("PCK Platform CA", self.ca_key, "Root CA", self.root_key, ca=0)
         self.pck = self._certificate(
-            "PCK", self.pck_key, "PCK Platform CA", self.ca_key, not_after=self.pck_not_after, sgx=True
+            "PCK",
+            self.pck_key,
+            "PCK Platform CA",
+            self.ca_key,
+            not_after=self.pck_not_after,
+            sgx=sgx_extension(),
         )
         self.tcb = self._certificate(
             "TCB Signing", self.tcb_key, "Root CA", self.root_key, not_after=self.tcb_not_after
@@ -51,6 +56,12 @@ class PlatformCa:
     @property
     def root_der(self) -> bytes:
         return self.root.public_bytes(Encoding.DER)
+
+    def pck_with(self, extension: x509.ExtensionType | None) -> x509.Certificate:
+        return self._certificate("PCK", self.pck_key, "PCK Platform CA", self.ca_key, sgx=extension)
+
+    def tcb_with(self, **options: Any) -> x509.Certificate:
+        return self._certificate("TCB Signing", self.tcb_key, "Root CA", self.root_key, **options)
 
     def quote(self, identity: EnclaveIdentity, report_data: bytes, chain: str | None = None) -> bytes:
         raw = bytearray(SoftwareQuote(identity).quote(report_data))
@@ -108,7 +119,8 @@ class PlatformCa:
         *,
         ca: int | None = None,
         not_after: datetime = NOT_AFTER,
-        sgx: bool = False,
+        sgx: x509.ExtensionType | None = None,
+        digest: hashes.HashAlgorithm | None = None,
     ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()
@@ -125,9 +137,9 @@ class PlatformCa:
             )
             .add_extension(_key_usage(ca is not None), critical=True)
         )
-        if sgx:
-            builder = builder.add_extension(sgx_extension(), critical=False)
-        return builder.sign(issuer_key, hashes.SHA256())
+        if sgx is not None:
+            builder = builder.add_extension(sgx, critical=False)
+        return builder.sign(issuer_key, digest or hashes.SHA256())
 
     def _name(self, name: str) -> x509.Name:
         return x509.Name(

@@ -7,7 +7,7 @@ or in the CRL issuer's chain of a bundle passes it. Here every certificate of a 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -98,6 +98,8 @@ def require_current_crl(
             expected=issuer.subject.rfc4514_string(),
         )
     require_current(issued, due, now, what)
+    if now == due:  # dcap-qvl refuses a CRL, unlike TCB info, at this very second
+        _refuse_overdue(due, now, what)
     return crl
 
 
@@ -114,13 +116,17 @@ def require_current(issued: datetime, due: datetime | None, now: datetime, what:
             expected=f"by {now}",
         )
     if due is None or now > due:
-        refuse(
-            Refusal.COLLATERAL_EXPIRED,
-            f"The {what}'s next update is overdue.",
-            got=f"due {due}",
-            expected=f"not before {now}",
-            action="fetch fresh collateral; to judge a past run, give the time of that run (--at)",
-        )
+        _refuse_overdue(due, now, what)
+
+
+def _refuse_overdue(due: datetime | None, now: datetime, what: str) -> NoReturn:
+    refuse(
+        Refusal.COLLATERAL_EXPIRED,
+        f"The {what}'s next update is overdue.",
+        got=f"due {due}",
+        expected=f"later than {now}",
+        action="fetch fresh collateral; to judge a past run, give the time of that run (--at)",
+    )
 
 
 def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> None:
@@ -171,6 +177,7 @@ def _require_readable(certificate: x509.Certificate) -> None:
     certificate.subject.rfc4514_string()
     certificate.issuer.rfc4514_string()
     certificate.public_key()
+    _ = certificate.extensions
 
 
 def _require_links(certificates: Sequence[x509.Certificate], what: str, code: Refusal) -> None:

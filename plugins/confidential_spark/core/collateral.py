@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from confidential_spark.core import strict_json
 from confidential_spark.core.certificate_chain import (
@@ -27,9 +29,8 @@ from confidential_spark.core.refusals import Refusal, refuse
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from cryptography import x509
-
 MAX_COLLATERAL_BYTES = 4 * 1024 * 1024
+_MAX_CRL_DIGITS = 1024 * 1024
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _MEMBERS = (
     "pck_crl_issuer_chain",
@@ -92,6 +93,7 @@ class Collateral:
         qe_chain = self._chain("qe_identity_issuer_chain", quote_chain, now)
         crl_chain = self._chain("pck_crl_issuer_chain", quote_chain, now)
         for document, chain in ((self.tcb_info, tcb_chain), (self.qe_identity, qe_chain)):
+            _require_signer(chain.leaf, document.what)
             _require_signed(document, chain.leaf)
             require_current(document.issued, document.due, now, document.what)
             _require_fresh(document, now, max_age)
@@ -128,7 +130,15 @@ class Collateral:
         return Chain.read(pem, (quote_chain.root,), now, what, Refusal.COLLATERAL_CHAIN, length=2)
 
     def _der(self, name: str) -> bytes:
-        return bytes.fromhex(self.members.text(name, r"([0-9a-f]{2})+", max_length=MAX_COLLATERAL_BYTES))
+        text = self.members.text(name, r"[0-9a-f]+", max_length=_MAX_CRL_DIGITS)
+        if len(text) % 2:
+            refuse(
+                Refusal.COLLATERAL_MALFORMED,
+                f"The collateral's {name} is no hex of whole bytes.",
+                got=f"{len(text)} digits",
+                expected="an even number of digits",
+            )
+        return bytes.fromhex(text)
 
     def _require_same_pck_chain(self, quote_chain: Chain, now: datetime) -> None:
         # dcap-qvl would prefer this chain to the quote's own, which is the one that the token's hash covers.
@@ -175,6 +185,18 @@ def _signed(members: JsonObject, name: str) -> SignedDocument:
         due=_time(document, "nextUpdate"),
         evaluation_number=document.integer("tcbEvaluationDataNumber"),
     )
+
+
+def _require_signer(certificate: x509.Certificate, what: str) -> None:
+    constraints = [e.value for e in certificate.extensions if isinstance(e.value, x509.BasicConstraints)]
+    is_ca, algorithm = any(value.ca for value in constraints), certificate.signature_algorithm_oid
+    if is_ca or algorithm != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+        refuse(
+            Refusal.COLLATERAL_CHAIN,
+            f"The certificate of the {what}'s signer is not a TCB signing certificate.",
+            got=f"{'certificate authority' if is_ca else 'leaf'}, signed with {algorithm.dotted_string}",
+            expected="a leaf, signed with ECDSA and SHA-256",
+        )
 
 
 def _require_signed(document: SignedDocument, signer: x509.Certificate) -> None:

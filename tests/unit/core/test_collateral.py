@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from confidential_spark.core.collateral import Collateral
 from confidential_spark.core.errors import VerificationError
+from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from tests.factories.platform_ca import PlatformCa, pem
 
 CA = PlatformCa()
 TODAY = NOW.replace(hour=0)
+CLOCK = make_bundle().now
+SECOND = timedelta(seconds=1)
 
 
 def flipped(name: str, place: float = 0.5):
@@ -119,9 +122,11 @@ def test_every_member_is_needed_and_protected(name, spoil):
         pytest.param(lambda c: CA.collateral(NOW), "collateral-chain", id="of-another-root"),
         pytest.param(
             lambda c: c | {"tcb_info_issuer_chain": c["pck_crl_issuer_chain"]},
-            "collateral-signature",
-            id="signer",
+            "collateral-chain",
+            id="signer-is-a-certificate-authority",
         ),
+        pytest.param(put("pck_crl", "ab" * 600_000), "collateral-malformed", id="crl-too-large"),
+        pytest.param(put("root_ca_crl", "30820"), "collateral-malformed", id="root-crl-odd-hex"),
         pytest.param(
             lambda c: c | {"tcb_info_issuer_chain": c["tcb_info_issuer_chain"] + "x"},
             "collateral-chain",
@@ -172,9 +177,12 @@ def test_expired_signer_of_tcb_info_is_refused():
     assert (report.code, report.failure.number) == ("collateral-chain", 9)
 
 
-def under_own_root(**crls):
+def under_own_root(**members):
     def collateral(_):
-        return CA.collateral(NOW) | {name: crl.hex() for name, crl in crls.items()}
+        changed = {
+            name: value.hex() if isinstance(value, bytes) else value for name, value in members.items()
+        }
+        return CA.collateral(NOW) | changed
 
     return make_bundle(
         quote_with=CA.quote, collateral=collateral, policy=lambda p: put("dcap/roots", [CA.root_der])(p)
@@ -204,6 +212,21 @@ def under_own_root(**crls):
             id="crl-overdue",
         ),
         pytest.param(
+            {"pck_crl": CA.crl("PCK Platform CA", CA.ca_key, TODAY, valid=CLOCK - TODAY)},
+            "collateral-expired",
+            id="crl-due-this-second",
+        ),
+        pytest.param(
+            {"root_ca_crl": CA.crl("Root CA", CA.root_key, TODAY, valid=CLOCK - TODAY)},
+            "collateral-expired",
+            id="root-crl-due-this-second",
+        ),
+        pytest.param(
+            {"pck_crl": CA.crl("PCK Platform CA", CA.ca_key, TODAY, valid=CLOCK - TODAY + SECOND)},
+            None,
+            id="crl-due-in-a-second",
+        ),
+        pytest.param(
             {"root_ca_crl": CA.crl("Root CA", CA.root_key, TODAY + timedelta(days=1))},
             "collateral-not-yet-valid",
             id="crl-from-the-future",
@@ -225,6 +248,18 @@ def test_revocation_lists(crls, code):
     assert report.code == code, report.text()
 
 
+@pytest.mark.parametrize(
+    ("name", "signer"),
+    [
+        pytest.param("tcb_info_issuer_chain", CA.tcb_with(ca=0), id="certificate-authority"),
+        pytest.param("qe_identity_issuer_chain", CA.tcb_with(digest=hashes.SHA384()), id="sha384"),
+    ],
+)
+def test_signer_that_is_no_tcb_signing_certificate(name, signer):
+    report = under_own_root(**{name: pem(signer, CA.root)})
+    assert report.code == "collateral-chain", report.text()
+
+
 def test_revoked_platform_is_refused():
     report = make_bundle(collateral_options={"revoke_pck": True}).verify_attestation()
     assert report.code == "certificate-revoked"
@@ -241,7 +276,9 @@ def test_collateral_ages(days, max_age, code):
     now = NOW + timedelta(days=days)
     bundle = make_bundle(
         policy=aged,
-        claims=lambda c: c | {"iat": int(now.timestamp()), "nbf": 0, "exp": int(now.timestamp()) + 60},
+        claims=lambda c: (
+            c | {"iat": int(now.timestamp()), "nbf": int(now.timestamp()), "exp": int(now.timestamp()) + 60}
+        ),
     )
     assert bundle.verify_attestation(now=now).code == code
 

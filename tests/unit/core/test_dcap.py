@@ -14,7 +14,9 @@ from confidential_spark.core.policy import DcapPolicy
 from confidential_spark.core.root_certificates import read_root
 from confidential_spark.simulation import development_ca, quoting_enclave
 from confidential_spark.simulation.development_keys import raw_signature
+from confidential_spark.simulation.pck_extension import sgx_extension
 from confidential_spark.simulation.software_quote import SoftwareQuote
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.factories.bundles import IDENTITY, NOW, make_bundle
@@ -119,6 +121,34 @@ def test_chain_that_does_not_fit_is_refused(quote, code):
     refusals = {judge(quote()), code}
     assert refusals <= {code, "collateral-mismatch"}
     assert None not in refusals
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        pytest.param(None, id="absent"),
+        pytest.param(x509.UnrecognizedExtension(sgx_extension().oid, b"junk"), id="junk"),
+        pytest.param(x509.UnrecognizedExtension(sgx_extension().oid, b""), id="empty"),
+        pytest.param(x509.UnrecognizedExtension(sgx_extension().oid, b"\x30\x00"), id="no-members"),
+    ],
+)
+def test_pck_certificate_without_a_readable_platform_is_refused(extension):
+    assert judge(quote_with_chain(CA.pck_with(extension), CA.ca, CA.root)) == "quote-chain"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("fmspc", "zz"),
+        ("tcbLevels/0/tcbDate", "yesterday"),
+        ("tcbLevels/0/tcb/sgxtcbcomponents", [{"svn": 1}]),
+    ],
+)
+def test_signed_tcb_info_that_is_malformed_has_a_name(path, value):
+    def change(collateral):
+        return collateral | {"tcb_info": json.dumps(put(path, value)(json.loads(collateral["tcb_info"])))}
+
+    assert judge(collateral=CA.collateral(NOW, change)) == "collateral-malformed"
 
 
 def test_quote_signed_by_a_key_without_a_certificate_is_refused():
