@@ -25,7 +25,7 @@ REPORT_DATA_BYTES = 64
 # The enclave must not sign what no verifier reads, so both sides take their limits from here.
 MAX_QUOTE_BYTES = 32 * 1024
 MAX_RUNTIME_DATA_BYTES = 16 * 1024
-MAX_TOKEN_BYTES = 64 * 1024
+MAX_TOKEN_BYTES = 128 * 1024
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:confidential-spark:run:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

@@ -38,6 +38,16 @@ def test_the_verifier_reads_up_to_the_limit(name, limit):
     assert GENUINE.verify_attestation(**{name: b"a" * (limit + 1)}).code == "input-too-large"
 
 
+def test_token_with_the_largest_runtime_data_fits():
+    """Microsoft Azure Attestation returns the runtime data three times in one token."""
+    bundle = make_bundle(
+        runtime_bytes=lambda data: data + b" " * (protocol.MAX_RUNTIME_DATA_BYTES - len(data)),
+        claims=lambda c: c | dict.fromkeys(("maa-ehd", "aas-ehd"), c["x-ms-sgx-ehd"]),
+    )
+    assert len(bundle.runtime_data) == protocol.MAX_RUNTIME_DATA_BYTES
+    assert bundle.verify_attestation().passed, bundle.verify_attestation().text()
+
+
 def test_the_longest_launch_fits_into_runtime_data():
     job = protocol.JobIdentity("j" * 64, "a" * 64, "b" * 64)
     jwk = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43}
