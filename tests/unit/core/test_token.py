@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from confidential_spark.agent.protocol import MAX_TOKEN_BYTES
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.core.token import Token, utc_text
 from hypothesis import given, settings
@@ -42,7 +43,7 @@ DECODING = [
     pytest.param({"token": with_last_bits}, "token-malformed", id="non-zero-trailing-bits"),
     pytest.param({"token": lambda t: "é" + t[1:]}, "token-malformed", id="not-ascii"),
     pytest.param({"token": lambda t: "." * 10_000}, "token-malformed", id="only-dots"),
-    pytest.param({"token": lambda t: "A" * 140_000}, "input-too-large", id="too-large"),
+    pytest.param({"token": lambda t: "A" * (MAX_TOKEN_BYTES + 1)}, "input-too-large", id="too-large"),
     pytest.param({"header_bytes": lambda b: b"[]"}, "token-malformed", id="header-array"),
     pytest.param({"header_bytes": lambda b: b""}, "token-malformed", id="header-empty"),
     pytest.param({"header_bytes": lambda b: b"\xef\xbb\xbf" + b}, "token-malformed", id="header-bom"),
