@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -23,7 +23,6 @@ _PEM_START = b"-----BEGIN CERTIFICATE-----"
 class RootCertificate:
     """One pinned root; a chain ends in it when the root's public key is the same."""
 
-    der: bytes = field(repr=False)
     spki_sha256: str
     subject: str
 
@@ -44,15 +43,14 @@ def read_root(source: object, base: Path | None = None) -> RootCertificate:
         data = _content(source, base)
         certificate = _certificate(data)
         _require_self_issued_ca(certificate)
-        der = certificate.public_bytes(Encoding.DER)
-        return RootCertificate(der, spki_sha256(certificate), certificate.subject.rfc4514_string())
+        return RootCertificate(spki_sha256(certificate), certificate.subject.rfc4514_string())
     except (
         Exception
     ) as error:  # OSError, ValueError, UnsupportedAlgorithm: all mean there is no root to trust
         raise PolicyError(
             "A root certificate of the policy cannot be used.",
             code="policy-root-unreadable",
-            got=f"{shorten(source, 120)}: {error}",
+            got=f"{shorten(source, 60)}: {error}",
             expected="dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each",
         ) from error
 
