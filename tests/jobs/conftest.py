@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from confidential_spark.core.java_runtime import find_java
 from confidential_spark.core.spark_launch import spark_settings
+
+# At the interpreter's end it would report its closed connection to a stream that pytest has closed before.
+logging.getLogger("py4j").setLevel(logging.WARNING)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
