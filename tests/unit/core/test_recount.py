@@ -13,21 +13,10 @@ from confidential_spark.core.recount import Recount, recount
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.jobs.trip_files import TYPES
+
 MAY = Month(2018, 5)
 CAP = 100_000
-TYPES = {
-    "vendorID": pa.string(),
-    "tpepPickupDateTime": pa.timestamp("us"),
-    "tpepDropoffDateTime": pa.timestamp("us"),
-    "passengerCount": pa.int32(),
-    "tripDistance": pa.float64(),
-    "puLocationId": pa.string(),
-    "doLocationId": pa.string(),
-    "paymentType": pa.string(),
-    "fareAmount": pa.float64(),
-    "tipAmount": pa.float64(),
-    "totalAmount": pa.float64(),
-}
 NOON = datetime(2018, 5, 17, 12, 30)
 USUAL = {
     "vendorID": "1",
