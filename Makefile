@@ -41,12 +41,16 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 	@$(MAKE) --no-print-directory airflow ARGS='pools list'
 
 .PHONY: test
-test: install-dev ## Run every test that needs no scheduler
-	@$(BIN)/pytest -q -m 'not scheduler'
+test: install-dev ## Run every test that needs neither a scheduler nor an engine
+	@$(BIN)/pytest -q -m 'not scheduler and not docker'
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
-	@$(BIN)/pytest -q -m scheduler
+	@$(BIN)/pytest -q -m 'scheduler and not docker'
+
+.PHONY: test-docker
+test-docker: install-dev ## Run the tests that need a Docker engine; as root on Debian, installs and starts one
+	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
 
 .PHONY: lint
 lint: install-dev ## Format check, lint, types, import contracts
