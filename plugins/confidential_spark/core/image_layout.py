@@ -1,0 +1,54 @@
+"""Where things are inside the enclave image: the same for hardware and simulation, in Occlum and beside it.
+
+The scripts in `docker/enclave/` have these paths too; `tests/unit/core/test_image_layout.py` compares them.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+USER_ID = 10_001
+GROUP_ID = 10_001
+USER = f"{USER_ID}:{GROUP_ID}"
+
+# The Occlum instance. What Occlum writes when it starts is below RUN_DIR.
+ENCLAVE_DIR = PurePosixPath("/opt/enclave")
+RUN_DIR = ENCLAVE_DIR / "run"
+SIGNED_ENCLAVE = ENCLAVE_DIR / "build/lib/libocclum-libos.signed.so"
+
+# The only folder of the container that the enclave sees, under the same name.
+HOST_DIR = PurePosixPath("/host")
+LAUNCH_DIR = HOST_DIR / "launch"
+LAUNCH_FILE = LAUNCH_DIR / "launch.json"
+DATA_DIR = HOST_DIR / "data"
+INPUT_DIR = DATA_DIR / "input"
+RESULTS_DIR = DATA_DIR / "results"
+
+# How the launch file arrives: as a variable, or as a file that Kubernetes mounts.
+LAUNCH_VARIABLE = "ENCLAVE_LAUNCH"
+LAUNCH_MOUNT = PurePosixPath("/run/enclave-launch")
+
+# Measured: what runs inside the enclave.
+JAVA = PurePosixPath("/opt/jre/bin/java")
+PYTHON = PurePosixPath("/opt/python/bin/python3")
+SPARK_HOME = PurePosixPath("/opt/spark")
+APPLICATION_DIR = PurePosixPath("/opt/confidential-spark")
+JOBS_DIR = APPLICATION_DIR / "jobs"
+# Simulated image only: Spark's classes, parsed once (`core/class_archive.py`).
+CLASS_ARCHIVE = SPARK_HOME / "spark-classes.jsa"
+
+# Inside the enclave's own memory on hardware, a tmpfs in simulation.
+TEMPORARY_DIR = PurePosixPath("/tmp")  # noqa: S108 - the container's, on a tmpfs
+WORK_DIR = TEMPORARY_DIR / "work"
+
+# Folders that must be a tmpfs where the root file system is read-only.
+WRITABLE_DIRS = (TEMPORARY_DIR, LAUNCH_DIR, RUN_DIR)
+
+# Where the simulated image's own attestation service listens: the container needs no network.
+SIMULATED_ATTESTATION_URL = "http://127.0.0.1:49080"
+# Set by the `occlum` stand-in: who the simulated enclave is (JSON), as the CPU would know it.
+SIMULATED_ENCLAVE_VARIABLE = "CONFIDENTIAL_SPARK_SIMULATED_ENCLAVE"
+
+# The sign key is a line-oriented PEM on the standard input of this command, and nowhere else.
+BUILD_ENCLAVE_COMMAND = "build-enclave"
+SIGN_DIR = PurePosixPath("/run/enclave-sign")
