@@ -57,6 +57,13 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         r"exited with exit code 137",
         exits=(SIGKILL_CODE,),
     ),
+    # No exit code: only an engine that says that memory was not the reason can tell it from the row above.
+    transient(
+        "killed-from-outside",
+        "containers",
+        "The container was killed (SIGKILL), and not for its own memory limit.",
+        "Look for `docker kill`, an engine restart or a host without memory (`dmesg`); then run again.",
+    ),
 )
 
 DATA: tuple[Failure, ...] = (
@@ -145,6 +152,7 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "A port Spark wanted to listen on was taken.",
         "Run again; when a fixed port is configured, remove it.",
         r"Address already in use",
+        r"port is already allocated",
         r"Service '[A-Za-z]{1,60}' failed after [0-9]{1,5} retries",
     ),
     transient(
@@ -220,6 +228,7 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "The container's command does not exist or may not be executed.",
         "The image does not fit the pipeline: build it again from this revision.",
         r"executable file not found in",
+        r"unable to start container process: exec: ",
         exits=(126, 127),
     ),
     fatal(

@@ -1,7 +1,7 @@
-"""What the engines, the SGX hardware and the attestation service say.
+"""What Kubernetes, the SGX hardware and the attestation service say.
 
 Sources: Intel SGX SDK `sgx_error.h` and DCAP `sgx_ql_lib_common.h` (hex codes), Occlum's PAL and LibOS
-messages, Docker's, Kubernetes' and registries' own messages, and the seed's known issues.
+messages, Kubernetes' own messages, and the seed's known issues.
 """
 
 from __future__ import annotations
@@ -9,16 +9,7 @@ from __future__ import annotations
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.core.failures.model import Failure, fatal, transient
 
-ENGINES: tuple[Failure, ...] = (
-    transient(
-        "docker-unreachable",
-        "containers",
-        "The Docker engine did not answer.",
-        "Start the engine, or correct the Docker connection; the user must be allowed to use its socket.",
-        r"Cannot connect to the Docker daemon",
-        r"Error while fetching server API version",
-        r"docker\.sock.{0,80}(?:[Pp]ermission denied|No such file)",
-    ),
+CLUSTER: tuple[Failure, ...] = (
     transient(
         "pod-evicted",
         "kubernetes",
@@ -118,6 +109,7 @@ HARDWARE: tuple[Failure, ...] = (
         "Start aesmd, or wait until it has started; use in-process quoting inside containers.",
         r"SGX_ERROR_SERVICE_UNAVAILABLE|error code 0x4001",
         r"aesm\.socket.{0,80}(?:No such file|Connection refused)",
+        r"bind source path does not exist: .{0,80}aesm",
     ),
     transient(
         "pck-service-unreachable",
@@ -201,25 +193,6 @@ START: tuple[Failure, ...] = (
         "Read the lines above it for the reason; check that the program and its libraries are in the image.",
         r"occlum-pal: Failed to (?:create enclave|run the init process)",
         r"failed to boot up LibOS",
-    ),
-    transient(
-        "image-pull-interrupted",
-        "containers",
-        "The registry refused or dropped the download of the image for now.",
-        "Wait and run again; when it lasts, use a mirror or log in to lift the rate limit.",
-        r"toomanyrequests",
-        r"(?:pull|registry|manifests|blobs).{0,300}(?:TLS handshake timeout|i/o timeout|connection reset)",
-    ),
-    fatal(
-        "image-not-found",
-        "containers",
-        "The enclave image does not exist under that name, or may not be read.",
-        "Build the image, or correct its digest and the registry's connection.",
-        r"manifest unknown",
-        r"manifest for .{1,300} not found",
-        r"No such image",
-        r"pull access denied",
-        r"ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull",
     ),
     transient(
         "enclave-capacity-missing",

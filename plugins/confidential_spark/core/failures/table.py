@@ -6,11 +6,12 @@ first is the cause. A new row is one entry, one heading in its runbook and one l
 
 from __future__ import annotations
 
-from confidential_spark.core.failures import job_rows, platform_rows
+from confidential_spark.core.failures import docker_rows, job_rows, platform_rows
 from confidential_spark.core.failures.model import Failure, fatal
 
 FAILURES: tuple[Failure, ...] = (
-    *platform_rows.ENGINES,
+    *docker_rows.ENGINE,
+    *platform_rows.CLUSTER,
     *platform_rows.HARDWARE,
     *job_rows.JAVA_AND_MEMORY,
     *job_rows.DATA,
@@ -18,6 +19,7 @@ FAILURES: tuple[Failure, ...] = (
     # Last, because these lines also stand in the log of a run that waited, retried and then got further.
     *platform_rows.ATTESTATION,
     *platform_rows.START,
+    *docker_rows.IMAGES,
     *job_rows.BENIGN,
 )
 
