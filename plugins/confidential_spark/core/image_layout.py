@@ -52,3 +52,23 @@ SIMULATED_ENCLAVE_VARIABLE = "CONFIDENTIAL_SPARK_SIMULATED_ENCLAVE"
 # The sign key is a line-oriented PEM on the standard input of this command, and nowhere else.
 BUILD_ENCLAVE_COMMAND = "build-enclave"
 SIGN_DIR = PurePosixPath("/run/enclave-sign")
+
+# The build context: what `docker/enclave/Dockerfile*` copy from, by folder.
+CONTEXT_SCRIPTS = "scripts"  # docker/enclave/*.sh
+CONTEXT_WHEELS = "wheels"  # *.whl of requirements*.txt
+CONTEXT_JAVA = "jre"  # simulated image only: a Java runtime
+CONTEXT_SPARK = "spark"  # the files that `core/spark_distribution.py` keeps
+CONTEXT_JARS = "jars"  # *.jar of pom.xml; may be empty for the simulated image
+CONTEXT_APPLICATION = "application"  # confidential_spark/ and jobs/
+CONTEXT_DEBS = "debs"  # hardware image only: *.deb of the Azure DCAP client
+CONTEXT_OCCLUM_JSON = "Occlum.json"
+# Of our package, relative to it. The hardware image gets no simulation: it could not make a software quote.
+HARDWARE_SOURCES = (
+    "__init__.py",
+    "agent/*.py",
+    "core/__init__.py",
+    "core/errors.py",
+    "core/sigstruct.py",
+    "core/signed_enclave.py",
+)
+SIMULATED_SOURCES = ("__init__.py", "agent/*.py", "core/*.py", "simulation/*.py")
