@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
 from confidential_spark.core.class_archive import build_class_archive, class_archive_path
 from confidential_spark.core.java_runtime import find_java
-from confidential_spark.core.spark_launch import SparkRuntime, choose_runtime
+from confidential_spark.core.spark_launch import SparkRuntime, choose_runtime, host_installation
 
 JOB = Path(__file__).resolve().parents[1] / "include" / "jobs" / "nytaxi.py"
 SAMPLE_SECONDS = 0.1
@@ -43,7 +43,10 @@ def main() -> None:
 
         def runtime(archive: Path | None) -> SparkRuntime:
             return choose_runtime(
-                input_bytes=size, cores=options.cores, memory=options.memory, archive=archive, java=java
+                input_bytes=size,
+                cores=options.cores,
+                memory=options.memory,
+                installation=host_installation(java=java, archive=archive),
             )
 
         plain = runtime(None)

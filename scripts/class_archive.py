@@ -9,7 +9,7 @@ from confidential_spark.core.class_archive import build_class_archive, class_arc
 from confidential_spark.core.java_runtime import find_java
 from confidential_spark.core.jobs import NYTAXI
 from confidential_spark.core.months import Month
-from confidential_spark.core.spark_launch import choose_runtime, find_spark_home
+from confidential_spark.core.spark_launch import choose_runtime, find_spark_home, host_installation
 from confidential_spark.settings import get_settings
 from confidential_spark.simulation.trips import write_month
 
@@ -38,7 +38,10 @@ def prepare_class_archive() -> None:
             month.as_uri(),
         ]
         runtime = choose_runtime(
-            input_bytes=0, cores=settings.spark_cores, memory=settings.spark_memory, java=java
+            input_bytes=0,
+            cores=settings.spark_cores,
+            memory=settings.spark_memory,
+            installation=host_installation(java=java),
         )
         build_class_archive(runtime, program, archive)
 

@@ -13,7 +13,7 @@ from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.progress import parse_progress
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
 from confidential_spark.core.java_runtime import find_java, java_candidates, java_version
-from confidential_spark.core.spark_launch import choose_runtime
+from confidential_spark.core.spark_launch import choose_runtime, host_installation
 from trip_files import MONTH, write_trips
 
 JOBS = Path(__file__).resolve().parents[2] / "include" / "jobs"
@@ -24,7 +24,9 @@ def submit(tmp_path):
     """Run a job through the agent's own code; return its output folder and its lines."""
 
     def submit(job, *arguments, java=None):
-        runtime = choose_runtime(input_bytes=0, cores=2, memory="1g", java=java)
+        runtime = choose_runtime(
+            input_bytes=0, cores=2, memory="1g", installation=host_installation(java=java)
+        )
         output = tmp_path / "output"
         output.mkdir()
         command = SparkCommand(

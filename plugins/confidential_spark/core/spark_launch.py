@@ -46,11 +46,23 @@ OPENED_PACKAGES = (
 
 
 @dataclass(frozen=True)
+class SparkInstallation:
+    """Where Java, Spark and Python are: on this machine, or inside an enclave image.
+
+    :param archive: class archive of :mod:`.class_archive`, where there is one.
+    """
+
+    java: Path
+    spark_home: Path
+    python: Path
+    archive: Path | None = None
+
+
+@dataclass(frozen=True)
 class SparkRuntime:
     """Everything a launch file says about how Spark is started."""
 
     java: Path
-    java_version: int
     spark_home: Path
     python: Path
     jvm_options: tuple[str, ...]
@@ -77,20 +89,30 @@ SMALLEST_PLAN = MemoryPlan(heap=512)
 LARGEST_HEAP = 16 * 1024
 
 
+def host_installation(*, java: JavaRuntime | None = None, archive: Path | None = None) -> SparkInstallation:
+    """Return what is installed on this machine.
+
+    :param archive: ignored when it is not there.
+    :raises ConfigurationError: no Java, no Spark.
+    """
+    java = java or find_java()
+    return SparkInstallation(
+        java=java.path,
+        spark_home=find_spark_home(),
+        python=Path(sys.executable),
+        archive=archive if archive and archive.is_file() else None,
+    )
+
+
 def choose_runtime(
-    *,
-    input_bytes: int,
-    cores: int,
-    memory: str,
-    archive: Path | None = None,
-    java: JavaRuntime | None = None,
+    *, input_bytes: int, cores: int, memory: str, installation: SparkInstallation | None = None
 ) -> SparkRuntime:
-    """Choose how to start Spark for one job on this machine.
+    """Choose how to start Spark for one job.
 
     :param input_bytes: size of the input's files; 0 for jobs without input.
     :param cores: threads of Spark's local mode.
     :param memory: all the memory the job may take, e.g. ``2g``.
-    :param archive: class archive of :mod:`.class_archive`; ignored when it is not there.
+    :param installation: what runs it; by default, what is installed on this machine.
     :raises ConfigurationError: no Java, no Spark, cores or memory out of range.
     """
     if not 1 <= cores <= MAX_CORES:
@@ -103,13 +125,12 @@ def choose_runtime(
         )
     small = input_bytes < SMALL_INPUT_BYTES
     plan = memory_plan(memory, small=small)
-    java = java or find_java()
+    installation = installation or host_installation()
     return SparkRuntime(
-        java=java.path,
-        java_version=java.version,
-        spark_home=find_spark_home(),
-        python=Path(sys.executable),
-        jvm_options=(*jvm_options(plan, small=small), *class_sharing(archive)),
+        java=installation.java,
+        spark_home=installation.spark_home,
+        python=installation.python,
+        jvm_options=(*jvm_options(plan, small=small), *class_sharing(installation.archive)),
         spark_conf=spark_settings(cores=cores, small=small),
     )
 
@@ -172,7 +193,7 @@ def jvm_options(plan: MemoryPlan, *, small: bool) -> list[str]:
 
 def class_sharing(archive: Path | None) -> list[str]:
     """Return the options that use a class archive; the JVM runs without when it does not fit."""
-    if archive is None or not archive.is_file():
+    if archive is None:
         return []
     return ["-Xshare:auto", "-Xlog:cds=off", f"-XX:SharedArchiveFile={archive}"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.core.class_archive import class_archive_path
 from confidential_spark.core.java_runtime import find_java
-from confidential_spark.core.spark_launch import choose_runtime, find_spark_home
+from confidential_spark.core.spark_launch import choose_runtime, find_spark_home, host_installation
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
@@ -118,8 +118,10 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
             cores=self.settings.spark_cores,
             memory=self.settings.spark_memory,
-            archive=class_archive_path(self.settings.cache_dir, java.path, find_spark_home()),
-            java=java,
+            installation=host_installation(
+                java=java,
+                archive=class_archive_path(self.settings.cache_dir, java.path, find_spark_home()),
+            ),
         )
 
     def on_kill(self) -> None:

@@ -13,7 +13,9 @@ from confidential_spark.core.java_runtime import JavaRuntime
 from confidential_spark.core.spark_launch import (
     MEBIBYTE,
     SMALL_INPUT_BYTES,
+    SparkInstallation,
     choose_runtime,
+    host_installation,
     memory_bytes,
     memory_plan,
 )
@@ -24,8 +26,11 @@ JAVA = JavaRuntime(Path("/usr/bin/java"), 17)
 SMALL, LARGE = 300_000, SMALL_INPUT_BYTES
 
 
-def runtime(**changes):
-    return choose_runtime(**{"input_bytes": SMALL, "cores": 2, "memory": "2g", "java": JAVA} | changes)
+def runtime(archive=None, **changes):
+    installation = host_installation(java=JAVA, archive=archive)
+    return choose_runtime(
+        **{"input_bytes": SMALL, "cores": 2, "memory": "2g", "installation": installation} | changes
+    )
 
 
 @pytest.mark.parametrize("size", [0, SMALL, LARGE, 50 * LARGE], ids=["none", "small", "large", "huge"])
@@ -74,6 +79,18 @@ def test_an_archive_that_is_not_there_is_not_used(tmp_path):
     (tmp_path / "there.jsa").touch()
     used = runtime(archive=tmp_path / "there.jsa").jvm_options
     assert f"-XX:SharedArchiveFile={tmp_path / 'there.jsa'}" in used
+
+
+def test_an_images_own_java_spark_and_python_are_named_without_looking_at_this_machine():
+    image = SparkInstallation(
+        java=Path("/image/java"),
+        spark_home=Path("/image/spark"),
+        python=Path("/image/python"),
+        archive=Path("/image/classes.jsa"),
+    )
+    chosen = runtime(installation=image)
+    assert (chosen.java, chosen.spark_home, chosen.python) == (image.java, image.spark_home, image.python)
+    assert "-XX:SharedArchiveFile=/image/classes.jsa" in chosen.jvm_options
 
 
 @pytest.mark.parametrize(
