@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.core.occlum_config import EnclaveSizing
 from confidential_spark.core.platforms import Platform
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -66,6 +67,36 @@ class Settings(BaseSettings):
     spark_timeout_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
         default=120, description="A Spark job that runs longer is stopped and fails."
     )
+    enclave_user_space_size: str = Field(
+        default="12GB", description="Memory of all programs in an enclave on one machine; part of MRENCLAVE."
+    )
+    enclave_pod_user_space_size: str = Field(
+        default="8GB", description="The same for an enclave in a Kubernetes pod."
+    )
+    enclave_kernel_heap_size: str = Field(
+        default="1GB", description="Occlum's own memory in the enclave; part of MRENCLAVE."
+    )
+    enclave_process_heap_size: str = Field(
+        default="1GB",
+        description="Native heap of each process in the enclave: the agent, the JVM and Python; part of "
+        "MRENCLAVE.",
+    )
+    enclave_max_threads: int = Field(
+        default=2048, description="Threads of all programs in the enclave together; part of MRENCLAVE."
+    )
+    enclave_product_id: int = Field(
+        default=1, description="The signer's number for this product (ISVPRODID), 0 to 65535."
+    )
+    enclave_svn: int = Field(
+        default=1,
+        description="Security version (ISVSVN), 0 to 65535; raise it with every fix that old images must not "
+        "outlive.",
+    )
+    enclave_debug: bool = Field(
+        default=False,
+        description="Build an enclave that a debugger can read. It protects nothing; production policies "
+        "refuse it.",
+    )
 
     @property
     def jobs_dir(self) -> Path:
@@ -80,6 +111,22 @@ class Settings(BaseSettings):
             Platform.AKS: self.aks_policy,
         }[platform]
         return self.include_dir / "policies" / f"{name}.yaml"
+
+    def enclave_sizing(self, platform: Platform) -> EnclaveSizing:
+        """Return how large an enclave on ``platform`` is.
+
+        :raises ConfigurationError: ``enclave-size-malformed`` or ``enclave-number-invalid``.
+        """
+        in_pod = platform is Platform.AKS
+        return EnclaveSizing(
+            user_space=self.enclave_pod_user_space_size if in_pod else self.enclave_user_space_size,
+            kernel_heap=self.enclave_kernel_heap_size,
+            process_heap=self.enclave_process_heap_size,
+            max_threads=self.enclave_max_threads,
+            product_id=self.enclave_product_id,
+            svn=self.enclave_svn,
+            debug=self.enclave_debug,
+        )
 
     def checks_path(self, job_name: str) -> Path:
         """Return the limits file of a job's result checks."""
