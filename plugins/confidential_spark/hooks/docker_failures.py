@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import DockerException, InvalidVersion, TLSParameterError
-from requests.exceptions import ConnectionError as NoConnectionError
-from requests.exceptions import RequestException, SSLError, Timeout
+from docker.errors import APIError, DockerException, InvalidVersion, TLSParameterError
+from requests.exceptions import RequestException, SSLError
 
 from confidential_spark.core.errors import shorten
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher, Sighting, failure_named
@@ -54,7 +53,7 @@ def engine_diagnosis(error: Exception) -> Diagnosis:
     diagnosis = watcher.diagnose()
     if diagnosis.failure is not UNNAMED:
         return diagnosis
-    return _row(_kind_of(error), said)
+    return _row(_kind_of(error), said.rpartition("(Caused by ")[2])
 
 
 def container_diagnosis(state: Mapping[str, Any], watcher: LogWatcher) -> Diagnosis | None:
@@ -93,6 +92,6 @@ def _kind_of(error: Exception) -> str:
         return "docker-tls"
     if isinstance(error, InvalidVersion):
         return "docker-version"
-    if isinstance(error, (NoConnectionError, Timeout)):
+    if isinstance(error, RequestException) and not isinstance(error, APIError):
         return "docker-unreachable"
     return "docker-refused"

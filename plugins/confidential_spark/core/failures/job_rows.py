@@ -37,7 +37,7 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         "disk-full",
         "A disk is full.",
         "Free space below var/ or in the container's /tmp; nothing half-written was published.",
-        r"No space left on device|\bENOSPC\b|Disk quota exceeded|DISK_FULL",
+        r"[Nn]o space left on device|\bENOSPC\b|Disk quota exceeded|DISK_FULL",
     ),
     fatal(
         "spark-out-of-memory",
