@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from confidential_spark.agent.allowed_settings import allowed_jvm_option, is_secret, spark_setting_form
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.loopback import LOOPBACK_HOSTS
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 
@@ -148,11 +149,9 @@ def parse_launch(raw: bytes) -> LaunchSpec:
     if len(raw) > MAX_FILE_BYTES:
         refuse("the file", f"more than {MAX_FILE_BYTES} bytes", f"at most {MAX_FILE_BYTES} bytes")
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _invalid("the file", str(error) or type(error).__name__, "one JSON object") from error
-    if not isinstance(document, dict):
-        refuse("the file", type(document).__name__, "one JSON object")
+        document = parse_object(raw)
+    except ValueError as error:
+        raise _invalid("the file", str(error), "one JSON object") from error
     if unknown := sorted(document.keys() - ALL_KEYS):
         refuse("the keys", f"unknown {unknown}", f"only {sorted(ALL_KEYS)}")
     if missing := sorted(REQUIRED_KEYS - document.keys()):
@@ -188,17 +187,6 @@ def _invalid(key: str, got: object, expected: str) -> AgentError:
         expected=expected,
         action="correct what starts the agent; docs/architecture.md describes the file",
     )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _check(spec: LaunchSpec) -> None:
