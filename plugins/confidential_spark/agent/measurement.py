@@ -1,8 +1,14 @@
-"""What a simulated enclave measures of itself, in place of SGX's MRENCLAVE."""
+"""Who a simulated enclave is, in place of SGX's measurement.
+
+In the simulated image, Occlum's stand-in measures the enclave and says so in a variable, as the CPU would. On
+the `local` platform there is no image, and the agent measures its own sources.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from confidential_spark.agent.errors import AgentError
@@ -13,6 +19,7 @@ AGENT_DIR = Path(__file__).resolve().parent
 DEVELOPMENT_SIGNER = b"confidential-spark development signer v1"
 PRODUCT_ID = 1
 SVN = 1
+IDENTITY_VARIABLE = "CONFIDENTIAL_SPARK_SIMULATED_ENCLAVE"
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,31 @@ class Measurement:
     mrsigner: str
     product_id: int
     svn: int
+    debuggable: bool = False
 
     @property
     def image_digest(self) -> str:
         """The digest that stands for the image of a simulated enclave, which has none of its own."""
         return f"sha256:{self.mrenclave}"
+
+
+def simulated_enclave(jobs_dir: Path | None) -> Measurement:
+    """Return who this simulated enclave is: what Occlum's stand-in says, or else what it measures itself.
+
+    :param jobs_dir: the job files to measure; not needed inside the image.
+    :raises AgentError: ``identity-malformed``, ``jobs-dir-missing`` or ``jobs-missing``.
+    """
+    if identity := os.environ.get(IDENTITY_VARIABLE):
+        return _stated(identity)
+    if jobs_dir is None:
+        raise AgentError(
+            "A simulated enclave measures its job files, and there are none.",
+            exit_code=ExitCode.BAD_LAUNCH,
+            code="jobs-dir-missing",
+            expected="jobs_dir",
+            action="name the folder of job files in the launch file",
+        )
+    return simulated_measurement(jobs_dir)
 
 
 def simulated_measurement(jobs_dir: Path) -> Measurement:
@@ -55,6 +82,21 @@ def simulated_measurement(jobs_dir: Path) -> Measurement:
         product_id=PRODUCT_ID,
         svn=SVN,
     )
+
+
+def _stated(text: str) -> Measurement:
+    try:
+        stated = json.loads(text)
+        return Measurement(**{field.name: stated[field.name] for field in fields(Measurement)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise AgentError(
+            "The simulated enclave's identity is not readable.",
+            exit_code=ExitCode.BAD_LAUNCH,
+            code="identity-malformed",
+            got=repr(error),
+            expected=f"the identity that Occlum's stand-in puts into {IDENTITY_VARIABLE}",
+            action="start the agent through the image's entrypoint",
+        ) from error
 
 
 def _sources(directory: Path) -> dict[str, str]:

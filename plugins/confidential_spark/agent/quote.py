@@ -109,7 +109,7 @@ def software_quote(measurement: Measurement) -> QuoteProvider:
             mrsigner=bytes.fromhex(measurement.mrsigner),
             product_id=measurement.product_id,
             svn=measurement.svn,
-            debug=False,
+            debug=measurement.debuggable,
         )
     )
     return provider

@@ -19,7 +19,7 @@ from confidential_spark.agent.attestation import request_token
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import job_launch, refuse
-from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.measurement import simulated_enclave, simulated_measurement
 from confidential_spark.agent.private_storage import private_storage, require_own_files
 from confidential_spark.agent.progress import progress_line
 from confidential_spark.agent.protocol import (
@@ -177,10 +177,10 @@ def _attestation(spec: LaunchSpec, key: ec.EllipticCurvePrivateKey, job: JobIden
 def _quote_provider(spec: LaunchSpec) -> QuoteProvider:
     if spec.in_occlum:
         return OcclumQuote()
-    jobs_dir = spec.jobs_dir or (str(Path(spec.job_file).parent) if spec.job_file else None)
-    if jobs_dir is None:
-        refuse("jobs_dir", "nothing", "the folder of job files, which a simulated enclave measures")
-    return software_quote(simulated_measurement(Path(jobs_dir)))
+    jobs_dir = Path(spec.jobs_dir) if spec.jobs_dir else None
+    if jobs_dir is None and spec.job_file:
+        jobs_dir = Path(spec.job_file).parent
+    return software_quote(simulated_enclave(jobs_dir))
 
 
 def _job_identity(launch: JobLaunch) -> JobIdentity:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from confidential_spark.agent.measurement import IDENTITY_VARIABLE
+
 USER_ID = 10_001
 GROUP_ID = 10_001
 USER = f"{USER_ID}:{GROUP_ID}"
@@ -37,7 +39,7 @@ JOBS_DIR = APPLICATION_DIR / "jobs"
 # Simulated image only: Spark's classes, parsed once (`core/class_archive.py`).
 CLASS_ARCHIVE = SPARK_HOME / "spark-classes.jsa"
 
-# Inside the enclave's own memory on hardware, a tmpfs in simulation.
+# On hardware: in Occlum's encrypted layer, whose blocks are files below RUN_DIR. In simulation: a tmpfs.
 TEMPORARY_DIR = PurePosixPath("/tmp")  # noqa: S108 - the container's, on a tmpfs
 WORK_DIR = TEMPORARY_DIR / "work"
 
@@ -47,7 +49,7 @@ WRITABLE_DIRS = (TEMPORARY_DIR, LAUNCH_DIR, RUN_DIR)
 # Where the simulated image's own attestation service listens: the container needs no network.
 SIMULATED_ATTESTATION_URL = "http://127.0.0.1:49080"
 # Set by the `occlum` stand-in: who the simulated enclave is (JSON), as the CPU would know it.
-SIMULATED_ENCLAVE_VARIABLE = "CONFIDENTIAL_SPARK_SIMULATED_ENCLAVE"
+SIMULATED_ENCLAVE_VARIABLE = IDENTITY_VARIABLE
 
 # The sign key is a line-oriented PEM on the standard input of this command, and nowhere else.
 BUILD_ENCLAVE_COMMAND = "build-enclave"
