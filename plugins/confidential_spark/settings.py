@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from confidential_spark.core.enclave_image import REFERENCE
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.occlum_config import EnclaveSizing
 from confidential_spark.core.platforms import Platform
@@ -96,6 +97,38 @@ class Settings(BaseSettings):
         default=False,
         description="Build an enclave that a debugger can read. It protects nothing; production policies "
         "refuse it.",
+    )
+
+    docker_conn_id: str = Field(
+        default="docker_default",
+        description="Connection of the Docker engine of `dcsv3`: the VM's, local or remote, with TLS.",
+    )
+    dcsv3_image: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
+        default=None,
+        description="Enclave image of `dcsv3` by digest, `registry/name@sha256:…`, pulled where it is "
+        "absent. Unset: the latest that DAG `enclave_image` published.",
+    )
+    dcsv3_cores: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="Cores of one enclave container."
+    )
+    dcsv3_memory: str = Field(
+        default="4g",
+        description="Memory limit of one enclave container: Spark, Python and 1 GiB of scratch space.",
+    )
+    dcsv3_network: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")] = Field(
+        default="bridge",
+        description="Docker network of hardware enclaves, which ask the attestation service; simulated ones "
+        "have none.",
+    )
+    dcsv3_sgx_devices: Annotated[str, Field(pattern=r"^(auto|/dev/[a-z_/]+(,/dev/[a-z_/]+){0,3})$")] = Field(
+        default="auto",
+        description="SGX devices of the Docker host, with commas between. `auto`: `/dev/sgx/enclave` and "
+        "`/dev/sgx/provision`, else `/dev/sgx_enclave` and `/dev/sgx_provision`.",
+    )
+    dcsv3_aesm_dir: Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]+$")] | None = Field(
+        default=None,
+        description="Folder of the host's AESM socket, e.g. `/var/run/aesmd`, where quotes come from AESM. "
+        "Unset: quotes come from inside the container.",
     )
 
     @property
