@@ -171,12 +171,23 @@ class LiveAirflow:
         return {**airflow, **own_environment(self.folder), **tuned}
 
     def start(self) -> None:
+        self.__dict__.pop("token", None)
         command = [sys.executable, "-m", "scripts.ui", "--port", str(self.port), "--home", str(self.home)]
         with (self.folder / "ui.log").open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         wait_until(self.ready, "Airflow is ready", 400)
+
+    def ensure_running(self) -> None:
+        """Start it, unless it is at work; what the scheduler starts by itself is over when this returns."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+            wait_until(self.idle, "the runs that the schedule or an earlier test started have ended")
+
+    def idle(self) -> bool:
+        [(unfinished,)] = self.rows("select count(*) from dag_run where state in ('queued', 'running')")
+        return unfinished == 0
 
     def ready(self) -> bool:
         assert self.process is not None

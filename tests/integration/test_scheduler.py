@@ -32,18 +32,24 @@ DAG = "nytaxi_local"
 SPARK = "spark.run_spark"
 JAVA = "SparkSubmit"
 MONTHS = [f"2018-{month:02d}" for month in range(1, 13 if os.environ.get("FULL_BACKFILL") else 4)]
-KILLED_MONTH = "2017-07"
+# Tests come in any order, so each takes months that no other uses.
+FRESH_MONTHS = (f"2016-{month:02d}" for month in range(1, 13))
 SECRET_WORDS = ("password", "secret", "PRIVATE KEY", '"d":')
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory) -> Iterator[LiveAirflow]:
+def live(tmp_path_factory) -> Iterator[LiveAirflow]:
     live = LiveAirflow(tmp_path_factory.mktemp("live"))
     try:
-        live.start()
         yield live
     finally:
         end_all(live.folder)
+
+
+@pytest.fixture
+def airflow(live) -> LiveAirflow:
+    live.ensure_running()
+    return live
 
 
 def evidence(airflow: LiveAirflow, month: str) -> Path:
@@ -57,10 +63,10 @@ def verify(path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def start_spark(airflow: LiveAirflow) -> tuple[str, int]:
+def start_spark(airflow: LiveAirflow, month: str) -> tuple[str, int]:
     """Start a run and return its id and the id of its JVM."""
-    run = airflow.trigger(DAG, month=KILLED_MONTH)
-    job = f"--month {KILLED_MONTH}"
+    run = airflow.trigger(DAG, month=month)
+    job = f"--month {month}"
     return run, wait_until(lambda: find_process(airflow.folder, JAVA, job), "Spark has started")
 
 
@@ -77,9 +83,10 @@ def backfill(airflow: LiveAirflow, *options: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def filled(airflow) -> dict[str, bytes]:
-    backfill(airflow)
-    return {month: evidence(airflow, month).read_bytes() for month in MONTHS}
+def filled(live) -> dict[str, bytes]:
+    live.ensure_running()
+    backfill(live)
+    return {month: evidence(live, month).read_bytes() for month in MONTHS}
 
 
 def test_a_backfill_publishes_every_month(filled, airflow) -> None:
@@ -92,7 +99,11 @@ def test_a_backfill_publishes_every_month(filled, airflow) -> None:
 
 def test_enclaves_run_side_by_side_within_the_pool(filled, airflow) -> None:
     slots = airflow.get("pools/enclave_local").body["slots"]
-    spans = airflow.rows("select start_date, end_date from task_instance where task_id = ?", SPARK)
+    spans = airflow.rows(
+        "select task_instance.start_date, task_instance.end_date from task_instance "
+        "join dag_run using (dag_id, run_id) where task_id = ? and run_type = 'backfill'",
+        SPARK,
+    )
     most = max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
     assert most == slots == 2
 
@@ -183,6 +194,7 @@ def test_the_pages_are_for_users_only(airflow) -> None:
 class Running:
     """A run whose Spark has started, and the processes behind it."""
 
+    month: str
     run: str
     nonce: str
     java: int
@@ -196,11 +208,12 @@ class TestKilled:
 
     @pytest.fixture
     def running(self, airflow) -> Running:
-        run, java = start_spark(airflow)
+        month = next(FRESH_MONTHS)
+        run, java = start_spark(airflow, month)
         agent = parent_of(java)
         task = parent_of(agent)
         nonce = airflow.xcom(DAG, run, SPARK, "enclave_run")["nonce"]
-        return Running(run, nonce, java, agent, task, parent_of(task))
+        return Running(month, run, nonce, java, agent, task, parent_of(task))
 
     def require_enclave_ended(self, airflow: LiveAirflow, running: Running) -> None:
         enclave = {running.java, running.agent}
@@ -210,8 +223,8 @@ class TestKilled:
         assert airflow.wait_for_end(DAG, running.run) == "success"
         assert airflow.tasks(DAG, running.run)[SPARK]["try_number"] == 2
         assert airflow.xcom(DAG, running.run, SPARK, "enclave_run")["nonce"] != running.nonce
-        verify(evidence(airflow, KILLED_MONTH))
-        assert airflow.staged(KILLED_MONTH) == []
+        verify(evidence(airflow, running.month))
+        assert airflow.staged(running.month) == []
 
     def test_marked_failed(self, airflow, running) -> None:
         task = f"dags/{DAG}/dagRuns/{running.run}/taskInstances/{SPARK}"
@@ -219,8 +232,8 @@ class TestKilled:
         self.require_enclave_ended(airflow, running)
         assert airflow.wait_for_end(DAG, running.run) == "failed"
         assert airflow.tasks(DAG, running.run)["validation.publish"]["state"] == "upstream_failed"
-        assert not evidence(airflow, KILLED_MONTH).exists()
-        assert airflow.staged(KILLED_MONTH) == []
+        assert not evidence(airflow, running.month).exists()
+        assert airflow.staged(running.month) == []
 
     def test_cleared(self, airflow, running) -> None:
         clear = {"dag_run_id": running.run, "task_ids": [SPARK], "include_downstream": True}
@@ -239,7 +252,7 @@ class TestKilled:
 
 
 class TestEnd:
-    """How it listens and how it ends; the last tests of the module, because they end it."""
+    """How it listens and how it ends."""
 
     def test_listens_on_the_loopback_only(self, airflow) -> None:
         assert public_ports(processes_of(airflow.folder)) == set()
@@ -259,6 +272,6 @@ class TestEnd:
         assert f"port {airflow.port} is in use" in done.stderr
 
     def test_ctrl_c_ends_every_process_even_while_spark_runs(self, airflow) -> None:
-        start_spark(airflow)
+        start_spark(airflow, next(FRESH_MONTHS))
         assert airflow.end() == 0
         assert processes_of(airflow.folder) == {}
