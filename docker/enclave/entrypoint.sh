@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# attest | run        start the enclave agent with the launch file
+# measure             print the identity of the signed enclave as JSON
+# build-enclave       build and sign the enclave (build time only; see build-enclave.sh)
+set -euo pipefail
+umask 077
+
+enclave=/opt/enclave
+instance="$enclave/run/instance"
+launch_dir=/host/launch
+launch_mount=/run/enclave-launch
+python=/opt/python/bin/python3
+
+# Exit codes of agent/exit_codes.py.
+readonly bad_launch=65 terminated=143
+
+fail() { # exit code, code, what happened, what to do
+  printf '[%s] %s · do: %s\n' "$2" "$3" "$4" >&2
+  exit "$1"
+}
+
+# Occlum writes into its instance, and this one is read-only: links to it, on a tmpfs, are the instance.
+enter_instance() {
+  [ -f "$enclave/build/lib/libocclum-libos.signed.so" ] ||
+    fail "$bad_launch" enclave-not-built 'This image has no enclave.' 'run build-enclave in it, or take a finished image'
+  mkdir -p "$instance/run/mount/__ROOT" "$instance/run/initfs/__ROOT" ||
+    fail "$bad_launch" run-dir-read-only "$enclave/run cannot be written." "mount a tmpfs there"
+  ln -sfn "$enclave/build" "$instance/build"
+  local name
+  for name in Occlum.json initfs .sgx_mode; do
+    [ ! -e "$enclave/$name" ] || ln -sfn "$enclave/$name" "$instance/$name"
+  done
+  echo built >"$instance/.__occlum_status"
+  cd "$instance"
+}
+
+# From a variable, or from the files that Kubernetes mounts as links, which Occlum does not follow.
+receive_launch() {
+  local file
+  if [ -n "${ENCLAVE_LAUNCH-}" ]; then
+    printf '%s' "$ENCLAVE_LAUNCH" >"$launch_dir/launch.json" || cannot_write
+    unset ENCLAVE_LAUNCH
+    return
+  fi
+  [ -e "$launch_mount/launch.json" ] ||
+    fail "$bad_launch" launch-missing 'There is no launch file.' "set ENCLAVE_LAUNCH, or mount $launch_mount/launch.json"
+  for file in "$launch_mount"/*; do
+    cp -L "$file" "$launch_dir/" || cannot_write
+  done
+}
+
+cannot_write() { fail "$bad_launch" launch-dir-read-only "$launch_dir cannot be written." 'mount a tmpfs there'; }
+
+# Occlum's own script does not pass signals on, so all its processes get them. A stopped run never ends with 0:
+# Airflow and Kubernetes would take it for a success.
+supervise() {
+  local child='' stopped='' status=0
+  trap 'stopped=yes; [ -z "$child" ] || kill -TERM -- "-$child" 2>/dev/null || true' TERM INT HUP
+  setsid "$@" &
+  child=$!
+  [ -z "$stopped" ] || kill -TERM -- "-$child" 2>/dev/null || true
+  while true; do
+    status=0
+    wait "$child" || status=$?
+    kill -0 "$child" 2>/dev/null || break
+  done
+  [ -z "$stopped" ] || [ "$status" -ne 0 ] || status=$terminated
+  exit "$status"
+}
+
+measure() {
+  enter_instance
+  PYTHONHOME=/opt/python "$python" -P -m confidential_spark.core.signed_enclave \
+    --enclave build/lib/libocclum-libos.signed.so \
+    --mrenclave "$(occlum print mrenclave)" --mrsigner "$(occlum print mrsigner)"
+}
+
+case "${1-}" in
+  attest | run)
+    receive_launch
+    enter_instance
+    supervise occlum run "$python" -P -m confidential_spark.agent "$1" --launch "$launch_dir/launch.json"
+    ;;
+  measure) measure ;;
+  build-enclave)
+    "${0%/*}/build-enclave.sh"
+    measure
+    ;;
+  *)
+    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run or measure'
+    ;;
+esac

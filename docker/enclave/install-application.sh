@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Compiles the agent and the jobs, and checks that the agent starts.
+set -euo pipefail
+
+export PYTHONHOME=/opt/python
+python=/opt/python/bin/python3
+
+"$python" -m compileall -q --invalidation-mode unchecked-hash /opt/confidential-spark/confidential_spark
+"$python" -m confidential_spark.agent --help >/dev/null
+/opt/jre/bin/java -version
