@@ -19,6 +19,8 @@ from confidential_spark.core.platforms import Platform
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 ENV_PREFIX = "CONFIDENTIAL_SPARK_"
+# Registry host, port, path; a tag or digest follows from the image.
+PUSH_REPOSITORY = r"^[a-z0-9][a-z0-9.-]{0,200}(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]{0,100}){1,5}$"
 
 
 class Settings(BaseSettings):
@@ -129,6 +131,46 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of the host's AESM socket, e.g. `/var/run/aesmd`, where quotes come from AESM. "
         "Unset: quotes come from inside the container.",
+    )
+
+    image_base: str = Field(
+        default="confidential-spark-base:bookworm",
+        description="Base of the simulated enclave image, on the engine: any Debian with python3 ≥ 3.11. "
+        "`python -m scripts.debian_base` makes one.",
+    )
+    image_occlum_base: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
+        default=None, description="Base of the hardware image, by digest: Occlum's, or the seed's BigDL PPML."
+    )
+    image_python_base: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
+        default=None, description="Where the hardware image's Python comes from, by digest."
+    )
+    image_java_base: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
+        default=None, description="Where the hardware image's Java comes from, by digest."
+    )
+    image_python_version: Annotated[str, Field(pattern=r"^3\.[0-9]{2}$")] = Field(
+        default="3.11", description="Version of the image's Python, for which wheels are downloaded."
+    )
+    image_sign_key: Path | None = Field(
+        default=None,
+        description="File with the enclave's sign key (PEM, RSA-3072, exponent 3), readable by nobody else. "
+        "Unset: simulated images get a key of this machine, hardware images are refused.",
+    )
+    image_approval_hours: Annotated[int, Field(ge=1, le=720)] = Field(
+        default=72, description="How long a new measurement waits for a person; then its run fails."
+    )
+    image_push_repository: Annotated[str, Field(pattern=PUSH_REPOSITORY)] | None = Field(
+        default=None,
+        description="Where approved images are pushed, e.g. `example.azurecr.io/confidential-spark/enclave`. "
+        "Unset: they stay on the engine.",
+    )
+    image_registry_conn_id: str | None = Field(
+        default=None,
+        description="Connection with the registry's credentials, of type `docker` or "
+        "`azure_container_registry`. Unset: none are sent.",
+    )
+    source_revision: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}(-dirty)?$")] | None = Field(
+        default=None,
+        description="Git revision of this deployment, where it is no work tree of git; the ledger keeps it.",
     )
 
     @property
