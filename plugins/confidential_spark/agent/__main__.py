@@ -1,4 +1,4 @@
-"""Command line of the enclave agent: ``attest``, ``run``, ``measure``."""
+"""Command line of the enclave agent: ``attest``, ``run``, ``executor``, ``measure``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from confidential_spark.agent import runner
 from confidential_spark.agent.errors import AgentError, shorten
+from confidential_spark.agent.executor import executor
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import read_launch
+from confidential_spark.agent.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,17 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "measure":
             runner.measure(options.jobs_dir)
         else:
-            command = runner.attest if options.command == "attest" else runner.run
-            command(read_launch(options.launch))
+            launched = {"attest": runner.attest, "run": runner.run, "executor": executor}
+            launched[options.command](read_launch(options.launch))
     except AgentError as error:
-        runner.say(str(error))
+        say(str(error))
         return error.exit_code
     except TerminatedError:
-        runner.say("[terminated] The agent was asked to stop · nothing was signed")
+        say("[terminated] The agent was asked to stop · nothing was signed")
         return ExitCode.TERMINATED
     except Exception as error:
         traceback.print_exc()
-        runner.say(f"[agent-failed] The agent itself failed · got: {shorten(repr(error))}")
+        say(f"[agent-failed] The agent itself failed · got: {shorten(repr(error))}")
         return ExitCode.INTERNAL
     return ExitCode.OK
 
@@ -58,6 +60,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, text in (
         ("attest", "prove that this enclave is here"),
         ("run", "attest, run one Spark job, and sign its results"),
+        ("executor", "attest to the driver's enclave, and serve it as Spark executor"),
     ):
         command = commands.add_parser(name, help=text, allow_abbrev=False)
         command.add_argument("--launch", type=Path, required=True, help="launch file (JSON)")

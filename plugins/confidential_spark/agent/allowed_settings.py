@@ -35,21 +35,52 @@ JVM_OPTIONS = tuple(
 # Not the host's to choose: without these, Spark would serve plans and data on a port, or spill in clear.
 FIXED_SETTINGS = {
     "spark.authenticate": "true",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
     "spark.io.encryption.enabled": "true",
     "spark.network.crypto.enabled": "true",
     "spark.network.crypto.saslFallback": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.ui.enabled": "false",
 }
+# In one process nothing but the loopback is needed.
+ONE_PROCESS_SETTINGS = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 BOOLEAN = "true|false"
 COUNT = "[1-9][0-9]{0,5}"
+DNS_NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+# Executors are enclaves of their own, and get the RPC secret for their attestation (`secret_release.py`). So
+# where their pods come from, and what else is in them, is the host's to choose.
+KUBERNETES_SETTINGS = {
+    "spark.blockManager.port": COUNT,
+    "spark.driver.port": COUNT,
+    "spark.driver.blockManager.port": COUNT,
+    "spark.executor.cores": COUNT,
+    "spark.executor.instances": COUNT,
+    "spark.executor.memory": MEMORY,
+    "spark.executor.memoryOverhead": MEMORY,
+    "spark.kubernetes.allocation.batch.delay": r"[1-9][0-9]{0,4}m?s",
+    "spark.kubernetes.authenticate.caCertFile": r"/host/launch/[A-Za-z0-9/._-]+",
+    "spark.kubernetes.authenticate.oauthTokenFile": r"/host/launch/[A-Za-z0-9/._-]+",
+    "spark.kubernetes.container.image": r"[A-Za-z0-9][A-Za-z0-9./:@_-]{0,500}",
+    "spark.kubernetes.container.image.pullPolicy": "Always|IfNotPresent|Never",
+    "spark.kubernetes.driver.pod.name": DNS_NAME,
+    "spark.kubernetes.executor.limit.cores": r"[0-9]{1,4}(\.[0-9]{1,3})?m?",
+    "spark.kubernetes.executor.podNamePrefix": DNS_NAME,
+    "spark.kubernetes.executor.podTemplateContainerName": DNS_NAME,
+    "spark.kubernetes.executor.podTemplateFile": r"/host/launch/[A-Za-z0-9/._-]+",
+    "spark.kubernetes.executor.request.cores": r"[0-9]{1,4}(\.[0-9]{1,3})?m?",
+    "spark.kubernetes.namespace": DNS_NAME,
+    "spark.scheduler.maxRegisteredResourcesWaitingTime": r"[1-9][0-9]{0,4}s",
+    "spark.scheduler.minRegisteredResourcesRatio": r"(0\.[0-9]{1,3}|1(\.0)?)",
+}
+KUBERNETES_LABEL = re.compile(r"spark\.kubernetes\.executor\.label\.[A-Za-z0-9./_-]{1,253}")
+LABEL_VALUE = re.compile(r"[A-Za-z0-9._-]{1,63}")
+KUBERNETES_MASTER = r"k8s://https://[A-Za-z0-9.:\[\]-]{1,253}"
 SPARK_SETTINGS = {name: re.compile(re.escape(value)) for name, value in FIXED_SETTINGS.items()} | {
     name: re.compile(pattern)
     for name, pattern in {
-        # One process in one enclave. `k8s://…` joins here, together with what its executors must prove.
-        "spark.master": rf"local\[{COUNT}\]",
+        **KUBERNETES_SETTINGS,
+        "spark.master": rf"local\[{COUNT}\]|{KUBERNETES_MASTER}",
+        # The agent sets both, whatever the host says.
+        **{name: re.escape(value) for name, value in ONE_PROCESS_SETTINGS.items()},
         "spark.default.parallelism": COUNT,
         "spark.driver.memory": MEMORY,
         "spark.io.encryption.keySizeBits": "128|192|256",
@@ -85,6 +116,8 @@ def spark_setting_form(name: str) -> re.Pattern[str] | None:
     """Return the form of the values the host may give a Spark setting, or None: not the host's to choose."""
     if name in SPARK_SETTINGS:
         return SPARK_SETTINGS[name]
+    if KUBERNETES_LABEL.fullmatch(name):
+        return LABEL_VALUE
     return _storage_form(name, STORAGE_SECRETS + STORAGE_CHOICES)
 
 

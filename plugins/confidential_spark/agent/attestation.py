@@ -1,4 +1,4 @@
-"""One POST to Microsoft Azure Attestation: a quote and its runtime data in, a token out.
+"""Microsoft Azure Attestation: a quote and its runtime data in, a token out; and the provider's keys.
 
 The token is passed on as it is. Whoever verifies the run decides what it is worth.
 """
@@ -65,13 +65,26 @@ def request_token(
 
     :raises AgentError: exit code 75 when the service stays unavailable, 71 when it refuses.
     """
-    patience = patience or Patience()
     request = _request(url, api_version, quote, runtime_data)
+    return _token(_patiently(url, request, patience or Patience()))
+
+
+def provider_keys(url: str, patience: Patience | None = None) -> bytes:
+    """Return the provider's key set (JWKS), as it stands at ``{url}/certs``.
+
+    :raises AgentError: as :func:`request_token`.
+    """
+    request = Request(f"{url.rstrip('/')}/certs", headers={"Accept": "application/json"})  # noqa: S310 - as above
+    return _patiently(url, request, patience or Patience())
+
+
+def _patiently(url: str, request: Request, patience: Patience) -> bytes:
+    """Return the body of a 200 answer, however often it has to be asked for."""
     opener = _opener(url)
     pause = patience.first_pause
     for attempt in range(1, patience.attempts + 1):
         try:
-            return _token(_post(opener, request, patience.request_timeout))
+            return _body_of(opener, request, patience.request_timeout)
         except _Transient as problem:
             if attempt == patience.attempts:
                 raise _unavailable(problem, attempt) from problem
@@ -99,7 +112,7 @@ def _opener(url: str) -> OpenerDirector:
     return build_opener(_NoRedirects, *([ProxyHandler({})] if is_loopback(url) else []))
 
 
-def _post(opener: OpenerDirector, request: Request, timeout: float) -> bytes:
+def _body_of(opener: OpenerDirector, request: Request, timeout: float) -> bytes:
     """Return the body of a 200 answer."""
     deadline = time.monotonic() + timeout
     try:

@@ -11,15 +11,22 @@ import re
 from base64 import urlsafe_b64decode
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from confidential_spark.agent.allowed_settings import allowed_jvm_option, is_secret, spark_setting_form
+from confidential_spark.agent.allowed_settings import (
+    MEMORY,
+    allowed_jvm_option,
+    is_secret,
+    spark_setting_form,
+)
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.loopback import LOOPBACK_HOSTS
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+
+Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
 
 VERSION = 1
 MAX_FILE_BYTES = 256 * 1024
@@ -32,6 +39,16 @@ RUN_ID = re.compile(r"[!-~]{1,500}")
 JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 API_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
+POD_IP = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+EXECUTOR_FORMS = {
+    "app_id": re.compile(r"[A-Za-z0-9_-]{1,128}"),
+    "cores": re.compile(r"[1-9][0-9]{0,3}"),
+    "driver_url": re.compile(r"spark://CoarseGrainedScheduler@[A-Za-z0-9.-]{1,253}:[0-9]{1,5}"),
+    "executor_id": re.compile(r"[0-9]{1,9}"),
+    "memory": re.compile(MEMORY),
+    "pod_name": re.compile(r"[a-z0-9.-]{1,253}"),
+    "resource_profile_id": re.compile(r"[0-9]{1,9}"),
+}
 IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -47,6 +64,9 @@ class LaunchSpec:
     :param jobs_dir: the job files that a simulated enclave measures as part of itself.
     :param input: location of the month's trip records, or None for jobs without input.
     :param work_dir: scratch space; its content is worthless after the run.
+    :param pod_ip: on Kubernetes, the address on which this enclave's Spark is reached by the run's others.
+    :param release_port: on Kubernetes, where the driver's enclave hands out the Spark secret.
+    :param executor: for `executor` only: what Spark tells an executor, see :data:`EXECUTOR_FORMS`.
     """
 
     v: int = VERSION
@@ -69,6 +89,9 @@ class LaunchSpec:
     python: str | None = None
     jvm_options: list[str] | None = None
     spark_conf: dict[str, str] | None = None
+    pod_ip: str | None = None
+    release_port: int | None = None
+    executor: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -81,6 +104,11 @@ class LaunchSpec:
     def in_occlum(self) -> bool:
         """Whether the enclave is real: its host is hostile, and it has no fork."""
         return self.quote_provider == "occlum"
+
+    @property
+    def distributed(self) -> bool:
+        """Whether the executors are other enclaves, on Kubernetes."""
+        return (self.spark_conf or {}).get("spark.master", "").startswith("k8s://")
 
     @property
     def nonce_bytes(self) -> bytes:
@@ -107,6 +135,28 @@ class JobLaunch:
     python: str
     jvm_options: list[str]
     spark_conf: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterLaunch:
+    """The part of a launch that an enclave needs to find the run's others."""
+
+    pod_ip: str
+    release_port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorLaunch:
+    """The part of a launch that makes an executor."""
+
+    pod_ip: str
+    release_port: int
+    executor: dict[str, str]
+    work_dir: str
+    java: str
+    spark_home: str
+    python: str
+    jvm_options: list[str]
 
 
 ALL_KEYS = {field.name for field in fields(LaunchSpec)}
@@ -164,10 +214,30 @@ def job_launch(spec: LaunchSpec) -> JobLaunch:
 
     :raises AgentError: ``launch-invalid`` when one is missing.
     """
-    values = {field.name: getattr(spec, field.name) for field in fields(JobLaunch)}
+    return _part(spec, JobLaunch, "all keys of a run")
+
+
+def cluster_launch(spec: LaunchSpec) -> ClusterLaunch:
+    """Return the keys that a distributed run needs besides.
+
+    :raises AgentError: ``launch-invalid`` when one is missing.
+    """
+    return _part(spec, ClusterLaunch, "all keys of a run on Kubernetes")
+
+
+def executor_launch(spec: LaunchSpec) -> ExecutorLaunch:
+    """Return the keys that `executor` needs.
+
+    :raises AgentError: ``launch-invalid`` when one is missing.
+    """
+    return _part(spec, ExecutorLaunch, "all keys of an executor")
+
+
+def _part(spec: LaunchSpec, kind: type[Part], expected: str) -> Part:
+    values = {field.name: getattr(spec, field.name) for field in fields(kind)}
     if missing := sorted(name for name, value in values.items() if value is None):
-        refuse("the keys", f"missing {missing}", "all keys of a run")
-    return JobLaunch(**values)
+        refuse("the keys", f"missing {missing}", expected)
+    return kind(**values)
 
 
 def refuse(key: str, got: object, expected: str) -> NoReturn:
@@ -202,6 +272,7 @@ def _check(spec: LaunchSpec) -> None:
         for argument in _items("arguments", spec.arguments, list):
             _text("arguments", argument)
     _check_settings(spec)
+    _check_cluster(spec)
 
 
 def _check_texts(spec: LaunchSpec) -> None:
@@ -213,6 +284,7 @@ def _check_texts(spec: LaunchSpec) -> None:
         ("job", JOB_NAME),
         ("month", MONTH),
         ("image_digest", IMAGE_DIGEST),
+        ("pod_ip", POD_IP),
     ):
         value = getattr(spec, name)
         if value is None and name not in REQUIRED_KEYS:
@@ -258,6 +330,19 @@ def _check_settings(spec: LaunchSpec) -> None:
     if spec.spark_conf is not None:
         for name, value in _items("spark_conf", spec.spark_conf, dict).items():
             _check_spark_setting(_text("spark_conf", name), _text("spark_conf", value))
+
+
+def _check_cluster(spec: LaunchSpec) -> None:
+    port = spec.release_port
+    if port is not None and (type(port) is not int or not 1024 <= port <= 65535):
+        refuse("release_port", port, "a port from 1024 to 65535")
+    if spec.executor is not None:
+        members = _items("executor", spec.executor, dict)
+        if set(members) != set(EXECUTOR_FORMS):
+            refuse("executor", sorted(members), f"exactly {sorted(EXECUTOR_FORMS)}")
+        for name, form in EXECUTOR_FORMS.items():
+            if form.fullmatch(_text(f"executor {name}", members[name])) is None:
+                refuse(f"executor {name}", members[name], f"text of the form {form.pattern}")
 
 
 def _check_spark_setting(name: str, value: str) -> None:

@@ -88,7 +88,7 @@ class AttestationAnchor:
         return anchor
 
     def _check(self) -> None:
-        if not self.issuer.startswith("https://") or not DIGEST.fullmatch(self.mrsigner):
+        if not str(self.issuer).startswith("https://") or not DIGEST.fullmatch(self.mrsigner):
             raise ValueError("issuer or mrsigner is malformed")
         if not all(DIGEST.fullmatch(key) for key in self.token_signing_keys):
             raise ValueError("a token signing key is malformed")

@@ -19,7 +19,7 @@ from confidential_spark.agent.launch import refuse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from confidential_spark.agent.launch import JobLaunch, LaunchSpec
+    from confidential_spark.agent.launch import ExecutorLaunch, JobLaunch, LaunchSpec
 
 # Occlum's default mount of the host's files: readable, but neither measured nor protected.
 HOST_MOUNT = Path("/host")
@@ -39,16 +39,29 @@ def require_own_files(spec: LaunchSpec, launch: JobLaunch) -> None:
 
     :raises AgentError: ``launch-invalid``, naming the key.
     """
+    require_own_programs(spec, launch)
     if spec.in_occlum:
-        archives = [o.removeprefix(CLASS_ARCHIVE) for o in launch.jvm_options if o.startswith(CLASS_ARCHIVE)]
-        named = [
-            (name, getattr(launch, name)) for name in ("job_file", "java", "spark_home", "python", "work_dir")
-        ]
-        for name, path in [*named, *(("jvm_options", archive) for archive in archives)]:
-            if Path(path).resolve().is_relative_to(HOST_MOUNT):
-                refuse(name, path, f"a path outside the host's mount {HOST_MOUNT}")
+        _require_own("job_file", launch.job_file)
     elif spec.jobs_dir and Path(launch.job_file).resolve().parent != Path(spec.jobs_dir).resolve():
         refuse("job_file", launch.job_file, f"a file in jobs_dir {spec.jobs_dir}, which is measured")
+
+
+def require_own_programs(spec: LaunchSpec, launch: JobLaunch | ExecutorLaunch) -> None:
+    """Refuse Java, Spark, Python, a class archive or scratch space on the host's mount.
+
+    :raises AgentError: ``launch-invalid``, naming the key.
+    """
+    if spec.in_occlum:
+        for name in ("java", "spark_home", "python", "work_dir"):
+            _require_own(name, getattr(launch, name))
+        for option in launch.jvm_options:
+            if option.startswith(CLASS_ARCHIVE):
+                _require_own("jvm_options", option.removeprefix(CLASS_ARCHIVE))
+
+
+def _require_own(name: str, path: str) -> None:
+    if Path(path).resolve().is_relative_to(HOST_MOUNT):
+        refuse(name, path, f"a path outside the host's mount {HOST_MOUNT}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Progress lines: what the agent and its jobs print so that a waiting reader sees movement."""
+"""What the agent prints, and progress lines: what it and its jobs print so that a reader sees movement."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 PREFIX = "PROGRESS "
 MAX_LINE = 1_000
 KEYS = {"stage", "done", "total", "text"}
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)
 
 
 def progress_line(stage: str, done: int, total: int, text: str) -> str:

@@ -6,7 +6,6 @@ The private key lives in this process only: it is made after the launch file was
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,58 +13,33 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent import files
-from confidential_spark.agent.allowed_settings import FIXED_SETTINGS
-from confidential_spark.agent.attestation import request_token
+from confidential_spark.agent.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.enclave_attestation import attest_key
 from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.executor_enclaves import executor_enclaves
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import job_launch, refuse
-from confidential_spark.agent.measurement import simulated_enclave, simulated_measurement
+from confidential_spark.agent.measurement import simulated_measurement
 from confidential_spark.agent.private_storage import private_storage, require_own_files
-from confidential_spark.agent.progress import progress_line
+from confidential_spark.agent.progress import progress_line, say
 from confidential_spark.agent.protocol import (
     SIMULATED_NOTICE,
     TRUST_SIMULATED,
     JobIdentity,
     arguments_sha256,
-    b64url,
-    public_jwk,
-    report_data,
-    runtime_data,
     sha256_hex,
     sign_envelope,
     statement,
 )
-from confidential_spark.agent.quote import OcclumQuote, QuoteProvider, software_quote
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
 
 if TYPE_CHECKING:
+    from confidential_spark.agent.enclave_attestation import Attestation
+    from confidential_spark.agent.executor_enclaves import ExecutorEnclaves
     from confidential_spark.agent.launch import JobLaunch, LaunchSpec
     from confidential_spark.agent.private_storage import PrivateStorage
 
 ATTESTATION = "attestation.json"
-
-
-@dataclass(frozen=True)
-class Attestation:
-    """A quote over our runtime data, and the attestation service's token for it."""
-
-    quote: bytes
-    token: str
-    runtime_data: bytes
-    trust: str
-
-    def record(self) -> dict[str, str]:
-        """Return what goes to files, base64url."""
-        return {
-            "quote": b64url(self.quote),
-            "token": self.token,
-            "runtime_data": b64url(self.runtime_data),
-        }
-
-
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
 
 
 def attest(spec: LaunchSpec) -> None:
@@ -75,7 +49,7 @@ def attest(spec: LaunchSpec) -> None:
     """
     nothing = JobIdentity("attest", sha256_hex(b""), arguments_sha256([]))
     results_dir = _results_dir(spec)
-    attestation = _attestation(spec, ec.generate_private_key(ec.SECP256R1()), nothing)
+    attestation = attest_key(spec, ec.generate_private_key(ec.SECP256R1()), nothing)
     files.write_json(results_dir / ATTESTATION, attestation.record())
 
 
@@ -91,10 +65,14 @@ def run(spec: LaunchSpec) -> None:
     _require_empty(results_dir)
     key = ec.generate_private_key(ec.SECP256R1())
     job = _job_identity(launch)
-    attestation = _attestation(spec, key, job)
-    with private_storage(Path(launch.work_dir)) as private:
+    attestation = attest_key(spec, key, job)
+    work_dir = Path(launch.work_dir)
+    with (
+        private_storage(work_dir) as private,
+        executor_enclaves(spec, key, attestation, work_dir) as executors,
+    ):
         inputs = _take_input(spec, private)
-        _spark(spec, launch, private)
+        _spark(spec, launch, private, executors)
         _require_unchanged(spec, launch, job, inputs)
         say(progress_line("sign", 0, 1, "signing the results"))
         predicate = _predicate(spec, launch, job, attestation) | {
@@ -102,6 +80,7 @@ def run(spec: LaunchSpec) -> None:
             "rows": files.summary_rows(private.results, job.name),
             "started_at": started_at,
             "finished_at": _now(),
+            **({"executors": executors.records()} if executors else {}),
         }
         results = files.result_digests(private.results)
         envelope = sign_envelope(statement(results, predicate), key)
@@ -142,45 +121,22 @@ def _predicate(
 
 
 def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFile]:
-    """Hash the input; in Occlum also copy it, because its host could serve Spark other bytes than us."""
+    """Hash the input; in Occlum also copy it, because the host could serve Spark other bytes than us."""
     if not spec.input:
         return []
-    return files.input_files(spec.input, copy_to=private.input if spec.in_occlum else None)
+    return files.input_files(spec.input, copy_to=private.input if _reads_copy(spec) else None)
 
 
 def _require_unchanged(
     spec: LaunchSpec, launch: JobLaunch, job: JobIdentity, inputs: list[files.InputFile]
 ) -> None:
     """Refuse a run whose job file changed, or its input where Spark did not read a copy."""
-    if spec.input and not spec.in_occlum:
+    if spec.input and not _reads_copy(spec):
         files.require_unchanged(inputs, files.input_files(spec.input))
     if _job_identity(launch) != job:
         raise files.incomplete(
             "job-changed", "The job file changed during the run.", launch.job_file, "no change"
         )
-
-
-def _attestation(spec: LaunchSpec, key: ec.EllipticCurvePrivateKey, job: JobIdentity) -> Attestation:
-    provider = _quote_provider(spec)
-    if provider.trust == TRUST_SIMULATED:
-        say(SIMULATED_NOTICE)
-    say(progress_line("attest", 0, 1, "asking for a quote and a token"))
-    jwk = public_jwk(key.public_key())
-    data = runtime_data(nonce=spec.nonce_bytes, run_id=spec.run_id, jwk=jwk, job=job)
-    quote = provider.quote(report_data(data))
-    token = request_token(spec.attestation_url, spec.attestation_api_version, quote, data)
-    say(f"Attested: quote sha256 {sha256_hex(quote)[:16]}…, token sha256 {sha256_hex(token.encode())[:16]}…")
-    say(progress_line("attest", 1, 1, "attested"))
-    return Attestation(quote, token, data, provider.trust)
-
-
-def _quote_provider(spec: LaunchSpec) -> QuoteProvider:
-    if spec.in_occlum:
-        return OcclumQuote()
-    jobs_dir = Path(spec.jobs_dir) if spec.jobs_dir else None
-    if jobs_dir is None and spec.job_file:
-        jobs_dir = Path(spec.job_file).parent
-    return software_quote(simulated_enclave(jobs_dir))
 
 
 def _job_identity(launch: JobLaunch) -> JobIdentity:
@@ -192,15 +148,24 @@ def _job_identity(launch: JobLaunch) -> JobIdentity:
     )
 
 
-def _spark(spec: LaunchSpec, launch: JobLaunch, private: PrivateStorage) -> None:
+def _reads_copy(spec: LaunchSpec) -> bool:
+    """Whether Spark reads a private copy of the input, which executors in other enclaves could not."""
+    return spec.in_occlum and not spec.distributed
+
+
+def _spark(
+    spec: LaunchSpec, launch: JobLaunch, private: PrivateStorage, executors: ExecutorEnclaves | None
+) -> None:
     say(progress_line("spark", 0, 0, "starting Spark"))
-    location = private.input.as_uri() if spec.input and spec.in_occlum else spec.input
+    location = private.input.as_uri() if spec.input and _reads_copy(spec) else spec.input
     command = SparkCommand(
         java=launch.java,
         spark_home=launch.spark_home,
         python=launch.python,
         jvm_options=launch.jvm_options,
-        spark_conf=launch.spark_conf | FIXED_SETTINGS,
+        spark_conf=launch.spark_conf
+        | FIXED_SETTINGS
+        | (executors.settings() if executors else ONE_PROCESS_SETTINGS),
         program=[
             launch.job_file,
             *launch.arguments,
@@ -209,8 +174,9 @@ def _spark(spec: LaunchSpec, launch: JobLaunch, private: PrivateStorage) -> None
             str(private.results),
         ],
         work_dir=Path(launch.work_dir),
+        address=executors.address if executors else "127.0.0.1",
     )
-    run_spark(command, say, in_occlum=spec.in_occlum)
+    run_spark(command, executors.say if executors else say, in_occlum=spec.in_occlum)
 
 
 def _results_dir(spec: LaunchSpec) -> Path:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -38,11 +38,14 @@ logger.plan.level = error
 
 
 @dataclass(frozen=True)
-class SparkCommand:
-    """One start of SparkSubmit by `java` itself: no shell script, which Occlum could not run.
+class JavaCommand:
+    """One start of Spark by `java` itself: no shell script, which Occlum could not run.
 
-    :param program: the job file and its arguments.
+    :param main: the main class and its arguments.
+    :param spark_conf: settings, which may hold credentials: they are in a file, never on the command line.
     :param work_dir: scratch space; the settings, and Spark's local files, live here during the run.
+    :param address: the address on which Spark listens.
+    :param variables: further variables, for this process alone.
     """
 
     java: str
@@ -50,12 +53,14 @@ class SparkCommand:
     python: str
     jvm_options: Sequence[str]
     spark_conf: Mapping[str, str]
-    program: Sequence[str]
+    main: Sequence[str]
     work_dir: Path
+    address: str = "127.0.0.1"
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def argv(self) -> list[str]:
-        """The command line; settings, which may hold credentials, are in a file instead."""
+        """The command line."""
         return [
             self.java,
             *self.jvm_options,
@@ -63,10 +68,7 @@ class SparkCommand:
             f"-Djava.io.tmpdir={self.work_dir}",
             "-cp",
             f"{self.spark_home}/jars/*",
-            "org.apache.spark.deploy.SparkSubmit",
-            "--properties-file",
-            str(self._settings_file),
-            *self.program,
+            *self.main,
         ]
 
     def environment(self, *, in_occlum: bool) -> dict[str, str]:
@@ -78,13 +80,14 @@ class SparkCommand:
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "SPARK_HOME": self.spark_home,
-            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_LOCAL_IP": self.address,
             "SPARK_LOCAL_DIRS": str(self.work_dir),
             "PYSPARK_PYTHON": self.python,
             "PYSPARK_DRIVER_PYTHON": self.python,
             "PYTHONUNBUFFERED": "1",
             # Each thread's own malloc arena costs address space, which an enclave has little of.
             "MALLOC_ARENA_MAX": "1",
+            **self.variables,
         }
 
     def _search_paths(self, *, in_occlum: bool) -> dict[str, str]:
@@ -94,7 +97,8 @@ class SparkCommand:
         return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
     @property
-    def _settings_file(self) -> Path:
+    def settings_file(self) -> Path:
+        """Where the settings are during the run."""
         return self.work_dir / "spark.conf"
 
     @property
@@ -107,21 +111,38 @@ class SparkCommand:
         self.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines = "".join(f"{name} {_escaped(value)}\n" for name, value in sorted(self.spark_conf.items()))
         try:
-            self._settings_file.touch(mode=0o600, exist_ok=False)
-            self._settings_file.write_text(lines, encoding="utf-8")
+            self.settings_file.touch(mode=0o600, exist_ok=False)
+            self.settings_file.write_text(lines, encoding="utf-8")
             self._logging_file.write_text(LOGGING, encoding="utf-8")
             yield
         finally:
-            self._settings_file.unlink(missing_ok=True)
+            self.settings_file.unlink(missing_ok=True)
             self._logging_file.unlink(missing_ok=True)
 
 
-def run_spark(command: SparkCommand, say: Callable[[str], None], *, in_occlum: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SparkCommand(JavaCommand):
+    """SparkSubmit with one job.
+
+    :param program: the job file and its arguments.
+    """
+
+    program: Sequence[str]
+    main: Sequence[str] = ()
+
+    @property
+    def argv(self) -> list[str]:
+        """The command line."""
+        submit = ["org.apache.spark.deploy.SparkSubmit", "--properties-file", str(self.settings_file)]
+        return [*super().argv, *submit, *self.program]
+
+
+def run_spark(command: JavaCommand, say: Callable[[str], None], *, in_occlum: bool) -> None:
     """Run Spark to its end; an exception on the way, a signal's included, also ends Spark.
 
     :raises AgentError: ``spark-failed`` with Spark's exit code, or ``input-unusable`` where the job says so.
     """
-    secrets = secret_values(command.spark_conf)
+    secrets = (*secret_values(command.spark_conf), *command.variables.values())
     with command.files():
         process = _start(command, in_occlum=in_occlum)
         try:
@@ -160,7 +181,7 @@ def end(process: subprocess.Popen[bytes], *, group: bool) -> None:
         process.wait()
 
 
-def _start(command: SparkCommand, *, in_occlum: bool) -> subprocess.Popen[bytes]:
+def _start(command: JavaCommand, *, in_occlum: bool) -> subprocess.Popen[bytes]:
     # Occlum has posix_spawn and no fork, so there neither a new session nor a hook before exec is possible;
     # the enclave ends as a whole.
     try:

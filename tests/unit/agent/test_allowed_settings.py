@@ -81,7 +81,6 @@ def test_refuses_spark_settings_that_bring_code(name):
     ("name", "value"),
     [
         pytest.param("spark.master", "spark://evil:7077", id="foreign-cluster"),
-        pytest.param("spark.master", "k8s://https://evil", id="kubernetes"),
         pytest.param("spark.master", "local-cluster[2,1,1024]", id="local-cluster"),
         pytest.param("spark.master", "local[2]\nspark.jars /host/evil.jar", id="second-setting"),
         pytest.param("spark.authenticate", "false", id="no-authentication"),

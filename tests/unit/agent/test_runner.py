@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent import protocol, runner
-from confidential_spark.agent.allowed_settings import FIXED_SETTINGS
+from confidential_spark.agent import enclave_attestation, protocol, runner
+from confidential_spark.agent.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import LaunchSpec
@@ -252,7 +252,7 @@ class HardwareQuote:
 
 @pytest.fixture
 def occlum(spec, monkeypatch):
-    monkeypatch.setattr(runner, "OcclumQuote", HardwareQuote)
+    monkeypatch.setattr(enclave_attestation, "OcclumQuote", HardwareQuote)
     return lambda script, **changes: spec(script, quote_provider="occlum", **changes)
 
 
@@ -334,7 +334,7 @@ def test_settings_that_protect_do_not_depend_on_the_host(spec):
     settings = dict(
         line.split(" ") for line in (Path(launched.results_dir) / "settings").read_text().splitlines()
     )
-    assert settings == FIXED_SETTINGS | {"spark.master": "local[1]"}
+    assert settings == FIXED_SETTINGS | ONE_PROCESS_SETTINGS | {"spark.master": "local[1]"}
 
 
 def test_hardware_quotes_need_the_library(spec):
