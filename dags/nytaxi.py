@@ -25,20 +25,34 @@ hardware**.
 Policy failures are never retried. Each task has a page in `docs/runbooks/`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from confidential_spark.core.jobs import NYTAXI
 from confidential_spark.core.platforms import Platform
 from confidential_spark.defaults import Tag, input_param, month_param, outlier_cap_param, publish_param
 from confidential_spark.pipeline import confidential_dag
 
-nytaxi_local = confidential_dag(
-    NYTAXI,
-    Platform.LOCAL,
-    doc_md=__doc__,
-    tag=Tag.NYTAXI,
-    params={
-        "month": month_param(),
-        "input": input_param(),
-        "publish": publish_param(),
-        "outlier_cap_dollars": outlier_cap_param(),
-    },
-)
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+
+def nytaxi(platform: Platform) -> DAG:
+    """Return the monthly DAG of one platform."""
+    return confidential_dag(
+        NYTAXI,
+        platform,
+        doc_md=__doc__,
+        tag=Tag.NYTAXI,
+        params={
+            "month": month_param(),
+            "input": input_param(),
+            "publish": publish_param(),
+            "outlier_cap_dollars": outlier_cap_param(),
+        },
+    )
+
+
+nytaxi_local = nytaxi(Platform.LOCAL)
+nytaxi_dcsv3 = nytaxi(Platform.DCSV3)

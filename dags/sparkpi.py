@@ -17,16 +17,29 @@ On `local` the enclave is simulated: **SIMULATED – proves nothing about hardwa
 | `validation.publish` | no disk space, no rights | free space and clear the task |
 """
 
-# Airflow's discovery reads only files in which the words "airflow" and "dag" occur.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from confidential_spark.core.jobs import SPARKPI
 from confidential_spark.core.platforms import Platform
 from confidential_spark.defaults import Tag, partitions_param, publish_param
 from confidential_spark.pipeline import confidential_dag
 
-sparkpi_local = confidential_dag(
-    SPARKPI,
-    Platform.LOCAL,
-    doc_md=__doc__,
-    tag=Tag.SPARKPI,
-    params={"partitions": partitions_param(), "publish": publish_param()},
-)
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+
+def sparkpi(platform: Platform) -> DAG:
+    """Return the smoke test of one platform."""
+    return confidential_dag(
+        SPARKPI,
+        platform,
+        doc_md=__doc__,
+        tag=Tag.SPARKPI,
+        params={"partitions": partitions_param(), "publish": publish_param()},
+    )
+
+
+sparkpi_local = sparkpi(Platform.LOCAL)
+sparkpi_dcsv3 = sparkpi(Platform.DCSV3)

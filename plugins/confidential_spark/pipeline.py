@@ -17,8 +17,12 @@ from confidential_spark.defaults import (
     trust_tag,
 )
 from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
+from confidential_spark.operators.attestation_docker import AttestDockerPlatformOperator
+from confidential_spark.operators.clean_docker import CleanDockerRunOperator
 from confidential_spark.operators.image import ResolveSimulatedImageOperator
+from confidential_spark.operators.image_docker import ResolveDockerImageOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
+from confidential_spark.operators.spark_docker import EnclaveSparkDockerOperator
 from confidential_spark.operators.spark_local import EnclaveSparkLocalOperator
 from confidential_spark.operators.validation import (
     CheckResultsOperator,
@@ -35,9 +39,22 @@ if TYPE_CHECKING:
     from confidential_spark.defaults import Tag
 
 # What starts enclaves on each platform; a new platform is one line in each table.
-RESOLVE_IMAGE = {Platform.LOCAL: ResolveSimulatedImageOperator}
-ATTEST_PLATFORM = {Platform.LOCAL: AttestLocalPlatformOperator}
-RUN_SPARK = {Platform.LOCAL: EnclaveSparkLocalOperator}
+RESOLVE_IMAGE = {
+    Platform.LOCAL: ResolveSimulatedImageOperator,
+    Platform.DCSV3: ResolveDockerImageOperator,
+}
+ATTEST_PLATFORM = {
+    Platform.LOCAL: AttestLocalPlatformOperator,
+    Platform.DCSV3: AttestDockerPlatformOperator,
+}
+RUN_SPARK = {
+    Platform.LOCAL: EnclaveSparkLocalOperator,
+    Platform.DCSV3: EnclaveSparkDockerOperator,
+}
+CLEAN = {
+    Platform.LOCAL: CleanStagingOperator,
+    Platform.DCSV3: CleanDockerRunOperator,
+}
 
 
 def confidential_dag(
@@ -72,7 +89,9 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
         image = RESOLVE_IMAGE[platform](task_id="resolve_image", **common)
     with TaskGroup("attestation", tooltip="Can an enclave here prove what it is, for our nonce?"):
         nonce = MintNonceOperator(task_id="mint_nonce", job=job)
-        attested = ATTEST_PLATFORM[platform](task_id="attest_platform", nonce=result_of(nonce), **common)
+        attested = ATTEST_PLATFORM[platform](
+            task_id="attest_platform", image=result_of(image), nonce=result_of(nonce), **common
+        )
         image >> nonce
     with TaskGroup("spark", tooltip="Run the job in an enclave that attests itself"):
         month_input = ResolveInputOperator(task_id="resolve_input", job=job) if job.monthly else None
@@ -109,7 +128,7 @@ def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, ma
             outlets=[result_asset(**common)],
             **common,
         )
-        cleaned = CleanStagingOperator(task_id="clean_staging", job=common["job"])
+        cleaned = CLEAN[common["platform"]](task_id="clean_staging", job=common["job"])
         # A teardown without a setup: it also runs when the enclave failed and left half of its files.
         verified >> checked >> published >> cleaned.as_teardown()
 

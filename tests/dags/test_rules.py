@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-DAG_IDS = ["nytaxi_local", "sparkpi_local"]
+DAG_IDS = ["nytaxi_dcsv3", "nytaxi_local", "sparkpi_dcsv3", "sparkpi_local"]
 TASKS = {
     "sparkpi_local": {
         *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
@@ -14,7 +14,8 @@ TASKS = {
         "validation.clean_staging",
     },
 }
-TASKS["nytaxi_local"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
+TASKS["sparkpi_dcsv3"] = TASKS["sparkpi_local"]
+TASKS["nytaxi_local"] = TASKS["nytaxi_dcsv3"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
 
 
 def test_imports_without_errors(dag_bag) -> None:

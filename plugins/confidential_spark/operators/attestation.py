@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 from confidential_spark.core import base64url
+from confidential_spark.core.errors import VerificationError
 from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.enclave_process import EnclaveProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from airflow.sdk import Context
 
@@ -39,30 +40,44 @@ class MintNonceOperator(ConfidentialOperator):
         return {"nonce": b64url(secrets.token_bytes(NONCE_BYTES)), "minted_at": minted_at}
 
 
-class AttestLocalPlatformOperator(ConfidentialOperator):
-    """Start the simulated enclave with `attest` and verify its quote and token against the policy.
+def read_attestation(results: Path) -> dict[str, str]:
+    """Return what the agent's `attest` left in its results folder."""
+    return dict(json.loads((results / "attestation.json").read_text(encoding="utf-8")))
+
+
+class AttestPlatformOperator(ConfidentialOperator):
+    """Verify the quote and token of an enclave that was started with `attest`; subclasses start it.
 
     :param platform: whose policy decides.
+    :param image: what `resolve_image` returned.
     :param nonce: what `mint_nonce` returned.
     """
 
-    template_fields = ("nonce",)
+    template_fields: Collection[str] = ("image", "nonce")
 
-    def __init__(self, *, platform: Platform, nonce: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        *,
+        platform: Platform,
+        image: Mapping[str, Any],
+        nonce: Mapping[str, str],
+        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+    ) -> None:
         """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform
+        self.image = image
         self.nonce = nonce
-        self._enclave: EnclaveProcess | None = None
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return what was proven: trust, measurement, TCB status."""
         with attestation_endpoints(self.platform, self.settings) as endpoints:
-            attestation = self.collect(scope, endpoints.provider)
+            attestation = self.collect(context, scope, endpoints.provider)
             report = self.verify(attestation, endpoints, scope)
         self.log.info("%s", report.text())
         report.raise_for_failure()
         facts = report.facts
+        self.require_image(str(facts.mrenclave))
         self.announce(f"{facts.tcb_status} · MRENCLAVE {str(facts.mrenclave)[:12]}… · trust {report.trust}")
         return {
             "trust": report.trust,
@@ -72,24 +87,9 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
             "token_id": facts.token_id,
         }
 
-    def collect(self, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
-        """Let the agent attest and return its quote, token and runtime data."""
-        with TemporaryDirectory(prefix="attest-") as folder:
-            results = Path(folder) / "results"
-            results.mkdir()
-            launch_file = Path(folder) / "launch.json"
-            LaunchSpec(
-                nonce=b64url(self.nonce_of(scope)),
-                run_id=scope.run_id,
-                results_dir=str(results),
-                attestation_url=provider.url,
-                attestation_api_version=provider.api_version,
-                quote_provider="software",
-                jobs_dir=str(self.settings.jobs_dir),
-            ).write(launch_file)
-            self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
-            self._enclave.run()
-            return dict(json.loads((results / "attestation.json").read_text()))
+    def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
+        """Start an enclave and return its quote, token and runtime data, base64url."""
+        raise NotImplementedError
 
     def verify(
         self, attestation: Mapping[str, str], endpoints: AttestationEndpoints, scope: RunScope
@@ -108,15 +108,54 @@ class AttestLocalPlatformOperator(ConfidentialOperator):
             collateral=endpoints.collateral.fetch(quote),
             policy=load_policy(self.settings.policy_path(self.platform)),
             now=datetime.now(UTC),
-            expected_nonce=self.nonce_of(scope),
+            expected_nonce=self.nonce_of(scope.try_number),
             expected_run_id=scope.run_id,
             run_started_at=datetime.fromisoformat(self.nonce["minted_at"]),
         )
 
-    def nonce_of(self, scope: RunScope) -> bytes:
-        """Return this try's nonce: derived from the minted one, so that a second try asks anew."""
+    def require_image(self, mrenclave: str) -> None:
+        """Refuse an enclave that is approved and still another one than the image's.
+
+        :raises VerificationError: ``enclave-not-the-images``.
+        """
+        if mrenclave != self.image["mrenclave"]:
+            raise VerificationError(
+                "Another enclave was attested than the image's.",
+                code="enclave-not-the-images",
+                got=mrenclave,
+                expected=self.image["mrenclave"],
+                action="run DAG enclave_image again; if it happens again, treat it as an incident",
+            )
+
+    def nonce_of(self, try_number: int) -> bytes:
+        """Return a try's nonce: derived from the minted one, so that a second try asks anew."""
         minted = base64url.decode(self.nonce["nonce"])
-        return hashlib.sha256(minted + scope.try_number.to_bytes(4, "big")).digest()
+        return hashlib.sha256(minted + try_number.to_bytes(4, "big")).digest()
+
+
+class AttestLocalPlatformOperator(AttestPlatformOperator):
+    """Attest the simulated enclave of this machine, a child process."""
+
+    _enclave: EnclaveProcess | None = None
+
+    def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
+        """Let the agent attest here."""
+        with TemporaryDirectory(prefix="attest-") as folder:
+            results = Path(folder) / "results"
+            results.mkdir()
+            launch_file = Path(folder) / "launch.json"
+            LaunchSpec(
+                nonce=b64url(self.nonce_of(scope.try_number)),
+                run_id=scope.run_id,
+                results_dir=str(results),
+                attestation_url=provider.url,
+                attestation_api_version=provider.api_version,
+                quote_provider="software",
+                jobs_dir=str(self.settings.jobs_dir),
+            ).write(launch_file)
+            self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
+            self._enclave.run()
+            return read_attestation(results)
 
     def on_kill(self) -> None:
         """End the enclave with the task."""

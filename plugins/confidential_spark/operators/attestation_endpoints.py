@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.core.platforms import Platform
 from confidential_spark.core.policy import load_policy
 from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.collateral import CollateralHook
@@ -16,6 +16,7 @@ from confidential_spark.simulation.attestation_service import LoopbackAttestatio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from confidential_spark.core.platforms import Platform
     from confidential_spark.core.policy import Policy
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.settings import Settings
@@ -36,13 +37,14 @@ class AttestationEndpoints:
 
 @contextmanager
 def attestation_endpoints(platform: Platform, settings: Settings) -> Iterator[AttestationEndpoints]:
-    """Yield the endpoints of ``platform``; a simulated one is started for as long as it is needed."""
-    if platform is Platform.LOCAL:
+    """Yield the endpoints that the platform's policy asks for; a simulated service ends with the block."""
+    policy = load_policy(settings.policy_path(platform))
+    if policy.trust == TRUST_SIMULATED:
         with LoopbackAttestationService() as service:
             yield AttestationEndpoints(AttestationHook.from_url(service.url), CollateralHook(service.url))
     else:
         hook = AttestationHook(attestation_conn_id=settings.attestation_conn_id)
-        require_policys_issuer(hook.provider_url, load_policy(settings.policy_path(platform)))
+        require_policys_issuer(hook.provider_url, policy)
         yield AttestationEndpoints(hook, CollateralHook(settings.pccs_url))
 
 

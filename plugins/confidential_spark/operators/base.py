@@ -149,6 +149,14 @@ class ConfidentialOperator(BaseOperator):
         """Log how far a long task has come."""
         self.log.info("%s %s: %s", PROGRESS, self.task_id, text)
 
+    def show_progress(self, context: Context, record: Mapping[str, Any]) -> None:
+        """Log the progress, and keep it for the task's page; a page is no reason to lose a run."""
+        self.announce_progress(f"{record['stage']}: {record['text']}")
+        try:
+            context["task_state_store"].set("progress", dict(record))
+        except Exception as error:
+            self.log.warning("The progress is not on the task's page: %s", error)
+
     def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
         """Do the work and return a small XCom value."""
         raise NotImplementedError

@@ -6,18 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.progress import parse_progress
-from confidential_spark.core.failures import LogWatcher
+from confidential_spark.operators.enclave_output import EnclaveOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-PROGRESS_INTERVAL_SECONDS = 2.0
 TERM_PATIENCE_SECONDS = 15.0
 
 
@@ -40,17 +37,14 @@ class EnclaveProcess:
     ) -> None:
         """Keep what is needed; nothing starts yet."""
         self.argv = [sys.executable, "-m", "confidential_spark.agent", command, "--launch", str(launch_file)]
-        self.log = log
-        self.on_progress = on_progress
+        self.output = EnclaveOutput(log=log, on_progress=on_progress)
         self._process: subprocess.Popen[str] | None = None
-        self._next_progress = 0.0
 
     def run(self) -> None:
         """Run to the end; whatever interrupts the wait (a timeout, a kill) also ends the process.
 
         :raises EnclaveError: named by the failure table, retryable where the table says so.
         """
-        watcher = LogWatcher()
         self._process = subprocess.Popen(
             self.argv,
             # The agent ends itself when this pipe closes, so that it never outlives a killed worker.
@@ -63,24 +57,14 @@ class EnclaveProcess:
             env=agent_environment(),
         )
         try:
-            self._follow(self._process, watcher)
+            for line in self._process.stdout or ():
+                self.output.feed(line)
             exit_code = self._process.wait()
         finally:
             self.stop()
+        self.output.close()
         if exit_code != ExitCode.OK:
-            diagnosis = watcher.diagnose(exit_code)
-            self.log(diagnosis.text())
-            raise diagnosis.error()
-
-    def _follow(self, process: subprocess.Popen[str], watcher: LogWatcher) -> None:
-        for line in process.stdout or ():
-            record = parse_progress(line)
-            if record is None:
-                watcher.feed(line)
-                self.log(line.rstrip("\n"))
-            elif time.monotonic() >= self._next_progress:
-                self._next_progress = time.monotonic() + PROGRESS_INTERVAL_SECONDS
-                self.on_progress(record)
+            self.output.fail(self.output.watcher.diagnose(exit_code))
 
     def terminate(self) -> None:
         """Ask the process to end, from a signal handler too; :meth:`run` waits for it."""

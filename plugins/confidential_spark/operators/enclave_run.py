@@ -64,8 +64,12 @@ class EnclaveRun:
             key=key,
             staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, attempt_id)),
         )
-        context["ti"].xcom_push(key=XCOM_KEY, value=run.to_xcom())
+        run.hand_on(context)
         return run
+
+    def hand_on(self, context: Context) -> None:
+        """Store the run as XCom, which each try of a task begins without."""
+        context["ti"].xcom_push(key=XCOM_KEY, value=self.to_xcom())
 
     @classmethod
     def from_xcom(cls, value: Mapping[str, Any]) -> Self:

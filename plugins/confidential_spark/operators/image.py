@@ -13,7 +13,9 @@ from confidential_spark.operators.base import ConfidentialOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from confidential_spark.core.enclave_identity import EnclaveClaims
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.core.policy import Policy
     from confidential_spark.operators.base import RunScope
 
 
@@ -21,6 +23,24 @@ IF_CHANGED_ON_PURPOSE = (
     "if the agent or a job was changed on purpose, review the change and run `make approve-measurement`; "
     "if not, find out who changed it"
 )
+
+
+def require_approved(identity: EnclaveClaims, policy: Policy, action: str) -> None:
+    """Refuse an enclave that the policy does not allow, before anything of it is started.
+
+    :param action: what to do about it.
+    :raises PolicyError: with the code of the refusal.
+    """
+    # Imported late: DAG files import this module, and need no cryptography to be parsed.
+    from confidential_spark.core.enclave_identity import require_identity
+    from confidential_spark.core.ledger import read_ledger
+
+    try:
+        require_identity(identity, policy, lambda: read_ledger(policy.approvals_path))
+    except VerificationError as error:
+        raise PolicyError(
+            error.message, code=error.code, got=error.got, expected=error.expected, action=action
+        ) from error
 
 
 class ResolveSimulatedImageOperator(ConfidentialOperator):
@@ -37,23 +57,14 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the image's digest, measurement and trust level."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.core.enclave_identity import EnclaveClaims, require_identity
-        from confidential_spark.core.ledger import read_ledger
+        from confidential_spark.core.enclave_identity import EnclaveClaims
         from confidential_spark.core.policy import load_policy
 
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
-        identity = EnclaveClaims(debuggable=False, **asdict(measurement))
-        try:
-            require_identity(identity, policy, lambda: read_ledger(policy.approvals_path))
-        except VerificationError as error:
-            raise PolicyError(
-                error.message,
-                code=error.code,
-                got=error.got,
-                expected=error.expected,
-                action=IF_CHANGED_ON_PURPOSE,
-            ) from error
+        require_approved(
+            EnclaveClaims(debuggable=False, **asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE
+        )
         self.log.warning(SIMULATED_NOTICE)
         self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
         return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}

@@ -73,14 +73,6 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         self.announce(f"{self.job.title} ran and signed its results")
         return run.to_xcom()
 
-    def show_progress(self, context: Context, record: Mapping[str, Any]) -> None:
-        """Log the progress, and keep it for the task's page; a page is no reason to lose a run."""
-        self.announce_progress(f"{record['stage']}: {record['text']}")
-        try:
-            context["task_state_store"].set("progress", dict(record))
-        except Exception as error:
-            self.log.warning("The progress is not on the task's page: %s", error)
-
     def launch_spec(
         self, run: EnclaveRun, scope: RunScope, provider: AttestationProvider, work_dir: Path
     ) -> LaunchSpec:

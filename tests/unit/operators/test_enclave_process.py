@@ -118,7 +118,7 @@ def test_an_interrupted_wait_ends_it() -> None:
         raise TimeoutError("the task's time is over")
 
     enclave = FakeEnclave("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
-    enclave.process.log = interrupt
+    enclave.process.output.log = interrupt
     with pytest.raises(TimeoutError):
         enclave.process.run()
     process = enclave.process._process
