@@ -18,7 +18,7 @@ from confidential_spark.core.spark_launch import SparkInstallation, choose_runti
 from confidential_spark.core.trip_schema import SYNTHETIC_KEY, SYNTHETIC_NOTICE, TRIP_COLUMNS, Kind
 
 TRAINING_MONTH = "2018-05"
-FIRST_TRIP = datetime(2018, 5, 1)  # noqa: DTZ001 - trip files have local times
+FIRST_TRIP = datetime(2018, 5, 1)
 TRIPS = 500
 CORES = 2
 MEMORY = "2g"
