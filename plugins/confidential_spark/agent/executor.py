@@ -21,7 +21,8 @@ from confidential_spark.agent.executor_enclaves import (
 from confidential_spark.agent.launch import executor_launch
 from confidential_spark.agent.private_storage import require_own_programs
 from confidential_spark.agent.progress import progress_line, say
-from confidential_spark.agent.secret_release import executor_role, request_secret
+from confidential_spark.agent.protocol import executor_role
+from confidential_spark.agent.secret_release import request_secret
 from confidential_spark.agent.spark_process import JavaCommand, run_spark
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ REPORT_DATA_BYTES = 64
 MAX_QUOTE_BYTES = 32 * 1024
 MAX_RUNTIME_DATA_BYTES = 16 * 1024
 MAX_TOKEN_BYTES = 128 * 1024
+EXECUTOR_JOB = "executor"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:confidential-spark:run:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -84,6 +85,11 @@ class JobIdentity:
     name: str
     file_sha256: str
     arguments_sha256: str
+
+
+def executor_role(executor_id: str) -> JobIdentity:
+    """Return what the runtime data of an executor's enclave says in place of a job."""
+    return JobIdentity(EXECUTOR_JOB, sha256_hex(b""), arguments_sha256([executor_id]))
 
 
 def runtime_data(*, nonce: bytes, run_id: str, jwk: Mapping[str, str], job: JobIdentity) -> bytes:

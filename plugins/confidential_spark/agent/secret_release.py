@@ -40,9 +40,9 @@ from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.peer import PeerAttestation
 from confidential_spark.agent.protocol import (
     JobIdentity,
-    arguments_sha256,
     b64url,
     canonical_json,
+    executor_role,
     pre_authentication_encoding,
     sha256_hex,
 )
@@ -58,8 +58,6 @@ EXCHANGE_SECONDS = 20.0
 SECRET_BYTES = 32
 IV_BYTES = 12
 ANSWER_TYPE = "urn:confidential-spark:secret-release:v1"
-# What an executor's runtime data names as its job; the argument is the executor's id.
-EXECUTOR_ROLE = "executor"
 
 
 @dataclass(frozen=True)
@@ -242,11 +240,6 @@ def request_secret(
             action="start every pod of the run from the same approved image, by its digest",
         )
     return _accepted(answer, certificate, runtime, key, verify)
-
-
-def executor_role(executor_id: str) -> JobIdentity:
-    """Return what an executor's runtime data says in place of a job."""
-    return JobIdentity(EXECUTOR_ROLE, sha256_hex(b""), arguments_sha256([executor_id]))
 
 
 def _accepted(

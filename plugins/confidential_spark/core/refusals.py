@@ -234,6 +234,9 @@ class Refusal(StrEnum):
         "The enclave was told another image digest at launch than the one that was resolved.",
     )
 
+    EXECUTOR_MEASUREMENT = "executor-measurement", "11", "An executor is another program than the driver."
+    EXECUTOR_DUPLICATE = "executor-duplicate", "11", "Two enclaves of one run show the same token."
+
     # 12: results
     RESULT_MISSING = "result-missing", "12", "A listed result file is absent."
     RESULT_DIGEST_MISMATCH = (

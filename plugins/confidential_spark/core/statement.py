@@ -134,7 +134,7 @@ def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
     """
     _require_types(statement.members)
     predicate = JsonObject("predicate", statement.predicate.members, Refusal.STATEMENT_PREDICATE)
-    predicate.only(_PREDICATE).integer("v", 1, 1)
+    predicate.only(_PREDICATE, optional=("executors",)).integer("v", 1, 1)
     _require_agreement(predicate, runtime)
     _require_inputs(predicate)
     return RunRecord(

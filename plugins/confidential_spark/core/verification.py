@@ -17,6 +17,8 @@ from confidential_spark.agent.protocol import (
 )
 from confidential_spark.core.attestation_steps import AttestationSteps
 from confidential_spark.core.evidence import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.core.executors import read_executors, verify_executors
+from confidential_spark.core.json_object import JsonObject
 from confidential_spark.core.refusals import Refusal, refuse
 from confidential_spark.core.result_files import require_digests
 from confidential_spark.core.statement import read_record, require_signature, require_times
@@ -202,14 +204,21 @@ class _EvidenceSteps(AttestationSteps):
         now, launched = self.context.now, expected.run_started_at
         require_times(record, self.times.issued_at, now, policy.clock_skew, launched)
         compared = _image_digest_compared(record.image_digest, expected.image_digest)
+        executors = read_executors(
+            JsonObject("predicate", statement.predicate.members, Refusal.STATEMENT_PREDICATE)
+        )
+        attested = verify_executors(executors, self) if executors else None
         self.record = record
         self.context.facts |= {
             "month": record.month,
             "image_digest": record.image_digest,
             "started_at": record.started_at,
             "finished_at": record.finished_at,
+            "executors": attested,
         }
-        return f"ECDSA P-256, key {self.runtime.thumbprint}, {len(record.results)} result files, {compared}"
+        others = f", {len(attested)} executors attested" if attested else ""
+        files = f"{len(record.results)} result files"
+        return f"ECDSA P-256, key {self.runtime.thumbprint}, {files}, {compared}{others}"
 
     def results_match(self) -> str:
         require_digests(self.record.results, _results(self.results))

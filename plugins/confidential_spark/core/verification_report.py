@@ -77,6 +77,20 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class ExecutorFacts:
+    """What was proven of one executor.
+
+    :param id: Spark's number for it; a replaced executor has another one.
+    """
+
+    id: str
+    mrenclave: str
+    quote_sha256: str
+    token_id: str
+    tcb_status: str
+
+
+@dataclass(frozen=True)
 class VerifiedFacts:
     """What the passed steps proved; a fact is None while the step that proves it has not passed."""
 
@@ -107,6 +121,7 @@ class VerifiedFacts:
     started_at: str | None = None
     finished_at: str | None = None
     results: dict[str, str] | None = None
+    executors: tuple[ExecutorFacts, ...] | None = None
 
 
 @dataclass(frozen=True)

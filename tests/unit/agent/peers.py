@@ -12,12 +12,12 @@ from confidential_spark.agent.peer import AttestationAnchor, Expected, PeerAttes
 from confidential_spark.agent.protocol import (
     JobIdentity,
     canonical_json,
+    executor_role,
     public_jwk,
     report_data,
     runtime_data,
 )
 from confidential_spark.agent.quote import software_quote
-from confidential_spark.agent.secret_release import executor_role
 from confidential_spark.simulation.attestation_tokens import ISSUER, jwks, sign_token, token_claims
 from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.peer import AttestationAnchor, PeerAttestation, mrenclave_of, verify_peer
-from confidential_spark.agent.protocol import b64url, canonical_json, report_data, sha256_hex
-from confidential_spark.agent.secret_release import executor_role
+from confidential_spark.agent.protocol import b64url, canonical_json, executor_role, report_data, sha256_hex
 from confidential_spark.simulation.attestation_tokens import jwks
 from confidential_spark.simulation.development_keys import token_signing_key
 from cryptography.hazmat.primitives import serialization

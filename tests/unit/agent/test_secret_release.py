@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.peer import PeerAttestation, verify_peer
-from confidential_spark.agent.protocol import JobIdentity, b64url
-from confidential_spark.agent.secret_release import SecretRelease, executor_role, request_secret
+from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
+from confidential_spark.agent.secret_release import SecretRelease, request_secret
 
 from tests.unit.agent.peers import EXPECTED, JWKS, Enclave
 
