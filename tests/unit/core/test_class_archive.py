@@ -28,7 +28,7 @@ def runtime(tmp_path):
         java.parent.mkdir(parents=True, exist_ok=True)
         java.write_text(script)
         java.chmod(0o755)
-        return SparkRuntime(java, 17, Path("/opt/spark"), Path("/usr/bin/python3"), ("-Xmx512m",), {})
+        return SparkRuntime(java, Path("/opt/spark"), Path("/usr/bin/python3"), ("-Xmx512m",), {})
 
     return make
 
