@@ -39,7 +39,7 @@ class AttestDockerPlatformOperator(DockerTask, AttestPlatformOperator):
             nonce=nonce,
             run_id=scope.run_id,
             results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, provider),
+            **quote_source(image, self.platform, self.settings),
         )
         labels = run_labels(context["ti"], nonce)
         specs = [

@@ -15,7 +15,7 @@ from confidential_spark.core.enclave_image import PREFIX
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.spark_launch import SparkInstallation, memory_bytes
 from confidential_spark.core.tar_stream import Entry, tar_stream
-from confidential_spark.hooks.attestation import DEFAULT_API_VERSION, AttestationProvider
+from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
 from confidential_spark.hooks.docker_engine import EngineAddress
 from confidential_spark.hooks.docker_failures import container_diagnosis
 from confidential_spark.hooks.enclave_container import (
@@ -26,6 +26,7 @@ from confidential_spark.hooks.enclave_container import (
     ask_engine,
     has_ended,
 )
+from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.agent.launch import LaunchSpec
     from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.enclave_output import EnclaveOutput
     from confidential_spark.settings import Settings
 
@@ -72,23 +74,24 @@ def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow
     }
 
 
-def quote_source(image: EnclaveImage, provider: AttestationProvider) -> dict[str, Any]:
+def quote_source(image: EnclaveImage, platform: Platform, settings: Settings) -> dict[str, Any]:
     """Return the launch file's keys that say where quote and token come from.
 
     A simulated image has its own attestation service, so that its container needs no network.
     """
-    if image.trust != TRUST_SIMULATED:
+    if image.trust == TRUST_SIMULATED:
+        return {
+            "quote_provider": "software",
+            "attestation_url": layout.SIMULATED_ATTESTATION_URL,
+            "attestation_api_version": DEFAULT_API_VERSION,
+            "jobs_dir": str(layout.JOBS_DIR),
+        }
+    with attestation_endpoints(platform, settings) as endpoints:
         return {
             "quote_provider": "occlum",
-            "attestation_url": provider.url,
-            "attestation_api_version": provider.api_version,
+            "attestation_url": endpoints.provider.url,
+            "attestation_api_version": endpoints.provider.api_version,
         }
-    return {
-        "quote_provider": "software",
-        "attestation_url": layout.SIMULATED_ATTESTATION_URL,
-        "attestation_api_version": DEFAULT_API_VERSION,
-        "jobs_dir": str(layout.JOBS_DIR),
-    }
 
 
 def image_installation(image: EnclaveImage) -> SparkInstallation:

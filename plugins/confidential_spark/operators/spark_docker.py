@@ -17,7 +17,6 @@ from confidential_spark.core.spark_launch import choose_runtime
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.enclave_container import ENGINE_AWAY, EnclaveContainer
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 from confidential_spark.operators.docker_enclave import (
     container_spec,
     image_installation,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
-    from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
     from confidential_spark.operators.docker_enclave import DockerEnclave
 
@@ -119,8 +117,7 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
         """Return the id of the run's container, which is started unless it was."""
         if found := enclave.container.find():
             return str(found["Id"])
-        with attestation_endpoints(self.platform, self.settings) as endpoints:
-            launch = self.launch_spec(scope, image, run, endpoints.provider)
+        launch = self.launch_spec(scope, image, run)
         labels = run_labels(context["ti"], run.nonce)
         specs = [
             container_spec(self.settings, image, "run", launch, labels, devices)
@@ -130,9 +127,7 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
         self.log.info("Container %s of image %s has started", container[:12], image.digest)
         return container
 
-    def launch_spec(
-        self, scope: RunScope, image: EnclaveImage, run: EnclaveRun, provider: AttestationProvider
-    ) -> LaunchSpec:
+    def launch_spec(self, scope: RunScope, image: EnclaveImage, run: EnclaveRun) -> LaunchSpec:
         """Return what the agent is asked to do.
 
         :raises ConfigurationError: too little memory, cores out of range, before anything is started.
@@ -147,7 +142,7 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
             nonce=run.nonce,
             run_id=run.run_id,
             results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, provider),
+            **quote_source(image, self.platform, self.settings),
             job=self.job.name,
             job_file=str(layout.JOBS_DIR / f"{self.job.name}.py"),
             arguments=self.job.arguments_for(scope.month, scope.options),
