@@ -34,6 +34,7 @@ class Tag(StrEnum):
 
     NYTAXI = "job/nytaxi"
     SPARKPI = "job/sparkpi"
+    PLATFORM = "area/platform"
     SIMULATED = "trust/simulated"
     HARDWARE = "trust/hardware"
 

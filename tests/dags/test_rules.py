@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-DAG_IDS = ["nytaxi_dcsv3", "nytaxi_local", "sparkpi_dcsv3", "sparkpi_local"]
+JOB_DAG_IDS = ["nytaxi_dcsv3", "nytaxi_local", "sparkpi_dcsv3", "sparkpi_local"]
 TASKS = {
     "sparkpi_local": {
         *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
@@ -16,6 +16,8 @@ TASKS = {
 }
 TASKS["sparkpi_dcsv3"] = TASKS["sparkpi_local"]
 TASKS["nytaxi_local"] = TASKS["nytaxi_dcsv3"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
+TASKS["platform_check"] = {"check_local", "check_dcsv3"}
+DAG_IDS = sorted(TASKS)
 
 
 def test_imports_without_errors(dag_bag) -> None:
@@ -28,17 +30,29 @@ def dag(request, dag_bag):
     return dag_bag.get_dag(request.param)
 
 
-def test_has_the_four_stages_and_their_tasks(dag) -> None:
+@pytest.fixture(params=JOB_DAG_IDS)
+def job_dag(request, dag_bag):
+    return dag_bag.get_dag(request.param)
+
+
+def test_has_its_tasks(dag) -> None:
     assert set(dag.task_dict) == TASKS[dag.dag_id]
+
+
+def test_a_job_has_the_four_stages(job_dag) -> None:
     stages = {"image", "attestation", "spark", "validation"}
-    assert set(dag.task_group.get_task_group_dict()) - {None} == stages
+    assert set(job_dag.task_group.get_task_group_dict()) - {None} == stages
 
 
-def test_allows_only_known_tags_and_one_trust(dag) -> None:
+def test_allows_only_known_tags(dag) -> None:
     from confidential_spark.defaults import Tag
 
+    assert dag.tags
     assert dag.tags <= set(Tag)
-    assert len([t for t in dag.tags if t.startswith("trust/")]) == 1
+
+
+def test_a_job_says_what_it_can_prove(job_dag) -> None:
+    assert len([tag for tag in job_dag.tags if tag.startswith("trust/")]) == 1
 
 
 def test_is_bounded(dag) -> None:
@@ -60,7 +74,7 @@ def test_every_param_is_described(dag) -> None:
 
 
 def test_documents_what_to_do_when_each_task_fails(dag) -> None:
-    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", dag.doc_md, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", dag.doc_md, re.MULTILINE))
     silent = {"attestation.mint_nonce", "validation.clean_staging"}
     assert documented == TASKS[dag.dag_id] - silent
 
@@ -69,27 +83,27 @@ def upstream(dag, task_id: str) -> set[str]:
     return dag.get_task(task_id).get_flat_relative_ids(upstream=True)
 
 
-def test_spark_never_runs_unattested(dag) -> None:
+def test_spark_never_runs_unattested(job_dag) -> None:
     assert {"image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform"} <= upstream(
-        dag, "spark.run_spark"
+        job_dag, "spark.run_spark"
     )
 
 
-def test_nothing_is_published_unverified_or_unchecked(dag) -> None:
+def test_nothing_is_published_unverified_or_unchecked(job_dag) -> None:
     assert {"spark.run_spark", "validation.verify_evidence", "validation.check_results"} <= upstream(
-        dag, "validation.publish"
+        job_dag, "validation.publish"
     )
 
 
-def test_staging_is_cleaned_whatever_happens(dag) -> None:
-    clean = dag.get_task("validation.clean_staging")
+def test_staging_is_cleaned_whatever_happens(job_dag) -> None:
+    clean = job_dag.get_task("validation.clean_staging")
     assert clean.is_teardown
     assert clean.trigger_rule == "all_done_setup_success"
 
 
-def test_a_failed_publish_fails_the_run(dag) -> None:
-    assert dag.get_task("validation.clean_staging").on_failure_fail_dagrun is False
-    assert "validation.publish" in upstream(dag, "validation.clean_staging")
+def test_a_failed_publish_fails_the_run(job_dag) -> None:
+    assert job_dag.get_task("validation.clean_staging").on_failure_fail_dagrun is False
+    assert "validation.publish" in upstream(job_dag, "validation.clean_staging")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ MEMORY_FOR_THE_HOST = GIBIBYTE
 CLOCK_WARNING_SECONDS = 5.0
 CLOCK_FAILURE_SECONDS = 60.0
 LIMITS = {"MemoryLimit": "memory", "SwapLimit": "swap", "CpuCfsQuota": "CPU", "PidsLimit": "processes"}
+# The names of the rows, for a table in which they could not be looked at.
+ENGINE_ROWS = (
+    *("engine", "engine-private", "architecture", "memory", "cpus", "limits"),
+    *("seccomp", "log-driver", "clock", "live-restore"),
+)
+HOST_ROWS = ("container", "disk", "sgx-cpu", "sgx-devices", "epc", "aesm")
 SGX_CPU_FLAGS = frozenset({"sgx", "sgx_lc"})
 
 
@@ -46,7 +52,7 @@ class EngineFacts:
     """What an engine says about itself.
 
     :param address: where it listens.
-    :param is_private: a local socket, or TLS: nobody on the way can read or use it.
+    :param is_private: a local address, or TLS: nobody on the way can read or use it.
     :param api: newest version of its API that it speaks.
     :param absent_limits: kinds of limits that the kernel does not enforce, e.g. ``memory``.
     :param clock_ahead_seconds: of the engine's clock before this machine's; negative when behind.
@@ -110,8 +116,8 @@ def engine_rows(facts: EngineFacts, needs: Needs) -> Iterator[CheckRow]:
     )
     yield CheckRow.judge(
         "engine-private",
-        "local socket or TLS" if facts.is_private else f"plain TCP: {facts.address}",
-        "a local socket, or TLS",
+        "local or TLS" if facts.is_private else f"plain TCP: {facts.address}",
+        "a local address, or TLS",
         passed=facts.is_private,
         action="give the connection TLS certificates, port 2376: whoever reaches this port is root there",
     )
@@ -134,7 +140,14 @@ def engine_rows(facts: EngineFacts, needs: Needs) -> Iterator[CheckRow]:
 
 
 def host_rows(facts: HostFacts, needs: Needs) -> Iterator[CheckRow]:
-    """Yield what a container on the host saw."""
+    """Yield what a container on the host saw, which is itself the first thing to know."""
+    yield CheckRow.judge(
+        "container",
+        "a container with a run's user, limits and rights started and ended well",
+        "containers start",
+        passed=True,
+        action="",
+    )
     yield CheckRow.advise(
         "disk",
         f"{gib(facts.free_bytes)} free for images and containers",

@@ -11,7 +11,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError,
 from confidential_spark.core.failures import failure_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 NOT_READY = "platform-not-ready"
 NOT_LOOKED_AT = "not looked at"
@@ -36,7 +36,7 @@ class CheckRow:
 
     :param name: stable short name; a heading of `docs/runbooks/platform-check.md`.
     :param expected: what would have been OK.
-    :param action: what the reader should do; empty for OK.
+    :param action: what the reader should do; empty for OK, and where another row says it.
     """
 
     name: str
@@ -60,8 +60,10 @@ class CheckRow:
         cls, name: str, got: object, expected: str, *, trust: str, passed: bool, action: str
     ) -> CheckRow:
         """Return an OK row, or without it FAIL for a hardware policy and NOT HERE for a simulated one."""
-        missing = Status.FAIL if trust == TRUST_HARDWARE else Status.NOT_HERE
-        return cls._of(name, Status.OK if passed else missing, got, expected, action)
+        if trust == TRUST_HARDWARE:
+            return cls.judge(name, got, expected, passed=passed, action=action)
+        missing = f"for hardware enclaves: {action}"
+        return cls._of(name, Status.OK if passed else Status.NOT_HERE, got, expected, missing)
 
     @classmethod
     def absent(cls, name: str, got: object, expected: str, action: str) -> CheckRow:
@@ -76,7 +78,7 @@ class CheckRow:
 
     @classmethod
     def _of(cls, name: str, status: Status, got: object, expected: str, action: str) -> CheckRow:
-        return cls(name, status, shorten(got), expected, "" if status is Status.OK else action)
+        return cls(name, status, shorten(str(got)), expected, "" if status is Status.OK else action)
 
 
 def attempt(name: str, expected: str, check: Callable[[], CheckRow]) -> CheckRow:
@@ -85,6 +87,22 @@ def attempt(name: str, expected: str, check: Callable[[], CheckRow]) -> CheckRow
         return check()
     except ConfidentialSparkError as error:
         return CheckRow.refused(name, error, expected)
+
+
+def attempt_all(
+    names: Sequence[str], expected: str, check: Callable[[], Iterable[CheckRow]]
+) -> list[CheckRow]:
+    """Return the check's rows; what it refuses with becomes a FAIL row, and NOT HERE rows after that.
+
+    :param names: of all rows that the check gives, in its order.
+    """
+    rows: list[CheckRow] = []
+    try:
+        rows.extend(check())
+    except ConfidentialSparkError as error:
+        refused, *others = names[len(rows) :]
+        rows += [CheckRow.refused(refused, error, expected), *not_looked_at(others, refused)]
+    return rows
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,12 @@ class PlatformReport:
     @property
     def is_ready(self) -> bool:
         """Whether a run can start now: something was looked at, and nothing of it failed."""
-        return bool(self.having(Status.OK)) and not self.failed
+        return not self.is_absent and not self.failed
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no such platform here, so that nothing at all was checked."""
+        return all(row.status is Status.NOT_HERE for row in self.rows)
 
     @property
     def counts(self) -> str:
@@ -124,27 +147,26 @@ class PlatformReport:
     @property
     def verdict(self) -> str:
         """One sentence: ready for what, or not ready and why."""
+        if self.is_absent:
+            return f"{self.platform} is not here: nothing was checked"
         if not self.is_ready:
-            names = ", ".join(row.name for row in self.failed) or "nothing could be looked at"
-            return f"{self.platform} cannot run enclaves now: {names}"
+            return f"{self.platform} cannot run enclaves now: {', '.join(row.name for row in self.failed)}"
         if self.trust == TRUST_HARDWARE:
             return f"{self.platform} can run hardware enclaves now"
         return f"{self.platform} can run simulated enclaves now · {SIMULATED_NOTICE}"
 
     def table(self) -> str:
-        """Return the report for people: a head line, aligned rows, the verdict."""
-        head = ("STATUS", "CHECK", "GOT", "EXPECTED")
-        cells = [head, *((row.status.value, row.name, row.got, row.expected) for row in self.rows)]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(head) - 1)]
-        actions = ["", *(row.action for row in self.rows)]
+        """Return the report for people: a head line, a line per row and what to do about it, the verdict."""
+        widths = [max(len(getattr(row, name)) for row in self.rows) for name in ("status", "name")]
+        margin = " " * (sum(widths) + 4)
         lines = [
             f"PLATFORM CHECK  {self.platform} · policy for {self.trust} enclaves · {self.checked_at}",
             "",
         ]
-        for line, action in zip(cells, actions, strict=True):
-            padded = [text.ljust(width) for text, width in zip(line, [*widths, 0], strict=True)]
-            lines.append("  ".join(padded).rstrip())
-            lines += [f"{' ' * 10}→ {action}"] if action else []
+        for row in self.rows:
+            lines.append(f"{row.status.value:<{widths[0]}}  {row.name:<{widths[1]}}  {row.got}")
+            if row.action:
+                lines += [f"{margin}expected: {row.expected}", f"{margin}do: {row.action}"]
         return "\n".join([*lines, "", f"VERDICT  {self.verdict}", f"         {self.counts}"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,7 +193,7 @@ class PlatformReport:
         raise EnclaveError(
             "The platform cannot run enclaves now.",
             code=NOT_READY,
-            got="; ".join(f"{failed.name}: {failed.got}" for failed in self.failed) or self.counts,
+            got="; ".join(f"{failed.name}: {failed.got}" for failed in self.failed) or self.verdict,
             expected="no FAIL row",
             action=f"the table in the log says what to do for each row; {row.runbook if row else ''}",
         )
@@ -179,5 +201,5 @@ class PlatformReport:
 
 def not_looked_at(names: Iterable[str], because: str) -> list[CheckRow]:
     """Return NOT HERE rows for what another row's failure kept from being checked."""
-    action = f"correct {because} first"
-    return [CheckRow.absent(name, NOT_LOOKED_AT, f"{because} OK", action) for name in names]
+    got = f"{NOT_LOOKED_AT}: correct {because} first"
+    return [CheckRow(name, Status.NOT_HERE, got, f"{because} OK") for name in names]

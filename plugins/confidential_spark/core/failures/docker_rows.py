@@ -63,6 +63,15 @@ ENGINE: tuple[Failure, ...] = (
     ),
 )
 
+CHECK: tuple[Failure, ...] = (
+    fatal(
+        "platform-not-ready",
+        "platform-check",
+        "The platform check found something that would fail a run.",
+        "Read the table in the check's log: each FAIL row says what to do.",
+    ),
+)
+
 IMAGES: tuple[Failure, ...] = (
     fatal(
         "registry-denied",

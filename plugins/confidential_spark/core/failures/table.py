@@ -20,6 +20,7 @@ FAILURES: tuple[Failure, ...] = (
     *platform_rows.ATTESTATION,
     *platform_rows.START,
     *docker_rows.IMAGES,
+    *docker_rows.CHECK,
     *job_rows.BENIGN,
 )
 

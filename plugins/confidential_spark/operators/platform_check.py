@@ -1,0 +1,117 @@
+"""Can this platform run enclaves now? One table in the log, in XCom and in the results folder."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.platform_check import CheckRow, PlatformReport
+from confidential_spark.hooks.durable_files import storage_errors, sync
+from confidential_spark.operators.base import DONE, STARTED, airflow_failures
+from confidential_spark.operators.image import require_approved
+from confidential_spark.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from airflow.sdk import Context
+
+    from confidential_spark.core.enclave_identity import EnclaveClaims
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.core.policy import Policy
+
+REPORT_KEY = "platform_check"
+REPORT_FOLDER = "platform_check"
+DISK_BYTES = 10 * 1024**3
+"""Room for an image, the next one and the scratch space of a few runs."""
+
+
+class PlatformCheckOperator(BaseOperator):
+    """Look at one platform and fail when a run there would fail; subclasses write :meth:`rows`.
+
+    A platform that is not here at all is skipped, which is neither passed nor failed.
+
+    :param platform: the platform.
+    """
+
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.platform = platform
+
+    def execute(self, context: Context) -> str:
+        """Make the table, keep it, and return the verdict."""
+        self.log.info("%s %s", STARTED, self.task_id)
+        with airflow_failures(self.log, context["ti"]):
+            report = self.report(context)
+            self.log.info("The table\n%s", report.table())
+            context["ti"].xcom_push(key=REPORT_KEY, value=report.to_dict())
+            write_report(self.settings.results_dir / REPORT_FOLDER, report)
+            if report.is_absent:
+                raise AirflowSkipException(report.verdict)
+            report.require_ready()
+        self.log.info("%s %s: %s", DONE, self.task_id, report.verdict)
+        return report.verdict
+
+    def report(self, context: Context) -> PlatformReport:
+        """Return everything that was found; nothing that a check meets ends the others."""
+        # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.core.policy import load_policy
+
+        path = self.settings.policy_path(self.platform)
+        rows: list[CheckRow] = []
+        trust = self.platform.trust
+        try:
+            policy = load_policy(path)
+        except ConfidentialSparkError as error:
+            rows.append(CheckRow.refused("policy", error, "a policy that can be read"))
+        else:
+            trust = policy.trust
+            rows.extend(self.rows(context, policy))
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return PlatformReport(self.platform, trust, now, tuple(rows))
+
+    def rows(self, context: Context, policy: Policy) -> Iterable[CheckRow]:
+        """Look at the platform."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> Settings:
+        """The deployment's settings, read at run time, never at parse time."""
+        return get_settings()
+
+
+def approval_row(identity: EnclaveClaims, policy: Policy, action: str) -> CheckRow:
+    """Say whether the policy allows the enclave that runs would use.
+
+    :raises PolicyError: why not.
+    """
+    require_approved(identity, policy, action)
+    return CheckRow.judge(
+        "measurement",
+        f"MRENCLAVE {identity.mrenclave[:16]}… is allowed by {policy.label}",
+        "an enclave that the policy allows",
+        passed=True,
+        action=action,
+    )
+
+
+def write_report(folder: Path, report: PlatformReport) -> None:
+    """Replace the platform's latest report, for people (.txt) and programs (.json).
+
+    :raises ResultError: ``disk-full`` or ``results-unwritable``.
+    """
+    with storage_errors("keep the platform's report"):
+        folder.mkdir(parents=True, exist_ok=True)
+        document = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
+        for ending, text in (("json", document), ("txt", report.table())):
+            draft = folder / f".{report.platform}.{ending}.new"
+            draft.write_text(text + "\n", encoding="utf-8")
+            sync(draft)
+            draft.replace(folder / f"{report.platform}.{ending}")
