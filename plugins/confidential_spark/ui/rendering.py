@@ -12,12 +12,6 @@ HERE = Path(__file__).parent
 STYLESHEET = (HERE / "static" / "style.css").read_text(encoding="utf-8")
 
 
-def money(cents: int) -> str:
-    """Return cents as US dollars, e.g. ``$1,234.50``."""
-    sign = "-" if cents < 0 else ""
-    return f"{sign}${abs(cents) // 100:,}.{abs(cents) % 100:02d}"
-
-
 def count(value: int) -> str:
     """Return a whole number with thousands separators."""
     return f"{value:,}"
@@ -51,7 +45,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(money=money, count=count, moment=moment, span=span)
+    environment.filters.update(count=count, moment=moment, span=span)
     return environment
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from confidential_spark.core.report import verify_command
+from confidential_spark.core.report import dollars, verify_command
 from confidential_spark.ui.archive import EVIDENCE, archive_stem
 from confidential_spark.ui.charts import Chart, bar_chart
-from confidential_spark.ui.rendering import count, money
+from confidential_spark.ui.rendering import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -98,8 +98,8 @@ def figures(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ("Rows read", rows.get("input"), count),
         ("Rows rejected", rows.get("rejected"), count),
         ("Trips", totals.get("trips"), count),
-        ("Revenue", totals.get("revenue_cents"), money),
-        ("Tips", totals.get("tip_cents"), money),
+        ("Revenue", totals.get("revenue_cents"), dollars),
+        ("Tips", totals.get("tip_cents"), dollars),
         ("Distance", totals.get("distance_millimiles"), lambda value: f"{value // 1000:,} miles"),
         ("Aggregation", summary.get("duration_ms"), lambda value: f"{value:,} ms"),
     ]
@@ -162,7 +162,7 @@ def charts(result: PublishedResult) -> tuple[Chart, ...]:
         if are_whole(row, "hour", "trips")
     ]
     payments = [
-        (text(row.get("payment_type")).replace("_", " "), row["revenue_cents"], money(row["revenue_cents"]))
+        (text(row.get("payment_type")).replace("_", " "), row["revenue_cents"], dollars(row["revenue_cents"]))
         for row in result.rows("by_payment_type.parquet")
         if are_whole(row, "revenue_cents")
     ]
