@@ -45,9 +45,10 @@ copy() { # absolute paths, to the same place in image/
 libraries() {
   find image/opt -type f \( -name '*.so' -o -name '*.so.*' -o -perm -u+x \) -print0 |
     while IFS= read -r -d '' file; do
-      ldd "${file#image}" 2>/dev/null || true
+      LD_LIBRARY_PATH=/opt/python/lib ldd "${file#image}" 2>/dev/null || true
     done |
-    sed -nE 's,^(.* => )?[[:space:]]*(/[^ ]+) \(0x[0-9a-f]+\)$,\2,p' | sort -u | grep -v '^/opt/'
+    sed -nE 's,^(.* => )?[[:space:]]*(/[^ ]+) \(0x[0-9a-f]+\)$,\2,p' | sort -u |
+    grep -Ev '^/opt/(jre|spark|python/lib/python)'
 }
 
 # glibc loads these by name when they are needed.

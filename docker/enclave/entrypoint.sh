@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# attest | run        start the enclave agent with the launch file
-# measure             print the identity of the signed enclave as JSON
-# build-enclave       build and sign the enclave (build time only; see build-enclave.sh)
+# attest | run | executor   start the enclave agent with the launch file
+# measure                   print the identity of the signed enclave as JSON
+# build-enclave             build and sign the enclave (build time only; see build-enclave.sh)
 set -euo pipefail
 umask 077
 
@@ -70,13 +70,13 @@ supervise() {
 
 measure() {
   enter_instance
-  PYTHONHOME=/opt/python "$python" -P -m confidential_spark.core.signed_enclave \
+  PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib "$python" -P -m confidential_spark.core.signed_enclave \
     --enclave build/lib/libocclum-libos.signed.so \
     --mrenclave "$(occlum print mrenclave)" --mrsigner "$(occlum print mrsigner)"
 }
 
 case "${1-}" in
-  attest | run)
+  attest | run | executor)
     receive_launch
     enter_instance
     supervise occlum run "$python" -P -m confidential_spark.agent "$1" --launch "$launch_dir/launch.json"
@@ -87,6 +87,6 @@ case "${1-}" in
     measure
     ;;
   *)
-    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run or measure'
+    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run, executor or measure'
     ;;
 esac

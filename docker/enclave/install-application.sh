@@ -2,7 +2,8 @@
 # Compiles the agent and the jobs, and checks that the agent starts.
 set -euo pipefail
 
-export PYTHONHOME=/opt/python
+# The second is for the hardware image, whose Python has its libraries with it.
+export PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib
 python=/opt/python/bin/python3
 
 "$python" -m compileall -q --invalidation-mode unchecked-hash /opt/confidential-spark/confidential_spark

@@ -3,7 +3,8 @@
 set -euo pipefail
 
 wheels="$1"
-export PYTHONHOME=/opt/python
+# The second is for the hardware image, whose Python has its libraries with it.
+export PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib
 python=/opt/python/bin/python3
 
 site="$("$python" -c 'import site; print(site.getsitepackages()[0])')"
