@@ -157,14 +157,15 @@ class PlatformReport:
 
     def table(self) -> str:
         """Return the report for people: a head line, a line per row and what to do about it, the verdict."""
-        widths = [max(len(getattr(row, name)) for row in self.rows) for name in ("status", "name")]
-        margin = " " * (sum(widths) + 4)
+        status_width = max(len(status) for status in Status)
+        name_width = max((len(row.name) for row in self.rows), default=0)
+        margin = " " * (status_width + name_width + 4)
         lines = [
             f"PLATFORM CHECK  {self.platform} · policy for {self.trust} enclaves · {self.checked_at}",
             "",
         ]
         for row in self.rows:
-            lines.append(f"{row.status.value:<{widths[0]}}  {row.name:<{widths[1]}}  {row.got}")
+            lines.append(f"{row.status.value:<{status_width}}  {row.name:<{name_width}}  {row.got}")
             if row.action:
                 lines += [f"{margin}expected: {row.expected}", f"{margin}do: {row.action}"]
         return "\n".join([*lines, "", f"VERDICT  {self.verdict}", f"         {self.counts}"])

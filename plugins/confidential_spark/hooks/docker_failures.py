@@ -74,7 +74,7 @@ def container_diagnosis(state: Mapping[str, Any], watcher: LogWatcher) -> Diagno
         # The exit code alone would say "out of memory", which the engine has just denied.
         return replace(watcher.diagnose(), exit_code=code)
     diagnosis = watcher.diagnose(code)
-    if engine_said and diagnosis.cause.line is None:
+    if engine_said and diagnosis.failure is UNNAMED:
         return replace(_row("docker-refused", engine_said), exit_code=code)
     return diagnosis
 
