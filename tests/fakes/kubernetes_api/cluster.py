@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from kubernetes import client, config
 
 from tests.fakes.kubernetes_api.faults import Fault, Faults
 from tests.fakes.kubernetes_api.images import Image, Images
@@ -42,7 +43,7 @@ class FakeCluster:
     """
 
     def __init__(self, root: Path, namespace: str = "confidential-spark") -> None:
-        self.root, self.namespace = root, namespace
+        self.root, self.namespace, self.image = root, namespace, "debian:bookworm"
         self.kubeconfig = root / "kubeconfig"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake-kubernetes", daemon=True)
@@ -128,9 +129,13 @@ class FakeCluster:
         self._do(lambda: self._faults.add(fault))
 
     def heal(self) -> None:
-        """Take back denials, faults and broken images."""
-        for action in (self._authorizer.allow_again, self._faults.clear, self._images.mend):
-            self._do(action)
+        """Take back denials and faults."""
+        self._do(self._authorizer.allow_again)
+        self._do(self._faults.clear)
+
+    def heal_images(self) -> None:
+        """Let every image be pulled again."""
+        self._do(self._images.mend)
 
     def expire_tokens(self) -> None:
         """Answer 401 to every token so far, and write a new one into the kubeconfig."""
@@ -180,6 +185,10 @@ class FakeCluster:
         self._call(self._kubelet.remove_node(node))
 
     # --- what is seen
+
+    def core(self) -> client.CoreV1Api:
+        """Return a client of the API, as the administrator."""
+        return client.CoreV1Api(config.new_client_from_config(str(self.kubeconfig)))
 
     def pods(self) -> list[Json]:
         """All pods of the namespace, as they are now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Record:
     root: Path | None = None
     forced_reason: str | None = None
     started_at: str | None = None
+    container_id: str = ""
 
     @property
     def name(self) -> str:
@@ -54,6 +56,7 @@ class Record:
     def run(self, process: Container) -> None:
         self.previous_log, self.log, self.process = self.log, process.log, process
         self.started_at = timestamp()
+        self.container_id = f"containerd://{secrets.token_hex(32)}"
         self.state = {"running": {"startedAt": self.started_at}}
 
     def end(self, code: int, reason: str | None = None, message: str | None = None) -> None:
@@ -64,7 +67,7 @@ class Record:
             "reason": reason,
             "startedAt": self.started_at or timestamp(),
             "finishedAt": timestamp(),
-            "containerID": f"containerd://{id(self):064x}",
+            "containerID": self.container_id,
         }
         if text := message or self._termination_message(code):
             terminated["message"] = text
@@ -86,6 +89,7 @@ class Record:
             "name": self.name,
             "image": image,
             "imageID": "" if "waiting" in self.state else image,
+            "containerID": self.container_id,
             "ready": self.running,
             "started": self.running,
             "restartCount": self.restarts,

@@ -1,0 +1,81 @@
+"""The cluster a scenario runs on: the fake one, or the real one that `$KUBECONFIG` names."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kubernetes import client, config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EPC = "sgx.intel.com/epc"
+
+
+class Cluster(Protocol):
+    """What every scenario may ask of its cluster."""
+
+    @property
+    def kubeconfig(self) -> Path: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def image(self) -> str:
+        """An image with a POSIX shell, which this cluster can run."""
+
+    def set_epc(self, amount: int) -> None:
+        """How much `sgx.intel.com/epc` each node has."""
+
+    def set_quota(self, **hard: str) -> None: ...
+
+    def core(self) -> client.CoreV1Api: ...
+
+
+class RealCluster:
+    """A namespace of its own on a real cluster, removed at the end.
+
+    :raises KeyError: `$KUBERNETES_TEST_IMAGE` does not name an image that the cluster can run.
+    """
+
+    def __init__(self) -> None:
+        self.kubeconfig = Path(os.environ["KUBECONFIG"])
+        self.image = os.environ["KUBERNETES_TEST_IMAGE"]
+        self.namespace = f"confidential-spark-test-{uuid.uuid4().hex[:8]}"
+
+    def __enter__(self) -> RealCluster:
+        self.core().create_namespace({"metadata": {"name": self.namespace}})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.core().delete_namespace(self.namespace)
+
+    def core(self) -> client.CoreV1Api:
+        return client.CoreV1Api(config.new_client_from_config(str(self.kubeconfig)))
+
+    def set_epc(self, amount: int) -> None:
+        for node in self.core().list_node().items:
+            patch = {"status": {"capacity": {EPC: str(amount)}}}
+            self.core().patch_node_status(node.metadata.name, patch)
+
+    def set_quota(self, **hard: str) -> None:
+        body = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}
+        self.core().create_namespaced_resource_quota(self.namespace, body)
+
+
+def wait(done: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until something is true and return it.
+
+    :raises TimeoutError: it was not.
+    """
+    end = time.monotonic() + seconds
+    while not (found := done()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds} s")
+        time.sleep(0.05)
+    return found
