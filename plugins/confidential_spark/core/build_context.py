@@ -68,11 +68,13 @@ class BuildContext:
     :param files: by their path in the context, ``/`` between folders.
     :param build_args: arguments of the Dockerfile.
     :param base_image: id or digest of what the image starts from.
+    :param empty_folders: folders that must be there without a file.
     """
 
     files: Mapping[str, ContextFile]
     build_args: Mapping[str, str]
     base_image: str
+    empty_folders: tuple[str, ...] = ()
 
     @property
     def inputs_sha256(self) -> str:
@@ -91,7 +93,7 @@ class BuildContext:
     def folders(self) -> list[str]:
         """Return every folder of the context, parents before children."""
         parents = {str(parent) for path in self.files for parent in PurePosixPath(path).parents}
-        return sorted(parents - {"."})
+        return sorted((parents | set(self.empty_folders)) - {"."})
 
     def tar(self) -> Iterator[bytes]:
         """Yield the context as a tar stream; every file is compared with its digest on the way.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import ImageNotFound, NotFound
 
-from confidential_spark.core.build_context import BuildContext, ContextFile
 from confidential_spark.core.engine_messages import EngineMessages
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.hooks.docker_failures import docker_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from docker.api import APIClient
 
+    from confidential_spark.core.build_context import BuildContext
     from confidential_spark.hooks.registry import RegistryLogin
 
 DOCKERFILE = "Dockerfile"
@@ -57,12 +56,22 @@ class ImageStore:
         """
         with docker_failures():
             try:
-                facts = self.client.inspect_image(reference)
+                return self._inspected(reference)
             except ImageNotFound:
                 return None
-        return StoredImage(
-            str(facts["Id"]), facts["Config"].get("Labels") or {}, tuple(facts.get("RepoDigests") or ())
-        )
+
+    def require(self, reference: str) -> StoredImage:
+        """Return an image that must be there.
+
+        :raises EnclaveError: ``image-not-found``.
+        """
+        with docker_failures():
+            return self._inspected(reference)
+
+    def _inspected(self, reference: str) -> StoredImage:
+        facts = self.client.inspect_image(reference)
+        labels = facts["Config"].get("Labels") or {}
+        return StoredImage(str(facts["Id"]), labels, tuple(facts.get("RepoDigests") or ()))
 
     def find(self, labels: Mapping[str, str]) -> StoredImage | None:
         """Return the newest image with all these labels, or None."""
@@ -94,24 +103,6 @@ class ImageStore:
             messages, watcher = self._follow(stream)
         if messages.error is not None or messages.image_id is None:
             raise _failed("image-build-failed", "The image could not be built.", messages, watcher)
-        return messages.image_id
-
-    def label(self, image_id: str, labels: Mapping[str, str]) -> str:
-        """Return the id of the same image with more labels; no layer is added."""
-        lines = [f"FROM {image_id}", *(f"LABEL {_quoted(n)}={_quoted(v)}" for n, v in labels.items())]
-        with docker_failures():
-            stream = self.client.build(
-                fileobj=_small_tar(DOCKERFILE, "\n".join(lines).encode()),
-                custom_context=True,
-                dockerfile=DOCKERFILE,
-                network_mode=NO_NETWORK,
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
-            messages, watcher = self._follow(stream)
-        if messages.error is not None or messages.image_id is None:
-            raise _failed("image-build-failed", "The image could not be labelled.", messages, watcher)
         return messages.image_id
 
     def tag(self, image_id: str, repository: str, tag: str) -> None:
@@ -180,14 +171,3 @@ def _failed(code: str, message: str, messages: EngineMessages, watcher: LogWatch
         got=said,
         action="read the engine's last lines above, and docs/runbooks/enclave_image.md",
     )
-
-
-def _quoted(text: str) -> str:
-    # Of a Dockerfile: backslash, quote and dollar have a meaning in double quotes.
-    escaped = re.sub(r'(["\\$])', r"\\\1", text).replace("\n", " ")
-    return f'"{escaped}"'
-
-
-def _small_tar(name: str, content: bytes) -> Iterator[bytes]:
-    files = {name: ContextFile.containing(content)}
-    return BuildContext(files, {}, "").tar()
