@@ -51,6 +51,7 @@ def bring_up(places: Places) -> None:
         except BaseException:
             end_node(places)
             raise
+        places.complete.touch()
         print(f"up in {time.monotonic() - started:.1f} s", file=sys.stderr)
 
 
@@ -71,8 +72,8 @@ def changing(places: Places) -> Iterator[None]:
 
 
 def is_up(places: Places) -> bool:
-    """Return whether the node runs and its API server says that it is ready."""
-    return find_node(places) is not None and places.kubeconfig.is_file() and _api_answers(places)
+    """Return whether the node was brought up completely, runs, and its API server is ready."""
+    return places.complete.is_file() and find_node(places) is not None and _api_answers(places)
 
 
 def kubectl(places: Places, programs: Path, *arguments: str) -> str:
@@ -137,11 +138,18 @@ def _wait(places: Places, what: str, holds: Callable[[], bool]) -> None:
             raise ConfidentialSparkError(
                 f"{what} does not answer",
                 code="cluster-not-ready",
-                got="the node ended" if find_node(places) is None else f"nothing within {START_SECONDS} s",
+                got=_last_words(places),
+                expected=f"an answer within {START_SECONDS} s",
                 action=f"read the logs in {places.logs}; they stay until the next up or down",
                 retryable=True,
             )
         time.sleep(0.1)
+
+
+def _last_words(places: Places) -> str:
+    """Return the end of the node's own log, where every program that ended is named."""
+    log = (places.logs / "node.log").read_text(encoding="utf-8", errors="replace").strip()
+    return log[-200:] or "no program ended"
 
 
 def _api_answers(places: Places) -> bool:

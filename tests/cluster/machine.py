@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from confidential_spark.core.errors import ConfigurationError
 
+# busybox-static is what the tests of the cluster itself run in their pods.
 DEBIAN_PACKAGES = (
+    "busybox-static",
     "conntrack",
     "containerd",
     "containernetworking-plugins",
@@ -19,6 +22,7 @@ DEBIAN_PACKAGES = (
     "util-linux",
 )
 COMMANDS = ("conntrack", "containerd", "ctr", "ip", "iptables", "mount", "nsenter", "runc", "unshare")
+UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_PLUGINS = ("bridge", "host-local", "loopback")
 
@@ -37,6 +41,8 @@ def require_machine() -> None:
         missing.append("the CNI plugins " + ", ".join(CNI_PLUGINS))
     if os.geteuid() != 0:
         missing.insert(0, "root")
+    elif not missing and not _may_make_namespaces():
+        missing.append("the right to make namespaces")
     if missing:
         raise MachineUnfitError(
             "this machine cannot run the test cluster",
@@ -45,6 +51,11 @@ def require_machine() -> None:
             expected="root on Linux with Debian's packages " + " ".join(DEBIAN_PACKAGES),
             action="run `python -m tests.cluster install` as root, or name a cluster in $KUBECONFIG",
         )
+
+
+def _may_make_namespaces() -> bool:
+    trial = [*UNSHARE, "true"]
+    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
 
 
 def cni_folder() -> Path | None:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from confidential_spark.core.errors import ConfidentialSparkError
 
 from tests.cluster.cgroups import remove_cgroup
+from tests.cluster.machine import UNSHARE
 from tests.cluster.node import GO_AHEAD
 from tests.cluster.places import REPOSITORY, Places
 
 if TYPE_CHECKING:
     import socket
 
-UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 # The node covers these folders with its own.
 COVERED = tuple(Path(folder) for folder in ("/run", "/var/lib", "/var/log"))
 PATIENCE_SECONDS = 30.0

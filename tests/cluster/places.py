@@ -53,6 +53,11 @@ class Places:
         return self.node / "kubeconfig"
 
     @property
+    def complete(self) -> Path:
+        """There once ``up`` has done all of its work; a node whose ``up`` was killed has none."""
+        return self.node / "complete"
+
+    @property
     def record(self) -> Path:
         """Which process holds the node's namespaces."""
         return self.node / "node.json"
