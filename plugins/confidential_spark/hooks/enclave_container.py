@@ -11,9 +11,10 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
 from confidential_spark.core.enclave_image import PREFIX
@@ -34,6 +35,7 @@ T = TypeVar("T")
 ENGINE_AWAY = "docker-unreachable"
 ENGINE_PATIENCE_SECONDS = 300.0
 ENGINE_PAUSE_SECONDS = 2.0
+REMOVAL_ATTEMPTS, REMOVAL_PAUSE_SECONDS = 50, 0.2
 NONCE_LABEL = f"{PREFIX}nonce"
 HOSTNAME = "enclave"
 AESM_DIR = "/var/run/aesmd"
@@ -52,7 +54,7 @@ class ContainerSpec:
     :param image: the image's id or ``repository@sha256:…``.
     :param command: of the image's entrypoint.
     :param environment: may hold credentials; shown nowhere.
-    :param labels: whose container it is.
+    :param labels: whose container and volume it is.
     :param memory_bytes: limit of the whole container, its scratch space included; no swap.
     :param scratch_bytes: size of `/tmp`.
     :param network: ``none``, or a network of the engine.
@@ -75,7 +77,7 @@ class ContainerSpec:
 def create_arguments(client: APIClient, spec: ContainerSpec) -> dict[str, Any]:
     """Return what `create_container` is called with."""
     owner = f"uid={USER_ID},gid={USER_ID},mode=0700"
-    mounts = [Mount(target=str(DATA_DIR), source=None, type="volume")]
+    mounts = [Mount(target=str(DATA_DIR), source=None, type="volume", labels=dict(spec.labels))]
     if spec.aesm_dir:
         mounts.append(Mount(target=AESM_DIR, source=spec.aesm_dir, type="bind", read_only=True))
     host_config = client.create_host_config(
@@ -195,13 +197,24 @@ class EnclaveContainer:
         """Kill and remove the container with its volume; there may be none."""
 
         def remove_found() -> None:
-            for found in self._listed():
-                try:
-                    self.client.remove_container(found["Id"], v=True, force=True)
-                except NotFound:
-                    continue
+            for _ in range(REMOVAL_ATTEMPTS):
+                if not (listed := self._listed()):
+                    return
+                for found in listed:
+                    self._remove(found["Id"])
 
         self.ask(remove_found)
+
+    def _remove(self, container: str) -> None:
+        try:
+            self.client.remove_container(container, v=True, force=True)
+        except NotFound:
+            return
+        except APIError as error:
+            # Two who remove it at once, such as a killed task and its signal handler: the first one does it.
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            time.sleep(REMOVAL_PAUSE_SECONDS)
 
     def _listed(self) -> list[dict[str, Any]]:
         label = f"{NONCE_LABEL}={self.nonce}"
