@@ -220,7 +220,7 @@ def _operation_rows(facts: EngineFacts) -> Iterator[CheckRow]:
     )
     yield CheckRow.advise(
         "live-restore",
-        "on" if facts.live_restore else "off: a restart of the engine kills every enclave",
+        "on" if facts.live_restore else "off: a restart of the engine ends every enclave",
         "on",
         passed=facts.live_restore,
         action='set "live-restore": true in the engine\'s daemon.json',
