@@ -48,7 +48,7 @@ def enclave_image_dag(*, doc_md: str) -> DAG:
         max_active_runs=1,
         dagrun_timeout=approval_timeout() + WORK_TIMEOUT,
         default_args={**DEFAULT_ARGS, "execution_timeout": BUILD_TIMEOUT},
-        tags={Tag.PLATFORM, Tag.HARDWARE},
+        tags={Tag.PLATFORM},
         render_template_as_native_obj=True,
     ) as dag:
         wire()

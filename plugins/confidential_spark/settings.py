@@ -147,6 +147,11 @@ class Settings(BaseSettings):
     image_java_base: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
         default=None, description="Where the hardware image's Java comes from, by digest."
     )
+    image_debs_dir: Path | None = Field(
+        default=None,
+        description="Folder with Azure's DCAP client (az-dcap-client, a .deb) and its `SHA256SUMS`, for the "
+        "hardware image. Unset: the base has it.",
+    )
     image_python_version: Annotated[str, Field(pattern=r"^3\.[0-9]{2}$")] = Field(
         default="3.11", description="Version of the image's Python, for which wheels are downloaded."
     )

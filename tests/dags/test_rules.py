@@ -16,6 +16,10 @@ TASKS = {
 }
 TASKS["sparkpi_dcsv3"] = TASKS["sparkpi_local"]
 TASKS["nytaxi_local"] = TASKS["nytaxi_dcsv3"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
+TASKS["enclave_image"] = {
+    *("resolve_inputs", "build_image", "sign_enclave", "measure_enclave", "compare_with_ledger"),
+    *("approve_measurement", "record_approval", "publish_image"),
+}
 TASKS["platform_check"] = {"check_local", "check_dcsv3"}
 DAG_IDS = sorted(TASKS)
 

@@ -19,10 +19,11 @@ from confidential_spark.core.errors import ConfidentialSparkError, Configuration
 from confidential_spark.core.locked_hashes import file_hashes, requirement_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
+SUMS = "SHA256SUMS"
 TIMEOUT_SECONDS = 900
 # glibc 2.31 of the hardware image is the oldest that the wheels meet.
 GLIBC_MINORS = (31, 28, 27, 24, 17, 12, 5)
@@ -84,10 +85,22 @@ def jars(pom: Path, sums: Path, cache: Path) -> dict[str, ContextFile]:
         )
     goal = ["-B", "-q", "-f", str(pom), "dependency:copy-dependencies", "-DoutputDirectory={folder}"]
     _download_once([str(maven), *goal], folder)
-    files = {path.name: ContextFile.of(path) for path in sorted(folder.iterdir())}
+    return _exactly(locked, folder, "*")
+
+
+def packages(folder: Path) -> dict[str, ContextFile]:
+    """Return Debian packages that somebody put into a folder, exactly those that its `SHA256SUMS` lists.
+
+    :raises ConfigurationError: ``lock-file-unreadable``, ``lock-file-malformed``.
+    :raises InputError: ``build-input-changed``.
+    """
+    return _exactly(file_hashes(_text(folder / SUMS)), folder, "*.deb")
+
+
+def _exactly(locked: Mapping[str, str], folder: Path, pattern: str) -> dict[str, ContextFile]:
+    files = {path.name: ContextFile.of(path) for path in sorted(folder.glob(pattern))}
     got = {name: file.sha256 for name, file in files.items()}
-    if got != dict(locked):
-        wrong = sorted(set(got.items()) ^ set(locked.items()))[0]
+    if wrong := sorted({name for name, _ in got.items() ^ locked.items()}):
         raise changed(wrong[0], got.get(wrong[0], "absent"), locked.get(wrong[0], "no such file"))
     return files
 

@@ -15,7 +15,7 @@ from confidential_spark.core.occlum_config import render_occlum_json
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.sign_key import SignKey
 from confidential_spark.core.spark_distribution import is_needed
-from confidential_spark.hooks.downloads import jars, wheels
+from confidential_spark.hooks.downloads import jars, packages, wheels
 from confidential_spark.hooks.image_store import DOCKERFILE
 from confidential_spark.hooks.installed_files import installed_files
 from confidential_spark.settings import PROJECT_DIR
@@ -91,11 +91,13 @@ def _simulated_files(settings: Settings) -> Files:
 
 
 def _hardware_files(settings: Settings) -> Files:
-    downloaded = wheels(SCRIPTS / "requirements.txt", settings.image_python_version, settings.cache_dir)
+    cache, debs = settings.cache_dir, settings.image_debs_dir
+    downloaded = wheels(SCRIPTS / "requirements.txt", settings.image_python_version, cache)
     return {
         DOCKERFILE: ContextFile.of(SCRIPTS / "Dockerfile"),
         **_under(layout.CONTEXT_WHEELS, downloaded),
-        **_under(layout.CONTEXT_JARS, jars(SCRIPTS / "pom.xml", SCRIPTS / "jars.sha256", settings.cache_dir)),
+        **_under(layout.CONTEXT_JARS, jars(SCRIPTS / "pom.xml", SCRIPTS / "jars.sha256", cache)),
+        **(_under(layout.CONTEXT_DEBS, packages(debs)) if debs else {}),
         **_application(layout.HARDWARE_SOURCES),
     }
 
