@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from confidential_spark.core.failures.table import FAILURES, UNNAMED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# As this project's own errors print their codes.
+OUR_NAMES = re.compile(r"\[([a-z0-9-]{1,64})\]")
 LINE_LIMIT = 8_192
 """Characters of one log line that are looked at; the agent cuts its own lines far below."""
 
@@ -87,7 +90,8 @@ class LogWatcher:
     def feed(self, line: str) -> list[Failure]:
         """Look at one line and return the failures that it shows for the first time."""
         head = line[:LINE_LIMIT]
-        fresh = [failure for failure in self._unseen if failure.expression.search(head)]
+        named = set(OUR_NAMES.findall(head))
+        fresh = [f for f in self._unseen if f.name in named or f.shows_in(head)]
         for failure in fresh:
             self._unseen.remove(failure)
             self._lines[failure.name] = shorten(head.strip())

@@ -48,10 +48,13 @@ class Failure:
         return f"docs/runbooks/{self.page}.md#{self.name}"
 
     @cached_property
-    def expression(self) -> re.Pattern[str]:
-        """The patterns, and the name in brackets as this project's own errors print it."""
-        alternatives = (rf"\[{re.escape(self.name)}\]", *self.patterns)
-        return re.compile("|".join(f"(?:{pattern})" for pattern in alternatives))
+    def expressions(self) -> tuple[re.Pattern[str], ...]:
+        """The patterns, each for itself: a search is fast where an expression starts with plain text."""
+        return tuple(re.compile(pattern) for pattern in self.patterns)
+
+    def shows_in(self, line: str) -> bool:
+        """Whether one of the patterns is in the line."""
+        return any(expression.search(line) for expression in self.expressions)
 
 
 def fatal(
