@@ -7,6 +7,8 @@ umask 022
 enclave=/opt/enclave
 sign_dir=/run/enclave-sign
 key="$sign_dir/key.pem"
+scripts="${0%/*}"
+anchor=/opt/confidential-spark/attestation-anchor.json
 # Where Occlum's own loader looks; only the hardware image has it.
 occlum_libraries=/opt/occlum/glibc/lib
 quote_library=/opt/occlum/toolchains/dcap_lib/glibc/libocclum_dcap.so
@@ -71,6 +73,13 @@ copy_libraries() {
   done
 }
 
+# Also in the container itself: the simulated enclave runs the container's files, and compares them.
+write_anchor() {
+  PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib /opt/python/bin/python3 -P \
+    -m confidential_spark.core.attestation_anchor --provider "$scripts/attestation-provider.json" \
+    --occlum-json "$scripts/Occlum.json" --sign-key "$key" >"$anchor"
+}
+
 fill_image() {
   copy /opt/jre /opt/python /opt/spark /opt/confidential-spark
   copy /etc/passwd /etc/group /etc/nsswitch.conf
@@ -83,6 +92,7 @@ fill_image() {
 cd "$enclave"
 receive_key
 occlum init
+write_anchor
 fill_image
-cp "${0%/*}/Occlum.json" Occlum.json
+cp "$scripts/Occlum.json" Occlum.json
 occlum build --sign-key "$key"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # attest | run | executor   start the enclave agent with the launch file
+# transfer [folder]         no enclave: keep a folder of the data volume for Airflow, and remove it at the end
 # measure                   print the identity of the signed enclave as JSON
 # build-enclave             build and sign the enclave (build time only; see build-enclave.sh)
 set -euo pipefail
@@ -9,6 +10,10 @@ enclave=/opt/enclave
 instance="$enclave/run/instance"
 launch_dir=/host/launch
 launch_mount=/run/enclave-launch
+data=/host/data
+service_account=/var/run/secrets/kubernetes.io/serviceaccount
+# Minutes: longer than any run, so it belongs to none. Left by a node that went away.
+abandoned_after=4320
 python=/opt/python/bin/python3
 
 # Exit codes of agent/exit_codes.py.
@@ -49,6 +54,17 @@ receive_launch() {
   done
 }
 
+# What only the pod knows, and the API's credentials, which Kubernetes mounts as links.
+complete_launch() { # command
+  [ -n "${POD_IP-}" ] || return 0
+  in_python confidential_spark.core.pod_launch "$1" "$launch_dir/launch.json" || exit "$bad_launch"
+  [ -e "$service_account/token" ] || return 0
+  mkdir -p "$launch_dir/service-account" || cannot_write
+  cp -L "$service_account/token" "$service_account/ca.crt" "$launch_dir/service-account/" || cannot_write
+}
+
+in_python() { PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib "$python" -P -m "$@"; }
+
 cannot_write() { fail "$bad_launch" launch-dir-read-only "$launch_dir cannot be written." 'mount a tmpfs there'; }
 
 # Occlum's own script does not pass signals on, so all its processes get them. A stopped run never ends with 0:
@@ -68,9 +84,29 @@ supervise() {
   exit "$status"
 }
 
+# Airflow puts the input here and takes the results, both by `exec`.
+transfer() { # folder, or nothing where the volume is this pod's own
+  local folder="${1:+$data/$1}"
+  trap 'end_transfer "$folder"' TERM INT HUP
+  if [ -n "$folder" ]; then
+    find "$data" -mindepth 1 -maxdepth 1 -type d -mmin "+$abandoned_after" -exec rm -rf {} + || true
+    mkdir -p "$folder" ||
+      fail "$bad_launch" volume-not-writable "$data cannot be written by user $(id -u)." 'give the volume to group 10001'
+  fi
+  while true; do
+    sleep 3600 &
+    wait $! || true
+  done
+}
+
+end_transfer() {
+  [ -z "$1" ] || rm -rf "$1"
+  exit "$terminated"
+}
+
 measure() {
   enter_instance
-  PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib "$python" -P -m confidential_spark.core.signed_enclave \
+  in_python confidential_spark.core.signed_enclave \
     --enclave build/lib/libocclum-libos.signed.so \
     --mrenclave "$(occlum print mrenclave)" --mrsigner "$(occlum print mrsigner)"
 }
@@ -78,15 +114,17 @@ measure() {
 case "${1-}" in
   attest | run | executor)
     receive_launch
+    complete_launch "$1"
     enter_instance
     supervise occlum run "$python" -P -m confidential_spark.agent "$1" --launch "$launch_dir/launch.json"
     ;;
+  transfer) transfer "${2-}" ;;
   measure) measure ;;
   build-enclave)
     "${0%/*}/build-enclave.sh"
     measure
     ;;
   *)
-    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run, executor or measure'
+    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run, executor, transfer or measure'
     ;;
 esac

@@ -29,6 +29,9 @@ RESULTS_DIR = DATA_DIR / "results"
 # How the launch file arrives: as a variable, or as a file that Kubernetes mounts.
 LAUNCH_VARIABLE = "ENCLAVE_LAUNCH"
 LAUNCH_MOUNT = PurePosixPath("/run/enclave-launch")
+# On Kubernetes: token and CA of the driver's service account, and where the enclave finds their copies.
+SERVICE_ACCOUNT_MOUNT = PurePosixPath("/var/run/secrets/kubernetes.io/serviceaccount")
+SERVICE_ACCOUNT_DIR = LAUNCH_DIR / "service-account"
 
 # Measured: what runs inside the enclave.
 JAVA = PurePosixPath("/opt/jre/bin/java")
@@ -36,6 +39,8 @@ PYTHON = PurePosixPath("/opt/python/bin/python3")
 SPARK_HOME = PurePosixPath("/opt/spark")
 APPLICATION_DIR = PurePosixPath("/opt/confidential-spark")
 JOBS_DIR = APPLICATION_DIR / "jobs"
+# Whom the enclaves trust, see `core/attestation_anchor.py`.
+ANCHOR_FILE = APPLICATION_DIR / "attestation-anchor.json"
 # Simulated image only: Spark's classes, parsed once (`core/class_archive.py`).
 CLASS_ARCHIVE = SPARK_HOME / "spark-classes.jsa"
 
@@ -57,6 +62,7 @@ SIGN_DIR = PurePosixPath("/run/enclave-sign")
 
 # The build context: what `docker/enclave/Dockerfile*` copy from, by folder.
 CONTEXT_SCRIPTS = "scripts"  # docker/enclave/*.sh
+CONTEXT_PROVIDER = "scripts/attestation-provider.json"  # the policy's attestation provider
 CONTEXT_WHEELS = "wheels"  # *.whl of requirements*.txt
 CONTEXT_JAVA = "jre"  # simulated image only: a Java runtime
 CONTEXT_SPARK = "spark"  # the files that `core/spark_distribution.py` keeps
@@ -69,7 +75,10 @@ HARDWARE_SOURCES = (
     "__init__.py",
     "agent/*.py",
     "core/__init__.py",
+    "core/attestation_anchor.py",
     "core/errors.py",
+    "core/pod_launch.py",
+    "core/sign_key.py",
     "core/sigstruct.py",
     "core/signed_enclave.py",
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import TRUST_HARDWARE
+from confidential_spark.agent.protocol import TRUST_HARDWARE, canonical_json
 from confidential_spark.core import image_layout as layout
 from confidential_spark.core.build_context import BuildContext, ContextFile
 from confidential_spark.core.errors import ConfigurationError
@@ -73,10 +73,22 @@ def _common_files(settings: Settings) -> Files:
     jobs = _tree(settings.jobs_dir, ("*.py",))
     return {
         layout.CONTEXT_OCCLUM_JSON: ContextFile.containing(occlum_json),
+        layout.CONTEXT_PROVIDER: ContextFile.containing(_attestation_provider(settings)),
         **_under(layout.CONTEXT_SCRIPTS, _tree(SCRIPTS, ("*.sh",))),
         **_under(layout.CONTEXT_SPARK, installed_files("pyspark", "pyspark", is_needed)),
         **_under(f"{layout.CONTEXT_APPLICATION}/jobs", jobs),
     }
+
+
+def _attestation_provider(settings: Settings) -> bytes:
+    """Return whom the image's enclaves will trust, as `core/attestation_anchor.py` reads it."""
+    # Imported late: it loads pydantic models that DAG files do without.
+    from confidential_spark.core.policy import load_policy
+
+    trusted = load_policy(settings.policy_path(Platform.DCSV3)).attestation
+    return canonical_json(
+        {"issuer": trusted.issuer, "token_signing_keys": list(trusted.token_signing_keys or ())}
+    )
 
 
 def _simulated_files(settings: Settings) -> Files:
