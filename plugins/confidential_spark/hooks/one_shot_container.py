@@ -34,7 +34,7 @@ class OneShot:
 
     name: str
     image: str
-    command: str
+    command: tuple[str, ...]
     tmpfs: Mapping[str, int]
     read_only: bool
 
@@ -136,7 +136,7 @@ def _arguments(client: APIClient, spec: OneShot) -> dict[str, Any]:
     return {
         "image": spec.image,
         "name": spec.name,
-        "command": [spec.command],
+        "command": list(spec.command),
         "user": USER,
         "stdin_open": True,
         "environment": {},

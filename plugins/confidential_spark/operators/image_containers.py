@@ -26,7 +26,7 @@ def signing(image_id: str) -> OneShot:
     return OneShot(
         name=f"confidential-spark-sign-{_short(image_id)}",
         image=image_id,
-        command=layout.BUILD_ENCLAVE_COMMAND,
+        command=(layout.BUILD_ENCLAVE_COMMAND,),
         tmpfs={**SCRATCH, str(layout.SIGN_DIR): 1},
         read_only=False,
     )
@@ -37,7 +37,7 @@ def measuring(image_id: str) -> OneShot:
     return OneShot(
         name=f"confidential-spark-measure-{_short(image_id)}",
         image=image_id,
-        command=MEASURE,
+        command=(MEASURE,),
         tmpfs=SCRATCH,
         read_only=True,
     )
