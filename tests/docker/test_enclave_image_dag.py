@@ -68,7 +68,7 @@ def image_dag(enclave_image, image_settings, tmp_path_factory) -> Iterator[Image
     airflow.environment.update(
         CONFIDENTIAL_SPARK_INCLUDE_DIR=str(include),
         CONFIDENTIAL_SPARK_DCSV3_POLICY=image_settings.dcsv3_policy,
-        **{name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ},
+        **{name: os.environ[name] for name in ("DOCKER_HOST", "PYTHONPATH") if name in os.environ},
     )
     try:
         airflow.ensure_running()
