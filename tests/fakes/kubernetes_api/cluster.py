@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 import time
 import uuid
@@ -19,10 +20,18 @@ from tests.fakes.kubernetes_api.machine import Machine
 from tests.fakes.kubernetes_api.objects import Objects
 from tests.fakes.kubernetes_api.processes import marked_processes
 from tests.fakes.kubernetes_api.rbac import Authorizer
-from tests.fakes.kubernetes_api.resources import NAMESPACES, NODES, PODS, QUOTAS, SERVICE_ACCOUNTS
+from tests.fakes.kubernetes_api.resources import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    QUOTAS,
+    SERVICE_ACCOUNTS,
+)
 from tests.fakes.kubernetes_api.scheduler import Scheduler
 from tests.fakes.kubernetes_api.server import ApiServer
 from tests.fakes.kubernetes_api.store import Store, timestamp
+from tests.fakes.kubernetes_api.tls import new_authority
 from tests.fakes.kubernetes_api.watches import Watches
 
 if TYPE_CHECKING:
@@ -64,15 +73,17 @@ class FakeCluster:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.port}"
+        return f"https://127.0.0.1:{self._server.port}"
 
     def kubeconfig_for(self, token: str) -> str:
         """The text of a kubeconfig with this bearer token."""
+        authority = base64.b64encode(self._authority.certificate).decode()
+        cluster = {"server": self.url, "certificate-authority-data": authority}
         context = {"cluster": "fake", "user": "user", "namespace": self.namespace}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "fake", "cluster": cluster}],
             "users": [{"name": "user", "user": {"token": token}}],
             "contexts": [{"name": "fake", "context": context}],
             "current-context": "fake",
@@ -226,7 +237,9 @@ class FakeCluster:
         self._scheduler = Scheduler(self._store)
         self._kubelet = Kubelet(machine)
         objects = Objects(self._store, self._kubelet)
-        self._server = ApiServer(objects, Watches(self._store), self._kubelet, self._authorizer, self._faults)
+        self._authority = new_authority(self.root)
+        watches, context = Watches(self._store), self._authority.context
+        self._server = ApiServer(objects, watches, self._kubelet, self._authorizer, self._faults, context)
         await self._server.open()
         machine.address = ("127.0.0.1", self._server.port)
         for namespace in ("default", "kube-system", self.namespace):
@@ -234,6 +247,11 @@ class FakeCluster:
                 NAMESPACES, "", {"metadata": {"name": namespace}, "status": {"phase": "Active"}}
             )
             self._store.create(SERVICE_ACCOUNTS, namespace, {"metadata": {"name": "default"}})
+            root = {
+                "metadata": {"name": "kube-root-ca.crt"},
+                "data": {"ca.crt": self._authority.certificate.decode()},
+            }
+            self._store.create(CONFIG_MAPS, namespace, root)
         self._store.create(NODES, "", _node("node-1"))
 
     async def _stop(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Every process of a container inherits this variable: it is how those are found that left the session.
 MARK = "FAKE_CONTAINER"
 _CHUNK = 65_536
+_SWEEPS = 10
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,16 @@ class Container:
     """
 
     def __init__(
-        self, process: asyncio.subprocess.Process, mark: str, environment: dict[str, str], folder: Path
+        self,
+        process: asyncio.subprocess.Process,
+        output: asyncio.StreamReader,
+        mark: str,
+        environment: dict[str, str],
+        folder: Path,
     ) -> None:
         self.log = Log()
         self.environment, self.folder = environment, folder
-        self._process, self._mark = process, mark
+        self._process, self._output, self._mark = process, output, mark
 
     @classmethod
     async def start(cls, argv: list[str], environment: dict[str, str], folder: Path, mark: str) -> Container:
@@ -88,21 +94,33 @@ class Container:
         :raises OSError: there is no such program.
         """
         marked = {**environment, MARK: mark}
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env=marked,
-            cwd=folder,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
+        # A pipe of our own: with one of asyncio's, `wait` would wait for all who hold it as well.
+        read_end, write_end = os.pipe()
+        output = os.fdopen(read_end, "rb")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=marked,
+                cwd=folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+            )
+        except BaseException:
+            output.close()
+            raise
+        finally:
+            os.close(write_end)
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), output
         )
-        return cls(process, mark, marked, folder)
+        return cls(process, reader, mark, marked, folder)
 
     async def wait(self) -> int:
         """Return the exit code of its first process (128 + n for signal n), when all others are gone too."""
-        assert self._process.stdout is not None
-        reading = asyncio.create_task(self.log.fill(self._process.stdout))
+        reading = asyncio.create_task(self.log.fill(self._output))
         try:
             code = await self._process.wait()
         finally:
@@ -114,10 +132,10 @@ class Container:
 
     def signal(self, number: int) -> None:
         """Send a signal to its first process, as the kubelet does; SIGKILL goes to all."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
         if number == signal.SIGKILL:
             kill_marked(self._mark)
-        elif self._process.returncode is None:
-            self._process.send_signal(number)
 
     def interrupt_all(self) -> None:
         """Send SIGINT to all processes of its session."""
@@ -127,9 +145,13 @@ class Container:
 
 def kill_marked(mark: str) -> None:
     """Kill all processes of one container, wherever they moved."""
-    for pid in marked_processes(mark):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    # More than once: those that fork while they are looked for are found the next time.
+    for _ in range(_SWEEPS):
+        for pid in (pids := marked_processes(mark)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not pids:
+            return
 
 
 def marked_processes(mark: str) -> list[int]:

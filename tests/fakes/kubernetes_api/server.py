@@ -15,6 +15,8 @@ from tests.fakes.kubernetes_api.refusals import Refusal, bad_request
 from tests.fakes.kubernetes_api.resources import ACCESS_REVIEWS, PODS, RULES_REVIEWS
 
 if TYPE_CHECKING:
+    import ssl
+
     from tests.fakes.kubernetes_api.faults import Faults
     from tests.fakes.kubernetes_api.kubelet import Kubelet
     from tests.fakes.kubernetes_api.objects import Objects
@@ -31,10 +33,16 @@ class ApiServer:
     """Listens on a loopback port, which stays the same when it is closed and opened again."""
 
     def __init__(
-        self, objects: Objects, watches: Watches, kubelet: Kubelet, authorizer: Authorizer, faults: Faults
+        self,
+        objects: Objects,
+        watches: Watches,
+        kubelet: Kubelet,
+        authorizer: Authorizer,
+        faults: Faults,
+        context: ssl.SSLContext,
     ) -> None:
         self._objects, self._watches, self._kubelet = objects, watches, kubelet
-        self._authorizer, self._faults = authorizer, faults
+        self._authorizer, self._faults, self._context = authorizer, faults, context
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -44,7 +52,9 @@ class ApiServer:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, ssl_context=self._context, reuse_address=True
+        )
         await site.start()
         self.port = self._runner.addresses[0][1]
 
