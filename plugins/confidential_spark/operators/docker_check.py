@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow.sdk.exceptions import AirflowNotFoundException
 from docker.api import APIClient
 
 from confidential_spark.agent.loopback import is_loopback
@@ -178,7 +179,10 @@ def attestation_row(settings: Settings, policy: Policy) -> CheckRow:
             f"{policy.attestation.issuer} and its keys",
             "nothing; hardware enclaves ask Azure Attestation",
         )
-    answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
+    try:
+        answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
+    except AirflowNotFoundException as error:
+        answers, said = False, str(error)
     return CheckRow.judge(
         "attestation",
         said,

@@ -1,0 +1,146 @@
+"""The platform check of `dcsv3` on a real engine: what it says, and that it leaves nothing there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confidential_spark.core.engine_checks import ENGINE_ROWS, HOST_ROWS
+from confidential_spark.core.ledger import Approval, append_approval
+from confidential_spark.core.platform_check import NOT_LOOKED_AT, Status
+from confidential_spark.core.platforms import Platform
+from confidential_spark.hooks.docker_engine import LOCAL_SOCKET
+from confidential_spark.hooks.docker_host import CHECK_LABEL
+from confidential_spark.operators.docker_check import IMAGE_ROWS, DockerCheckOperator
+from confidential_spark.operators.image_docker import IMAGE_ASSETS
+
+from tests.docker.stub_image import stub_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.core.platform_check import CheckRow, PlatformReport
+    from confidential_spark.settings import Settings
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def stub(engine, image_settings) -> EnclaveImage:
+    """An image whose program is never started by a check."""
+    return stub_image(engine, image_settings.image_base, "echo 'the agent was started'; exit 99")
+
+
+@pytest.fixture
+def settings(image_settings, tmp_path) -> Settings:
+    """A deployment with a ledger of its own, in which nothing is approved yet."""
+    include = tmp_path / "include"
+    shutil.copytree(image_settings.include_dir / "policies", include / "policies", dirs_exist_ok=True)
+    (include / "policies/approvals-simulated.jsonl").unlink(missing_ok=True)
+    changes = {"include_dir": include, "results_dir": tmp_path / "results", "dcsv3_memory": "1g"}
+    return image_settings.model_copy(update=changes)
+
+
+@pytest.fixture
+def check(engine, monkeypatch) -> Callable[..., PlatformReport]:
+    """Looks at the engine as a deployment with these settings would, with an image published or not."""
+
+    def look(settings: Settings, image: EnclaveImage | None = None, **changes: Any) -> PlatformReport:
+        used = settings.model_copy(update=changes)
+        host = os.environ.get("DOCKER_HOST") or LOCAL_SOCKET
+        monkeypatch.setenv("AIRFLOW_CONN_DOCKER_DEFAULT", json.dumps({"conn_type": "docker", "host": host}))
+        monkeypatch.setattr("confidential_spark.operators.platform_check.get_settings", lambda: used)
+        published = [SimpleNamespace(extra=image.to_xcom())] if image else []
+        events = dict.fromkeys(IMAGE_ASSETS.values(), published)
+        operator = DockerCheckOperator(task_id="check_dcsv3", platform=Platform.DCSV3)
+        report = operator.report({"inlet_events": events})
+        assert engine.containers.list(all=True, filters={"label": CHECK_LABEL}) == []
+        return report
+
+    return look
+
+
+def approve(image: EnclaveImage, settings: Settings) -> None:
+    approval = Approval(
+        approved_at="2026-11-23T10:00:00Z",
+        approved_by="test",
+        image_digest=image.digest,
+        mrenclave=image.mrenclave,
+        mrsigner=image.mrsigner,
+        product_id=image.product_id,
+        svn=image.svn,
+        git_revision="0" * 40,
+    )
+    append_approval(settings.include_dir / "policies/approvals-simulated.jsonl", approval)
+
+
+def rows_of(report: PlatformReport) -> dict[str, CheckRow]:
+    return {row.name: row for row in report.rows}
+
+
+def test_an_approved_image_is_ready_for_simulation_and_says_what_is_not_here(check, settings, stub):
+    approve(stub, settings)
+    report = check(settings, stub)
+    rows = rows_of(report)
+
+    assert report.is_ready, report.table()
+    assert list(rows) == [*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS, "attestation"]
+    assert rows["container"].status is Status.OK
+    assert "SIMULATED" in report.verdict
+    if not Path("/dev/sgx_enclave").exists():
+        assert rows["sgx-devices"].status is Status.NOT_HERE
+        assert "not passed" in report.counts
+
+
+def test_the_real_enclave_image_can_look_around(check, settings, enclave_image):
+    approve(enclave_image, settings)
+    report = check(settings, enclave_image)
+
+    assert report.is_ready, report.table()
+
+
+def test_nothing_of_an_image_that_nobody_approved_is_started(check, settings, stub):
+    report = check(settings, stub)
+    rows = rows_of(report)
+
+    assert [row.name for row in report.failed] == ["measurement"]
+    assert {rows[name].got for name in HOST_ROWS} == {f"{NOT_LOOKED_AT}: correct image first"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed", "code"),
+    [
+        pytest.param({}, "image", "image-not-found", id="never-published"),
+        pytest.param({"dcsv3_image": "sha256:" + "0" * 64}, "image", "image-not-found", id="removed"),
+        pytest.param({"dcsv3_policy": "absent"}, "policy", "policy-unreadable", id="no-such-policy"),
+        pytest.param({"dcsv3_memory": "4096g"}, "memory", "GiB", id="more-memory-than-the-host-has"),
+    ],
+)
+def test_what_would_fail_a_run_is_a_failure_with_its_name(check, settings, changes, failed, code):
+    report = check(settings, **changes)
+
+    assert not report.is_ready
+    assert code in rows_of(report)[failed].got
+    assert rows_of(report)[failed].action
+
+
+def test_an_image_for_the_other_kind_of_enclave_is_refused(check, settings, stub):
+    report = check(settings, dcsv3_image=stub.reference, dcsv3_policy="production")
+
+    assert "image-trust-mismatch" in rows_of(report)["image"].got
+    assert report.trust == "hardware"
+
+
+def test_a_container_that_cannot_start_is_named(check, settings, stub):
+    approve(stub, settings)
+    report = check(settings, stub, dcsv3_cores=200)
+
+    assert "docker-refused" in rows_of(report)["container"].got
+    assert "CPUs" in rows_of(report)["container"].got
+    assert rows_of(report)["disk"].got == f"{NOT_LOOKED_AT}: correct container first"
