@@ -8,8 +8,10 @@ MONTH ?= 2018-05
 INPUT ?=
 ROWS ?= 10000
 PORT ?= 8080
+PLATFORM ?= local
+APPROVE ?= ask
 # Through the environment, so that no value is ever read as shell code.
-export MONTH INPUT ROWS PORT
+export MONTH INPUT ROWS PORT PLATFORM APPROVE
 
 .PHONY: help
 help: ## List the targets
@@ -24,8 +26,12 @@ install-dev: ## The same, with what tests and linters need
 	@$(PYTHON) scripts/install.py --dev
 
 .PHONY: run
-run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000)
-	@$(BIN)/python -m scripts.run_month --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
+run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000 PLATFORM=dcsv3)
+	@$(BIN)/python -m scripts.run_month --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
+
+.PHONY: image
+image: install ## Build and approve the enclave image for PLATFORM=dcsv3 on this machine's Docker engine (APPROVE=yes)
+	@$(BIN)/python -m scripts.make_image --approve "$$APPROVE"
 
 .PHONY: ui
 ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=…); Ctrl-C ends it

@@ -1,7 +1,7 @@
 """Run one NYTaxi month through all four stages on this machine and print a verdict.
 
-The run is one of the DAG `nytaxi_local`, without a scheduler (see `dag_run`). This program starts it, shows
-its progress, keeps its log and reads the published report at the end.
+The run is one of the DAG `nytaxi_local`, or of another platform's, without a scheduler (see `dag_run`). This
+program starts it, shows its progress, keeps its log and reads the published report at the end.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote, unquote, urlsplit
 
+from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.input_location import local_folder, month_uri
 from confidential_spark.core.input_manifest import data_files
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.core.policy import load_policy
 from confidential_spark.core.report import RunReport
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.enclave_run import attempt_prefix
@@ -37,7 +40,9 @@ from scripts.process_tree import end_descendants, end_with_parent, take_charge
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-DAG_ID = "nytaxi_local"
+JOB = "nytaxi"
+# A platform for hardware runs in simulation here, unless the deployment says otherwise.
+SIMULATED_POLICY = "simulation-image"
 # The marks are operators/base.py's, whose import takes seconds; what follows two blanks and a bracket is the
 # logger's own.
 FAILED = "✘"
@@ -57,10 +62,13 @@ def main() -> int:
         month.require_complete()
         rows = synthetic_rows(arguments.rows)
         conf = run_conf(month, arguments.input)
-        with only_one_run(month, arguments.home) as at:
-            prepare(arguments.home)
-            prepare_class_archive()
-            code = run_dag(month, at, conf, rows, arguments.home)
+        choose_policy(arguments.platform)
+        run = LocalRun(arguments.platform, month, arguments.home)
+        with only_one_run(run) as at:
+            prepare(run.home)
+            if run.platform is Platform.LOCAL:
+                prepare_class_archive()
+            code = run_dag(run, at, conf, rows)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
@@ -68,14 +76,35 @@ def main() -> int:
         print("\nStopped; every process of the run is ended.", file=sys.stderr)
         return 130
     if code == 0:
-        print(f"\n{verdict(month)}\n")
+        print(f"\n{verdict(run)}\n")
     print(f"{'Finished' if code == 0 else 'Failed'} after {time.monotonic() - started:.1f} s", flush=True)
     return code
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """Which month runs, where, and the folder of the Airflow that runs it."""
+
+    platform: Platform
+    month: Month
+    home: Path
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG of the platform."""
+        return f"{JOB}_{self.platform}"
+
+
+def choose_policy(platform: Platform) -> None:
+    """Run in simulation where nothing else is configured."""
+    if platform is not Platform.LOCAL:
+        os.environ.setdefault(f"CONFIDENTIAL_SPARK_{platform.upper()}_POLICY", SIMULATED_POLICY)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--platform", type=Platform, choices=list(Platform), default=Platform.LOCAL)
     parser.add_argument("--month", default="2018-05", help="YYYY-MM")
     parser.add_argument(
         "--input", default="", help="folder, file:// URI or template of trip records; empty: synthetic"
@@ -121,15 +150,15 @@ def synthetic_rows(text: str) -> int:
 
 
 @contextmanager
-def only_one_run(month: Month, home: Path) -> Iterator[datetime]:
-    """Hold the one run of the Airflow in ``home``, yield its time, and remove its staging at the end.
+def only_one_run(run: LocalRun) -> Iterator[datetime]:
+    """Hold the one run of the Airflow in the run's home, yield its time, and remove its staging at the end.
 
     A run that was killed with this program is cleaned up by the next one, which reads the lock file.
 
     :raises ConfigurationError: ``run-in-progress``, naming the process that holds it.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "run.lock").open("a+") as lock:
+    run.home.mkdir(parents=True, exist_ok=True)
+    with (run.home / "run.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -142,7 +171,8 @@ def only_one_run(month: Month, home: Path) -> Iterator[datetime]:
             ) from error
         discard_staging(lock)
         at = datetime.now(UTC).replace(microsecond=0)
-        rewrite(lock, {"process": os.getpid(), "at": at.isoformat(), "month": str(month)})
+        record = {"process": os.getpid(), "at": at.isoformat(), "dag": run.dag_id, "month": str(run.month)}
+        rewrite(lock, record)
         try:
             yield at
         finally:
@@ -157,7 +187,8 @@ def read_record(lock: TextIO) -> dict[str, Any] | None:
         record = json.load(lock)
     except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    complete = isinstance(record, dict) and record.keys() >= {"process", "at", "dag", "month"}
+    return record if complete else None
 
 
 def rewrite(lock: TextIO, record: dict[str, Any] | None) -> None:
@@ -179,7 +210,7 @@ def discard_staging(lock: TextIO) -> None:
     """Remove what the run in the lock file staged and did not publish."""
     if record := read_record(lock):
         run = attempt_prefix(manual_run_id(datetime.fromisoformat(record["at"])))
-        ResultStore(get_settings().results_dir, DAG_ID).discard_run(f"month={record['month']}", run)
+        ResultStore(get_settings().results_dir, record["dag"]).discard_run(f"month={record['month']}", run)
 
 
 def manual_run_id(at: datetime) -> str:
@@ -187,14 +218,15 @@ def manual_run_id(at: datetime) -> str:
     return f"manual__{at.isoformat()}"
 
 
-def run_dag(month: Month, at: datetime, conf: dict[str, str], rows: int, home: Path) -> int:
+def run_dag(run: LocalRun, at: datetime, conf: dict[str, str], rows: int) -> int:
     """Run the DAG for the month, show its progress and return 0 or 1."""
-    log_path = home / "logs" / f"run-{month}.log"
+    log_path = run.home / "logs" / f"run-{run.platform}-{run.month}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    run = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
-    command = [sys.executable, "-m", "scripts.dag_run", DAG_ID, *run]
-    env = {**environment(home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
-    print(f"NYTaxi {month} · platform local · simulated enclave · starting (about 6 s) …", flush=True)
+    options = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
+    command = [sys.executable, "-m", "scripts.dag_run", run.dag_id, *options]
+    env = {**environment(run.home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
+    enclave = "simulated enclave" if simulated(run.platform) else "enclave"
+    print(f"NYTaxi {run.month} · platform {run.platform} · {enclave} · starting (about 6 s) …", flush=True)
     with log_path.open("w") as log, child_process(command, env) as process:
         failure = show(process.stdout or (), log.write)
         code = process.wait()
@@ -205,6 +237,11 @@ def run_dag(month: Month, at: datetime, conf: dict[str, str], rows: int, home: P
     return 1 if code else 0
 
 
+def simulated(platform: Platform) -> bool:
+    """Say whether the platform's policy takes simulated evidence."""
+    return load_policy(get_settings().policy_path(platform)).trust == TRUST_SIMULATED
+
+
 def failure_notice(failure: str | None) -> str:
     """Return why a run failed, and where to read on, from the last line that told of a failure."""
     if failure is None:
@@ -213,10 +250,10 @@ def failure_notice(failure: str | None) -> str:
     return f"{failure}\nWhat to do: docs/runbooks/{task}.md"
 
 
-def verdict(month: Month) -> str:
+def verdict(run: LocalRun) -> str:
     """Return the verdict of the month that was just published."""
-    published = get_settings().results_dir / DAG_ID / f"month={month}"
-    policy = get_settings().policy_path(Platform.LOCAL)
+    published = get_settings().results_dir / run.dag_id / f"month={run.month}"
+    policy = get_settings().policy_path(run.platform)
     report = RunReport.read(published / "report.json")
     return report.verdict_text(short(published), short(policy), short(VERIFIER))
 

@@ -13,6 +13,7 @@ import pytest
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.input_manifest import read_manifest
 from confidential_spark.core.months import Month
+from confidential_spark.core.platforms import Platform
 from confidential_spark.defaults import INPUT_PATTERN
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.enclave_run import attempt_prefix
@@ -23,6 +24,10 @@ from scripts import run_month
 
 MONTH = Month(2018, 5)
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def local_run(home: Path, month: Month = MONTH) -> run_month.LocalRun:
+    return run_month.LocalRun(Platform.LOCAL, month, home)
 
 
 @pytest.mark.parametrize(
@@ -54,12 +59,12 @@ def test_shows_the_story_and_nothing_else(capsys, line: str, shown: str | None) 
 
 def test_a_second_run_is_refused_by_name(tmp_path) -> None:
     with (
-        run_month.only_one_run(MONTH, tmp_path),
+        run_month.only_one_run(local_run(tmp_path)),
         pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since"),
-        run_month.only_one_run(MONTH, tmp_path),
+        run_month.only_one_run(local_run(tmp_path)),
     ):
         pass
-    with run_month.only_one_run(MONTH, tmp_path):
+    with run_month.only_one_run(local_run(tmp_path)):
         pass
 
 
@@ -71,13 +76,13 @@ def stage(store: ResultStore, at: datetime) -> Path:
 def store(tmp_path, monkeypatch) -> ResultStore:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
     get_settings.cache_clear()
-    yield ResultStore(tmp_path / "results", run_month.DAG_ID)
+    yield ResultStore(tmp_path / "results", "nytaxi_local")
     get_settings.cache_clear()
 
 
 def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
     other = store.stage(f"month={MONTH}", "scheduled__2018-06-01.try1-00")
-    with run_month.only_one_run(MONTH, tmp_path) as at:
+    with run_month.only_one_run(local_run(tmp_path)) as at:
         staging = stage(store, at)
     assert not staging.exists()
     assert other.exists()
@@ -85,9 +90,10 @@ def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
 
 def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tmp_path) -> None:
     at = datetime(2026, 11, 23, 10, tzinfo=UTC)
-    (tmp_path / "run.lock").write_text(json.dumps({"process": 1, "at": at.isoformat(), "month": str(MONTH)}))
+    record = {"process": 1, "at": at.isoformat(), "dag": "nytaxi_local", "month": str(MONTH)}
+    (tmp_path / "run.lock").write_text(json.dumps(record))
     staging = stage(store, at)
-    with run_month.only_one_run(Month(2019, 1), tmp_path):
+    with run_month.only_one_run(local_run(tmp_path, Month(2019, 1))):
         assert not staging.exists()
 
 
@@ -183,9 +189,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from confidential_spark.core.months import Month
+from confidential_spark.core.platforms import Platform
 from scripts import run_month
 sys.executable = {str(interpreter)!r}
-raise SystemExit(run_month.run_dag(Month(2018, 5), datetime.now(UTC), {{}}, 1000, Path({str(tmp_path)!r})))
+run = run_month.LocalRun(Platform.LOCAL, Month(2018, 5), Path({str(tmp_path)!r}))
+raise SystemExit(run_month.run_dag(run, datetime.now(UTC), {{}}, 1000))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
