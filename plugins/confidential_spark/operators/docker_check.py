@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_SECONDS = 60
 IMAGE_ROWS = ("image", "measurement")
+ALL_ROWS = (*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS)
 
 
 class DockerCheckOperator(PlatformCheckOperator):
@@ -53,16 +54,18 @@ class DockerCheckOperator(PlatformCheckOperator):
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:
         """Yield the engine's rows, the image's, the host's and the attestation provider's."""
         settings = self.settings
-        needs = needs_of(settings, policy)
+        subject = "memory"
         try:
+            needs = needs_of(settings, policy)
+            subject = "engine"
             address = EngineAddress.of_connection(settings.docker_conn_id)
             if not is_configured(address):
                 yield from absent_engine()
                 return
             host = reach(address)
         except ConfidentialSparkError as error:
-            yield CheckRow.refused("engine", error, "a Docker engine that answers")
-            yield from not_looked_at((*ENGINE_ROWS[1:], *IMAGE_ROWS, *HOST_ROWS), "engine")
+            yield CheckRow.refused(subject, error, "a Docker engine that answers")
+            yield from not_looked_at([name for name in ALL_ROWS if name != subject], subject)
             return
         yield from attempt_all(ENGINE_ROWS, "an answer", lambda: engine_rows(host.engine(), needs))
         image = attempt_all(
@@ -89,7 +92,10 @@ class DockerCheckOperator(PlatformCheckOperator):
 
 
 def needs_of(settings: Settings, policy: Policy) -> Needs:
-    """Return what one run takes of the host, by the deployment's settings."""
+    """Return what one run takes of the host, by the deployment's settings.
+
+    :raises ConfigurationError: ``memory-malformed``.
+    """
     return Needs(
         trust=policy.trust,
         memory_bytes=memory_bytes(settings.dcsv3_memory),
@@ -112,7 +118,7 @@ def absent_engine() -> Iterator[CheckRow]:
         "a Docker engine that answers",
         "nothing, unless dcsv3 is wanted: then set the host of the Airflow connection docker_default",
     )
-    yield from not_looked_at((*ENGINE_ROWS[1:], *IMAGE_ROWS, *HOST_ROWS), "engine")
+    yield from not_looked_at(ALL_ROWS[1:], "engine")
 
 
 def reach(address: EngineAddress) -> DockerHost:
