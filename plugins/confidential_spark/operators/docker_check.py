@@ -68,20 +68,28 @@ class DockerCheckOperator(PlatformCheckOperator):
             yield from not_looked_at([name for name in ALL_ROWS if name != subject], subject)
             return
         yield from attempt_all(ENGINE_ROWS, "an answer", lambda: engine_rows(host.engine(), needs))
+        yield from self.image_and_host_rows(context, policy, host, needs)
+        yield attempt("attestation", "a provider that answers", lambda: attestation_row(settings, policy))
+
+    def image_and_host_rows(
+        self, context: Context, policy: Policy, host: DockerHost, needs: Needs
+    ) -> Iterator[CheckRow]:
+        """Yield the image's rows, and the host's where the image may be started.
+
+        An enclave that nobody approved is not started, not even to look around.
+        """
         image = attempt_all(
             IMAGE_ROWS, "a signed image", lambda: image_rows(host, self.named_image(context, policy), policy)
         )
         yield from image
-        # An enclave that nobody approved is not started, not even to look around.
-        if all(row.status is Status.OK for row in image):
-            spec = look_spec(str(self.named_image(context, policy)), needs)
-            devices = device_sets(settings)
-            yield from attempt_all(
-                HOST_ROWS, "a container that starts", lambda: host_rows(host.look(spec, devices), needs)
-            )
-        else:
+        if any(row.status is not Status.OK for row in image):
             yield from not_looked_at(HOST_ROWS, "image")
-        yield attempt("attestation", "a provider that answers", lambda: attestation_row(settings, policy))
+            return
+        spec = look_spec(str(self.named_image(context, policy)), needs)
+        devices = device_sets(self.settings)
+        yield from attempt_all(
+            HOST_ROWS, "a container that starts", lambda: host_rows(host.look(spec, devices), needs)
+        )
 
     def named_image(self, context: Context, policy: Policy) -> str | None:
         """Return the reference of the image that a run would use now, or None when there is none."""
