@@ -47,17 +47,13 @@ def signed_labels(output: Sequence[str], inputs: ImageInputs) -> dict[str, str]:
     """Return the labels of the image that was just signed.
 
     :param output: of `build-enclave`; its last line is the identity.
-    :raises EnclaveError: ``measurement-unreadable``, ``signer-mismatch``.
+    :raises EnclaveError: ``measurement-unreadable``, ``signer-mismatch``, ``measurement-mismatch``.
     """
     identity = read_identity(output)
-    image = EnclaveImage(
-        # No label holds these two.
-        reference="",
-        digest="",
-        inputs_sha256=str(inputs.inputs_sha256),
-        **{name: identity[name] for name in IDENTITY_FIELDS},
-    )
-    require_signer(image.mrsigner, inputs.mrsigner)
+    _require_signer(identity["mrsigner"], inputs.mrsigner)
+    _require_equal("trust", identity["trust"], inputs.trust)
+    # No label holds the first two.
+    image = EnclaveImage(reference="", digest="", inputs_sha256=str(inputs.inputs_sha256), **identity)
     return image.labels() | inputs.signed_labels
 
 
@@ -69,21 +65,22 @@ def require_measured(image: EnclaveImage, output: Sequence[str]) -> None:
     """
     identity = read_identity(output)
     for name in IDENTITY_FIELDS:
-        if identity[name] != getattr(image, name):
-            raise EnclaveError(
-                f"The image's label and its signed enclave disagree about {name}.",
-                code="measurement-mismatch",
-                got=f"{getattr(image, name)} in the label",
-                expected=f"{identity[name]} as measured",
-                action="remove the image from the engine, find out who labelled it, then build it again",
-            )
+        _require_equal(name, identity[name], getattr(image, name))
 
 
-def require_signer(got: str, expected: str | None) -> None:
-    """Refuse an enclave that another key has signed, Occlum's public development key for one.
+def _require_equal(name: str, measured: object, said: object) -> None:
+    if measured != said:
+        raise EnclaveError(
+            f"The image and its signed enclave disagree about {name}.",
+            code="measurement-mismatch",
+            got=f"the image says {said}",
+            expected=f"{measured} as measured",
+            action="remove the image from the engine, find out who changed it, then build it again",
+        )
 
-    :raises EnclaveError: ``signer-mismatch``.
-    """
+
+def _require_signer(got: str, expected: str | None) -> None:
+    """Refuse an enclave that another key has signed, Occlum's public development key for one."""
     if got != expected:
         raise EnclaveError(
             "Another key than ours has signed the enclave.",
