@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROGRESS_INTERVAL_SECONDS = 2.0
 MAX_LINE = 8_192
 """Characters of one line that are copied."""
-MAX_LOGGED = 8 * 1024 * 1024
+MAX_LOGGED = 2 * 1024 * 1024
 """Characters that are copied to the task's log; a job that prints more shows its beginning and its end."""
 LAST_LINES = 200
 

@@ -62,9 +62,7 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
 
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
-        require_approved(
-            EnclaveClaims(debuggable=False, **asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE
-        )
+        require_approved(EnclaveClaims(**asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE)
         self.log.warning(SIMULATED_NOTICE)
         self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
         return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}
