@@ -133,6 +133,17 @@ def test_a_container_of_a_killed_worker_is_replaced(enclave_image, engine, nothi
         assert found.id == container.container_id
 
 
+def test_a_stopped_task_removes_its_container(engine, image_settings, nothing_is_left) -> None:
+    task = SignEnclaveOperator(task_id="sign", inputs={}, image={})
+    task.client = engine.api
+    base = engine.images.get(image_settings.image_base).id
+    program = "print('started', flush=True); import time; time.sleep(600)"
+    spec = OneShot("confidential-spark-sleep", base, ("python3", "-c", program), tmpfs={}, read_only=True)
+    with pytest.raises(EnclaveError), task.container(spec) as container:
+        container.run(b"", lambda line: task.on_kill())
+    assert not engine.containers.list(all=True, filters={"name": spec.name})
+
+
 def relabelled(engine, image: EnclaveImage, store, labels: dict[str, str], extra: str = "") -> str:
     dockerfile = f"FROM {image.digest}\n{extra}"
     files = {"Dockerfile": ContextFile.containing(dockerfile.encode())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,14 @@ from confidential_spark.operators.image_candidate import REVISION, ImageCandidat
 from confidential_spark.settings import PROJECT_DIR, Settings, get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.sdk import Context
     from docker.api import APIClient
 
     from confidential_spark.core.policy import Policy
     from confidential_spark.hooks.image_store import ImageStore
+    from confidential_spark.hooks.one_shot_container import OneShot, OneShotContainer
 
 REPOSITORY = "confidential-spark/enclave"
 
@@ -68,6 +70,8 @@ class ImageOperator(BaseOperator):
 class EngineImageOperator(ImageOperator):
     """Base of the tasks that talk with the Docker engine."""
 
+    _container: str | None = None
+
     @cached_property
     def client(self) -> APIClient:
         """The connection's engine."""
@@ -83,9 +87,25 @@ class EngineImageOperator(ImageOperator):
         self.build_log = BuildLog(self.log, context)
         return ImageStore(self.client, self.build_log)
 
+    @contextmanager
+    def container(self, spec: OneShot) -> Iterator[OneShotContainer]:
+        """Make a container for one command; it is removed at the end, also when the task is stopped."""
+        from confidential_spark.hooks.one_shot_container import one_shot
+
+        self._container = spec.name
+        with one_shot(self.client, spec) as container:
+            yield container
+
     def say(self, line: str) -> None:
         """Log a line of a container."""
         self.log.info("%s", line)
+
+    def on_kill(self) -> None:
+        """Remove the container, which ends the task; without one, the engine notices that nobody listens."""
+        from confidential_spark.hooks.one_shot_container import remove
+
+        if self._container:
+            remove(self.client, self._container)
 
 
 class ResolveInputsOperator(EngineImageOperator):
@@ -200,12 +220,11 @@ class SignEnclaveOperator(EngineImageOperator):
 
     def signed(self, inputs: ImageInputs, image: ImageCandidate) -> str:
         """Run the signing container and return the id of the image it became."""
-        from confidential_spark.hooks.one_shot_container import one_shot
         from confidential_spark.operators.image_containers import MEASURE, signed_labels, signing
         from confidential_spark.operators.image_inputs import sign_key
 
         key = sign_key(inputs.trust, self.settings)
-        with one_shot(self.client, signing(image.image_id)) as container:
+        with self.container(signing(image.image_id)) as container:
             with self.build_log.group("Occlum builds and signs the enclave"):
                 output = container.run(key.pem, self.say)
             return container.commit(signed_labels(output, inputs), MEASURE)
@@ -227,13 +246,12 @@ class MeasureEnclaveOperator(EngineImageOperator):
     def run(self, context: Context) -> dict[str, Any]:
         """Return the image as the asset event will describe it, and the revision it was built from."""
         from confidential_spark.core.enclave_image import EnclaveImage
-        from confidential_spark.hooks.one_shot_container import one_shot
         from confidential_spark.operators.image_containers import measuring, require_measured
 
         candidate, store = ImageCandidate(**self.image), self.store(context)
         stored = store.require(candidate.image_id)
         image = EnclaveImage.from_labels(candidate.reference, candidate.digest, stored.labels)
-        with one_shot(self.client, measuring(candidate.image_id)) as container:
+        with self.container(measuring(candidate.image_id)) as container:
             output = container.run(b"", self.say)
         require_measured(image, output)
         store.tag(candidate.image_id, REPOSITORY, f"{image.trust}-{image.mrenclave[:12]}")
