@@ -31,6 +31,12 @@ DRIVER_PORT = 7078
 BLOCK_MANAGER_PORT = 7079
 RELEASE_PORT = 7080
 
+# Of every pod: the container with the enclave, and the one that moves files.
+ENCLAVE_CONTAINER = "enclave"
+TRANSFER_CONTAINER = "transfer"
+# Images are named by digest, so what a node has under that name is the image.
+PULL_POLICY = "IfNotPresent"
+
 # AKS's and Intel's device plugin: bytes of enclave page cache, request = limit.
 EPC_RESOURCE = "sgx.intel.com/epc"
 
@@ -74,8 +80,4 @@ LAUNCHER_RIGHTS = (
     *_rights("networking.k8s.io", networkpolicies="list"),
 )
 # What Spark 3.5's `KubernetesClusterSchedulerBackend` asks of the API in client mode.
-DRIVER_RIGHTS = _rights(
-    "",
-    configmaps="create deletecollection",
-    pods="create delete deletecollection get list watch",
-)
+DRIVER_RIGHTS = _rights("", pods="create delete deletecollection get list watch")

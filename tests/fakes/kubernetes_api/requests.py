@@ -31,7 +31,9 @@ class Target:
 
     @property
     def access(self) -> Access:
-        return Access(self.verb, self.resource_path, self.resource.group, self.namespace, self.name)
+        # A Role in a namespace may give the right to read that namespace itself.
+        namespace = self.name if self.resource is NAMESPACES else self.namespace
+        return Access(self.verb, self.resource_path, self.resource.group, namespace, self.name)
 
 
 def target(method: str, path: str, query: Mapping[str, str]) -> Target:
