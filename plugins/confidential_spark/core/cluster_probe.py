@@ -1,0 +1,162 @@
+"""A short pod like a run's, which tells what it meets: its body, and its output read.
+
+It takes the image, the user, the node selector and the page cache of a run's pods, and no network right. So
+that it starts at all answers for the pull, the quota, the admission and the scheduler.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.core import image_layout as layout
+from confidential_spark.core.cluster_layout import (
+    EPC_RESOURCE,
+    EXECUTOR_ACCOUNT,
+    PULL_POLICY,
+    ROLE_CHECK,
+    ROLE_LABEL,
+)
+from confidential_spark.core.engine_checks import SgxDevice
+from confidential_spark.core.errors import EnclaveError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CONTAINER = "look"
+DEADLINE_SECONDS = 600
+CONNECT_SECONDS = 5
+# bash and coreutils: both images have them. The API server is what every pod could reach without policies.
+LOOK_SCRIPT = f"""
+echo "node $NODE"
+echo "now $(date +%s)"
+for device in /dev/sgx_enclave /dev/sgx_provision /dev/sgx/enclave /dev/sgx/provision; do
+  [ -e "$device" ] || continue
+  opens=no; [ -r "$device" ] && [ -w "$device" ] && opens=yes
+  stat -c "device %n %a %g $opens" "$device"
+done
+written="$DATA_DIR/.look-$(date +%N)"
+if ( : > "$written" ) 2>&1; then rm "$written"; echo "volume yes"; else echo "volume no"; fi
+server="/dev/tcp/$KUBERNETES_SERVICE_HOST/$KUBERNETES_SERVICE_PORT"
+reached=closed; timeout {CONNECT_SECONDS} bash -c ": < $server" 2>&1 && reached=open
+echo "network $reached"
+echo end
+"""
+ENTRY = re.compile(r"^(node|now|volume|network) ([a-z0-9.-]{1,253})$", re.MULTILINE)
+DEVICE = re.compile(
+    r"^device (/dev/sgx[a-z_/]{1,32}) ([0-7]{1,4}) ([0-9]{1,10}) (yes|no)$", re.MULTILINE | re.ASCII
+)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the pod is to be like.
+
+    :param image: as a run's pods name it.
+    :param epc_bytes: page cache to ask for; 0 for a simulated enclave.
+    :param claim: the volume of the runs' data.
+    :param tolerations: as the API writes them.
+    """
+
+    name: str
+    namespace: str
+    image: str
+    claim: str
+    epc_bytes: int = 0
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, Any]] = ()
+
+    def body(self) -> dict[str, Any]:
+        """Return the pod for the API."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "labels": {ROLE_LABEL: ROLE_CHECK},
+            },
+            "spec": {
+                "restartPolicy": "Never",
+                "activeDeadlineSeconds": DEADLINE_SECONDS,
+                "terminationGracePeriodSeconds": 0,
+                "serviceAccountName": EXECUTOR_ACCOUNT,
+                "automountServiceAccountToken": False,
+                "nodeSelector": dict(self.node_selector),
+                "tolerations": [dict(each) for each in self.tolerations],
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": layout.USER_ID,
+                    "runAsGroup": layout.GROUP_ID,
+                    "fsGroup": layout.GROUP_ID,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [self._container()],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": self.claim}}],
+            },
+        }
+
+    def _container(self) -> dict[str, Any]:
+        memory = {"memory": "64Mi"} | ({EPC_RESOURCE: str(self.epc_bytes)} if self.epc_bytes else {})
+        return {
+            "name": CONTAINER,
+            "image": self.image,
+            "imagePullPolicy": PULL_POLICY,
+            "command": ["bash", "-c", LOOK_SCRIPT],
+            "env": [
+                {"name": "DATA_DIR", "value": str(layout.DATA_DIR)},
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            ],
+            "resources": {"requests": {"cpu": "50m"} | memory, "limits": memory},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [{"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": ROLE_CHECK}],
+        }
+
+
+@dataclass(frozen=True)
+class ProbeFacts:
+    """What the pod met.
+
+    :param node: where it ran.
+    :param clock: of the node, seconds since 1970.
+    :param devices: SGX devices as the enclave's user meets them.
+    :param can_write: whether it could write to the volume of the runs' data.
+    :param reached_network: whether it could connect to the API server, to which it has no right.
+    """
+
+    node: str
+    clock: int
+    devices: tuple[SgxDevice, ...]
+    can_write: bool
+    reached_network: bool
+
+
+def probe_facts(output: str) -> ProbeFacts:
+    """Read what the script printed; lines of other forms are ignored.
+
+    :raises EnclaveError: ``probe-facts-missing`` when the script did not come to its end.
+    """
+    found = dict(ENTRY.findall(output))
+    if found.keys() != {"node", "now", "volume", "network"} or not found["now"].isdecimal():
+        raise EnclaveError(
+            "The pod that looks at the cluster did not answer.",
+            code="probe-facts-missing",
+            got=output[-200:] or "nothing",
+            expected="node, time, volume and network",
+            action="run the image by hand: kubectl run look --image <image> -- bash -c true",
+        )
+    return ProbeFacts(
+        node=found["node"],
+        clock=int(found["now"]),
+        devices=tuple(
+            SgxDevice(path, mode, int(group), opens == "yes")
+            for path, mode, group, opens in DEVICE.findall(output)
+        ),
+        can_write=found["volume"] == "yes",
+        reached_network=found["network"] == "open",
+    )
