@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
 from confidential_spark.core.platforms import Platform
 from confidential_spark.operators.base import (
     DONE,
@@ -179,10 +179,14 @@ class BuildImageOperator(EngineImageOperator):
         build = resolve_context(inputs.trust, self.settings, store)
         if build.inputs_sha256 != inputs.inputs_sha256:
             raise changed("the inputs as a whole", build.inputs_sha256, str(inputs.inputs_sha256))
-        base_name = self.settings.image_occlum_base or self.settings.image_base
-        labels = inputs.unsigned_labels | inputs.description(build, base_name)
+        labels = inputs.unsigned_labels | inputs.description(build, self.base_name(inputs.trust))
         with self.build_log.group("Sending the build context"):
             return store.build(build, labels=labels)
+
+    def base_name(self, trust: str) -> str:
+        """Return what people call the image that the build starts from."""
+        hardware = trust == TRUST_HARDWARE
+        return str(self.settings.image_occlum_base) if hardware else self.settings.image_base
 
 
 class SignEnclaveOperator(EngineImageOperator):
