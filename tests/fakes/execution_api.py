@@ -104,9 +104,12 @@ class TaskRun:
 
     def execute_deferrable(self, wakes: int = 20) -> Outcome:
         """Run the task, its trigger whenever it defers, and the task again, until it has ended."""
+        return self.resume(self.execute(), wakes)
+
+    def resume(self, outcome: Outcome, wakes: int = 20) -> Outcome:
+        """Go on with a task that has deferred, until it has ended."""
         from airflow.sdk.serde import serialize
 
-        outcome = self.execute()
         while outcome.deferral is not None and wakes:
             event = serialize(asyncio.run(_first_event(outcome.deferral)))
             kwargs = {**(outcome.deferral.next_kwargs or {}), "event": event}
@@ -114,15 +117,13 @@ class TaskRun:
         return outcome
 
     def start_worker(self) -> Worker:
-        """Run the task in a process of its own, which can be killed."""
-        pid = os.fork()
-        if pid:
-            return Worker(pid)
-        try:
-            outcome = self.execute()
-            os._exit(0 if outcome.state == "success" else 1)
-        finally:
-            os._exit(2)
+        """Run the task in a process of its own, to be killed; it ends with 0 when the task succeeded."""
+        return Worker.start(lambda: self.execute().state == "success")
+
+    @staticmethod
+    def start_triggerer(deferral: Any) -> Worker:
+        """Run the trigger of a deferral in a process of its own, which can be killed."""
+        return Worker.start(lambda: asyncio.run(_first_event(deferral)) is not None)
 
     def _answer(self, request: httpx.Request, next_method: str | None, next_kwargs: Any) -> httpx.Response:
         path = request.url.path.strip("/").split("/")
@@ -180,9 +181,20 @@ class TaskRun:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker process."""
+    """A worker or triggerer: a process of its own."""
 
     pid: int
+
+    @classmethod
+    def start(cls, work: Callable[[], bool]) -> Worker:
+        """Do the work in a child, which ends with 0 when it returned True."""
+        pid = os.fork()
+        if pid:
+            return cls(pid)
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
 
     def kill(self) -> None:
         """SIGKILL, as of a machine that goes away."""

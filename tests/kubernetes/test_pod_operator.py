@@ -75,6 +75,18 @@ def test_a_killed_worker_s_next_try_takes_the_pod_over(cluster, pod_task, log) -
     wait(lambda: not pods(cluster))
 
 
+def test_a_killed_triggerer_s_successor_goes_on(cluster, pod_task, log) -> None:
+    run = pod_task("sleep 1; echo finished once", deferrable=True)
+    deferred = run.execute()
+    triggerer = run.start_triggerer(deferred.deferral)
+    (before,) = wait(lambda: running(cluster))
+    triggerer.kill()
+    assert names(cluster) == [before]
+    assert run.resume(deferred).state == "success"
+    assert "finished once" in log()
+    wait(lambda: not pods(cluster))
+
+
 def test_two_runs_at_once_have_a_pod_each(cluster, pod_task) -> None:
     runs = [pod_task("sleep 1", run_id=f"manual__2018-0{month}") for month in (5, 6)]
     workers = [run.start_worker() for run in runs]

@@ -49,11 +49,12 @@ class FakeCluster:
 
     :param root: a folder of its own, for volumes and the kubeconfig.
     :param namespace: made at the start, and the kubeconfig's default.
+    :ivar certificate: file of the authority that signed the API server's certificate, PEM.
     """
 
     def __init__(self, root: Path, namespace: str = "confidential-spark") -> None:
         self.root, self.namespace, self.image = root, namespace, "debian:bookworm"
-        self.kubeconfig = root / "kubeconfig"
+        self.kubeconfig, self.certificate = root / "kubeconfig", root / "ca.crt"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake-kubernetes", daemon=True)
         self._mark = uuid.uuid4().hex
@@ -62,6 +63,7 @@ class FakeCluster:
         self.root.mkdir(parents=True, exist_ok=True)
         self._thread.start()
         self._call(self._start())
+        self.certificate.write_bytes(self._authority.certificate)
         self.kubeconfig.write_text(self.kubeconfig_for(self._authorizer.token()))
         return self
 
@@ -93,8 +95,13 @@ class FakeCluster:
     def account_kubeconfig(self, service_account: str) -> Path:
         """Write a kubeconfig of a service account, which may do what its Roles in the cluster say."""
         path = self.root / f"kubeconfig-{service_account}"
-        path.write_text(self.kubeconfig_for(self._authorizer.account_token(self.namespace, service_account)))
+        path.write_text(self.kubeconfig_for(self.account_token(service_account)))
         return path
+
+    def account_token(self, service_account: str) -> str:
+        """Return a bearer token of a service account of the namespace."""
+        token: str = self._do(lambda: self._authorizer.account_token(self.namespace, service_account))
+        return token
 
     # --- how the cluster is
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import pytest
-from aiohttp import ClientConnectionError
+from aiohttp import ClientConnectionError, ClientSession
+from kubernetes.client import RbacAuthorizationV1Api
 from kubernetes_asyncio import client, config, watch
 
 POD = {
@@ -54,6 +56,28 @@ def test_a_watch_ends_when_its_time_is_up(cluster) -> None:
     assert asyncio.run(scenario()) == 0
 
 
+def test_a_watch_may_be_a_websocket_as_spark_s_is(cluster) -> None:
+    async def scenario() -> list[str]:
+        trusted = ssl.create_default_context(cafile=str(cluster.certificate))
+        headers = {"Authorization": f"Bearer {cluster.account_token('default')}"}
+        url = f"{cluster.url}/api/v1/namespaces/{cluster.namespace}/pods?watch=true"
+        cluster.core().create_namespaced_pod(cluster.namespace, POD)
+        types = []
+        async with (
+            ClientSession() as session,
+            session.ws_connect(url, ssl=trusted, headers=headers) as socket,
+        ):
+            async for frame in socket:
+                event = frame.json()
+                types.append(event["type"])
+                if event["object"]["status"]["phase"] == "Succeeded":
+                    await socket.close()
+        return types
+
+    _let_default_account_watch(cluster)
+    assert asyncio.run(scenario())[0] == "ADDED"
+
+
 def test_while_the_api_is_away_connections_are_refused(cluster) -> None:
     async def names() -> list[str]:
         async with await _api(cluster) as api:
@@ -65,6 +89,18 @@ def test_while_the_api_is_away_connections_are_refused(cluster) -> None:
         asyncio.run(names())
     cluster.wait(lambda: _answers(names))
     assert asyncio.run(names()) == ["kube-root-ca.crt"]
+
+
+def _let_default_account_watch(cluster) -> None:
+    rbac = RbacAuthorizationV1Api(cluster.core().api_client)
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["watch"]}]
+    rbac.create_namespaced_role(cluster.namespace, {"metadata": {"name": "watcher"}, "rules": rules})
+    binding = {
+        "metadata": {"name": "watcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "watcher"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": cluster.namespace}],
+    }
+    rbac.create_namespaced_role_binding(cluster.namespace, binding)
 
 
 def _answers(names) -> bool:
