@@ -56,3 +56,4 @@ def nytaxi(platform: Platform) -> DAG:
 
 nytaxi_local = nytaxi(Platform.LOCAL)
 nytaxi_dcsv3 = nytaxi(Platform.DCSV3)
+nytaxi_aks = nytaxi(Platform.AKS)

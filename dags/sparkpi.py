@@ -43,3 +43,4 @@ def sparkpi(platform: Platform) -> DAG:
 
 sparkpi_local = sparkpi(Platform.LOCAL)
 sparkpi_dcsv3 = sparkpi(Platform.DCSV3)
+sparkpi_aks = sparkpi(Platform.AKS)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, TaskGroup
 
+from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
 from confidential_spark.defaults import (
     DEFAULT_ARGS,
@@ -18,11 +19,15 @@ from confidential_spark.defaults import (
 )
 from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
 from confidential_spark.operators.attestation_docker import AttestDockerPlatformOperator
+from confidential_spark.operators.attestation_kubernetes import AttestKubernetesPlatformOperator
 from confidential_spark.operators.clean_docker import CleanDockerRunOperator
+from confidential_spark.operators.clean_kubernetes import CleanKubernetesRunOperator
 from confidential_spark.operators.image import ResolveSimulatedImageOperator
 from confidential_spark.operators.image_docker import ResolveDockerImageOperator
+from confidential_spark.operators.image_kubernetes import ResolveKubernetesImageOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
 from confidential_spark.operators.spark_docker import EnclaveSparkDockerOperator
+from confidential_spark.operators.spark_kubernetes import EnclaveSparkKubernetesOperator
 from confidential_spark.operators.spark_local import EnclaveSparkLocalOperator
 from confidential_spark.operators.validation import (
     CheckResultsOperator,
@@ -30,6 +35,7 @@ from confidential_spark.operators.validation import (
     PublishOperator,
     VerifyEvidenceOperator,
 )
+from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Param
@@ -42,18 +48,22 @@ if TYPE_CHECKING:
 RESOLVE_IMAGE = {
     Platform.LOCAL: ResolveSimulatedImageOperator,
     Platform.DCSV3: ResolveDockerImageOperator,
+    Platform.AKS: ResolveKubernetesImageOperator,
 }
 ATTEST_PLATFORM = {
     Platform.LOCAL: AttestLocalPlatformOperator,
     Platform.DCSV3: AttestDockerPlatformOperator,
+    Platform.AKS: AttestKubernetesPlatformOperator,
 }
 RUN_SPARK = {
     Platform.LOCAL: EnclaveSparkLocalOperator,
     Platform.DCSV3: EnclaveSparkDockerOperator,
+    Platform.AKS: EnclaveSparkKubernetesOperator,
 }
 CLEAN = {
     Platform.LOCAL: CleanStagingOperator,
     Platform.DCSV3: CleanDockerRunOperator,
+    Platform.AKS: CleanKubernetesRunOperator,
 }
 
 
@@ -62,7 +72,7 @@ def confidential_dag(
 ) -> DAG:
     """Return the DAG of one job on one platform: monthly for monthly jobs, else started by hand."""
     with DAG(
-        dag_id=f"{job.name}_{platform}",
+        dag_id=dag_id(job, platform),
         dag_display_name=f"{job.title} · {platform}",
         description=f"{job.title} in an attested enclave on {platform}",
         doc_md=doc_md,
@@ -79,6 +89,8 @@ def confidential_dag(
         render_template_as_native_obj=True,
     ) as dag:
         wire_stages(job, platform)
+        if platform is Platform.DCSV3 and (vm := get_settings().dcsv3_vm):
+            wire_vm(dag, vm)
     return dag
 
 
@@ -131,6 +143,36 @@ def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, ma
         cleaned = CLEAN[common["platform"]](task_id="clean_staging", job=common["job"])
         # A teardown without a setup: it also runs when the enclave failed and left half of its files.
         verified >> checked >> published >> cleaned.as_teardown()
+
+
+def wire_vm(dag: DAG, vm: str) -> None:
+    """Start the VM before anything else of the run, and deallocate it after everything else.
+
+    :param vm: ``resource-group/name``.
+    """
+    # Imported late: Azure's libraries are large, and most deployments have a VM that is always on.
+    from airflow.providers.microsoft.azure.operators.compute import AzureVirtualMachineStartOperator
+
+    from confidential_spark.operators.azure_vm import DeallocateIdleVmOperator
+
+    group, name = vm.split("/")
+    roots, leaves = dag.roots, dag.leaves
+    common: dict[str, Any] = {
+        "resource_group_name": group,
+        "vm_name": name,
+        "azure_conn_id": get_settings().azure_conn_id,
+        "dag": dag,
+    }
+    dags = [dag_id(each, Platform.DCSV3) for each in JOBS.values()]
+    start_vm = AzureVirtualMachineStartOperator(task_id="start_vm", **common)
+    deallocate_vm = DeallocateIdleVmOperator(task_id="deallocate_vm", dag_ids=dags, **common)
+    start_vm >> roots
+    leaves >> deallocate_vm.as_teardown(setups=start_vm)
+
+
+def dag_id(job: SparkJob, platform: Platform) -> str:
+    """Return the name of a job's DAG on a platform."""
+    return f"{job.name}_{platform}"
 
 
 def result_of(task: Operator) -> Any:  # noqa: ANN401 - stands for whatever the task will return

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from confidential_spark.core import cluster_layout
 from confidential_spark.core.enclave_image import REFERENCE
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.occlum_config import EnclaveSizing
@@ -21,6 +22,8 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 ENV_PREFIX = "CONFIDENTIAL_SPARK_"
 # Registry host, port, path; a tag or digest follows from the image.
 PUSH_REPOSITORY = r"^[a-z0-9][a-z0-9.-]{0,200}(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]{0,100}){1,5}$"
+
+DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 class Settings(BaseSettings):
@@ -131,6 +134,81 @@ class Settings(BaseSettings):
         default=None,
         description="Folder of the host's AESM socket, e.g. `/var/run/aesmd`, where quotes come from AESM. "
         "Unset: quotes come from inside the container.",
+    )
+
+    dcsv3_vm: Annotated[str, Field(pattern=r"^[\w.()-]{1,90}/[\w.-]{1,64}$")] | None = Field(
+        default=None,
+        description="Azure VM of `dcsv3`, `resource-group/name`: started for a run, and deallocated when no "
+        "run needs it any more. Unset: it is left alone.",
+    )
+    azure_conn_id: str = Field(
+        default="azure_default", description="Connection that may start and deallocate the VM."
+    )
+    aks_conn_id: str = Field(
+        default="kubernetes_default", description="Connection of the Kubernetes cluster of `aks`."
+    )
+    aks_namespace: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
+        default=cluster_layout.NAMESPACE, description="Namespace of the pods, as in `include/kubernetes`."
+    )
+    aks_claim: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
+        default=cluster_layout.DATA_CLAIM,
+        description="PersistentVolumeClaim through which driver and executors share files; ReadWriteMany "
+        "where they may be on several nodes.",
+    )
+    aks_image: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
+        default=None,
+        description="Enclave image of `aks` by digest, `registry/name@sha256:…`; measured in a pod before it "
+        "is used. Unset: the latest that DAG `enclave_image` published.",
+    )
+    aks_pull_secret: Annotated[str, Field(pattern=DNS_LABEL)] | None = Field(
+        default=None,
+        description="Secret of the namespace with the registry's credentials. Unset: the node's identity.",
+    )
+    aks_executors: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=2, description="Executors of one Spark job, each an enclave in a pod."
+    )
+    aks_executor_cores: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Tasks that one executor runs at once; also the CPU limit of its pod."
+    )
+    aks_executor_memory: str = Field(
+        default="2g", description="Memory limit of one executor's pod, 1 GiB of scratch space included."
+    )
+    aks_driver_memory: str = Field(
+        default="2g", description="Memory limit of the driver's pod, 1 GiB of scratch space included."
+    )
+    aks_cpu_request: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,4}m|[1-9][0-9]?)$")] = Field(
+        default="500m", description="CPU that each pod of an enclave reserves on its node."
+    )
+    aks_node_selector: dict[str, str] = Field(
+        default={},
+        description='Labels of the nodes to use, as JSON, e.g. `{"agentpool": "sgx"}`. Where EPC is asked '
+        "for, only SGX nodes fit anyway.",
+    )
+    aks_tolerations: list[dict[str, str]] = Field(
+        default=[],
+        description="Taints of the nodes to put up with, as JSON, e.g. "
+        '`[{"key": "sgx", "operator": "Exists", "effect": "NoSchedule"}]`.',
+    )
+    aks_quote_access: Literal["in-process", "aesm"] = Field(
+        default="in-process",
+        description="Where quotes come from: made in the enclave's own process, or by the node's AESM, whose "
+        "socket the device plugin's webhook mounts.",
+    )
+    aks_epc: Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,8}(KB|MB|GB))$")] = Field(
+        default="auto",
+        description="Enclave memory (`sgx.intel.com/epc`) of each pod. `auto`: the image's size on hardware, "
+        "none for simulated enclaves.",
+    )
+    aks_deferrable: bool = Field(
+        default=False,
+        description="Let the triggerer wait for the driver's end, so that a long job holds no worker. Its "
+        "log is then copied every five minutes.",
+    )
+    aks_start_minutes: Annotated[int, Field(ge=1, le=120)] = Field(
+        default=15, description="A pod that has not started by then fails the try; new nodes take minutes."
+    )
+    aks_deadline_minutes: Annotated[int, Field(ge=1, le=2880)] = Field(
+        default=150, description="Kubernetes ends every pod of a run after this time, whatever Airflow does."
     )
 
     image_base: str = Field(

@@ -17,7 +17,7 @@ from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.docker_engine import LOCAL_SOCKET
 from confidential_spark.hooks.docker_host import CHECK_LABEL
 from confidential_spark.operators.docker_check import IMAGE_ROWS, DockerCheckOperator
-from confidential_spark.operators.image_docker import IMAGE_ASSETS
+from confidential_spark.operators.image_published import IMAGE_ASSETS
 
 from tests.docker.stub_image import stub_image
 

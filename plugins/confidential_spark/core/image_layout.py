@@ -41,7 +41,7 @@ APPLICATION_DIR = PurePosixPath("/opt/confidential-spark")
 JOBS_DIR = APPLICATION_DIR / "jobs"
 # Whom the enclaves trust, see `core/attestation_anchor.py`.
 ANCHOR_FILE = APPLICATION_DIR / "attestation-anchor.json"
-# Simulated image only: Spark's classes, parsed once (`core/class_archive.py`).
+# Simulated image only: Spark's classes, parsed when the image is built (make-class-archive.sh).
 CLASS_ARCHIVE = SPARK_HOME / "spark-classes.jsa"
 
 # On hardware: in Occlum's encrypted layer, whose blocks are files below RUN_DIR. In simulation: a tmpfs.
@@ -82,4 +82,4 @@ HARDWARE_SOURCES = (
     "core/sigstruct.py",
     "core/signed_enclave.py",
 )
-SIMULATED_SOURCES = ("__init__.py", "agent/*.py", "core/*.py", "simulation/*.py")
+SIMULATED_SOURCES = ("__init__.py", "agent/*.py", "core/*.py", "simulation/*.py", "simulation/*.txt")

@@ -77,6 +77,14 @@ def local_folder(uri: str) -> Path:
     return Path(path)
 
 
+def parquet_files(uri: str) -> list[Path]:
+    """Return the files of a month's folder that Spark would read, sorted.
+
+    :raises ConfigurationError: as :func:`local_folder`.
+    """
+    return sorted(local_folder(uri).glob("[!._]*.parquet"))
+
+
 def _path_of(uri: str) -> str:
     try:
         parts = urlsplit(uri)

@@ -20,6 +20,8 @@ MEBIBYTE = 1024 * 1024
 UNITS = {"KB": 1024, "MB": MEBIBYTE, "GB": 1024 * MEBIBYTE}
 # As Occlum's own template; 2048 such stacks are address space, not memory.
 KERNEL_STACK, PROCESS_STACK, PROCESS_MMAP = "1MB", "4MB", "100MB"
+# TCS, two SSA frames, thread data and guard pages of the SGX SDK's `enclave.config`, rounded up.
+THREAD_CONTROL_BYTES = 256 * 1024
 # The agent, the JVM and the JVM's Python; Occlum sets each one's heap aside when it starts.
 PROCESSES = 3
 # What a run of Spark's local mode has been seen to start, the agent's and the JVM's own threads included.
@@ -99,6 +101,15 @@ def require_memory_fits(plan: MemoryPlan, sizing: EnclaveSizing) -> None:
             expected=f"less than the user space of {sizing.user_space} = {available} MiB",
             action="give Spark less memory, or build an image with a larger enclave_user_space_size",
         )
+
+
+def enclave_bytes(sizing: EnclaveSizing) -> int:
+    """Return the enclave's size: all of it is committed when it starts, so it is the EPC to ask for.
+
+    User space, kernel heap, and a kernel stack with its guard and control pages for each thread.
+    """
+    thread = size_bytes(KERNEL_STACK) + THREAD_CONTROL_BYTES
+    return size_bytes(sizing.user_space) + size_bytes(sizing.kernel_heap) + sizing.max_threads * thread
 
 
 def size_bytes(text: str) -> int:

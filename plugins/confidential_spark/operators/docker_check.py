@@ -28,7 +28,7 @@ from confidential_spark.hooks.docker_failures import docker_failures
 from confidential_spark.hooks.docker_host import DockerHost
 from confidential_spark.hooks.enclave_container import ContainerSpec
 from confidential_spark.operators.docker_enclave import SCRATCH_BYTES, SGX_DEVICES
-from confidential_spark.operators.image_docker import IMAGE_ASSETS
+from confidential_spark.operators.image_published import IMAGE_ASSETS
 from confidential_spark.operators.platform_check import DISK_BYTES, PlatformCheckOperator, approval_row
 
 if TYPE_CHECKING:

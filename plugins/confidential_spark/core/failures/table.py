@@ -6,11 +6,12 @@ first is the cause. A new row is one entry, one heading in its runbook and one l
 
 from __future__ import annotations
 
-from confidential_spark.core.failures import docker_rows, job_rows, platform_rows
+from confidential_spark.core.failures import docker_rows, job_rows, kubernetes_rows, platform_rows
 from confidential_spark.core.failures.model import Failure, fatal
 
 FAILURES: tuple[Failure, ...] = (
     *docker_rows.ENGINE,
+    *kubernetes_rows.API,
     *platform_rows.CLUSTER,
     *platform_rows.HARDWARE,
     *job_rows.JAVA_AND_MEMORY,
@@ -20,6 +21,7 @@ FAILURES: tuple[Failure, ...] = (
     *platform_rows.ATTESTATION,
     *platform_rows.START,
     *docker_rows.IMAGES,
+    *kubernetes_rows.PODS,
     *docker_rows.CHECK,
     *job_rows.BENIGN,
 )

@@ -1,0 +1,116 @@
+"""What a pod's status says, reduced to what a run decides by.
+
+Source: Kubernetes 1.34, "Pod Lifecycle" and the API reference of `PodStatus`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+OUT_OF_MEMORY = "OOMKilled"
+# The kubelet tries these again for ever.
+IMAGE_TROUBLE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+# A registry may be away for a moment; an image that is still not there after this is not coming.
+IMAGE_PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class PodState:
+    """One look at a pod, with regard to one of its containers.
+
+    :param reason: why the pod as a whole failed, e.g. ``Evicted``, ``DeadlineExceeded``.
+    :param waiting: why the container does not run yet, e.g. ``ImagePullBackOff``.
+    :param unschedulable: the scheduler's words, where no node fits.
+    :param exit_code: None while the container has not ended.
+    :param deleted: whether somebody has asked for its end.
+    :param age: seconds since it was made, by this machine's clock.
+    """
+
+    name: str
+    uid: str
+    phase: str
+    reason: str = ""
+    message: str = ""
+    waiting: str = ""
+    waiting_message: str = ""
+    unschedulable: str = ""
+    running: bool = False
+    exit_code: int | None = None
+    ended_reason: str = ""
+    ended_message: str = ""
+    deleted: bool = False
+    age: float = 0.0
+
+    @classmethod
+    def of(cls, pod: Any, container: str) -> PodState:  # noqa: ANN401 - V1Pod
+        """Read a pod of the API."""
+        status = pod.status
+        states = [*(status.init_container_statuses or ()), *(status.container_statuses or ())]
+        found = next((each.state for each in states if each.name == container), None)
+        waiting = found.waiting if found else None
+        ended = found.terminated if found else None
+        return cls(
+            name=pod.metadata.name,
+            uid=pod.metadata.uid,
+            phase=status.phase or "",
+            reason=status.reason or "",
+            message=status.message or "",
+            waiting=(waiting.reason or "") if waiting else "",
+            waiting_message=(waiting.message or "") if waiting else "",
+            unschedulable=_unschedulable(status.conditions or ()),
+            running=bool(found and found.running),
+            exit_code=ended.exit_code if ended else None,
+            ended_reason=(ended.reason or "") if ended else "",
+            ended_message=(ended.message or "") if ended else "",
+            deleted=pod.metadata.deletion_timestamp is not None,
+            age=(datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds(),
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of the container."""
+        return self.exit_code is not None or self.phase in ENDED_PHASES
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended it for its memory."""
+        return self.ended_reason == OUT_OF_MEMORY
+
+    @property
+    def obstacle(self) -> str:
+        """Why it has not started yet, in the cluster's words, or nothing."""
+        if self.unschedulable:
+            return f"FailedScheduling: {self.unschedulable}"
+        if self.waiting and self.waiting not in ("ContainerCreating", "PodInitializing"):
+            return f"{self.waiting}: {self.waiting_message}"
+        return ""
+
+    def is_overdue(self, start_seconds: float) -> bool:
+        """Return whether it should have started by now."""
+        patience = (
+            min(IMAGE_PATIENCE_SECONDS, start_seconds) if self.waiting in IMAGE_TROUBLE else start_seconds
+        )
+        return not self.running and not self.ended and self.age > patience
+
+    def words(self) -> Iterator[str]:
+        """Yield what the cluster and the container's last lines say of the end."""
+        if self.reason:
+            yield f"{self.reason}: {self.message}"
+        if self.out_of_memory:
+            yield f"{OUT_OF_MEMORY}: the kubelet saw the kernel end the container for its memory"
+        yield from self.ended_message.splitlines()
+
+
+def _unschedulable(conditions: Any) -> str:  # noqa: ANN401 - V1PodCondition
+    for condition in conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return str(condition.message or condition.reason or "")
+    return ""

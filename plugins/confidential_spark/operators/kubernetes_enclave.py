@@ -1,0 +1,366 @@
+"""One try on a Kubernetes cluster: its pods made, its files moved, its log followed, everything removed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+
+from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.core import cluster_layout, occlum_config
+from confidential_spark.core import image_layout as layout
+from confidential_spark.core.enclave_image import PREFIX
+from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.kubernetes_names import (
+    NONCE_LABEL,
+    RUN_LABELS,
+    TryNames,
+    label_value,
+    nonce_digest,
+    selector,
+)
+from confidential_spark.core.kubernetes_pod import PodPlan
+from confidential_spark.core.platforms import Platform
+from confidential_spark.core.result_archive import unpack_results
+from confidential_spark.core.spark_launch import memory_bytes
+from confidential_spark.core.tar_stream import Entry, stream_size, tar_stream
+from confidential_spark.hooks.kubernetes_cluster import API_PATIENCE_SECONDS, Cluster
+from confidential_spark.hooks.kubernetes_failures import API_AWAY, POD_LOST, named, pod_diagnosis
+from confidential_spark.hooks.pod_exec import pod_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from kubernetes.client import CoreV1Api
+
+    from confidential_spark.hooks.kubernetes_pods import PodState
+    from confidential_spark.operators.enclave_output import EnclaveOutput
+    from confidential_spark.settings import Settings
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
+LOOK_SECONDS = 10.0
+# A pod that somebody removed ends by itself within its grace period, unless its node is gone.
+LOST_PATIENCE_SECONDS = 120.0
+GONE_SECONDS = 60.0
+RECEIVE = 'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x -C "$2"'
+
+
+def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+    """Return the namespace that the deployment's settings and connection name."""
+
+    def client() -> CoreV1Api:
+        return KubernetesHook(conn_id=settings.aks_conn_id).core_v1_client
+
+    return Cluster(client, settings.aks_namespace, patience=patience, **more)
+
+
+def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
+    """Return the labels that all pods of a run have."""
+    return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
+
+
+def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+    """Return the labels that say whose pod it is."""
+    return {
+        **run_labels(ti.dag_id, ti.run_id),
+        f"{PREFIX}task": label_value(ti.task_id),
+        f"{PREFIX}try": str(ti.try_number),
+        f"{PREFIX}map-index": label_value(str(ti.map_index)),
+        NONCE_LABEL: nonce_digest(nonce),
+    }
+
+
+def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels: dict[str, str]) -> PodPlan:
+    """Return what the pods of a try have in common.
+
+    :param image: its reference.
+    """
+    return PodPlan(
+        image=image,
+        names=names,
+        labels=labels,
+        claim=settings.aks_claim,
+        cpu_request=settings.aks_cpu_request,
+        memory_bytes=memory_bytes(settings.aks_driver_memory),
+        epc_bytes=epc_bytes(settings, trust),
+        aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
+        deadline_seconds=settings.aks_deadline_minutes * 60,
+        node_selector=settings.aks_node_selector,
+        tolerations=settings.aks_tolerations,
+        pull_secret=settings.aks_pull_secret,
+    )
+
+
+def epc_bytes(settings: Settings, trust: str) -> int | None:
+    """Return how much enclave memory one pod asks for, or None: none, for it has no SGX."""
+    if settings.aks_epc != "auto":
+        return occlum_config.size_bytes(settings.aks_epc)
+    if trust == TRUST_SIMULATED:
+        return None
+    # One image serves all platforms, and is built for the larger one.
+    return occlum_config.enclave_bytes(settings.enclave_sizing(Platform.DCSV3))
+
+
+@dataclass
+class KubernetesEnclave:
+    """The pods of one try.
+
+    :param output: reads what the enclave prints.
+    :param stopped: says whether somebody asked the task to end.
+    :param start_seconds: how long a pod may take to start.
+    """
+
+    cluster: Cluster
+    names: TryNames
+    nonce: str
+    output: EnclaveOutput
+    stopped: Callable[[], bool]
+    start_seconds: float
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def selector(self) -> str:
+        """Selects every pod of the try, executors included."""
+        return selector({NONCE_LABEL: nonce_digest(self.nonce)})
+
+    def await_running(self, pod: str, container: str, *, or_ended: bool = False) -> PodState:
+        """Wait until a container runs.
+
+        :param or_ended: whether it may be over already.
+        :raises EnclaveError: named by the failure table; ``terminated``.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self.require_wanted()
+            state = self.require(pod, container)
+            if state.running or (or_ended and state.ended):
+                return state
+            if state.ended:
+                self._fail(state, container)
+            self.mind_obstacle(state)
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+
+    def follow(
+        self,
+        pod: str,
+        container: str,
+        *,
+        known_until: str = "",
+        on_position: Callable[[str], None] = lambda stamp: None,
+        on_look: Callable[[], None] = lambda: None,
+        until_ended: bool = True,
+    ) -> bool:
+        """Copy what a container prints until it has ended well; return whether it has.
+
+        :param known_until: time stamp up to which an earlier try has logged already.
+        :param on_position: takes the time stamp up to which the log is complete.
+        :param on_look: is called every ten seconds.
+        :param until_ended: False: copy what is there, and return.
+        :raises EnclaveError: the program failed, by name; ``pod-lost``; ``terminated``.
+        """
+        tail = _LogTail(self.cluster, pod, container)
+        lost = _LostPod()
+        pause, next_look = FIRST_PAUSE_SECONDS, time.monotonic() + LOOK_SECONDS
+        while True:
+            self.require_wanted()
+            state = self.require(pod, container)
+            for stamp, line in tail.read(patient=state.ended):
+                self.output.feed(line, known=stamp <= known_until)
+            on_position(tail.position)
+            if state.ended:
+                break
+            if not until_ended:
+                return False
+            lost.require_alive(state)
+            if time.monotonic() >= next_look:
+                on_look()
+                next_look = time.monotonic() + LOOK_SECONDS
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+        self.output.close()
+        if diagnosis := pod_diagnosis(state, self.output.watcher):
+            self.output.fail(diagnosis)
+        return True
+
+    def require(self, pod: str, container: str) -> PodState:
+        """Return how a pod is.
+
+        :raises EnclaveError: ``pod-lost`` when there is none.
+        """
+        state = self.cluster.find(pod, container)
+        if state is None:
+            raise named(POD_LOST, f"pod {pod} is not there").error()
+        return state
+
+    def push(self, inputs: Sequence[Path]) -> None:
+        """Send the input to the try's folder on the data volume, in place of what was there.
+
+        :raises EnclaveError: ``pod-command-failed``; what the API refuses.
+        """
+        entries = [
+            Entry(layout.INPUT_DIR.name),
+            *(Entry(f"{layout.INPUT_DIR.name}/{path.name}", path) for path in inputs),
+            Entry(layout.RESULTS_DIR.name),
+        ]
+        folder = str(layout.DATA_DIR / self.names.base)
+
+        def send(client: CoreV1Api) -> None:
+            command = ["bash", "-o", "pipefail", "-c", RECEIVE, "receive", str(stream_size(entries)), folder]
+            with self._command(client, self.names.transfer, command, stdin=True) as program:
+                program.write(tar_stream(entries, user_id=layout.USER_ID))
+                for _ in program.read():
+                    pass
+
+        self.cluster.ask(send)
+
+    def fetch(self, pod: str, folder: str, target: Path) -> None:
+        """Write the results, which are in a folder of the data volume, into ``target``, an empty folder.
+
+        :raises ResultError: ``results-archive-malformed``, ``results-too-large``.
+        :raises OSError: the files cannot be written.
+        """
+        command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
+
+        def receive(client: CoreV1Api) -> None:
+            for leftover in sorted(target.rglob("*"), reverse=True):
+                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+            with self._command(client, pod, command, stdin=False) as program:
+                chunks = program.read()
+                unpack_results(chunks, target)
+                for _ in chunks:
+                    pass
+
+        self.cluster.ask(receive)
+
+    def look_around(self) -> None:
+        """Look at the try's other pods: end a run that has lost its files, or waits too long for an executor.
+
+        :raises EnclaveError: named by the failure table.
+        """
+        transfer = self.cluster.find(self.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+        if transfer is None or transfer.ended:
+            raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
+        labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
+        for state in self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER):
+            if not (state.running or state.ended):
+                self.mind_obstacle(state)
+            elif state.ended and not state.deleted:
+                for line in state.words():
+                    self._tell(f"Executor pod {state.name}: {line}")
+
+    def remove(self, *, wait: bool = True) -> None:
+        """Remove the try's pods, and with them its Secret and its folder on the data volume.
+
+        :param wait: False: only ask for it, for there is no time.
+        :raises EnclaveError: ``kubernetes-…``.
+        """
+        self.cluster.delete_pod(self.names.driver)
+        if wait:
+            readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
+            selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+            self.cluster.await_gone(selected, GONE_SECONDS)
+        # At its end it removes the folder, which the others must not need any more.
+        for pod in (self.names.transfer, self.names.attest):
+            self.cluster.delete_pod(pod)
+        if wait:
+            self.cluster.await_gone(self.selector, GONE_SECONDS)
+
+    def require_wanted(self) -> None:
+        """Stop when the task is to end.
+
+        :raises EnclaveError: ``terminated``, retryable.
+        """
+        if self.stopped():
+            raise EnclaveError(
+                "The task was asked to end, so its pods were ended too.",
+                code="terminated",
+                action="nothing, if it was meant; else run again",
+                retryable=True,
+            )
+
+    def _command(self, client: CoreV1Api, pod: str, command: list[str], *, stdin: bool) -> Any:  # noqa: ANN401
+        container = cluster_layout.TRANSFER_CONTAINER
+        return pod_command(client, self.cluster.namespace, pod, container, command, stdin=stdin)
+
+    def mind_obstacle(self, state: PodState) -> None:
+        """Log what keeps a pod from starting, and give it up when that takes too long.
+
+        :raises EnclaveError: named by the failure table.
+        """
+        if state.obstacle:
+            self._tell(f"Pod {state.name} waits: {state.obstacle}")
+        if not state.is_overdue(self.start_seconds):
+            return
+        self.output.watcher.feed(state.obstacle)
+        for warning in self.cluster.warnings(state.name):
+            self._tell(warning)
+            self.output.watcher.feed(warning)
+        late = f"PodLaunchTimeoutException: pod {state.name} has not started in {state.age:.0f} s"
+        self.output.watcher.feed(late)
+        self.output.fail(self.output.watcher.diagnose())
+
+    def _tell(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self.output.log(line)
+
+    def _fail(self, state: PodState, container: str) -> NoReturn:
+        """Fail with the words of a pod that should run and has ended."""
+        for _, line in _LogTail(self.cluster, state.name, container).read(patient=True):
+            self.output.feed(line)
+        self.output.close()
+        diagnosis = pod_diagnosis(state, self.output.watcher)
+        self.output.fail(diagnosis or named(POD_LOST, f"pod {state.name} has ended"))
+
+
+@dataclass
+class _LogTail:
+    """Reads a container's log bit by bit."""
+
+    cluster: Cluster
+    pod: str
+    container: str
+    position: str = ""
+    _read_at: float | None = None
+
+    def read(self, *, patient: bool = False) -> list[tuple[str, str]]:
+        """Return the lines since the last time; none where the log is not to be had now.
+
+        :param patient: whether an API that is away is waited for.
+        """
+        began = time.monotonic()
+        within = None if self._read_at is None else began - self._read_at
+        try:
+            lines = list(
+                self.cluster.lines(
+                    self.pod, self.container, after=self.position, within=within, patient=patient
+                )
+            )
+        except EnclaveError as error:
+            # The container has not started, or its node is away: the pod's status decides what follows.
+            if error.code in (API_AWAY, "kubernetes-refused"):
+                return []
+            raise
+        self._read_at = began
+        if lines:
+            self.position = lines[-1][0]
+        return lines
+
+
+@dataclass
+class _LostPod:
+    """Notices a pod that was removed and does not end: its node is gone."""
+
+    _since: float | None = None
+
+    def require_alive(self, state: PodState) -> None:
+        if not state.deleted:
+            self._since = None
+            return
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since > LOST_PATIENCE_SECONDS:
+            raise named(POD_LOST, f"pod {state.name} was removed, and its node does not answer").error()
