@@ -67,9 +67,15 @@ class JavaCommand:
             f"-Dlog4j2.configurationFile={self._logging_file}",
             f"-Djava.io.tmpdir={self.work_dir}",
             "-cp",
-            f"{self.spark_home}/jars/*",
+            self._class_path,
             *self.main,
         ]
+
+    @property
+    def _class_path(self) -> str:
+        """The jars by name: the order that a folder has them in is its file system's, so the host's."""
+        jars = sorted(str(jar) for jar in Path(self.spark_home, "jars").glob("*.jar"))
+        return ":".join(jars) or f"{self.spark_home}/jars/*"
 
     def environment(self, *, in_occlum: bool) -> dict[str, str]:
         """Return all that Spark and Python get to see: in Occlum, none of the variables a host can set."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = b"class archive v1"
+# To be raised when the class path changes, which the JVM compares before it maps an archive.
+FORMAT = b"class archive v2"
 TIMEOUT_SECONDS = 300
 
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,17 @@ def test_java_is_started_directly_with_settings_in_a_private_file(command):
     assert lines[0].startswith("/opt/spark/jars/* org.apache.spark.deploy.SparkSubmit --properties-file ")
     assert lines[0].endswith("/spark.conf /jobs/job.py --output /out")
     assert lines[1:] == ["600", "spark.master local[1]"]
+
+
+def test_the_order_of_jars_is_not_their_file_systems(command, tmp_path):
+    jars = tmp_path / "spark" / "jars"
+    jars.mkdir(parents=True)
+    for name in ("b.jar", "c.jar", "a.jar", "notes.txt"):
+        (jars / name).touch()
+
+    lines = run(replace(command('echo "$5"'), spark_home=str(tmp_path / "spark")))
+
+    assert lines == [f"{jars}/a.jar:{jars}/b.jar:{jars}/c.jar"]
 
 
 def test_the_environment_is_closed(command, monkeypatch):
