@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,13 @@ from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
 from confidential_spark.hooks.docker_failures import container_diagnosis, docker_failures
+from confidential_spark.hooks.enclave_container import NONCE_LABEL, ContainerSpec
+from confidential_spark.operators.docker_enclave import DockerEnclave
+from confidential_spark.operators.enclave_output import MAX_LOGGED, EnclaveOutput
 from docker.errors import NotFound
 
 from tests.docker.fake_registry import fake_registry
+from tests.docker.stub_image import stub_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,3 +250,32 @@ def test_a_registry_is_away(engine):
         "image-pull-interrupted",
         True,
     )
+
+
+def test_a_failure_after_a_flood_of_100_mb_is_still_named(engine, image_settings):
+    flood = "yes INFO TaskSetManager: $(printf %01000d 7) | head -c 100000000"
+    script = f"{flood}; echo 'java.lang.OutOfMemoryError: Java heap space'; exit 80"
+    image = stub_image(engine, image_settings.image_base, script)
+    nonce = secrets.token_hex(16)
+    spec = ContainerSpec(
+        image=image.reference,
+        command="run",
+        environment={},
+        labels={NONCE_LABEL: nonce},
+        memory_bytes=1 << 30,
+        scratch_bytes=1 << 20,
+        cpus=1,
+        network="none",
+    )
+    copied: list[int] = []
+    output = EnclaveOutput(log=lambda line: copied.append(len(line)))
+    enclave = DockerEnclave(engine.api, nonce, output, stopped=lambda: False)
+    try:
+        container = enclave.start([spec], [])
+        with pytest.raises(EnclaveError) as caught:
+            enclave.follow(container)
+    finally:
+        enclave.container.remove()
+
+    assert caught.value.code == "spark-out-of-memory"
+    assert sum(copied) < 2 * MAX_LOGGED
