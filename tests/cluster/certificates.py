@@ -23,14 +23,14 @@ class CertificateAuthority:
     """Writes ``<name>.crt`` and ``<name>.key`` into one folder: PEM, P-256, keys for their owner only."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the authority's own pair, ``ca.crt`` and ``ca.key``."""
+        """Write the authority's own certificate, ``ca.crt``; its key is never written."""
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("confidential-spark-test-cluster", None)
         builder = _builder(self._name, self._name, self._key.public_key()).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
-        self._write("ca", self._key, builder.sign(self._key, hashes.SHA256()))
+        self._write_certificate("ca", builder.sign(self._key, hashes.SHA256()))
 
     def client(self, file: str, *, user: str, group: str | None = None) -> None:
         """Write a pair that authenticates as ``user``, member of ``group``."""
@@ -51,11 +51,11 @@ class CertificateAuthority:
         )
         if known_by:
             builder = builder.add_extension(x509.SubjectAlternativeName(known_by), critical=False)
-        self._write(file, key, builder.sign(self._key, hashes.SHA256()))
-
-    def _write(self, file: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-        (self._folder / f"{file}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self._write_certificate(file, builder.sign(self._key, hashes.SHA256()))
         write_private_key(self._folder / f"{file}.key", key)
+
+    def _write_certificate(self, file: str, certificate: x509.Certificate) -> None:
+        (self._folder / f"{file}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def write_private_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:

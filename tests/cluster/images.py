@@ -36,14 +36,14 @@ class LoadedImage:
     reference: str
 
 
-def write_program_image(target: Path, name: str, program: Path) -> None:
-    """Write an archive of an image whose only file and entrypoint is ``program``, a static one."""
-    layer = _tar({program.name: program.read_bytes()})
+def write_program_image(target: Path, name: str, *programs: Path) -> None:
+    """Write an archive of an image that has these static programs only; the first is its entrypoint."""
+    layer = _tar({program.name: program.read_bytes() for program in programs})
     config = _json(
         {
             "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
-            "config": {"Entrypoint": [f"/{program.name}"]},
+            "config": {"Entrypoint": [f"/{programs[0].name}"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         }
     )

@@ -17,7 +17,7 @@ from confidential_spark.core.errors import ConfidentialSparkError
 from tests.cluster.machine import MachineUnfitError
 from tests.cluster.places import GO_MODULE, Places
 
-# What go.mod names as a tool, and the two folders beside it; etcd's module is named after its folder.
+# What go.mod names as a tool, and the folders beside it; etcd's module is named after its folder.
 PROGRAMS = {
     "coredns": "./coredns",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -27,6 +27,7 @@ PROGRAMS = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "pause": "./pause",
+    "probe": "./probe",
     "server": "go.etcd.io/etcd/server/v3",
 }
 VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
@@ -41,7 +42,7 @@ def ensure_programs(places: Places) -> Path:
     :raises MachineUnfitError: ``cluster-go-missing`` where there is no fit Go to compile them.
     :raises ConfidentialSparkError: ``cluster-build-failed`` with the end of the compiler's output.
     """
-    wanted = places.home / f"programs-{kubernetes_version()}-{_inputs_digest()[:12]}"
+    wanted = programs_folder(places)
     if wanted.is_dir():
         return wanted
     _require_go()
@@ -54,6 +55,11 @@ def ensure_programs(places: Places) -> Path:
         Path(building).rename(wanted)
         Path(building).mkdir()
     return wanted
+
+
+def programs_folder(places: Places) -> Path:
+    """Return where this cache keeps, or would keep, the programs of the pinned versions."""
+    return places.home / f"programs-{kubernetes_version()}-{_inputs_digest()[:12]}"
 
 
 def kubernetes_version() -> str:

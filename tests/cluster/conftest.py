@@ -1,0 +1,94 @@
+"""A cluster for the tests of the cluster: in a temporary folder, with the programs the cache has."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.images import write_program_image
+from tests.cluster.machine import MachineUnfitError, require_machine
+from tests.cluster.places import REPOSITORY, Places
+from tests.cluster.programs import programs_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUSYBOX = Path("/usr/bin/busybox")
+IMAGE = "localhost/confidential-spark/probe:test"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "cluster: brings up a Kubernetes node on this machine (root, a minute)"
+    )
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`python -m tests.cluster` with one home."""
+
+    places: Places
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tests.cluster", *arguments],
+            cwd=REPOSITORY,
+            env=os.environ | {"CONFIDENTIAL_SPARK_CACHE_DIR": str(self.places.home.parent)},
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+
+    def kubectl(self, *arguments: str, check: bool = True) -> str:
+        return self.run("kubectl", *arguments, check=check).stdout
+
+
+@pytest.fixture(scope="module")
+def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """The command line with an empty home that has the compiled programs; its node ends with the module."""
+    cached = _cached_programs()
+    places = Places(tmp_path_factory.mktemp("cache") / "cluster")
+    places.home.mkdir()
+    (places.home / cached.name).symlink_to(cached)
+    line = CommandLine(places)
+    yield line
+    line.run("down")
+    shutil.rmtree(places.home.parent)
+
+
+@pytest.fixture(scope="module")
+def image_by_digest(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """`repository@sha256:…` of an image on the running node that has busybox and probe."""
+    command_line.run("up")
+    archive = tmp_path_factory.mktemp("image") / "busybox.tar"
+    write_program_image(archive, IMAGE, BUSYBOX, programs_folder(command_line.places) / "probe")
+    [loaded] = json.loads(command_line.run("load-image", str(archive)).stdout)
+    return str(loaded["reference"])
+
+
+@pytest.fixture(scope="module")
+def image(image_by_digest: str) -> str:
+    """The same image by its name and tag."""
+    return IMAGE
+
+
+def _cached_programs() -> Path:
+    try:
+        require_machine()
+    except MachineUnfitError as unfit:
+        pytest.skip(unfit.diagnostics())
+    if not BUSYBOX.is_file():
+        pytest.skip("busybox-static is not installed: `python -m tests.cluster install` does it")
+    homes = (Places.of_environment(), Places(Path.home() / ".cache" / "confidential-spark" / "cluster"))
+    found = next((programs_folder(places) for places in homes if programs_folder(places).is_dir()), None)
+    if found is None:
+        pytest.skip("Kubernetes is not compiled here: `python -m tests.cluster build` does it")
+    return found
