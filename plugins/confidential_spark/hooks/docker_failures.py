@@ -2,7 +2,7 @@
 
 Every name comes from the failure table, so the log, the page and the runbook use the same one.
 Sources: docker-py 7 `docker/errors.py`, the Docker Engine API 1.41 (`State` of a container) and the messages
-of real engines, which `tests/docker/test_failures.py` provokes.
+of real engines, which `tests/docker/test_engine_failures.py` provokes.
 """
 
 from __future__ import annotations
