@@ -1,30 +1,24 @@
 """A short pod like a run's, which tells what it meets: its body, and its output read.
 
-It takes the image, the user, the node selector and the page cache of a run's pods, and no network right. So
-that it starts at all answers for the pull, the quota, the admission and the scheduler.
+It has the image, the user, the volume, the node selector and the page cache of a run's pods, and no right to
+the network. So that it starts at all answers for the pull, the quota, the admission and the scheduler.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core import image_layout as layout
-from confidential_spark.core.cluster_layout import (
-    EPC_RESOURCE,
-    EXECUTOR_ACCOUNT,
-    PULL_POLICY,
-    ROLE_CHECK,
-    ROLE_LABEL,
-)
+from confidential_spark.core.cluster_layout import EPC_RESOURCE, EXECUTOR_ACCOUNT, ROLE_CHECK, ROLE_LABEL
 from confidential_spark.core.engine_checks import SgxDevice
 from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.kubernetes_pod import transfer_pod
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from confidential_spark.core.kubernetes_pod import PodPlan
 
-CONTAINER = "look"
 DEADLINE_SECONDS = 600
 CONNECT_SECONDS = 5
 # bash and coreutils: both images have them. The API server is what every pod could reach without policies.
@@ -49,73 +43,23 @@ DEVICE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What the pod is to be like.
-
-    :param image: as a run's pods name it.
-    :param epc_bytes: page cache to ask for; 0 for a simulated enclave.
-    :param claim: the volume of the runs' data.
-    :param tolerations: as the API writes them.
-    """
-
-    name: str
-    namespace: str
-    image: str
-    claim: str
-    epc_bytes: int = 0
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: Sequence[Mapping[str, Any]] = ()
-
-    def body(self) -> dict[str, Any]:
-        """Return the pod for the API."""
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": self.name,
-                "namespace": self.namespace,
-                "labels": {ROLE_LABEL: ROLE_CHECK},
-            },
-            "spec": {
-                "restartPolicy": "Never",
-                "activeDeadlineSeconds": DEADLINE_SECONDS,
-                "terminationGracePeriodSeconds": 0,
-                "serviceAccountName": EXECUTOR_ACCOUNT,
-                "automountServiceAccountToken": False,
-                "nodeSelector": dict(self.node_selector),
-                "tolerations": [dict(each) for each in self.tolerations],
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": layout.USER_ID,
-                    "runAsGroup": layout.GROUP_ID,
-                    "fsGroup": layout.GROUP_ID,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [self._container()],
-                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": self.claim}}],
-            },
-        }
-
-    def _container(self) -> dict[str, Any]:
-        memory = {"memory": "64Mi"} | ({EPC_RESOURCE: str(self.epc_bytes)} if self.epc_bytes else {})
-        return {
-            "name": CONTAINER,
-            "image": self.image,
-            "imagePullPolicy": PULL_POLICY,
-            "command": ["bash", "-c", LOOK_SCRIPT],
-            "env": [
-                {"name": "DATA_DIR", "value": str(layout.DATA_DIR)},
-                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-            ],
-            "resources": {"requests": {"cpu": "50m"} | memory, "limits": memory},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
-            "volumeMounts": [{"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": ROLE_CHECK}],
-        }
+def probe_pod(plan: PodPlan) -> dict[str, Any]:
+    """Return the pod for the API: a run's transfer pod that looks around, with the enclave's page cache."""
+    pod = transfer_pod(plan)
+    pod["metadata"]["labels"][ROLE_LABEL] = ROLE_CHECK
+    pod["spec"]["serviceAccountName"] = EXECUTOR_ACCOUNT
+    pod["spec"]["activeDeadlineSeconds"] = DEADLINE_SECONDS
+    (container,) = pod["spec"]["containers"]
+    del container["args"]
+    container["command"] = ["bash", "-c", LOOK_SCRIPT]
+    container["env"] = [
+        {"name": "DATA_DIR", "value": str(layout.DATA_DIR)},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+    if plan.epc_bytes is not None:
+        for amounts in container["resources"].values():
+            amounts[EPC_RESOURCE] = str(plan.epc_bytes)
+    return pod
 
 
 @dataclass(frozen=True)

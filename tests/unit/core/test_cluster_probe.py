@@ -1,13 +1,17 @@
-"""What the pod's script prints, read; and that the pod is one that a restricted namespace takes."""
+"""What the pod's script prints, read; and that the pod is like a run's."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
-from confidential_spark.core.cluster_probe import Probe, probe_facts
+from confidential_spark.core.cluster_layout import ROLE_CHECK
+from confidential_spark.core.cluster_probe import probe_facts, probe_pod
 from confidential_spark.core.engine_checks import SgxDevice
 from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.kubernetes_names import TryNames
+from confidential_spark.core.kubernetes_pod import PodPlan, transfer_pod
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +25,17 @@ bash: connect: Connection timed out
 network closed
 end
 """
+PLAN = PodPlan(
+    image="registry.example/enclave@sha256:00",
+    names=TryNames("platform-check-0"),
+    labels={"org.confidential-spark.dag": "platform_check"},
+    claim="confidential-spark-data",
+    cpu_request="500m",
+    memory_bytes=1 << 30,
+    deadline_seconds=9_000,
+    node_selector={"agentpool": "sgx"},
+    pull_secret="registry",
+)
 
 
 def test_reads_a_node_with_sgx():
@@ -61,15 +76,32 @@ def test_any_output_is_read_or_refused(output):
         assert probe_facts(SGX_NODE + output).clock >= 0
 
 
-@pytest.mark.parametrize(
-    ("epc", "limits"),
-    [
-        pytest.param(0, {"memory": "64Mi"}, id="simulated"),
-        pytest.param(7, {"memory": "64Mi", "sgx.intel.com/epc": "7"}, id="hardware"),
-    ],
-)
-def test_page_cache_is_asked_for_only_where_an_enclave_needs_it(epc, limits):
-    (container,) = Probe("look", "spark", "image", "data", epc_bytes=epc).body()["spec"]["containers"]
+def test_the_pod_has_the_place_and_the_rights_of_a_run_s_pods():
+    made, run_s = probe_pod(PLAN)["spec"], transfer_pod(PLAN)["spec"]
 
-    assert container["resources"]["limits"] == limits
-    assert container["resources"]["requests"] == {"cpu": "50m", **limits}
+    for name in ("securityContext", "nodeSelector", "imagePullSecrets", "volumes"):
+        assert made[name] == run_s[name]
+    assert made["serviceAccountName"] == "spark-executor"
+    assert made["automountServiceAccountToken"] is False
+    (container,), (run_s_container,) = made["containers"], run_s["containers"]
+    assert container["securityContext"] == run_s_container["securityContext"]
+    assert container["image"] == PLAN.image
+
+
+def test_the_pod_has_a_role_that_no_network_policy_gives_anything_to():
+    assert probe_pod(PLAN)["metadata"]["labels"]["spark-role"] == ROLE_CHECK
+
+
+def test_the_pod_ends_soon_whatever_happens():
+    assert probe_pod(PLAN)["spec"]["activeDeadlineSeconds"] < PLAN.deadline_seconds
+
+
+@pytest.mark.parametrize(
+    ("epc", "asked"),
+    [pytest.param(None, None, id="simulated"), pytest.param(7, "7", id="hardware")],
+)
+def test_page_cache_is_asked_for_only_where_an_enclave_needs_it(epc, asked):
+    (container,) = probe_pod(replace(PLAN, epc_bytes=epc))["spec"]["containers"]
+
+    for kind in ("requests", "limits"):
+        assert container["resources"][kind].get("sgx.intel.com/epc") == asked
