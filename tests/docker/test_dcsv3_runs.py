@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.core.ledger import Approval, append_approval
 
-from tests.integration.live_airflow import ROOT, LiveAirflow, end_all, find_process, parent_of, wait_until
+from tests.integration.live_airflow import ROOT, LiveAirflow, end_all, parent_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,11 +66,17 @@ def live(tmp_path_factory, enclave_image: EnclaveImage) -> Iterator[LiveAirflow]
         end_all(folder)
 
 
+def unpause(live: LiveAirflow, dag: str) -> None:
+    """Unpause a DAG; SQLite may be busy for a moment."""
+    address, body = f"dags/{dag}?update_mask=is_paused", {"is_paused": False}
+    wait_until(lambda: live.patch(address, body).status == 200, f"{dag} is not paused")
+
+
 @pytest.fixture
 def airflow(live: LiveAirflow) -> LiveAirflow:
     live.ensure_running()
     for dag in (DAG, "nytaxi_local"):
-        assert live.patch(f"dags/{dag}?update_mask=is_paused", {"is_paused": False}).status == 200
+        unpause(live, dag)
     wait_until(live.idle, "what the schedule started is over", 600)
     return live
 
@@ -112,10 +118,9 @@ def require_second_try(airflow: LiveAirflow, run: str, month: str) -> None:
     assert airflow.staged(month) == []
 
 
-def task_process(airflow: LiveAirflow) -> int:
-    pid = find_process(airflow.folder, SPARK) or find_process(airflow.folder, "airflow worker -- ", SPARK)
-    assert pid is not None
-    return pid
+def task_process(airflow: LiveAirflow, run: str) -> int:
+    """Return the process that executes the task, which is its supervisor's child."""
+    return int(airflow.tasks(DAG, run)[SPARK]["pid"])
 
 
 def test_the_same_figures_as_on_this_machine(airflow: LiveAirflow, engine: DockerClient) -> None:
@@ -137,7 +142,7 @@ def test_a_killed_worker_costs_a_try_and_no_second_container(
     month = {"task": "2017-01", "task-and-supervisor": "2017-02"}[victims]
     run, container = start_spark(airflow, engine, month)
     nonce = airflow.xcom(DAG, run, SPARK, "enclave_run")["nonce"]
-    task = task_process(airflow)
+    task = task_process(airflow, run)
     supervisor = parent_of(task)
     for pid in [task] if victims == "task" else [supervisor, task]:
         os.kill(pid, signal.SIGKILL)

@@ -67,6 +67,7 @@ class SparkRuntime:
     python: Path
     jvm_options: tuple[str, ...]
     spark_conf: dict[str, str]
+    memory: MemoryPlan
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def choose_runtime(
         python=installation.python,
         jvm_options=(*jvm_options(plan, small=small), *class_sharing(installation.archive)),
         spark_conf=spark_settings(cores=cores, small=small),
+        memory=plan,
     )
 
 

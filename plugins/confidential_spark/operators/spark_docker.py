@@ -13,6 +13,7 @@ from confidential_spark.core import image_layout as layout
 from confidential_spark.core.enclave_image import EnclaveImage
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.input_location import local_folder
+from confidential_spark.core.occlum_config import require_memory_fits
 from confidential_spark.core.spark_launch import choose_runtime
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.enclave_container import ENGINE_AWAY, EnclaveContainer
@@ -130,7 +131,7 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
     def launch_spec(self, scope: RunScope, image: EnclaveImage, run: EnclaveRun) -> LaunchSpec:
         """Return what the agent is asked to do.
 
-        :raises ConfigurationError: too little memory, cores out of range, before anything is started.
+        :raises ConfigurationError: too little memory for Spark, too much for its enclave, cores out of range.
         """
         runtime = choose_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
@@ -138,6 +139,7 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
             memory=spark_memory(self.settings),
             installation=image_installation(image),
         )
+        require_memory_fits(runtime.memory, self.settings.enclave_sizing(self.platform))
         return LaunchSpec(
             nonce=run.nonce,
             run_id=run.run_id,

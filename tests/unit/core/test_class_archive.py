@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.class_archive import build_class_archive, class_archive_path
-from confidential_spark.core.spark_launch import SparkRuntime
+from confidential_spark.core.spark_launch import SMALLEST_PLAN, SparkRuntime
 
 # Writes whatever file the option names that the JVM would write.
 WRITES = """#!/bin/sh
@@ -28,7 +28,8 @@ def runtime(tmp_path):
         java.parent.mkdir(parents=True, exist_ok=True)
         java.write_text(script)
         java.chmod(0o755)
-        return SparkRuntime(java, Path("/opt/spark"), Path("/usr/bin/python3"), ("-Xmx512m",), {})
+        options = ("-Xmx512m",)
+        return SparkRuntime(java, Path("/opt/spark"), Path("/usr/bin/python3"), options, {}, SMALLEST_PLAN)
 
     return make
 
