@@ -87,6 +87,18 @@ def test_a_denial_shows_in_both_reviews(cluster, core) -> None:
     assert api.create_self_subject_access_review(access).status.allowed
 
 
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [("*", "pods"), ("list", "*"), ("list", "pods")],
+    ids=["any-verb", "anything", "one"],
+)
+def test_a_denial_holds_for_the_administrator_too(cluster, core, verb, resource) -> None:
+    cluster.deny(verb, resource)
+    with pytest.raises(ApiException, match="cannot list resource"):
+        core.list_namespaced_pod(cluster.namespace)
+    assert core.read_namespaced_config_map("kube-root-ca.crt", cluster.namespace).data
+
+
 def test_an_unknown_token_is_unauthorized(cluster, core) -> None:
     cluster.expire_tokens()
     with pytest.raises(ApiException) as refusal:
@@ -95,10 +107,11 @@ def test_an_unknown_token_is_unauthorized(cluster, core) -> None:
     assert cluster.core().list_namespaced_pod(cluster.namespace).items == []
 
 
-def test_a_quota_counts_what_runs_and_forgets_what_ended(cluster, core, start, ended) -> None:
+@pytest.mark.parametrize("code", [pytest.param(0, id="succeeded"), pytest.param(1, id="failed")])
+def test_a_quota_counts_what_runs_and_forgets_what_ended(cluster, core, start, ended, code) -> None:
     cluster.set_quota(pods="1", **{"limits.memory": "1Gi"})
     small = {"resources": {"limits": {"memory": "600Mi"}}}
-    start("sleep 0.3", container=small)
+    start(f"sleep 0.3; exit {code}", container=small)
     with pytest.raises(ApiException, match=r"exceeded quota: quota, requested: .*pods=1, used: .*pods=1"):
         start(name="second", container=small)
     assert core.read_namespaced_resource_quota("quota", cluster.namespace).status.used["pods"] == "1"

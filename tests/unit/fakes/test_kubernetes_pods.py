@@ -340,6 +340,13 @@ def test_enclave_memory_is_given_back(cluster, start, ended) -> None:
     assert ended("second").status.phase == "Succeeded"
 
 
+def test_a_kill_from_outside_keeps_its_reason(cluster, start, ended) -> None:
+    start(OBEYS_TERM)
+    cluster.wait(lambda: cluster.pods()[0]["status"]["phase"] == "Running")
+    cluster.oom_kill("pod")
+    assert (state(ended()).terminated.reason, state(ended()).terminated.exit_code) == ("OOMKilled", 137)
+
+
 def test_a_deadline_ends_what_runs(cluster, start, ended) -> None:
     start("sleep 60", activeDeadlineSeconds=1, terminationGracePeriodSeconds=1)
     assert ended().status.reason == "DeadlineExceeded"
