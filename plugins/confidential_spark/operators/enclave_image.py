@@ -17,7 +17,7 @@ from confidential_spark.operators.base import (
     airflow_failures,
     require_known_params,
 )
-from confidential_spark.operators.image_candidate import REVISION, ImageCandidate, ImageInputs
+from confidential_spark.operators.image_candidate import ImageCandidate, ImageInputs, revision_of
 from confidential_spark.settings import PROJECT_DIR, Settings, get_settings
 
 if TYPE_CHECKING:
@@ -260,4 +260,4 @@ class MeasureEnclaveOperator(EngineImageOperator):
         require_measured(image, output)
         store.tag(candidate.image_id, REPOSITORY, f"{image.trust}-{image.mrenclave[:12]}")
         self.announce(f"MRENCLAVE {image.mrenclave[:12]}… · MRSIGNER {image.mrsigner[:12]}… · {image.trust}")
-        return {"image": image.to_xcom(), "revision": stored.labels.get(REVISION, "")}
+        return {"image": image.to_xcom(), "revision": revision_of(stored.labels)}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Self
 
 from confidential_spark.core.enclave_image import OPEN_CONTAINERS, PREFIX
+from confidential_spark.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from confidential_spark.core.build_context import BuildContext
 
 STAGE = f"{PREFIX}stage"
 REVISION = f"{OPEN_CONTAINERS}revision"
 TITLE = "confidential-spark enclave"
+# As the ledger keeps it.
+_REVISION_FORM = r"[0-9a-f]{7,64}(-dirty)?"
 
 
 @dataclass(frozen=True)
@@ -81,3 +87,20 @@ class ImageCandidate:
     def digest(self) -> str:
         """``sha256:…``: the registry's digest, else the image's id."""
         return self.reference.rpartition("@")[2]
+
+
+def revision_of(labels: Mapping[str, str]) -> str:
+    """Return the git revision that an image says it was built from.
+
+    :raises ConfigurationError: ``image-revision-missing``.
+    """
+    revision = labels.get(REVISION, "")
+    if re.fullmatch(_REVISION_FORM, revision) is None:
+        raise ConfigurationError(
+            "The image does not say which revision it was built from, so nobody could approve it.",
+            code="image-revision-missing",
+            got=revision or "nothing",
+            expected=f"a git commit in the label {REVISION}",
+            action="name an image that DAG enclave_image built",
+        )
+    return revision

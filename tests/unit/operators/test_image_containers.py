@@ -6,8 +6,8 @@ import json
 
 import pytest
 from confidential_spark.core.enclave_image import PREFIX, EnclaveImage
-from confidential_spark.core.errors import EnclaveError
-from confidential_spark.operators.image_candidate import STAGE, ImageInputs
+from confidential_spark.core.errors import ConfigurationError, EnclaveError
+from confidential_spark.operators.image_candidate import REVISION, STAGE, ImageInputs, revision_of
 from confidential_spark.operators.image_containers import (
     measuring,
     read_identity,
@@ -107,3 +107,15 @@ def test_every_try_of_one_image_has_the_same_container() -> None:
 def test_signed_and_unsigned_images_are_told_apart() -> None:
     assert INPUTS.unsigned_labels[STAGE] == "unsigned"
     assert f"{PREFIX}mrsigner" not in INPUTS.unsigned_labels
+
+
+@pytest.mark.parametrize("revision", ["0123abc", "0123456789abcdef" * 2 + "01234567-dirty"])
+def test_the_revision_is_read(revision: str) -> None:
+    assert revision_of({REVISION: revision}) == revision
+
+
+@pytest.mark.parametrize("labels", [{}, {REVISION: "unknown"}, {REVISION: "v1.0"}, {REVISION: "0123abc-x"}])
+def test_an_image_of_no_revision_cannot_be_approved(labels) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        revision_of(labels)
+    assert refusal.value.code == "image-revision-missing"
