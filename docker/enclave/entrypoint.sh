@@ -40,17 +40,19 @@ enter_instance() {
 }
 
 # From a variable, or from the files that Kubernetes mounts as links, which Occlum does not follow.
-receive_launch() {
+receive_launch() { # command
   local file
   if [ -n "${ENCLAVE_LAUNCH-}" ]; then
     printf '%s' "$ENCLAVE_LAUNCH" >"$launch_dir/launch.json" || cannot_write
     unset ENCLAVE_LAUNCH
-    return
+    # A new program: this one's environment stays readable for every job as long as it runs.
+    exec "$0" "$1"
   fi
+  [ ! -e "$launch_dir/launch.json" ] || return 0
   [ -e "$launch_mount/launch.json" ] ||
     fail "$bad_launch" launch-missing 'There is no launch file.' "set ENCLAVE_LAUNCH, or mount $launch_mount/launch.json"
   for file in "$launch_mount"/*; do
-    cp -L "$file" "$launch_dir/" || cannot_write
+    cp -L --no-preserve=mode "$file" "$launch_dir/" || cannot_write
   done
 }
 
@@ -60,7 +62,7 @@ complete_launch() { # command
   in_python confidential_spark.core.pod_launch "$1" "$launch_dir/launch.json" || exit "$bad_launch"
   [ -e "$service_account/token" ] || return 0
   mkdir -p "$launch_dir/service-account" || cannot_write
-  cp -L "$service_account/token" "$service_account/ca.crt" "$launch_dir/service-account/" || cannot_write
+  cp -L --no-preserve=mode "$service_account"/{token,ca.crt} "$launch_dir/service-account/" || cannot_write
 }
 
 in_python() { PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib "$python" -P -m "$@"; }
@@ -113,7 +115,7 @@ measure() {
 
 case "${1-}" in
   attest | run | executor)
-    receive_launch
+    receive_launch "$1"
     complete_launch "$1"
     enter_instance
     supervise occlum run "$python" -P -m confidential_spark.agent "$1" --launch "$launch_dir/launch.json"

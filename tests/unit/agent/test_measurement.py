@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
 import pytest
 from confidential_spark.agent import measurement
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.measurement import IDENTITY_VARIABLE, simulated_enclave, simulated_measurement
 
 
 @pytest.fixture
@@ -64,3 +65,34 @@ def test_signer_and_versions_are_the_development_ones(jobs):
 def test_no_jobs_is_an_error(tmp_path):
     with pytest.raises(AgentError, match="jobs-missing"):
         simulated_measurement(tmp_path)
+
+
+STATED = {"mrenclave": "11" * 32, "mrsigner": "22" * 32, "product_id": 3, "svn": 4, "debuggable": True}
+
+
+def test_inside_the_image_the_enclave_is_who_occlum_says(monkeypatch):
+    monkeypatch.setenv(IDENTITY_VARIABLE, json.dumps(STATED))
+
+    assert vars(simulated_enclave(None)) == STATED
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        pytest.param("{", id="no-json"),
+        pytest.param("[]", id="no-object"),
+        pytest.param(json.dumps({"mrenclave": "11" * 32}), id="incomplete"),
+    ],
+)
+def test_an_identity_that_is_not_readable_is_refused(monkeypatch, stated):
+    monkeypatch.setenv(IDENTITY_VARIABLE, stated)
+
+    with pytest.raises(AgentError, match="identity-malformed"):
+        simulated_enclave(None)
+
+
+def test_without_image_and_jobs_there_is_nothing_to_measure(monkeypatch):
+    monkeypatch.delenv(IDENTITY_VARIABLE, raising=False)
+
+    with pytest.raises(AgentError, match="jobs-dir-missing"):
+        simulated_enclave(None)
