@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,11 @@ class ImageDag:
 
     def run_until_asked(self) -> str:
         run_id = self.airflow.trigger(DAG)
-        wait_until(lambda: self.states(run_id).get(ASK) == "awaiting_input", "somebody is asked", PATIENCE)
+        # Not the task's state: an answer before the executor's own word that the task waits makes Airflow
+        # 3.3.2 take the task for lost, and ask again.
+        waits = re.compile(rf"Finished: .*task_id={ASK}, run_id={re.escape(run_id)}, .*state=awaiting_input")
+        log = self.airflow.home / "scheduler.log"
+        wait_until(lambda: waits.search(log.read_text(errors="replace")), "somebody is asked", PATIENCE)
         return run_id
 
     def states(self, run_id: str) -> dict[str, Any]:
