@@ -30,9 +30,7 @@ def script(name: str) -> str:
         pytest.param("Dockerfile", f"USER {layout.USER}\n", id="hardware-user"),
         pytest.param("Dockerfile.simulated", f"USER {layout.USER}\n", id="simulated-user"),
         pytest.param("Dockerfile", f"COPY {layout.CONTEXT_APPLICATION}/ {layout.APPLICATION_DIR}/", id="app"),
-        pytest.param(
-            "Dockerfile.simulated", f"COPY {layout.CONTEXT_JAVA}/ {layout.JAVA.parents[1]}/", id="jre"
-        ),
+        pytest.param("Dockerfile.simulated", f"COPY {layout.CONTEXT_JAVA}/ /opt/jre/\n", id="jre"),
     ],
 )
 def test_scripts_and_package_name_the_same_places(name, text):
