@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
 
 START_PATIENCE_SECONDS = 60.0
 END_PATIENCE_SECONDS = 30.0
-BRIDGE = "own-engine0"
 
 
 class OwnEngine:
     """One engine in a folder of its own, started and ended at will.
 
     :param folder: short, because a socket's path has at most 107 bytes.
+    :param bridge: network interface of its own.
     :param options: more options of `dockerd`.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, bridge: str, *options: str) -> None:
         self.folder = folder
         self.url = f"unix://{folder}/engine.sock"
         self.pid_file = folder / "engine.pid"
@@ -39,7 +40,7 @@ class OwnEngine:
             *("dockerd", "--host", self.url, "--pidfile", str(self.pid_file)),
             *("--data-root", str(folder / "data"), "--exec-root", str(folder / "run")),
             # With "--bridge none" an engine deletes docker0, which belongs to the other one.
-            *("--bridge", BRIDGE, "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
+            *("--bridge", bridge, "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
             *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,9 +96,10 @@ def own_engine(*options: str, disk: str = "400m") -> Iterator[OwnEngine]:
         data.mkdir()
         run("mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(data))
         undo.callback(run, "umount", "--lazy", str(data))
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
-        undo.callback(run, "ip", "link", "delete", BRIDGE)
-        engine = OwnEngine(folder, *options)
+        bridge = f"own-{secrets.token_hex(4)}"
+        run("ip", "link", "add", bridge, "type", "bridge")
+        undo.callback(run, "ip", "link", "delete", bridge)
+        engine = OwnEngine(folder, bridge, *options)
         undo.callback(engine.stop)
         undo.callback(remove_containers, engine)
         yield engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.docker
-TLS_PORT = 23_760
 
 
 def code_of(action: Callable[[], object]) -> tuple[str, bool]:
@@ -129,13 +129,15 @@ def write(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate:
 @pytest.fixture(scope="module")
 def tls_engine(certificates) -> Iterator[EngineAddress]:
     """The address, with which it answers, of an engine that listens with TLS."""
-    options = ["--host", f"tcp://127.0.0.1:{TLS_PORT}", "--tlsverify"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    options = ["--host", f"tcp://{address}", "--tlsverify"]
     for option, file in (("tlscacert", "ca.pem"), ("tlscert", "engine.pem"), ("tlskey", "engine.key")):
         options += [f"--{option}", str(certificates / file)]
     with own_engine(*options, disk="32m") as own:
         own.start()
         yield EngineAddress(
-            f"tcp://127.0.0.1:{TLS_PORT}",
+            f"tcp://{address}",
             ca_cert=str(certificates / "ca.pem"),
             client_cert=str(certificates / "client.pem"),
             client_key=str(certificates / "client.key"),
@@ -165,14 +167,14 @@ def test_an_engine_with_tls_answers_and_is_private(tls_engine):
         pytest.param(
             {"client_cert": "other-client.pem", "client_key": "other-client.key"}, id="client-of-another-ca"
         ),
-        pytest.param({"url": f"tcp://localhost:{TLS_PORT}"}, id="another-name"),
+        pytest.param({"url": "localhost"}, id="another-name"),
         pytest.param({"ca_cert": None, "client_cert": None, "client_key": None}, id="no-tls"),
         pytest.param({"client_cert": "absent.pem"}, id="no-such-file"),
     ],
 )
 def test_who_is_not_trusted_is_told_so(tls_engine, certificates, change):
     files = {
-        name: str(certificates / value) if value and name != "url" else value
-        for name, value in change.items()
+        name: str(certificates / file) if file else None for name, file in change.items() if name != "url"
     }
-    assert code_of(lambda: reach(replace(tls_engine, **files)))[0] == "docker-tls"
+    url = tls_engine.url.replace("127.0.0.1", change.get("url", "127.0.0.1"))
+    assert code_of(lambda: reach(replace(tls_engine, **files, url=url)))[0] == "docker-tls"
