@@ -20,6 +20,7 @@ simulation, a green task says: simulated enclaves can run. **SIMULATED – prove
 | --- | --- | --- |
 | `check_local` | agent or job changed, no Java, disk full | the line below each FAIL row |
 | `check_dcsv3` | engine down, image not published or not approved, no SGX device | the line below each FAIL row |
+| `check_aks` | token expired, quota used up, no room for enclaves, image not published | the line below each FAIL row |
 
 Each row has a paragraph in `docs/runbooks/platform-check.md`.
 """
@@ -30,6 +31,7 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 from confidential_spark.core.platforms import Platform
 from confidential_spark.defaults import DEFAULT_ARGS, Tag
+from confidential_spark.operators.cluster_check import ClusterCheckOperator
 from confidential_spark.operators.docker_check import DockerCheckOperator
 from confidential_spark.operators.local_check import LocalCheckOperator
 
@@ -50,6 +52,7 @@ def platform_check() -> None:
     """Look at every platform, independently of the others."""
     LocalCheckOperator(task_id="check_local", platform=Platform.LOCAL)
     DockerCheckOperator(task_id="check_dcsv3", platform=Platform.DCSV3)
+    ClusterCheckOperator(task_id="check_aks", platform=Platform.AKS)
 
 
 platform_check()

@@ -20,7 +20,7 @@ TASKS["enclave_image"] = {
     *("resolve_inputs", "build_image", "sign_enclave", "measure_enclave", "compare_with_ledger"),
     *("approve_measurement", "record_approval", "publish_image"),
 }
-TASKS["platform_check"] = {"check_local", "check_dcsv3"}
+TASKS["platform_check"] = {"check_local", "check_dcsv3", "check_aks"}
 DAG_IDS = sorted(TASKS)
 
 

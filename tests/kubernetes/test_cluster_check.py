@@ -273,9 +273,18 @@ def test_an_api_that_is_away_is_a_row(fake, check):
     assert "[kubernetes-unreachable]" in rows["api"]["got"]
 
 
-def test_a_deployment_without_a_cluster_is_skipped(check, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "connection",
+    [
+        pytest.param(None, id="no-connection"),
+        pytest.param('{"conn_type": "kubernetes"}', id="the-connection-of-a-fresh-installation"),
+    ],
+)
+def test_a_deployment_without_a_cluster_is_skipped(check, monkeypatch, tmp_path, connection):
     for name in ("AIRFLOW_CONN_KUBERNETES_DEFAULT", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
+    if connection:
+        monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", connection)
     monkeypatch.setenv("HOME", str(tmp_path))
     rows, ended = check()
 

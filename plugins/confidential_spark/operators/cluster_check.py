@@ -143,11 +143,11 @@ def needs_of(settings: Settings, policy: Policy) -> ClusterNeeds:
 def is_configured(conn_id: str) -> bool:
     """Return whether there is a cluster to look at: named by a connection, or as `kubectl` would find it."""
     try:
-        BaseHook.get_connection(conn_id)
+        named = bool(BaseHook.get_connection(conn_id).extra_dejson)
     except AirflowNotFoundException:
-        found = os.environ.get("KUBECONFIG") or os.environ.get(IN_CLUSTER_VARIABLE)
-        return bool(found) or (Path.home() / ".kube" / "config").is_file()
-    return True
+        named = False
+    found = os.environ.get("KUBECONFIG") or os.environ.get(IN_CLUSTER_VARIABLE)
+    return named or bool(found) or (Path.home() / ".kube" / "config").is_file()
 
 
 def reach(settings: Settings, dag_id: str) -> ClusterView:
