@@ -42,6 +42,7 @@ def test_an_answer_comes_after_the_question_has_ended(server: socket.socket, cli
     client.sendall(b"question")
     client.shutdown(socket.SHUT_WR)
     accepted, _ = server.accept()
+    accepted.settimeout(20)
     with closing(accepted):
         assert read_all(accepted) == b"question"
         accepted.sendall(LARGE)
