@@ -64,6 +64,8 @@ lint: install-dev ## Format check, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy plugins/confidential_spark scripts
 	PYTHONPATH=plugins $(BIN)/lint-imports
+	$(BIN)/shellcheck docker/enclave/*.sh .ci/run
+	$(BIN)/hadolint docker/enclave/Dockerfile*
 	$(BIN)/python -m scripts.approve_measurement --check
 	$(BIN)/python -m scripts.generate_docs --check
 
@@ -84,6 +86,15 @@ approve-measurement: install ## Put the simulated enclave's present measurement 
 lock: install-dev ## Compile requirements*.in into hashed lock files
 	$(BIN)/uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 requirements-dev.in -o requirements-dev.txt
+	for name in requirements requirements-simulated; do \
+	  $(BIN)/uv pip compile -q --generate-hashes --no-header --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+	    docker/enclave/$$name.in -o docker/enclave/$$name.txt || exit 1; done
+
+.PHONY: lock-jars
+lock-jars: ## Write the hashes of what docker/enclave/pom.xml names (needs Maven)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT \
+	  && mvn -q -f docker/enclave/pom.xml dependency:copy-dependencies -DoutputDirectory="$$folder" \
+	  && (cd "$$folder" && sha256sum *.jar) > docker/enclave/jars.sha256
 
 .PHONY: clean
 clean: ## Remove the environment, the local Airflow and every result

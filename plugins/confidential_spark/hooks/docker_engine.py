@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.docker.hooks.docker import DockerHook
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException
+from docker.api import APIClient
 
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.hooks.docker_failures import docker_failures, engine_error
+from confidential_spark.hooks.docker_failures import docker_failures
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-    from docker.api import APIClient
     from docker.tls import TLSConfig
 
 LOCAL_SOCKET = "unix:///var/run/docker.sock"
@@ -63,13 +63,9 @@ class EngineAddress:
         :param timeout: seconds of silence that are accepted.
         :raises EnclaveError: ``docker-…``.
         """
+        # Not by Airflow's hook, which logs docker-py's reason and raises a sentence without it.
         with docker_failures():
-            try:
-                hook = DockerHook(None, base_url=self.url, version="auto", tls=self.tls, timeout=timeout)
-                return hook.api_client
-            except AirflowException as error:
-                # The hook logs docker-py's reason and raises a sentence without it.
-                raise engine_error(error) from error
+            return APIClient(self.url, version="auto", tls=self.tls, timeout=timeout)
 
 
 def _url(connection: Connection) -> str:

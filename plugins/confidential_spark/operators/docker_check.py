@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.sdk.exceptions import AirflowNotFoundException
-from docker.api import APIClient
 
 from confidential_spark.agent.loopback import is_loopback
 from confidential_spark.agent.protocol import TRUST_HARDWARE
@@ -24,7 +23,6 @@ from confidential_spark.core.platform_check import (
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.docker_engine import LOCAL_SOCKET, EngineAddress
-from confidential_spark.hooks.docker_failures import docker_failures
 from confidential_spark.hooks.docker_host import DockerHost
 from confidential_spark.hooks.enclave_container import ContainerSpec
 from confidential_spark.operators.docker_enclave import SCRATCH_BYTES, SGX_DEVICES
@@ -132,10 +130,9 @@ def absent_engine() -> Iterator[CheckRow]:
 def reach(address: EngineAddress) -> DockerHost:
     """Connect to the engine.
 
-    :raises EnclaveError: ``docker-…``; unlike Airflow's hook, which gives no reason, with the reason.
+    :raises EnclaveError: ``docker-…``.
     """
-    with docker_failures():
-        client = APIClient(address.url, version="auto", tls=address.tls, timeout=REQUEST_TIMEOUT_SECONDS)
+    client = address.connect(REQUEST_TIMEOUT_SECONDS)
     url = urlsplit(address.url)
     is_private = url.scheme == "unix" or bool(address.tls) or is_loopback(address.url)
     return DockerHost(client, address.url, is_private=is_private)
