@@ -239,7 +239,7 @@ def _plugin_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
 
 def _epc_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
     enclaves = needs.executors + 1
-    expected = f"room for {enclaves} enclaves of {gib(needs.epc_bytes)}"
+    expected = f"room for {enclaves} enclaves of {gib(needs.epc_bytes)}" if needs.epc_bytes else "none wanted"
     if facts.nodes is None:
         return _unseen("epc", expected, f"kubectl describe nodes | grep {EPC_RESOURCE} tells")
     nodes = [node for node in facts.nodes if node.epc_capacity is not None]
@@ -248,7 +248,7 @@ def _epc_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
         for node in nodes
     )
     if not needs.epc_bytes:
-        return CheckRow.absent("epc", said or "no node has any", "nothing asked for", "nothing in simulation")
+        return CheckRow.absent("epc", said or "no node has any", expected, "nothing: runs ask for none")
     places = sum(node.epc_allocatable // needs.epc_bytes for node in nodes)
     return CheckRow.judge(
         "epc",
