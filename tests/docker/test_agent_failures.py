@@ -94,6 +94,7 @@ def agent(engine, enclave_image) -> Iterator[Agent]:
         labels={NONCE_LABEL: nonce, f"{PREFIX}run": "test-agent-failures"},
         memory_bytes=2 * GIBIBYTE,
         scratch_bytes=SCRATCH_BYTES,
+        instance_bytes=1 << 26,
         cpus=2,
         network="none",
     )

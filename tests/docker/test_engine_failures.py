@@ -264,6 +264,7 @@ def test_a_failure_after_a_flood_of_100_mb_is_still_named(engine, image_settings
         labels={NONCE_LABEL: nonce},
         memory_bytes=1 << 30,
         scratch_bytes=1 << 20,
+        instance_bytes=1 << 20,
         cpus=1,
         network="none",
     )

@@ -57,6 +57,7 @@ class ContainerSpec:
     :param labels: whose container and volume it is.
     :param memory_bytes: limit of the whole container, its scratch space included; no swap.
     :param scratch_bytes: size of `/tmp`.
+    :param instance_bytes: size of what the Occlum instance writes; on hardware, its encrypted scratch space.
     :param network: ``none``, or a network of the engine.
     :param devices: SGX devices of the host.
     :param aesm_dir: folder of the host's AESM socket, or None.
@@ -68,6 +69,7 @@ class ContainerSpec:
     labels: Mapping[str, str]
     memory_bytes: int
     scratch_bytes: int
+    instance_bytes: int
     cpus: float
     network: str
     devices: tuple[str, ...] = ()
@@ -96,7 +98,7 @@ def create_arguments(client: APIClient, spec: ContainerSpec) -> dict[str, Any]:
         tmpfs={
             str(TEMPORARY_DIR): f"rw,exec,nosuid,nodev,mode=1777,size={spec.scratch_bytes}",
             str(LAUNCH_DIR): f"rw,noexec,nosuid,nodev,size=1m,{owner}",
-            str(RUN_DIR): f"rw,exec,nosuid,nodev,size=64m,{owner}",
+            str(RUN_DIR): f"rw,exec,nosuid,nodev,size={spec.instance_bytes},{owner}",
         },
         mounts=mounts,
         devices=[f"{device}:{device}:rw" for device in spec.devices],

@@ -168,6 +168,7 @@ def look_spec(reference: str, needs: Needs) -> ContainerSpec:
         labels={},
         memory_bytes=needs.memory_bytes,
         scratch_bytes=SCRATCH_BYTES,
+        instance_bytes=SCRATCH_BYTES,
         cpus=needs.cpus,
         network="none",
         aesm_dir=needs.aesm_dir,

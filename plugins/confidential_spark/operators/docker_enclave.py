@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 GIBIBYTE = 1024**3
 SCRATCH_BYTES = GIBIBYTE
+SIMULATED_INSTANCE_BYTES = 64 * 1024**2
 # The names of the SGX driver in mainline Linux, and of Intel's DCAP driver before it.
 SGX_DEVICES = (
     ("/dev/sgx/enclave", "/dev/sgx/provision"),
@@ -137,6 +138,7 @@ def container_spec(
         labels=labels,
         memory_bytes=memory_bytes(settings.dcsv3_memory),
         scratch_bytes=SCRATCH_BYTES,
+        instance_bytes=SIMULATED_INSTANCE_BYTES if simulated else SCRATCH_BYTES,
         cpus=settings.dcsv3_cores,
         network="none" if simulated else settings.dcsv3_network,
         devices=devices,

@@ -31,6 +31,7 @@ SPEC = ContainerSpec(
     labels={},
     memory_bytes=1 << 30,
     scratch_bytes=1 << 20,
+    instance_bytes=1 << 20,
     cpus=1,
     network="none",
     aesm_dir="/var/run/aesmd",
