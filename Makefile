@@ -48,7 +48,7 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 
 .PHONY: test
 test: install-dev ## Run every test that needs neither a scheduler nor an engine
-	@$(BIN)/pytest -q -m 'not scheduler and not docker'
+	@$(BIN)/pytest -q -m 'not scheduler and not docker and not cluster'
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
@@ -57,6 +57,15 @@ test-scheduler: install-dev ## Run the tests that start a real scheduler (minute
 .PHONY: test-docker
 test-docker: install-dev ## Run the tests that need a Docker engine; as root on Debian, installs and starts one
 	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
+
+.PHONY: cluster
+cluster: install-dev ## Bring up a single-node Kubernetes without pulling images (root, Debian, Go) and print its kubeconfig
+	@$(BIN)/python -m tests.cluster install >&2
+	@$(BIN)/python -m tests.cluster up
+
+.PHONY: test-cluster
+test-cluster: install-dev ## Test that single-node Kubernetes itself
+	@$(BIN)/pytest -q -m cluster
 
 .PHONY: lint
 lint: install-dev ## Format check, lint, types, import contracts
