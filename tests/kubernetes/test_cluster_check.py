@@ -156,7 +156,7 @@ def test_an_account_that_may_do_nothing_is_told_so(check, as_account):
 
     assert isinstance(ended, AirflowFailException)
     assert of_status(rows, "FAIL") == ["rights", "pod"]
-    assert rows["rights"]["got"].startswith("may not list events, watch events, create pods")
+    assert rows["rights"]["got"].startswith("may not list events, create pods, delete pods")
     assert "[pod-forbidden]" in rows["pod"]["got"]
 
 

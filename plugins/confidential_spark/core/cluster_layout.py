@@ -69,11 +69,11 @@ def _rights(group: str, **verbs: str) -> tuple[Right, ...]:
 LAUNCHER_RIGHTS = (
     *_rights(
         "",
-        events="list watch",
-        pods="create delete get list patch watch",
+        events="list",
+        pods="create delete get list",
         pods__exec="create get",
         pods__log="get",
-        secrets="create delete get patch",
+        secrets="create",
     ),
     # For the platform check alone.
     *_rights("", persistentvolumeclaims="get", resourcequotas="list", namespaces="get"),
