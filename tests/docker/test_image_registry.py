@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.core.build_context import BuildContext, ContextFile
 from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.jobs import JOBS
+from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.image_store import ImageStore
 from confidential_spark.hooks.registry import RegistryLogin
+from confidential_spark.operators.image_docker import ResolveDockerImageOperator
+from confidential_spark.settings import Settings
 
 from tests.fakes.registry import PASSWORD, USER, Registry, running_registry
 
@@ -57,6 +63,38 @@ def test_an_image_comes_back_by_digest(registry, store, image_id) -> None:
     pulled = store.pull(pushed, login(registry))
     assert (pulled.image_id, pulled.labels) == (image_id, {"kind": "test"})
     store.client.remove_image(image_id, force=True)
+
+
+@pytest.fixture
+def resolve_image(registry, monkeypatch) -> ResolveDockerImageOperator:
+    """The first task of a run, in a deployment whose registry wants a password."""
+
+    def connection(conn_id: str) -> Connection:
+        if conn_id != "registry":
+            raise AirflowNotFoundException(conn_id)
+        return Connection(
+            conn_id=conn_id, conn_type="docker", host=registry.address, login=USER, password=PASSWORD
+        )
+
+    monkeypatch.setattr(BaseHook, "get_connection", connection)
+    settings = Settings(image_registry_conn_id="registry")
+    monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
+    return ResolveDockerImageOperator(task_id="resolve_image", job=JOBS["sparkpi"], platform=Platform.DCSV3)
+
+
+def test_a_run_pulls_its_image_with_the_registrys_credentials(
+    registry, store, image_id, resolve_image
+) -> None:
+    pushed = store.push(image_id, f"{registry.address}/team/enclave", "simulated-1", login(registry))
+    store.client.remove_image(image_id, force=True)
+    assert resolve_image.labels_of(pushed) == {"kind": "test"}
+    store.client.remove_image(image_id, force=True)
+
+
+def test_a_run_names_why_its_image_cannot_be_pulled(registry, resolve_image) -> None:
+    with pytest.raises(EnclaveError) as failure:
+        resolve_image.labels_of(f"{registry.address}/team/enclave@sha256:{'ab' * 32}")
+    assert (failure.value.code, failure.value.retryable) == ("image-not-found", False)
 
 
 def test_wrong_credentials_are_named_and_not_retried(registry, store, image_id) -> None:

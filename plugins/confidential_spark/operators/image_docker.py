@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.enclave_image import EnclaveImage
-from confidential_spark.core.errors import ConfigurationError, EnclaveError
+from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.hooks.enclave_container import ask_engine
+from confidential_spark.hooks.image_store import ImageStore
+from confidential_spark.hooks.registry import RegistryLogin
 from confidential_spark.operators.docker_enclave import connect
 from confidential_spark.operators.image_published import ResolvePublishedImageOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-    from docker.api import APIClient
+    from collections.abc import Mapping
 
-IMAGE_ABSENT = "image-not-found"
+    from airflow.sdk import Context
 
 
 class ResolveDockerImageOperator(ResolvePublishedImageOperator):
@@ -25,8 +26,7 @@ class ResolveDockerImageOperator(ResolvePublishedImageOperator):
         reference = self.settings.dcsv3_image
         if reference is None:
             return None
-        digest = reference.rpartition("@")[2]
-        return EnclaveImage.from_labels(reference, digest, image_labels(connect(self.settings), reference))
+        return EnclaveImage.from_labels(reference, reference.rpartition("@")[2], self.labels_of(reference))
 
     def published_image(self, context: Context, trust: str) -> EnclaveImage:
         """Return the image of the latest event, which must be what the engine's image says of itself.
@@ -34,8 +34,7 @@ class ResolveDockerImageOperator(ResolvePublishedImageOperator):
         :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
         """
         said = super().published_image(context, trust)
-        labels = image_labels(connect(self.settings), said.reference)
-        found = EnclaveImage.from_labels(said.reference, said.digest, labels)
+        found = EnclaveImage.from_labels(said.reference, said.digest, self.labels_of(said.reference))
         if found != said:
             raise ConfigurationError(
                 "The published image says something else of itself than its publication.",
@@ -46,17 +45,15 @@ class ResolveDockerImageOperator(ResolvePublishedImageOperator):
             )
         return found
 
+    def labels_of(self, reference: str) -> Mapping[str, str]:
+        """Return the labels of an image, pulled by digest where the engine does not have it.
 
-def image_labels(client: APIClient, reference: str) -> dict[str, str]:
-    """Return the labels of an image, pulled by digest where the engine does not have it.
-
-    :raises EnclaveError: ``image-not-found`` and what else the engine or the registry say.
-    """
-    try:
-        image = ask_engine(lambda: client.inspect_image(reference))
-    except EnclaveError as error:
-        if error.code != IMAGE_ABSENT or "@" not in reference:
-            raise
-        ask_engine(lambda: client.pull(reference))
-        image = ask_engine(lambda: client.inspect_image(reference))
-    return dict(image["Config"]["Labels"] or {})
+        :raises ConfigurationError: ``registry-connection-…``.
+        :raises EnclaveError: ``image-not-found`` and what else the engine or the registry say.
+        """
+        store = ImageStore(connect(self.settings), lambda line, _: self.log.info("%s", line))
+        image = ask_engine(lambda: store.inspect(reference))
+        if image is None and "@" in reference:
+            login = RegistryLogin.of_connection(self.settings.image_registry_conn_id)
+            image = ask_engine(lambda: store.pull(reference, login))
+        return (image or store.require(reference)).labels
