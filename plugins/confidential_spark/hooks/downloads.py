@@ -6,6 +6,7 @@ The image itself is built without a network, so whatever comes from outside come
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -27,17 +28,11 @@ SUMS = "SHA256SUMS"
 TIMEOUT_SECONDS = 900
 # glibc 2.31 of the hardware image is the oldest that the wheels meet.
 GLIBC_MINORS = (31, 28, 27, 24, 17, 12, 5)
-PASSING_CAUSES = (
-    "Connection",
-    "connect",
-    "timed out",
-    "Temporary failure",
-    "Name or service not known",
-    "Read timed out",
-    "503",
-    "502",
-    "429",
+# Digests are in what pip says, too: a number counts only where it stands alone.
+PASSING_CAUSES = re.compile(
+    r"Connection|connect|[Tt]imed out|Temporary failure|Name or service not known|\b(429|502|503)\b"
 )
+WRONG_DIGEST = "DO NOT MATCH THE HASHES"
 
 
 def wheels(requirements: Path, python_version: str, cache: Path) -> dict[str, ContextFile]:
@@ -139,7 +134,8 @@ def _run(command: Sequence[str]) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
         log.error("%s", said[-4000:])
-        raise _failed(said[-300:], retryable=any(cause in said for cause in PASSING_CAUSES))
+        passing = PASSING_CAUSES.search(said) is not None and WRONG_DIGEST not in said
+        raise _failed(said[-300:], retryable=passing)
 
 
 def _failed(got: str, *, retryable: bool) -> ConfidentialSparkError:

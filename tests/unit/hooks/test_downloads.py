@@ -77,6 +77,19 @@ def test_a_wheel_that_changed_in_the_cache_is_refused(requirements, tool, tmp_pa
         pytest.param("ReadTimeoutError: Read timed out.", "download-failed", True, id="time"),
         pytest.param("Temporary failure in name resolution", "download-failed", True, id="name-service"),
         pytest.param("THESE PACKAGES DO NOT MATCH THE HASHES", "download-refused", False, id="hash"),
+        pytest.param(
+            f"Expected sha256 {'503' * 22}\nGot {'429' * 22}",
+            "download-refused",
+            False,
+            id="digits-of-a-digest",
+        ),
+        pytest.param(
+            "WARNING: Retrying after connection broken\nTHESE PACKAGES DO NOT MATCH THE HASHES",
+            "download-refused",
+            False,
+            id="hash-after-a-retry",
+        ),
+        pytest.param("ERROR: HTTP error 503 while getting pkg", "download-failed", True, id="server-busy"),
         pytest.param("No matching distribution found for pkg", "download-refused", False, id="absent"),
     ],
 )
