@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCK = tarfile.BLOCKSIZE
-MAX_FILES = 10_000
+MAX_ENTRIES = 10_000
 MAX_BYTES = 4 * 1024**3
 # Spark's file names, and folders such as `hour=7`; nothing hidden.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}", re.ASCII)
@@ -29,9 +29,9 @@ MAX_DEPTH = 8
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What a result may be at most; ``size`` in bytes, all files together."""
+    """What a result may be at most: files and folders; ``size`` in bytes, all files together."""
 
-    files: int = MAX_FILES
+    entries: int = MAX_ENTRIES
     size: int = MAX_BYTES
 
 
@@ -48,16 +48,16 @@ def unpack_results(
     limits = limits or ArchiveLimits()
     stream = _Blocks(chunks)
     names: list[str] = []
-    total = 0
+    entries = total = 0
     while (entry := _next_entry(stream)) is not None:
         path = target.joinpath(*_parts(entry.name))
-        if entry.isdir():
-            path.mkdir(exist_ok=True)
-            continue
-        total += entry.size
-        if total > limits.size or len(names) >= limits.files:
+        entries, total = entries + 1, total + entry.size
+        if total > limits.size or entries > limits.entries:
             raise _too_large(limits)
         try:
+            if entry.isdir():
+                path.mkdir(exist_ok=True)
+                continue
             with path.open("xb") as file:
                 file.writelines(stream.content(entry.size))
         except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -135,6 +135,6 @@ def _too_large(limits: ArchiveLimits) -> ResultError:
         "The results are larger than a result may be.",
         code="results-too-large",
         got="more",
-        expected=f"at most {limits.files} files of {limits.size} bytes together",
+        expected=f"at most {limits.entries} files and folders of {limits.size} bytes together",
         action="look at what the job writes",
     )

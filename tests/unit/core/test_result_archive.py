@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,8 @@ def test_what_a_library_writes_is_read(tmp_path: Path) -> None:
         pytest.param(folder("results") + member("results", b"x") + END, id="file-for-the-folder"),
         pytest.param(member("results/x", b"1") * 2 + END, id="twice"),
         pytest.param(member("results/x/y", b"1") + END, id="no-folder"),
+        pytest.param(folder("results/x/y") + END, id="no-folder-for-a-folder"),
+        pytest.param(member("results/x", b"1") + folder("results/x") + END, id="folder-for-a-file"),
         pytest.param(GOOD[:-1024], id="no-end"),
         pytest.param(GOOD[:700], id="cut-in-a-header"),
         pytest.param(member("results/x", b"1" * 2000)[:1500], id="cut-in-a-file"),
@@ -100,7 +103,7 @@ def test_anything_else_is_refused_and_nothing_is_written_elsewhere(tmp_path: Pat
 @pytest.mark.parametrize(
     "limits",
     [
-        pytest.param(ArchiveLimits(files=1), id="files"),
+        pytest.param(ArchiveLimits(entries=1), id="files"),
         pytest.param(ArchiveLimits(size=999), id="bytes"),
     ],
 )
@@ -108,6 +111,11 @@ def test_too_much_is_refused(tmp_path: Path, limits: ArchiveLimits) -> None:
     data = member("results/a", b"x" * 500) + member("results/b", b"x" * 500) + END
     with pytest.raises(ResultError, match="results-too-large"):
         unpack_results([data], tmp_path, limits=limits)
+
+
+def test_folders_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="results-too-large"):
+        unpack_results(itertools.repeat(folder("results/again")), tmp_path)
 
 
 @given(data=st.binary(max_size=1500), at=st.integers(0, 511))
