@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT_SECONDS = 60
-# What an image is made of; a change anywhere else does not make it another one.
-SOURCES = ("docker", "plugins", "include/jobs")
+# What an image is made of; a change anywhere else does not make it another one. The ledgers beside the policies
+# grow with each approval.
+SOURCES = ("docker", "plugins", "include/jobs", "include/policies/*.yaml")
 
 
 def source_revision(project: Path) -> str:

@@ -33,9 +33,14 @@ def test_a_clean_tree_is_its_commit(project) -> None:
 def test_only_what_an_image_is_made_of_makes_it_dirty(project) -> None:
     clean = source_revision(project)
     (project / "README.md").write_text("changed")
+    policies = project / "include" / "policies"
+    policies.mkdir(parents=True)
+    (policies / "approvals.jsonl").write_text("{}")
     assert source_revision(project) == clean
-    (project / "docker" / "new.sh").write_text("new")
-    assert source_revision(project) == f"{clean}-dirty"
+    for source in (project / "docker" / "new.sh", policies / "production.yaml"):
+        source.write_text("new")
+        assert source_revision(project) == f"{clean}-dirty"
+        source.unlink()
 
 
 @pytest.mark.parametrize("folder", ["", "absent"])
