@@ -28,6 +28,7 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
+FETCH_SECONDS = 900
 SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 QUOTE_PROVIDER = "sgx.intel.com/quote-provider"
 RUN_SIZE, LAUNCH_SIZE = "64Mi", "4Mi"
@@ -132,6 +133,8 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
 def transfer_pod(plan: PodPlan) -> Json:
     """Return the pod that keeps the try's folder on the data volume, without an enclave."""
     pod = _pod(plan, plan.names.transfer, cluster_layout.ROLE_TRANSFER)
+    # It outlives the others, which need it, and whose results are fetched from it.
+    pod["spec"]["activeDeadlineSeconds"] += FETCH_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
     pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
     return pod

@@ -69,7 +69,7 @@ def words_of(error: Exception) -> str:
             return str(json.loads(error.body)["message"])
         except (ValueError, KeyError, TypeError):
             return shorten(str(error.body))
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
 
 
 def pod_diagnosis(state: PodState, watcher: LogWatcher) -> Diagnosis | None:

@@ -6,6 +6,7 @@ Source: Kubernetes 1.34, `v4.channel.k8s.io` and `v5.channel.k8s.io`: a byte for
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -107,18 +108,21 @@ def pod_command(
             binary=True,
             _preload_content=False,
         )
-    except ApiException as error:
-        raise _with_status(error) from error
+    except (ApiException, AttributeError) as error:
+        raise _refusal(error) from error
     try:
         yield PodCommand(socket)
     finally:
         socket.close()
 
 
-def _with_status(error: ApiException) -> ApiException:
-    """Return the error with the status of a refused handshake, which the client leaves in its text."""
-    words = str(error.reason)
-    if words.startswith("Handshake status "):
-        status = int(words.removeprefix("Handshake status ").split()[0])
-        return ApiException(status=status, reason=words)
-    return error
+def _refusal(error: Exception) -> Exception:
+    """Return why there is no connection, with the status of the handshake, which is in a text only."""
+    # kubernetes-client 36 decodes the body of its own error, which has none.
+    cause: object = error.__context__ if isinstance(error, AttributeError) else error
+    if not isinstance(cause, ApiException):
+        return error
+    words = str(cause.reason)
+    status = re.match(r"Handshake status ([0-9]{3}) ", words)
+    refusal: Exception = ApiException(status=int(status[1]) if status else 0, reason=words)
+    return refusal

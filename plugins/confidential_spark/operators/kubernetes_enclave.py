@@ -13,6 +13,7 @@ from confidential_spark.core import cluster_layout, occlum_config
 from confidential_spark.core import image_layout as layout
 from confidential_spark.core.enclave_image import PREFIX
 from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.failures import UNNAMED
 from confidential_spark.core.kubernetes_names import (
     NONCE_LABEL,
     RUN_LABELS,
@@ -27,7 +28,7 @@ from confidential_spark.core.result_archive import unpack_results
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.core.tar_stream import Entry, stream_size, tar_stream
 from confidential_spark.hooks.kubernetes_cluster import API_PATIENCE_SECONDS, Cluster
-from confidential_spark.hooks.kubernetes_failures import API_AWAY, POD_LOST, named, pod_diagnosis
+from confidential_spark.hooks.kubernetes_failures import API_AWAY, POD_LOST, REFUSED, named, pod_diagnosis
 from confidential_spark.hooks.pod_exec import pod_command
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ LOOK_SECONDS = 10.0
 # A pod that somebody removed ends by itself within its grace period, unless its node is gone.
 LOST_PATIENCE_SECONDS = 120.0
 GONE_SECONDS = 60.0
+NOT_STARTED = "pod-unschedulable"
 RECEIVE = 'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x -C "$2"'
 
 
@@ -299,9 +301,10 @@ class KubernetesEnclave:
         for warning in self.cluster.warnings(state.name):
             self._tell(warning)
             self.output.watcher.feed(warning)
-        late = f"PodLaunchTimeoutException: pod {state.name} has not started in {state.age:.0f} s"
-        self.output.watcher.feed(late)
-        self.output.fail(self.output.watcher.diagnose())
+        diagnosis = self.output.watcher.diagnose()
+        if diagnosis.failure is UNNAMED:
+            diagnosis = named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
+        self.output.fail(diagnosis)
 
     def _tell(self, line: str) -> None:
         if line not in self._told:
@@ -342,7 +345,7 @@ class _LogTail:
             )
         except EnclaveError as error:
             # The container has not started, or its node is away: the pod's status decides what follows.
-            if error.code in (API_AWAY, "kubernetes-refused"):
+            if error.code in (API_AWAY, REFUSED):
                 return []
             raise
         self._read_at = began

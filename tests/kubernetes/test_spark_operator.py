@@ -1,0 +1,312 @@
+"""`EnclaveSparkKubernetesOperator` through everything that happens to tasks, pods and clusters."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confidential_spark.core.kubernetes_pod import PodPlan
+from confidential_spark.hooks import kubernetes_cluster, kubernetes_pods
+from confidential_spark.operators import kubernetes_enclave, kubernetes_trigger
+from confidential_spark.settings import Settings
+
+from tests.fakes.kubernetes_api import Fault
+from tests.kubernetes.clusters import wait
+from tests.kubernetes.spark_task import REFERENCE, SparkTask, install
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
+SHORTER = (
+    (kubernetes_cluster, "API_PAUSE_SECONDS", 0.1),
+    (kubernetes_enclave, "LONGEST_PAUSE_SECONDS", 0.2),
+    (kubernetes_enclave, "LOOK_SECONDS", 0.3),
+    (kubernetes_enclave, "GONE_SECONDS", 10.0),
+    (kubernetes_enclave, "LOST_PATIENCE_SECONDS", 1.0),
+    (kubernetes_pods, "IMAGE_PATIENCE_SECONDS", 1.0),
+    (kubernetes_trigger, "POLL_SECONDS", 0.1),
+)
+
+
+@pytest.fixture
+def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
+    """Make the deployment's settings; keywords are fields."""
+
+    def make(**fields: Any) -> Settings:
+        settings = Settings(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
+        monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
+        return settings
+
+    # A worker that a failing test leaves behind must not wait for a cluster that is gone.
+    monkeypatch.setitem(kubernetes_enclave.connect.__kwdefaults__, "patience", 10.0)
+    for module, name, value in SHORTER:
+        monkeypatch.setattr(module, name, value)
+    return make
+
+
+@pytest.fixture
+def spark(fake, configure, tmp_path) -> SparkTask:
+    install(fake)
+    task = SparkTask(fake, configure(), tmp_path)
+    task.behave()
+    return task
+
+
+def start(spark: SparkTask, **keywords: Any) -> tuple[Any, Any, str]:
+    """Start a worker and return it, its run and its driver, which waits."""
+    spark.behave("wait")
+    run = spark.run(**keywords)
+    worker = run.start_worker()
+    return run, worker, wait(spark.driver)
+
+
+def once_driving(spark: SparkTask, action: Callable[[str], None]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: action(wait(spark.driver)), daemon=True)
+    thread.start()
+    return thread
+
+
+def results(run: Any) -> dict[str, str]:
+    staging = Path(run.xcoms["return_value"]["staging"])
+    return {path.name: path.read_text() for path in staging.iterdir()}
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_a_run_brings_its_results_and_leaves_nothing(spark, configure, log, deferrable) -> None:
+    spark.settings = configure(aks_deferrable=deferrable)
+    run = spark.run()
+    assert run.execute_deferrable().state == "success"
+    assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
+    assert "results signed" in log()
+    assert spark.left() == []
+
+
+def test_the_month_reaches_the_enclave(spark, tmp_path) -> None:
+    folder = tmp_path / "month"
+    folder.mkdir()
+    (folder / "part-0.parquet").write_bytes(b"P" * 300_001)
+    (folder / "_SUCCESS").touch()
+    spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 300_001}
+    run = spark.run()
+    assert run.execute().state == "success"
+    (line,) = results(run)["input.txt"].splitlines()
+    assert line.endswith("input/part-0.parquet")
+    launch = json.loads(results(run)["launch.json"])
+    assert launch["input"] == "file:///host/data/input"
+    assert launch["spark_conf"]["spark.executor.instances"] == "2"
+    assert spark.left() == []
+
+
+def test_no_secret_is_in_what_the_cluster_stores(spark) -> None:
+    _, worker, driver = start(spark)
+    (secret,) = spark.fake.core().list_namespaced_secret(spark.fake.namespace).items
+    assert [owner.name for owner in secret.metadata.owner_references] == [driver]
+    assert "spark.authenticate.secret" not in str(secret) + str(spark.fake.pods())
+    spark.let_go(driver)
+    assert worker.wait() == 0
+
+
+def test_an_intruder_fails_the_run_by_name(spark, log) -> None:
+    spark.behave("intruder")
+    outcome = spark.run(max_tries=2).execute()
+    # Not `up_for_retry`: no retry makes another program one of ours.
+    assert outcome.state == "failed"
+    assert "[peer-measurement]" in outcome.story
+    assert "docs/runbooks/kubernetes.md#peer-measurement" in log()
+    assert spark.left() == []
+
+
+@pytest.mark.parametrize("ends_meanwhile", [False, True], ids=["running", "ended"])
+def test_a_killed_worker_costs_a_try_and_no_second_driver(spark, log, ends_meanwhile) -> None:
+    run, worker, driver = start(spark)
+    wait(lambda: "enclave" in run.task_state)
+    worker.kill()
+    if ends_meanwhile:
+        spark.let_go(driver)
+        wait(lambda: spark.driver() is None)
+    else:
+        once_driving(spark, spark.let_go)
+    run.try_number += 1
+    assert run.execute().state == "success"
+    assert f"goes on with pod {driver}" in log()
+    assert run.xcoms["return_value"]["nonce"] == json.loads(results(run)["launch.json"])["nonce"]
+    assert spark.left() == []
+
+
+def test_a_cleared_task_starts_afresh(spark) -> None:
+    run, worker, before = start(spark)
+    worker.kill()
+    run.try_number, run.max_tries = 2, 1
+    once_driving(spark, lambda name: None)
+    spark.behave()
+    assert run.execute().state == "success"
+    assert before not in spark.pods()
+    assert spark.left() == []
+
+
+def test_a_stopped_task_ends_its_pods(spark) -> None:
+    _, worker, _ = start(spark)
+    assert worker.terminate() != 0
+    wait(lambda: not spark.left())
+
+
+def test_a_user_ends_a_deferred_task(spark, configure) -> None:
+    import asyncio
+
+    spark.behave("wait")
+    spark.settings = configure(aks_deferrable=True)
+    outcome = spark.run().execute()
+    assert outcome.state == "deferred"
+    trigger = kubernetes_trigger.EnclavePodTrigger(**outcome.deferral.trigger_kwargs)
+    asyncio.run(trigger.on_kill())
+    wait(lambda: not spark.left())
+
+
+def test_two_runs_at_once(spark) -> None:
+    spark.behave("wait")
+    runs = [spark.run(run_id=f"manual__2018-0{month}") for month in (5, 6)]
+    workers = [run.start_worker() for run in runs]
+    drivers = wait(lambda: len(found := spark.drivers()) == 2 and found)
+    for driver in drivers:
+        spark.let_go(driver)
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert spark.left() == []
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+@pytest.mark.parametrize(
+    ("harm", "code", "state"),
+    [
+        pytest.param(lambda fake, pod: fake.evict(pod), "pod-evicted", "up_for_retry", id="evicted"),
+        pytest.param(
+            lambda fake, pod: fake.oom_kill(pod, "enclave"), "killed-out-of-memory", "failed", id="oom"
+        ),
+        pytest.param(
+            lambda fake, pod: fake.kill(pod, "enclave"), "killed-from-outside", "up_for_retry", id="kill-9"
+        ),
+        pytest.param(
+            lambda fake, pod: fake.core().delete_namespaced_pod(pod, fake.namespace),
+            "",
+            "up_for_retry",
+            id="deleted",
+        ),
+    ],
+)
+def test_what_happens_to_a_driver_has_a_name(spark, configure, deferrable, harm, code, state) -> None:
+    spark.behave("wait")
+    spark.settings = configure(aks_deferrable=deferrable)
+    once_driving(spark, lambda pod: harm(spark.fake, pod))
+    outcome = spark.run(max_tries=1).execute_deferrable()
+    assert (outcome.state, f"[{code}" in outcome.story) == (state, True)
+    wait(lambda: not spark.left())
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_an_api_that_is_away_costs_nothing(spark, configure, deferrable) -> None:
+    spark.behave("wait")
+    spark.settings = configure(aks_deferrable=deferrable)
+
+    def disturb(driver: str) -> None:
+        spark.fake.go_away(1.5)
+        spark.let_go(driver)
+
+    once_driving(spark, disturb)
+    run = spark.run()
+    assert run.execute_deferrable().state == "success"
+    assert spark.left() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault("create", "pods", 503, times=2), id="create-503"),
+        pytest.param(Fault("create", "secrets", 500, times=2), id="secret-500"),
+        pytest.param(Fault("get", "pods", 429, times=3), id="get-429"),
+        pytest.param(Fault("get", "pods/log", 503, times=2), id="log-503"),
+        pytest.param(Fault("delete", "pods", 504, times=2), id="delete-504"),
+        pytest.param(Fault("*", "*", delay=0.05, times=None), id="slow-answers"),
+    ],
+)
+def test_passing_faults_of_the_api_are_overcome(spark, fault) -> None:
+    spark.fake.inject(fault)
+    run = spark.run()
+    assert run.execute().state == "success"
+    assert spark.left() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        pytest.param("create", "pods", id="create-pods"),
+        pytest.param("*", "pods/exec", id="exec"),
+        pytest.param("create", "secrets", id="create-secrets"),
+        pytest.param("get", "pods/log", id="read-logs"),
+    ],
+)
+def test_a_missing_right_is_named(spark, verb, resource) -> None:
+    spark.fake.deny(verb, resource)
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "failed"
+    assert "[pod-forbidden]" in outcome.story
+    spark.fake.heal()
+    wait(lambda: not spark.left())
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_an_image_that_cannot_be_pulled(spark, configure, deferrable) -> None:
+    spark.settings = configure(aks_deferrable=deferrable)
+    spark.fake.break_pull(REFERENCE, "not found")
+    outcome = spark.run(max_tries=1).execute_deferrable()
+    assert outcome.state == "failed"
+    assert "[image-not-found]" in outcome.story
+    wait(lambda: not spark.left())
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_too_little_enclave_memory(spark, configure, deferrable, monkeypatch, log) -> None:
+    spark.settings = configure(aks_deferrable=deferrable, aks_epc="64MB")
+    late = lambda state, seconds: bool(state.unschedulable)  # noqa: E731 - settings count in minutes
+    monkeypatch.setattr(kubernetes_pods.PodState, "is_overdue", late)
+    spark.fake.set_epc("32Mi")
+    outcome = spark.run(max_tries=1).execute_deferrable()
+    assert outcome.state == "up_for_retry"
+    assert "[enclave-capacity-missing]" in outcome.story
+    wait(lambda: not spark.left())
+
+
+def test_a_run_waits_for_enclave_memory(spark, configure) -> None:
+    spark.settings = configure(aks_epc="64MB")
+    spark.fake.set_epc("32Mi")
+    threading.Timer(1.0, lambda: spark.fake.set_epc("64Mi")).start()
+    assert spark.run().execute().state == "success"
+
+
+def test_a_quota_that_is_used_up(spark) -> None:
+    spark.fake.set_quota(pods="1")
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "up_for_retry"
+    assert "[quota-exceeded]" in outcome.story
+    wait(lambda: not spark.left())
+
+
+def test_a_deadline_of_the_cluster(spark, configure, monkeypatch) -> None:
+    spark.behave("wait")
+    # Settings count in minutes.
+    short = lambda **fields: PodPlan(**{**fields, "deadline_seconds": 2})  # noqa: E731
+    monkeypatch.setattr(kubernetes_enclave, "PodPlan", short)
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "failed"
+    assert "[deadline-exceeded]" in outcome.story
+    wait(lambda: not spark.left())
+
+
+def test_files_that_are_lost_end_the_run(spark) -> None:
+    _, worker, _ = start(spark, max_tries=1)
+    (transfer,) = spark.pods("transfer")
+    spark.fake.core().delete_namespaced_pod(transfer, spark.fake.namespace)
+    assert worker.wait() != 0
+    wait(lambda: not spark.left())
