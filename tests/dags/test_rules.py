@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-JOB_DAG_IDS = ["nytaxi_dcsv3", "nytaxi_local", "sparkpi_dcsv3", "sparkpi_local"]
+JOB_DAG_IDS = [f"{job}_{platform}" for job in ("nytaxi", "sparkpi") for platform in ("aks", "dcsv3", "local")]
 TASKS = {
     "sparkpi_local": {
         *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
@@ -14,8 +14,9 @@ TASKS = {
         "validation.clean_staging",
     },
 }
-TASKS["sparkpi_dcsv3"] = TASKS["sparkpi_local"]
-TASKS["nytaxi_local"] = TASKS["nytaxi_dcsv3"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
+for platform in ("aks", "dcsv3", "local"):
+    TASKS[f"sparkpi_{platform}"] = TASKS["sparkpi_local"]
+    TASKS[f"nytaxi_{platform}"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
 TASKS["enclave_image"] = {
     *("resolve_inputs", "build_image", "sign_enclave", "measure_enclave", "compare_with_ledger"),
     *("approve_measurement", "record_approval", "publish_image"),

@@ -19,7 +19,6 @@ API: tuple[Failure, ...] = (
         "kubernetes",
         "The Kubernetes API does not accept the connection's credentials.",
         "Renew the token or certificate of the Kubernetes connection.",
-        r"\bUnauthorized\b.{0,80}(?:kubernetes|status 401)",
     ),
     transient(
         "quota-exceeded",
@@ -44,6 +43,7 @@ API: tuple[Failure, ...] = (
         r"persistentvolumeclaim \"[^\"]{1,253}\" not found",
         r"has unbound immediate PersistentVolumeClaims",
         r"MountVolume\.\w{1,20} failed for volume \"(?:data|pvc-)",
+        r"MountVolume\.NewMounter initialization failed for volume",
     ),
     fatal(
         "volume-not-writable",
