@@ -13,7 +13,7 @@ from kubernetes.config.config_exception import ConfigException
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.cluster_checks import API_ROWS, PROBE_ROWS, ClusterNeeds, api_rows, probe_rows
 from confidential_spark.core.cluster_layout import ENCLAVE_CONTAINER
-from confidential_spark.core.enclave_image import EnclaveImage, asset_name
+from confidential_spark.core.enclave_image import EnclaveImage
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.kubernetes_names import RUN_LABELS, TryNames, label_value, selector
 from confidential_spark.core.kubernetes_pod import measure_pod
@@ -23,7 +23,7 @@ from confidential_spark.hooks.cluster_facts import ClusterView
 from confidential_spark.operators.docker_check import attestation_row
 from confidential_spark.operators.image_containers import read_identity
 from confidential_spark.operators.image_kubernetes import UNKNOWN_INPUTS
-from confidential_spark.operators.image_published import IMAGE_ASSETS
+from confidential_spark.operators.image_published import IMAGE_ASSETS, published_image
 from confidential_spark.operators.kubernetes_enclave import (
     connect,
     epc_bytes,
@@ -89,7 +89,7 @@ class ClusterCheckOperator(PlatformCheckOperator):
         if any(row.status is not Status.OK for row in image):
             yield from not_looked_at(PROBE_ROWS, "image")
             return
-        reference = self.settings.aks_image or published_image(context, policy).reference
+        reference = self.settings.aks_image or published_image(context, policy.trust, self.platform).reference
         plan = self.plan(context, reference, policy.trust)
 
         def look() -> Iterator[CheckRow]:
@@ -106,7 +106,7 @@ class ClusterCheckOperator(PlatformCheckOperator):
         """
         reference = self.settings.aks_image
         if reference is None:
-            return published_image(context, policy)
+            return published_image(context, policy.trust, self.platform)
         pod = measure_pod(self.plan(context, reference, TRUST_SIMULATED))
         return EnclaveImage(
             reference=reference,
@@ -180,23 +180,6 @@ def absent_cluster() -> Iterator[CheckRow]:
         "nothing, unless aks is wanted: then make the Airflow connection kubernetes_default, see docs/aks.md",
     )
     yield from not_looked_at(ALL_ROWS[1:], "api")
-
-
-def published_image(context: Context, policy: Policy) -> EnclaveImage:
-    """Return the image of the latest event.
-
-    :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
-    """
-    events = context["inlet_events"][IMAGE_ASSETS[policy.trust]]
-    if not len(events):
-        raise ConfigurationError(
-            "There is no enclave image yet.",
-            code="image-not-published",
-            got=f"no event of asset {asset_name(policy.trust)}",
-            expected="an image that DAG enclave_image published",
-            action="run DAG enclave_image, or name an image in CONFIDENTIAL_SPARK_AKS_IMAGE",
-        )
-    return EnclaveImage.from_xcom(events[-1].extra or {})
 
 
 def image_rows(image: EnclaveImage, policy: Policy) -> Iterator[CheckRow]:

@@ -63,14 +63,22 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
 
         :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
         """
-        events = context["inlet_events"][IMAGE_ASSETS[trust]]
-        if not len(events):
-            raise ConfigurationError(
-                "There is no enclave image yet.",
-                code="image-not-published",
-                got=f"no event of asset {asset_name(trust)}",
-                expected="an image that DAG enclave_image published",
-                action="run DAG enclave_image, or name an image in "
-                f"CONFIDENTIAL_SPARK_{self.platform.upper()}_IMAGE",
-            )
-        return EnclaveImage.from_xcom(events[-1].extra or {})
+        return published_image(context, trust, self.platform)
+
+
+def published_image(context: Context, trust: str, platform: Platform) -> EnclaveImage:
+    """Return the image of the latest event.
+
+    :param platform: whose setting could name one instead.
+    :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
+    """
+    events = context["inlet_events"][IMAGE_ASSETS[trust]]
+    if not len(events):
+        raise ConfigurationError(
+            "There is no enclave image yet.",
+            code="image-not-published",
+            got=f"no event of asset {asset_name(trust)}",
+            expected="an image that DAG enclave_image published",
+            action=f"run DAG enclave_image, or name an image in CONFIDENTIAL_SPARK_{platform.upper()}_IMAGE",
+        )
+    return EnclaveImage.from_xcom(events[-1].extra or {})
