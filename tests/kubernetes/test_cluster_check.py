@@ -100,6 +100,7 @@ def plan_of(cluster) -> PodPlan:
         labels={"org.confidential-spark.dag": "platform_check"},
         claim="confidential-spark-data",
         cpu_request="10m",
+        cpu_limit=1,
         memory_bytes=1 << 20,
         deadline_seconds=600,
     )

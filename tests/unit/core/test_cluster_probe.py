@@ -31,6 +31,7 @@ PLAN = PodPlan(
     labels={"org.confidential-spark.dag": "platform_check"},
     claim="confidential-spark-data",
     cpu_request="500m",
+    cpu_limit=1,
     memory_bytes=1 << 30,
     deadline_seconds=9_000,
     node_selector={"agentpool": "sgx"},
