@@ -51,7 +51,7 @@ class PodPlan:
     labels: Mapping[str, str]
     claim: str
     cpu_request: str
-    cpu_limit: int = 1
+    cpu_limit: int
     memory_bytes: int
     epc_bytes: int | None = None
     aesm: bool = False

@@ -42,6 +42,11 @@ class ExecutorPlan:
     cpu_request: str
 
     @property
+    def cpu_limit(self) -> int:
+        """Cores that one pod may use at most."""
+        return max(self.cores, whole_cores(self.cpu_request))
+
+    @property
     def heap(self) -> int:
         """MiB of a pod that are left for the JVM's heap.
 
@@ -62,6 +67,11 @@ class ExecutorPlan:
     def overhead(self) -> int:
         """MiB beside the heap: scratch space, which is memory, and what the JVM needs for itself."""
         return SCRATCH_BYTES // MEBIBYTE + SMALLEST_PLAN.metaspace + SMALLEST_PLAN.native
+
+
+def whole_cores(cpu: str) -> int:
+    """Return how many cores hold an amount of CPU as Kubernetes writes it, e.g. ``500m`` or ``2``."""
+    return -(-int(cpu.removesuffix("m")) // 1000) if cpu.endswith("m") else int(cpu)
 
 
 def driver_runtime(
@@ -101,7 +111,7 @@ def _executor_settings(executors: ExecutorPlan, image: str) -> dict[str, str]:
         "spark.kubernetes.container.image": image,
         "spark.kubernetes.container.image.pullPolicy": cluster_layout.PULL_POLICY,
         "spark.kubernetes.executor.request.cores": executors.cpu_request,
-        "spark.kubernetes.executor.limit.cores": str(executors.cores),
+        "spark.kubernetes.executor.limit.cores": str(executors.cpu_limit),
         # All of them, or what has come after two minutes: each attests itself before it counts.
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",

@@ -23,6 +23,7 @@ from confidential_spark.core.kubernetes_names import (
     selector,
 )
 from confidential_spark.core.kubernetes_pod import PodPlan
+from confidential_spark.core.kubernetes_spark import whole_cores
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.result_archive import unpack_results
 from confidential_spark.core.spark_launch import memory_bytes
@@ -86,6 +87,7 @@ def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels
         labels=labels,
         claim=settings.aks_claim,
         cpu_request=settings.aks_cpu_request,
+        cpu_limit=whole_cores(settings.aks_cpu_request),
         memory_bytes=memory_bytes(settings.aks_driver_memory),
         epc_bytes=epc_bytes(settings, trust),
         aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
