@@ -53,6 +53,7 @@ ENGINE: tuple[Failure, ...] = (
         r"No such container",
         r"removal of container [0-9a-f]{1,64} is already in progress",
         r"container [0-9a-f]{1,64} is marked for removal",
+        r"container which is dead or marked for removal",
     ),
     fatal(
         "container-name-taken",
