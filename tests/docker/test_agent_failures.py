@@ -19,9 +19,9 @@ from confidential_spark.hooks.enclave_container import NONCE_LABEL, ContainerSpe
 from confidential_spark.operators.docker_enclave import (
     SCRATCH_BYTES,
     DockerEnclave,
-    image_installation,
 )
 from confidential_spark.operators.enclave_output import EnclaveOutput
+from confidential_spark.operators.image_launch import image_installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

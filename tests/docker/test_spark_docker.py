@@ -17,7 +17,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 from confidential_spark.hooks.enclave_container import NONCE_LABEL
-from confidential_spark.operators.docker_try import LOG_POSITION_KEY
+from confidential_spark.operators.stored_try import LOG_POSITION_KEY
 from confidential_spark.settings import get_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry

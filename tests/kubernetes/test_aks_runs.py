@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.kubernetes_names import RUN_LABELS, label_value, selector
+from confidential_spark.core.kubernetes_names import RUN_LABELS, TryNames, label_value, selector
+from confidential_spark.core.kubernetes_pod import PodPlan, measure_pod
 from confidential_spark.core.ledger import Approval, append_approval
 from kubernetes import client, config
 
@@ -47,12 +48,18 @@ def core() -> client.CoreV1Api:
 @pytest.fixture(scope="module")
 def identity(core) -> dict[str, Any]:
     """Who the image's enclave is, as a pod of it says."""
-    container = {"name": "measure", "image": IMAGE, "args": ["measure"]}
-    container["securityContext"] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"restartPolicy": "Never", "containers": [container], "securityContext": security}
-    name = f"measure-{os.getpid()}"
-    core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": spec})
+    plan = PodPlan(
+        image=str(IMAGE),
+        names=TryNames.of("sparkpi", str(os.getpid())),
+        labels={},
+        claim="none",
+        cpu_request="100m",
+        cpu_limit=1,
+        memory_bytes=2**30,
+        deadline_seconds=300,
+    )
+    name = plan.names.measure
+    core.create_namespaced_pod(NAMESPACE, measure_pod(plan))
     try:
 
         def ended() -> bool:

@@ -14,11 +14,11 @@ from confidential_spark.hooks.enclave_container import EnclaveContainer
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.docker_enclave import (
     container_spec,
-    quote_source,
     run_labels,
     sgx_devices,
 )
 from confidential_spark.operators.docker_task import DockerTask
+from confidential_spark.operators.image_launch import quote_source
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

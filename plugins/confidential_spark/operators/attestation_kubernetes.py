@@ -13,7 +13,7 @@ from confidential_spark.core import image_layout as layout
 from confidential_spark.core.enclave_image import EnclaveImage
 from confidential_spark.core.kubernetes_pod import attest_pod
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
-from confidential_spark.operators.docker_enclave import quote_source
+from confidential_spark.operators.image_launch import quote_source
 from confidential_spark.operators.kubernetes_enclave import pod_plan, try_labels
 from confidential_spark.operators.kubernetes_task import KubernetesTask
 

@@ -6,16 +6,14 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core import image_layout as layout
 from confidential_spark.core.enclave_image import PREFIX
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.spark_launch import SparkInstallation, memory_bytes
+from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.core.tar_stream import Entry, tar_stream
-from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
 from confidential_spark.hooks.docker_engine import EngineAddress
 from confidential_spark.hooks.docker_failures import container_diagnosis
 from confidential_spark.hooks.enclave_container import (
@@ -26,16 +24,15 @@ from confidential_spark.hooks.enclave_container import (
     ask_engine,
     has_ended,
 )
-from confidential_spark.operators.attestation_endpoints import attestation_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from docker.api import APIClient
 
     from confidential_spark.agent.launch import LaunchSpec
     from confidential_spark.core.enclave_image import EnclaveImage
-    from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.enclave_output import EnclaveOutput
     from confidential_spark.settings import Settings
 
@@ -73,37 +70,6 @@ def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow
         f"{PREFIX}map-index": str(ti.map_index),
         NONCE_LABEL: nonce,
     }
-
-
-def quote_source(image: EnclaveImage, platform: Platform, settings: Settings) -> dict[str, Any]:
-    """Return the launch file's keys that say where quote and token come from.
-
-    A simulated image has its own attestation service, so that its container needs no network.
-    """
-    if image.trust == TRUST_SIMULATED:
-        return {
-            "quote_provider": "software",
-            "attestation_url": layout.SIMULATED_ATTESTATION_URL,
-            "attestation_api_version": DEFAULT_API_VERSION,
-            "jobs_dir": str(layout.JOBS_DIR),
-        }
-    with attestation_endpoints(platform, settings) as endpoints:
-        return {
-            "quote_provider": "occlum",
-            "attestation_url": endpoints.provider.url,
-            "attestation_api_version": endpoints.provider.api_version,
-        }
-
-
-def image_installation(image: EnclaveImage) -> SparkInstallation:
-    """Return where Java, Spark and Python are inside the image."""
-    simulated = image.trust == TRUST_SIMULATED
-    return SparkInstallation(
-        java=Path(layout.JAVA),
-        spark_home=Path(layout.SPARK_HOME),
-        python=Path(layout.PYTHON),
-        archive=Path(layout.CLASS_ARCHIVE) if simulated else None,
-    )
 
 
 def spark_memory(settings: Settings) -> str:

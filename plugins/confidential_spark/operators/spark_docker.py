@@ -20,15 +20,14 @@ from confidential_spark.hooks.enclave_container import ENGINE_AWAY, EnclaveConta
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.docker_enclave import (
     container_spec,
-    image_installation,
-    quote_source,
     run_labels,
     sgx_devices,
     spark_memory,
 )
 from confidential_spark.operators.docker_task import DockerTask
-from confidential_spark.operators.docker_try import StoredTry, log_position, save_log_position
 from confidential_spark.operators.enclave_run import EnclaveRun
+from confidential_spark.operators.image_launch import image_installation, quote_source
+from confidential_spark.operators.stored_try import StoredTry, log_position, save_log_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

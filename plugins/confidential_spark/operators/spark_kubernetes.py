@@ -30,12 +30,12 @@ from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.kubernetes_failures import API_AWAY
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.docker_enclave import image_installation, quote_source
-from confidential_spark.operators.docker_try import StoredTry, log_position, save_log_position
 from confidential_spark.operators.enclave_run import EnclaveRun
+from confidential_spark.operators.image_launch import image_installation, quote_source
 from confidential_spark.operators.kubernetes_enclave import pod_plan, try_labels
 from confidential_spark.operators.kubernetes_task import KubernetesTask
 from confidential_spark.operators.kubernetes_trigger import EnclavePodTrigger
+from confidential_spark.operators.stored_try import StoredTry, log_position, save_log_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

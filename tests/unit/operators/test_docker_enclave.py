@@ -19,12 +19,11 @@ from confidential_spark.operators.docker_enclave import (
     GIBIBYTE,
     SGX_DEVICES,
     container_spec,
-    image_installation,
-    quote_source,
     sgx_devices,
     spark_memory,
 )
 from confidential_spark.operators.enclave_run import EnclaveRun
+from confidential_spark.operators.image_launch import image_installation, quote_source
 from confidential_spark.operators.spark_docker import EnclaveSparkDockerOperator
 from confidential_spark.settings import Settings, get_settings
 
