@@ -1,0 +1,113 @@
+"""The other tasks of `aks` that start pods: measuring an image, attesting a platform, cleaning a run."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confidential_spark.agent.protocol import b64url
+from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.jobs import SPARKPI
+from confidential_spark.core.platforms import Platform
+from confidential_spark.operators.attestation_kubernetes import AttestKubernetesPlatformOperator
+from confidential_spark.operators.base import RunScope
+from confidential_spark.operators.clean_kubernetes import CleanKubernetesRunOperator
+from confidential_spark.operators.image_kubernetes import ResolveKubernetesImageOperator
+from confidential_spark.operators.kubernetes_enclave import run_labels
+from confidential_spark.settings import Settings
+
+from tests.fakes.kubernetes_api.images import Image
+from tests.kubernetes.spark_task import IMAGE, PARAMS, REFERENCE, STUB, install
+
+if TYPE_CHECKING:
+    from tests.fakes.kubernetes_api import FakeCluster
+
+IDENTITY = {
+    "mrenclave": "22" * 32,
+    "mrsigner": "33" * 32,
+    "product_id": 1,
+    "svn": 1,
+    "debuggable": False,
+    "trust": "simulated",
+}
+SCOPE = RunScope("sparkpi_aks", "manual__1", 1, None, PARAMS)
+TI = SimpleNamespace(
+    dag_id="sparkpi_aks",
+    run_id="manual__1",
+    task_id="task",
+    try_number=1,
+    map_index=-1,
+    xcom_push=lambda **_: None,
+)
+CONTEXT: Any = {"ti": TI, "task_state_store": {}}
+
+
+@pytest.fixture
+def installed(fake, tmp_path, monkeypatch) -> FakeCluster:
+    install(fake)
+    settings = Settings(
+        results_dir=tmp_path / "results",
+        aks_policy="simulation-image",
+        aks_image=REFERENCE,
+        aks_start_minutes=1,
+    )
+    monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
+    publish(fake, json.dumps(IDENTITY))
+    return fake
+
+
+def publish(fake: FakeCluster, identity: str) -> None:
+    fake.add_image(REFERENCE, Image(entrypoint=("bash", str(STUB)), environment={"IDENTITY": identity}))
+
+
+def resolver() -> ResolveKubernetesImageOperator:
+    return ResolveKubernetesImageOperator(task_id="resolve_image", job=SPARKPI, platform=Platform.AKS)
+
+
+def test_an_image_is_measured_on_the_cluster(installed) -> None:
+    image = resolver().pinned_image(CONTEXT)
+    assert image is not None
+    assert {name: getattr(image, name) for name in IDENTITY} == IDENTITY
+    assert (image.reference, image.digest) == (REFERENCE, REFERENCE.partition("@")[2])
+    installed.wait(lambda: not installed.pods())
+
+
+@pytest.mark.parametrize("printed", ["", "no JSON", "{}", json.dumps({**IDENTITY, "svn": "1"})])
+def test_an_image_that_does_not_say_who_it_is_is_refused(installed, printed) -> None:
+    publish(installed, printed)
+    with pytest.raises(EnclaveError) as refused:
+        resolver().pinned_image(CONTEXT)
+    assert refused.value.code == "measurement-unreadable"
+    installed.wait(lambda: not installed.pods())
+
+
+def test_what_the_enclave_attested_is_fetched_and_its_pod_removed(installed) -> None:
+    nonce = {"nonce": b64url(bytes(32)), "minted_at": "2026-11-23T00:00:00+00:00"}
+    task = AttestKubernetesPlatformOperator(
+        task_id="attest_platform", job=SPARKPI, platform=Platform.AKS, image=IMAGE.to_xcom(), nonce=nonce
+    )
+    launch = task.collect(CONTEXT, SCOPE, SimpleNamespace())  # type: ignore[arg-type] # not asked in simulation
+    # The stub writes its launch file where the agent writes its attestation.
+    assert launch["nonce"] == b64url(task.nonce_of(1))
+    assert launch["run_id"] == SCOPE.run_id
+    installed.wait(lambda: not installed.pods())
+
+
+def test_the_teardown_removes_the_runs_pods_and_no_other_runs(installed) -> None:
+    for name, run in (("left-behind", "manual__1"), ("at-work", "manual__2")):
+        container = {
+            "name": "enclave",
+            "image": REFERENCE,
+            "args": ["transfer"],
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+        security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        pod = {
+            "metadata": {"name": name, "labels": run_labels("sparkpi_aks", run)},
+            "spec": {"containers": [container], "securityContext": security, "restartPolicy": "Never"},
+        }
+        installed.core().create_namespaced_pod(installed.namespace, pod)
+    CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
+    assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]
