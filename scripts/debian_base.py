@@ -18,6 +18,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, Configuration
 from confidential_spark.settings import ENV_PREFIX, Settings
 from docker.client import DockerClient
 from docker.errors import DockerException, ImageNotFound
+from docker.utils import parse_repository_tag
 
 SUITE = "bookworm"
 VARIANT = "minbase"
@@ -59,7 +60,7 @@ def cache_folder() -> Path:
 def ensure_base(client: DockerClient, reference: str, cache: Path, mirror: str | None = None) -> str:
     """Return the id of the engine's base image, which is made and imported where it is not there.
 
-    :param reference: ``name:tag``.
+    :param reference: ``[host:port/]name[:tag]``.
     :param cache: folder that keeps the tar; made by debootstrap when it is empty, in about a minute.
     :raises ConfigurationError: ``debootstrap-missing``, ``debootstrap-needs-root`` or ``debootstrap-failed``.
     :raises DockerException: the engine is not there.
@@ -67,7 +68,7 @@ def ensure_base(client: DockerClient, reference: str, cache: Path, mirror: str |
     try:
         return str(client.images.get(reference).id)
     except ImageNotFound:
-        name, _, tag = reference.partition(":")
+        name, tag = parse_repository_tag(reference)
         client.api.import_image(src=str(ensure_tar(cache, mirror)), repository=name, tag=tag or "latest")
         return str(client.images.get(reference).id)
 

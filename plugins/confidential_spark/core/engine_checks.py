@@ -36,12 +36,14 @@ class Needs:
 
     :param trust: of the platform's policy.
     :param memory_bytes: limit of one enclave's container.
+    :param enclave_bytes: size of one enclave, all of which is committed when it starts.
     :param disk_bytes: free space that the engine's folder should have.
     :param aesm_dir: folder of the host's AESM socket, where quotes come from AESM.
     """
 
     trust: str
     memory_bytes: int
+    enclave_bytes: int
     cpus: int
     disk_bytes: int
     aesm_dir: str | None = None
@@ -181,14 +183,14 @@ def _capacity_rows(facts: EngineFacts, needs: Needs) -> Iterator[CheckRow]:
         gib(facts.memory_bytes),
         f"{gib(wanted)} or more: one enclave and the host itself",
         passed=facts.memory_bytes >= wanted,
-        action="use a larger machine, or lower the enclave's memory",
+        action="use a larger machine, or lower CONFIDENTIAL_SPARK_DCSV3_MEMORY",
     )
     yield CheckRow.judge(
         "cpus",
         facts.cpus,
         f"{needs.cpus} or more",
         passed=facts.cpus >= needs.cpus,
-        action="lower CONFIDENTIAL_SPARK_SPARK_CORES, or use a larger machine",
+        action="lower CONFIDENTIAL_SPARK_DCSV3_CORES, or use a larger machine",
     )
 
 
@@ -253,8 +255,8 @@ def _epc_row(facts: HostFacts, needs: Needs) -> CheckRow:
     return CheckRow.advise(
         "epc",
         gib(facts.epc_bytes),
-        f"{gib(needs.memory_bytes)} or more",
-        passed=facts.epc_bytes >= needs.memory_bytes,
+        f"{gib(needs.enclave_bytes)} or more",
+        passed=facts.epc_bytes >= needs.enclave_bytes,
         action="use a larger DCsv3 size: an enclave beyond the page cache is many times slower",
     )
 

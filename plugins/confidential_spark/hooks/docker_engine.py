@@ -1,4 +1,4 @@
-"""The Docker engine: where it is (an Airflow connection), its images, and building them.
+"""Where the Docker engine is: an Airflow connection.
 
 Connection type ``docker``. Host: ``unix:///var/run/docker.sock`` or ``tcp://vm.example``, and the port, 2376
 with TLS; extra: ``tls_ca_cert``, ``tls_client_cert``, ``tls_client_key``, paths of PEM files. Without the

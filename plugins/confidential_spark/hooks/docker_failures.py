@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException, InvalidVersion, TLSParameterError
 from requests.exceptions import RequestException, SSLError
+from urllib3.exceptions import HTTPError
 
 from confidential_spark.core.errors import shorten
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher, Sighting, failure_named
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.errors import EnclaveError
 
-ENGINE_ERRORS = (DockerException, RequestException)
+# docker-py reads the streams of build, pull, push and attach past requests, which would wrap the latter two.
+BROKEN_STREAM = (HTTPError, ConnectionError)
+ENGINE_ERRORS = (DockerException, RequestException, *BROKEN_STREAM)
 SIGKILL_CODE = 137
 OUT_OF_MEMORY = "OOMKilled: the engine saw the kernel end a process of the container for its memory"
 NOT_FOR_MEMORY = "[killed-from-outside] SIGKILL, and the engine says: not for the container's memory limit"
@@ -92,6 +95,6 @@ def _kind_of(error: Exception) -> str:
         return "docker-tls"
     if isinstance(error, InvalidVersion):
         return "docker-version"
-    if isinstance(error, RequestException) and not isinstance(error, APIError):
+    if isinstance(error, (RequestException, *BROKEN_STREAM)) and not isinstance(error, APIError):
         return "docker-unreachable"
     return "docker-refused"

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT_SECONDS = 60
-# What an image is made of; a change anywhere else does not make it another one. The ledgers beside the policies
-# grow with each approval.
+# What an image is made of; a change anywhere else does not make it another one. Not the ledgers beside the
+# policies, which grow with each approval.
 SOURCES = ("docker", "plugins", "include/jobs", "include/policies/*.yaml")
 
 

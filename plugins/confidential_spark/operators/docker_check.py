@@ -13,6 +13,7 @@ from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core.enclave_image import EnclaveImage, asset_name
 from confidential_spark.core.engine_checks import ENGINE_ROWS, HOST_ROWS, Needs, engine_rows, host_rows
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.core.occlum_config import enclave_bytes
 from confidential_spark.core.platform_check import (
     CheckRow,
     Status,
@@ -20,6 +21,7 @@ from confidential_spark.core.platform_check import (
     attempt_all,
     not_looked_at,
 )
+from confidential_spark.core.platforms import Platform
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.docker_engine import LOCAL_SOCKET, EngineAddress
@@ -100,11 +102,12 @@ class DockerCheckOperator(PlatformCheckOperator):
 def needs_of(settings: Settings, policy: Policy) -> Needs:
     """Return what one run takes of the host, by the deployment's settings.
 
-    :raises ConfigurationError: ``memory-malformed``.
+    :raises ConfigurationError: ``memory-malformed``, ``enclave-size-malformed``, ``enclave-number-invalid``.
     """
     return Needs(
         trust=policy.trust,
         memory_bytes=memory_bytes(settings.dcsv3_memory),
+        enclave_bytes=enclave_bytes(settings.enclave_sizing(Platform.DCSV3)),
         cpus=settings.dcsv3_cores,
         disk_bytes=DISK_BYTES,
         aesm_dir=settings.dcsv3_aesm_dir,

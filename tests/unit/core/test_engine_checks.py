@@ -19,7 +19,13 @@ from confidential_spark.core.engine_checks import (
 )
 from confidential_spark.core.platform_check import Status
 
-NEEDS = Needs(trust="hardware", memory_bytes=4 * GIBIBYTE, cpus=2, disk_bytes=10 * GIBIBYTE)
+NEEDS = Needs(
+    trust="hardware",
+    memory_bytes=4 * GIBIBYTE,
+    enclave_bytes=8 * GIBIBYTE,
+    cpus=2,
+    disk_bytes=10 * GIBIBYTE,
+)
 ENGINE = EngineFacts(
     address="unix:///var/run/docker.sock",
     is_private=True,
@@ -107,7 +113,7 @@ def test_one_fact_changes_one_row_of_the_engine(name, change, status):
             id="device-of-another-group",
         ),
         pytest.param("epc", {"epc_bytes": None}, Status.NOT_HERE, Status.NOT_HERE, id="kernel-silent"),
-        pytest.param("epc", {"epc_bytes": GIBIBYTE}, Status.WARN, Status.WARN, id="small-page-cache"),
+        pytest.param("epc", {"epc_bytes": 8 * GIBIBYTE - 1}, Status.WARN, Status.WARN, id="small-page-cache"),
         pytest.param("aesm", {"has_aesm": False}, Status.FAIL, Status.NOT_HERE, id="no-aesm"),
     ],
 )

@@ -23,6 +23,7 @@ from docker.errors import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.exceptions import ProtocolError
 
 NO_IMAGE = "No such image: sha256:00"
 NO_DEVICE = (
@@ -95,6 +96,15 @@ ERRORS = [
         "docker-unreachable",
         True,
         id="died-in-mid-answer",
+    ),
+    pytest.param(
+        ProtocolError("Connection broken: IncompleteRead(0 bytes read)"),
+        "docker-unreachable",
+        True,
+        id="died-in-mid-build",
+    ),
+    pytest.param(
+        ConnectionResetError(104, "Connection reset by peer"), "docker-unreachable", True, id="died-attached"
     ),
 ]
 
