@@ -48,7 +48,7 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 
 .PHONY: test
 test: install-dev ## Run every test that needs neither a scheduler nor an engine
-	@$(BIN)/pytest -q -m 'not scheduler and not docker and not cluster'
+	@$(BIN)/pytest -q -m 'not scheduler and not docker and not cluster and not kubernetes'
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
@@ -62,6 +62,10 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 cluster: install-dev ## Bring up a single-node Kubernetes without pulling images (root, Debian, Go) and print its kubeconfig
 	@$(BIN)/python -m tests.cluster install >&2
 	@$(BIN)/python -m tests.cluster up
+
+.PHONY: test-kubernetes
+test-kubernetes: install-dev ## Run the Kubernetes tests on $$KUBECONFIG's cluster ($$KUBERNETES_TEST_IMAGE, $$KUBERNETES_ENCLAVE_IMAGE)
+	@$(BIN)/pytest -q tests/kubernetes
 
 .PHONY: test-cluster
 test-cluster: install-dev ## Test that single-node Kubernetes itself
