@@ -64,7 +64,7 @@ cluster: install-dev ## Bring up a single-node Kubernetes without pulling images
 	@$(BIN)/python -m tests.cluster up
 
 .PHONY: test-kubernetes
-test-kubernetes: install-dev ## Run the Kubernetes tests on $$KUBECONFIG's cluster ($$KUBERNETES_TEST_IMAGE, $$KUBERNETES_ENCLAVE_IMAGE)
+test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster (KUBECONFIG, KUBERNETES_TEST_IMAGE, KUBERNETES_ENCLAVE_IMAGE)
 	@$(BIN)/pytest -q tests/kubernetes
 
 .PHONY: test-cluster
