@@ -153,7 +153,7 @@ def free_port() -> int:
 
 def run(api: Api, *, approve: bool) -> bool:
     """Run the DAG to its end, show its tasks, and say whether an image was published."""
-    run_id = api.call("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None})["dag_run_id"]
+    run_id = unfinished_run(api) or new_run(api)
     path = f"/api/v2/dags/{DAG}/dagRuns/{run_id}"
     shown: dict[str, str | None] = {}
     started = time.monotonic()
@@ -176,6 +176,20 @@ def run(api: Api, *, approve: bool) -> bool:
     )
     print("  Run it     make run PLATFORM=dcsv3\n")
     return True
+
+
+def new_run(api: Api) -> str:
+    """Trigger the DAG and return the run's id."""
+    return str(api.call("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None})["dag_run_id"])
+
+
+def unfinished_run(api: Api) -> str | None:
+    """Return a run that was interrupted, at its question perhaps: the DAG has one at a time."""
+    runs = api.call("GET", f"/api/v2/dags/{DAG}/dagRuns?state=running&state=queued&limit=1")["dag_runs"]
+    if not runs:
+        return None
+    print(f"Going on with the run of {runs[0]['run_after']}, which was interrupted", flush=True)
+    return str(runs[0]["dag_run_id"])
 
 
 def show(api: Api, path: str, shown: dict[str, str | None], started: float) -> None:

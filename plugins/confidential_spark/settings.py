@@ -42,7 +42,10 @@ class Settings(BaseSettings):
         default=PROJECT_DIR / "var" / "inputs", description="Synthetic months made on demand."
     )
     cache_dir: Path = Field(
-        default=PROJECT_DIR / "var" / "cache", description="JVM class archives; safe to delete."
+        default=PROJECT_DIR / "var" / "cache",
+        description="JVM class archives and what images are built from. Safe to delete, but for "
+        "`simulated-sign-key.pem`: "
+        "a simulated image is then signed with a new key, and has to be approved again.",
     )
     input_uri: str | None = Field(
         default=None,

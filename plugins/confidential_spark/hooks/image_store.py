@@ -125,7 +125,7 @@ class ImageStore:
         :raises EnclaveError: ``image-not-found``, ``registry-denied``, ``image-pull-interrupted``, ….
         """
         with docker_failures():
-            auth = login.auth_config if login else None
+            auth = login.for_image(reference) if login else None
             stream = self.client.pull(reference, stream=True, decode=True, auth_config=auth)
             messages, watcher = self._follow(stream)
         image = None if messages.error else self.inspect(reference)
@@ -140,7 +140,7 @@ class ImageStore:
         """
         self.tag(image_id, repository, tag)
         with docker_failures():
-            auth = login.auth_config if login else None
+            auth = login.for_image(repository) if login else None
             stream = self.client.push(repository, tag=tag, stream=True, decode=True, auth_config=auth)
             messages, watcher = self._follow(stream)
         if messages.error is not None or messages.digest is None:

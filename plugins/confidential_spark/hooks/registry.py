@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
+from docker.auth import resolve_repository_name
 
 from confidential_spark.core.errors import ConfigurationError
 
@@ -57,9 +58,22 @@ class RegistryLogin:
             )
         return login
 
-    @property
-    def auth_config(self) -> dict[str, str]:
-        """The credentials as docker-py takes them."""
+    def for_image(self, reference: str) -> dict[str, str]:
+        """Return the credentials as docker-py takes them, for an image of this very registry.
+
+        :param reference: the image's name, with or without tag or digest.
+        :raises ConfigurationError: ``registry-mismatch``: the password is for another registry.
+        """
+        registry, _ = resolve_repository_name(reference.partition("@")[0])
+        server = self.server.removeprefix("https://").removeprefix("http://").partition("/")[0]
+        if registry.lower() != server.lower():
+            raise ConfigurationError(
+                "The registry's connection is for another registry than the image's.",
+                code="registry-mismatch",
+                got=registry,
+                expected=server,
+                action="correct the image's name, or CONFIDENTIAL_SPARK_IMAGE_REGISTRY_CONN_ID",
+            )
         return {"username": self.username, "password": self.password, "serveraddress": self.server}
 
 

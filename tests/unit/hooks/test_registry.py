@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
-from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.hooks.registry import RegistryLogin
 
 FIELDS = {"conn_type": "docker", "host": "example.azurecr.io", "login": "robot", "password": "hush-hush"}
@@ -24,12 +24,41 @@ def connection(monkeypatch):
 def test_credentials_are_read(connection, conn_type: str) -> None:
     connection(**FIELDS | {"conn_type": conn_type})
     login = RegistryLogin.of_connection("registry")
-    assert login.auth_config == {
+    assert login.for_image("example.azurecr.io/enclave@sha256:00") == {
         "username": "robot",
         "password": "hush-hush",
         "serveraddress": "example.azurecr.io",
     }
     assert "hush" not in repr(login)
+
+
+@pytest.mark.parametrize(
+    ("server", "image"),
+    [
+        pytest.param("example.azurecr.io", "example.azurecr.io/enclave:tag", id="tag"),
+        pytest.param("https://example.azurecr.io/v2", "example.azurecr.io/enclave", id="address"),
+        pytest.param("127.0.0.1:5000", "127.0.0.1:5000/enclave@sha256:00", id="port"),
+        pytest.param("docker.io", "confidential/enclave", id="hub"),
+    ],
+)
+def test_a_registry_gets_its_own_password(server: str, image: str) -> None:
+    assert RegistryLogin(server, "robot", "hush-hush").for_image(image)["password"] == "hush-hush"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param("example.azurecr.io.evil.example/enclave", id="longer"),
+        pytest.param("azurecr.io/example/enclave", id="another"),
+        pytest.param("enclave", id="hub"),
+        pytest.param("example.azurecr.io:444/enclave", id="port"),
+    ],
+)
+def test_no_other_registry_gets_the_password(image: str) -> None:
+    login = RegistryLogin("example.azurecr.io", "robot", "hush-hush")
+    with pytest.raises(ConfigurationError, match="registry-mismatch") as caught:
+        login.for_image(image)
+    assert "hush" not in str(caught.value)
 
 
 def test_no_connection_means_no_credentials() -> None:
