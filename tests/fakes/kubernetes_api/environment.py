@@ -25,12 +25,17 @@ class ContainerConfigError(Exception):
 
 
 def command_line(machine: Machine, container: Json, environment: dict[str, str], root: Path) -> list[str]:
-    """Return the program and its arguments, expanded and with mount paths rewritten."""
+    """Return the program and its arguments, expanded; mount paths in the pod's own words are rewritten."""
     image = machine.images.get(container["image"])
-    command = container.get("command") or list(image.entrypoint)
-    arguments = container.get("args") or ([] if container.get("command") else list(image.command))
     rewrite = rewriter(root, container)
-    return [rewrite(expand(part, environment)) for part in [*command, *arguments]]
+
+    def stated(part: str) -> list[str]:
+        return [rewrite(expand(word, environment)) for word in container.get(part) or []]
+
+    # An image's own words are files of this machine, which may lie below a folder that a pod mounts, as /tmp.
+    if command := stated("command"):
+        return [*command, *stated("args")]
+    return [*image.entrypoint, *(stated("args") or image.command)]
 
 
 def container_environment(machine: Machine, pod: Json, container: Json, root: Path) -> dict[str, str]:
