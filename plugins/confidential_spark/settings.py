@@ -77,10 +77,9 @@ class Settings(BaseSettings):
         default=120, description="A Spark job that runs longer is stopped and fails."
     )
     enclave_user_space_size: str = Field(
-        default="12GB", description="Memory of all programs in an enclave on one machine; part of MRENCLAVE."
-    )
-    enclave_pod_user_space_size: str = Field(
-        default="8GB", description="The same for an enclave in a Kubernetes pod."
+        default="12GB",
+        description="Memory of all programs in one enclave; part of MRENCLAVE. One image serves every "
+        "platform, so a pod asks for as much page cache as this takes.",
     )
     enclave_kernel_heap_size: str = Field(
         default="1GB", description="Occlum's own memory in the enclave; part of MRENCLAVE."
@@ -273,14 +272,13 @@ class Settings(BaseSettings):
         }[platform]
         return self.include_dir / "policies" / f"{name}.yaml"
 
-    def enclave_sizing(self, platform: Platform) -> EnclaveSizing:
-        """Return how large an enclave on ``platform`` is.
+    def enclave_sizing(self) -> EnclaveSizing:
+        """Return how large the image's enclave is, on every platform.
 
         :raises ConfigurationError: ``enclave-size-malformed`` or ``enclave-number-invalid``.
         """
-        in_pod = platform is Platform.AKS
         return EnclaveSizing(
-            user_space=self.enclave_pod_user_space_size if in_pod else self.enclave_user_space_size,
+            user_space=self.enclave_user_space_size,
             kernel_heap=self.enclave_kernel_heap_size,
             process_heap=self.enclave_process_heap_size,
             max_threads=self.enclave_max_threads,

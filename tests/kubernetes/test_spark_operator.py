@@ -285,6 +285,14 @@ def test_a_run_waits_for_enclave_memory(spark, configure) -> None:
     assert spark.run().execute().state == "success"
 
 
+def test_an_executor_that_outgrows_its_enclave_is_refused_before_anything_is_made(spark, configure) -> None:
+    spark.settings = configure(aks_executor_memory="14g")
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "failed"
+    assert "[enclave-memory-too-small]" in outcome.story
+    assert spark.left() == []
+
+
 def test_a_quota_that_is_used_up(spark) -> None:
     spark.fake.set_quota(pods="1")
     outcome = spark.run(max_tries=1).execute()

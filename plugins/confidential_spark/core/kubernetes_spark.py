@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from confidential_spark.core import cluster_layout
 from confidential_spark.core import image_layout as layout
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.core.spark_launch import MEBIBYTE, SMALLEST_PLAN, choose_runtime, memory_bytes
+from confidential_spark.core.spark_launch import (
+    MEBIBYTE,
+    SMALLEST_PLAN,
+    MemoryPlan,
+    choose_runtime,
+    memory_bytes,
+)
 
 if TYPE_CHECKING:
     from confidential_spark.core.kubernetes_names import TryNames
@@ -62,6 +68,14 @@ class ExecutorPlan:
                 action="raise CONFIDENTIAL_SPARK_AKS_EXECUTOR_MEMORY",
             )
         return heap
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        """Where an executor's memory goes, which its enclave must hold.
+
+        :raises ConfigurationError: as :attr:`heap`.
+        """
+        return MemoryPlan(heap=self.heap)
 
     @property
     def overhead(self) -> int:

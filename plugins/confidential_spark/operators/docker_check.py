@@ -107,7 +107,7 @@ def needs_of(settings: Settings, policy: Policy) -> Needs:
     return Needs(
         trust=policy.trust,
         memory_bytes=memory_bytes(settings.dcsv3_memory),
-        enclave_bytes=enclave_bytes(settings.enclave_sizing(Platform.DCSV3)),
+        enclave_bytes=enclave_bytes(settings.enclave_sizing()),
         cpus=settings.dcsv3_cores,
         disk_bytes=DISK_BYTES,
         aesm_dir=settings.dcsv3_aesm_dir,

@@ -69,7 +69,7 @@ def sign_key(trust: str, settings: Settings) -> SignKey:
 
 
 def _common_files(settings: Settings) -> Files:
-    occlum_json = render_occlum_json(settings.enclave_sizing(Platform.DCSV3)).encode()
+    occlum_json = render_occlum_json(settings.enclave_sizing()).encode()
     jobs = _tree(settings.jobs_dir, ("*.py",))
     return {
         layout.CONTEXT_OCCLUM_JSON: ContextFile.containing(occlum_json),

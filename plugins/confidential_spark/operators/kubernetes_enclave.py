@@ -24,7 +24,6 @@ from confidential_spark.core.kubernetes_names import (
 )
 from confidential_spark.core.kubernetes_pod import PodPlan
 from confidential_spark.core.kubernetes_spark import whole_cores
-from confidential_spark.core.platforms import Platform
 from confidential_spark.core.result_archive import unpack_results
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.core.tar_stream import Entry, stream_size, tar_stream
@@ -104,8 +103,7 @@ def epc_bytes(settings: Settings, trust: str) -> int | None:
         return occlum_config.size_bytes(settings.aks_epc)
     if trust == TRUST_SIMULATED:
         return None
-    # One image serves all platforms, and is built for the larger one.
-    return occlum_config.enclave_bytes(settings.enclave_sizing(Platform.DCSV3))
+    return occlum_config.enclave_bytes(settings.enclave_sizing())
 
 
 @dataclass

@@ -138,7 +138,7 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
             memory=spark_memory(self.settings),
             installation=image_installation(image),
         )
-        require_memory_fits(runtime.memory, self.settings.enclave_sizing(self.platform))
+        require_memory_fits(runtime.memory, self.settings.enclave_sizing())
         return LaunchSpec(
             nonce=run.nonce,
             run_id=run.run_id,

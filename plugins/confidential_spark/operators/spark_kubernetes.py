@@ -26,6 +26,7 @@ from confidential_spark.core.kubernetes_pod import (
     transfer_pod,
 )
 from confidential_spark.core.kubernetes_spark import ExecutorPlan, driver_runtime
+from confidential_spark.core.occlum_config import require_memory_fits
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.kubernetes_failures import API_AWAY
 from confidential_spark.hooks.result_store import ResultStore
@@ -223,23 +224,26 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
     ) -> LaunchSpec:
         """Return what the driver's agent is asked to do.
 
-        :raises ConfigurationError: too little memory, cores out of range, before anything is started.
+        :raises ConfigurationError: too little memory for Spark, too much for an enclave, cores out of range.
         """
         settings = self.settings
+        executors = ExecutorPlan(
+            count=settings.aks_executors,
+            cores=settings.aks_executor_cores,
+            memory=settings.aks_executor_memory,
+            cpu_request=settings.aks_cpu_request,
+        )
         runtime = driver_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
             memory=settings.aks_driver_memory,
             installation=image_installation(image),
-            executors=ExecutorPlan(
-                count=settings.aks_executors,
-                cores=settings.aks_executor_cores,
-                memory=settings.aks_executor_memory,
-                cpu_request=settings.aks_cpu_request,
-            ),
+            executors=executors,
             image=image.reference,
             namespace=settings.aks_namespace,
             names=enclave.names,
         )
+        for plan in (runtime.memory, executors.memory_plan):
+            require_memory_fits(plan, settings.enclave_sizing())
         return LaunchSpec(
             nonce=run.nonce,
             run_id=run.run_id,

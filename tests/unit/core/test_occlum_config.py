@@ -9,7 +9,6 @@ from confidential_spark.core.occlum_config import (
     require_memory_fits,
     size_bytes,
 )
-from confidential_spark.core.platforms import Platform
 from confidential_spark.core.spark_launch import MemoryPlan
 from confidential_spark.settings import Settings
 from hypothesis import given
@@ -126,18 +125,7 @@ def test_spark_must_fit_into_the_enclave(heap, fits):
     assert refused.value.code == "enclave-memory-too-small"
 
 
-@pytest.mark.parametrize(
-    ("platform", "user_space"),
-    [
-        pytest.param(Platform.DCSV3, "12GB", id="machine"),
-        pytest.param(Platform.AKS, "8GB", id="pod"),
-    ],
-)
-def test_a_pods_enclave_is_smaller(platform, user_space):
-    assert Settings().enclave_sizing(platform).user_space == user_space
-
-
 def test_settings_reach_the_enclave():
-    sizing = Settings(enclave_svn=4, enclave_debug=True).enclave_sizing(Platform.DCSV3)
+    sizing = Settings(enclave_svn=4, enclave_debug=True).enclave_sizing()
 
     assert (sizing.svn, sizing.debug) == (4, True)
