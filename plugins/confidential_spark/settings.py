@@ -194,7 +194,12 @@ class Settings(BaseSettings):
     aks_quote_access: Literal["in-process", "aesm"] = Field(
         default="in-process",
         description="Where quotes come from: made in the enclave's own process, or by the node's AESM, whose "
-        "socket the device plugin's webhook mounts.",
+        "socket is then a path of the node in each pod.",
+    )
+    aks_supplemental_groups: list[Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
+        default=[],
+        description="Further groups of the image's user, as JSON, e.g. `[120]`: those that own `/dev/sgx_…` "
+        "on nodes where these are not open to all.",
     )
     aks_epc: Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,8}(KB|MB|GB))$")] = Field(
         default="auto",

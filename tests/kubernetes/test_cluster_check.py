@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from confidential_spark.core.cluster_layout import TRANSFER_CONTAINER
+from confidential_spark.core.cluster_layout import ENCLAVE_CONTAINER
 from confidential_spark.core.cluster_probe import probe_facts, probe_pod
 from confidential_spark.core.enclave_image import EnclaveImage
 from confidential_spark.core.kubernetes_names import TryNames
@@ -302,7 +302,7 @@ def test_a_pod_looks_around_and_nothing_of_it_stays(cluster):
     pod = probe_pod(plan_of(cluster))
     pod["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
 
-    met = probe_facts("\n".join(view.output_of(pod, TRANSFER_CONTAINER)))
+    met = probe_facts("\n".join(view.output_of(pod, ENCLAVE_CONTAINER)))
 
     assert met.node in nodes_of(cluster)
     assert met.can_write

@@ -41,6 +41,7 @@ class ClusterNeeds:
     :param executors: how many a run has.
     :param epc_bytes: page cache of one enclave; 0 where none is asked for.
     :param memory_bytes: memory of all pods of a run together.
+    :param aesm: whether the node makes the quotes, so that no pod needs the provision device.
     """
 
     trust: str
@@ -49,6 +50,7 @@ class ClusterNeeds:
     executors: int
     epc_bytes: int
     memory_bytes: int
+    aesm: bool = False
 
     @property
     def quantities(self) -> Mapping[str, int]:
@@ -233,7 +235,7 @@ def _plugin_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
         expected,
         trust=needs.trust,
         passed=bool(having),
-        action="az aks enable-addons --addons confcom; add a DCsv3 node pool",
+        action="az aks enable-addons --addons confcom --resource-group … --name …; add a DCsv3 node pool",
     )
 
 
@@ -277,13 +279,17 @@ def _device_row(facts: ProbeFacts, needs: ClusterNeeds) -> CheckRow:
         f"{device.path} mode {device.mode} group {device.group}{'' if device.opens else ', closed to it'}"
         for device in facts.devices
     )
+    kinds = {"enclave"} if needs.aesm else {"enclave", "provision"}
+    found = {kind for kind in kinds for device in facts.devices if device.path.endswith(kind)}
     return CheckRow.require_for_hardware(
         "sgx-devices",
         said or "the pod has no SGX device",
-        "the enclave and the provision device, which the enclave's user may open",
+        f"the device {' and '.join(sorted(kinds))}, which the enclave's user may open",
         trust=needs.trust,
-        passed=len(facts.devices) > 1 and all(device.opens for device in facts.devices),
-        action="look at the device plugin's pods: kubectl get pods --namespace kube-system | grep sgx",
+        passed=found == kinds and all(device.opens for device in facts.devices),
+        action="set CONFIDENTIAL_SPARK_AKS_SUPPLEMENTAL_GROUPS to the devices' group"
+        if found == kinds
+        else "look at the device plugin's pods: kubectl get pods --namespace kube-system | grep sgx",
     )
 
 

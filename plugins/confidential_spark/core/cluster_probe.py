@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core import image_layout as layout
-from confidential_spark.core.cluster_layout import EPC_RESOURCE, EXECUTOR_ACCOUNT, ROLE_CHECK, ROLE_LABEL
+from confidential_spark.core.cluster_layout import (
+    ENCLAVE_CONTAINER,
+    EPC_RESOURCE,
+    EXECUTOR_ACCOUNT,
+    ROLE_CHECK,
+    ROLE_LABEL,
+)
 from confidential_spark.core.engine_checks import SgxDevice
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.kubernetes_pod import transfer_pod
+from confidential_spark.core.kubernetes_pod import quote_annotations, transfer_pod
 
 if TYPE_CHECKING:
     from confidential_spark.core.kubernetes_pod import PodPlan
@@ -50,6 +56,9 @@ def probe_pod(plan: PodPlan) -> dict[str, Any]:
     pod["spec"]["serviceAccountName"] = EXECUTOR_ACCOUNT
     pod["spec"]["activeDeadlineSeconds"] = DEADLINE_SECONDS
     (container,) = pod["spec"]["containers"]
+    # The device plugin's webhook finds the container by its name.
+    container["name"] = ENCLAVE_CONTAINER
+    pod["metadata"]["annotations"] = quote_annotations(plan)
     del container["args"]
     container["command"] = ["bash", "-c", LOOK_SCRIPT]
     container["env"] = [

@@ -1,7 +1,8 @@
 """The objects of one try on a cluster, as the API takes them: pods with the least rights, and a Secret.
 
-Every pod satisfies Kubernetes' "restricted" Pod Security Standard: no privileges, no path of the node. SGX
-comes from the device plugin, which adds the devices to a container that asks for `sgx.intel.com/epc`.
+Every pod satisfies Kubernetes' "restricted" Pod Security Standard: no privileges, no path of the node (but
+for AESM's socket, where a setting says so). SGX comes from the device plugin, which adds the devices to a
+container that asks for `sgx.intel.com/epc`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 GRACE_SECONDS = 20
 FETCH_SECONDS = 900
 SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
-QUOTE_PROVIDER = "sgx.intel.com/quote-provider"
+# Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
+# container makes its quotes itself and gets the provision device; `aesmd` asks the node's service for them.
+QUOTE_PROVIDER, AESM_PROVIDER = "sgx.intel.com/quote-provider", "aesmd"
+# The webhook's own names, so that it adds no second volume; AKS has no such webhook everywhere.
+AESM_VOLUME, AESM_DIR = "aesmd-socket", "/var/run/aesmd"
+# Driver and executors reach each other by it.
+OWN_ADDRESS: Json = {"name": ADDRESS_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 RUN_SIZE, LAUNCH_SIZE = "64Mi", "4Mi"
 OWN_DATA_SIZE = "64Mi"
 
@@ -42,7 +49,8 @@ class PodPlan:
     :param image: reference by digest, or an image's id.
     :param labels: whose pods they are.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
-    :param aesm: whether quotes come from the node's AESM.
+    :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
+    :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
     :param deadline_seconds: after this, Kubernetes ends a pod.
     """
 
@@ -55,6 +63,7 @@ class PodPlan:
     memory_bytes: int
     epc_bytes: int | None = None
     aesm: bool = False
+    groups: Sequence[int] = ()
     deadline_seconds: int
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, str]] = ()
@@ -67,6 +76,7 @@ def driver_pod(plan: PodPlan) -> Json:
     spec = pod["spec"]
     spec["serviceAccountName"] = cluster_layout.DRIVER_ACCOUNT
     container = _enclave(plan, "run", _resources(plan))
+    container["env"].append(OWN_ADDRESS)
     container["volumeMounts"] += [
         {"name": "launch-files", "mountPath": str(layout.LAUNCH_MOUNT), "readOnly": True},
         {"name": "service-account", "mountPath": str(layout.SERVICE_ACCOUNT_MOUNT), "readOnly": True},
@@ -74,7 +84,7 @@ def driver_pod(plan: PodPlan) -> Json:
     ]
     spec["containers"] = [container]
     spec["volumes"] = [
-        *_scratch(),
+        *_enclave_volumes(plan),
         {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}},
         {"name": "service-account", "projected": _credentials(plan.deadline_seconds)},
         {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
@@ -91,14 +101,14 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     spec = pod["spec"]
     spec["serviceAccountName"] = cluster_layout.EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
-    container["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
+    container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
     container["volumeMounts"].append(
         {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base, "readOnly": True}
     )
     spec["containers"] = [container]
     spec["volumes"] = [
         # Spark gives an executor a volume for its local files, unless one has such a name.
-        *_scratch(temporary="spark-local-dir-1"),
+        *_enclave_volumes(plan, temporary="spark-local-dir-1"),
         {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
     ]
     container["volumeMounts"][0]["name"] = "spark-local-dir-1"
@@ -141,14 +151,16 @@ def transfer_pod(plan: PodPlan) -> Json:
 
 
 def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
-    """Return the pod that attests first, and then keeps what it wrote until it is fetched."""
+    """Return the pod with an enclave that attests, and a container that keeps what it wrote for Airflow.
+
+    Not one after the other: the device plugin's webhook gives no devices to init containers.
+    """
     pod = _pod(plan, plan.names.attest, cluster_layout.ROLE_ATTEST)
     enclave = _enclave(plan, "attest", _resources(plan))
-    enclave["env"] = [{"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
+    enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
     enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
-    pod["spec"]["initContainers"] = [enclave]
-    pod["spec"]["containers"] = [_transfer(plan, [])]
-    pod["spec"]["volumes"] = [*_scratch(), _tmpfs("data", OWN_DATA_SIZE)]
+    pod["spec"]["containers"] = [enclave, _transfer(plan, [])]
+    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _tmpfs("data", OWN_DATA_SIZE)]
     return pod
 
 
@@ -163,6 +175,13 @@ def measure_pod(plan: PodPlan) -> Json:
     return pod
 
 
+def quote_annotations(plan: PodPlan) -> dict[str, str]:
+    """Return what tells the device plugin's webhook who makes the quotes; nothing where there is no SGX."""
+    if plan.epc_bytes is None:
+        return {}
+    return {QUOTE_PROVIDER: AESM_PROVIDER if plan.aesm else cluster_layout.ENCLAVE_CONTAINER}
+
+
 def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
     """Return a pod without containers.
 
@@ -170,8 +189,8 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
     """
     labels = {**plan.labels, **({cluster_layout.ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    if plan.aesm and role != cluster_layout.ROLE_TRANSFER:
-        metadata["annotations"] = {QUOTE_PROVIDER: cluster_layout.ENCLAVE_CONTAINER}
+    if role != cluster_layout.ROLE_TRANSFER and (annotations := quote_annotations(plan)):
+        metadata["annotations"] = annotations
     spec: Json = {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": plan.deadline_seconds,
@@ -184,6 +203,7 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
             "runAsGroup": layout.GROUP_ID,
             "fsGroup": layout.GROUP_ID,
             "fsGroupChangePolicy": "OnRootMismatch",
+            **({"supplementalGroups": list(plan.groups)} if plan.groups else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "nodeSelector": dict(plan.node_selector),
@@ -214,11 +234,10 @@ def _container(plan: PodPlan, name: str, *arguments: str) -> Json:
 def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     """Return a container that starts the image's enclave; an executor's command comes from Spark."""
     container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, *([command] if command else []))
-    container["env"] = [
-        {"name": ADDRESS_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-        *([{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []),
-    ]
+    container["env"] = [{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []
     container["volumeMounts"] = _scratch_mounts()
+    if plan.aesm:
+        container["volumeMounts"].append({"name": AESM_VOLUME, "mountPath": AESM_DIR})
     container["resources"] = resources
     if plan.epc_bytes is not None:
         # Kubernetes does not divide it: request and limit are one number.
@@ -250,6 +269,12 @@ def _scratch_mounts() -> list[Json]:
         {"name": "launch", "mountPath": str(layout.LAUNCH_DIR)},
         {"name": "run", "mountPath": str(layout.RUN_DIR)},
     ]
+
+
+def _enclave_volumes(plan: PodPlan, temporary: str = "tmp") -> list[Json]:
+    """Return what an enclave's container always mounts."""
+    socket = {"name": AESM_VOLUME, "hostPath": {"path": AESM_DIR, "type": "Directory"}}
+    return [*_scratch(temporary), *([socket] if plan.aesm else [])]
 
 
 def _scratch(temporary: str = "tmp") -> list[Json]:

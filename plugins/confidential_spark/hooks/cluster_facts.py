@@ -16,7 +16,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
 
 from confidential_spark.core.cluster_checks import ABSENT, ClusterFacts, NodeFacts, QuotaFacts
-from confidential_spark.core.cluster_layout import EPC_RESOURCE, LAUNCHER_RIGHTS, TRANSFER_CONTAINER
+from confidential_spark.core.cluster_layout import ENCLAVE_CONTAINER, EPC_RESOURCE, LAUNCHER_RIGHTS
 from confidential_spark.core.cluster_probe import probe_facts, probe_pod
 from confidential_spark.core.failures import LogWatcher
 from confidential_spark.hooks.kubernetes_failures import REFUSED, named, pod_diagnosis
@@ -83,7 +83,7 @@ class ClusterView:
         :raises EnclaveError: why it could not run, by the failure table's name.
         """
         before = datetime.now(UTC).timestamp()
-        lines = self.output_of(probe_pod(plan), TRANSFER_CONTAINER)
+        lines = self.output_of(probe_pod(plan), ENCLAVE_CONTAINER)
         after = datetime.now(UTC).timestamp()
         facts = probe_facts("\n".join(lines))
         # Its clock was read at some time in between, and to the second.

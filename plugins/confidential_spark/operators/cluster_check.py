@@ -137,6 +137,7 @@ def needs_of(settings: Settings, policy: Policy) -> ClusterNeeds:
         epc_bytes=epc_bytes(settings, policy.trust) or 0,
         memory_bytes=memory_bytes(settings.aks_driver_memory)
         + executors * memory_bytes(settings.aks_executor_memory),
+        aesm=settings.aks_quote_access == "aesm",
     )
 
 

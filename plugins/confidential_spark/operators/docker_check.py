@@ -21,7 +21,6 @@ from confidential_spark.core.platform_check import (
     attempt_all,
     not_looked_at,
 )
-from confidential_spark.core.platforms import Platform
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.docker_engine import LOCAL_SOCKET, EngineAddress

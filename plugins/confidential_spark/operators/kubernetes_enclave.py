@@ -47,7 +47,10 @@ LOOK_SECONDS = 10.0
 LOST_PATIENCE_SECONDS = 120.0
 GONE_SECONDS = 60.0
 NOT_STARTED = "pod-unschedulable"
-RECEIVE = 'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x -C "$2"'
+# Times and owners are of no use here, and file shares do not let everybody set them.
+RECEIVE = (
+    'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
+)
 
 
 def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
@@ -90,6 +93,7 @@ def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels
         memory_bytes=memory_bytes(settings.aks_driver_memory),
         epc_bytes=epc_bytes(settings, trust),
         aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
+        groups=settings.aks_supplemental_groups,
         deadline_seconds=settings.aks_deadline_minutes * 60,
         node_selector=settings.aks_node_selector,
         tolerations=settings.aks_tolerations,

@@ -200,3 +200,19 @@ def test_a_run_needs_a_place_for_every_executor_the_driver_and_the_transfer_pod(
 )
 def test_a_right_is_said_as_kubectl_says_it(right, text):
     assert str(right) == text
+
+
+def test_an_enclave_whose_node_makes_the_quotes_needs_no_provision_device():
+    met = replace(PROBE, devices=PROBE.devices[:1])
+
+    rows = probe_rows(met, replace(NEEDS, aesm=True), seconds_off=0, has_policies=True)
+
+    assert row_of(rows, "sgx-devices").status is Status.OK
+
+
+def test_devices_that_are_closed_to_the_user_need_a_group():
+    met = replace(PROBE, devices=tuple(replace(device, opens=False) for device in PROBE.devices))
+
+    rows = probe_rows(met, NEEDS, seconds_off=0, has_policies=True)
+
+    assert "SUPPLEMENTAL_GROUPS" in row_of(rows, "sgx-devices").action

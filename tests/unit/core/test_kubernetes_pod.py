@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import kubernetes_validate
 import pytest
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.core import cluster_layout, image_layout, kubernetes_pod
@@ -48,6 +49,8 @@ PODS: dict[str, Callable[[PodPlan], dict[str, Any]]] = {
     "measure": kubernetes_pod.measure_pod,
 }
 ENCLAVES = ("driver", "executor", "attest")
+# The oldest that docs/aks.md admits, the one of `make cluster`, and the newest that the schemas know.
+VERSIONS = ("1.29", "1.34", kubernetes_validate.latest_version())
 
 
 @pytest.fixture(params=PODS)
@@ -69,6 +72,19 @@ def test_every_pod_is_admitted_at_the_restricted_level(pod) -> None:
     validate(filled)
     check_security(filled, {"metadata": {"name": "confidential-spark", "labels": level}})
     assert unknown_fields(pod) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", PODS)
+def test_every_pod_fits_the_schema_of_several_versions(kind, version) -> None:
+    plan = replace(PLAN, epc_bytes=64 * 1024**2, aesm=True, pull_secret="registry")
+    kubernetes_validate.validate(PODS[kind](plan), version, strict=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_launch_secret_fits_the_schema_of_several_versions(version) -> None:
+    secret = kubernetes_pod.launch_secret(PLAN, LAUNCH, PODS["executor"](PLAN), "uid-1")
+    kubernetes_validate.validate(secret, version, strict=True)
 
 
 def test_every_pod_ends_by_itself_and_reaches_nothing_of_its_node(pod) -> None:
@@ -133,9 +149,27 @@ def test_moving_files_takes_no_enclave_memory() -> None:
 
 
 @pytest.mark.parametrize("kind", ENCLAVES)
-def test_quotes_of_aesm_come_by_the_webhook_of_the_device_plugin(kind) -> None:
-    pod = PODS[kind](replace(PLAN, aesm=True))
-    assert pod["metadata"]["annotations"] == {"sgx.intel.com/quote-provider": "enclave"}
+@pytest.mark.parametrize(("aesm", "provider"), [(False, "enclave"), (True, "aesmd")])
+def test_the_device_plugin_s_webhook_is_told_who_makes_quotes(kind, aesm, provider) -> None:
+    pod = PODS[kind](replace(PLAN, epc_bytes=1, aesm=aesm))
+    assert pod["metadata"]["annotations"] == {"sgx.intel.com/quote-provider": provider}
+    # The webhook gives no devices to init containers.
+    assert "initContainers" not in pod["spec"]
+
+
+@pytest.mark.parametrize("kind", ENCLAVES)
+def test_aesm_is_reached_by_its_socket_and_by_nothing_else_of_the_node(kind) -> None:
+    pod = PODS[kind](replace(PLAN, epc_bytes=1, aesm=True))
+    paths = [volume["hostPath"]["path"] for volume in pod["spec"]["volumes"] if "hostPath" in volume]
+    assert paths == ["/var/run/aesmd"]
+    assert {"name": "aesmd-socket", "mountPath": "/var/run/aesmd"} in enclave(pod)["volumeMounts"]
+    assert {"name": "SGX_AESM_ADDR", "value": "1"} in enclave(pod)["env"]
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_groups_that_own_the_devices_reach_every_pod(kind) -> None:
+    security = PODS[kind](replace(PLAN, groups=[120]))["spec"]["securityContext"]
+    assert security["supplementalGroups"] == [120]
 
 
 def test_accounts() -> None:
