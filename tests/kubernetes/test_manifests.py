@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import kubernetes_validate
 import pytest
 from confidential_spark.core import cluster_layout as names
 from confidential_spark.core.cluster_layout import DRIVER_RIGHTS, LAUNCHER_RIGHTS, Right
@@ -37,6 +38,13 @@ def test_a_kustomization_lists_every_file_beside_it(folder):
     listed = {each for each in kustomization_of(folder)["resources"] if each.endswith(".yaml")}
 
     assert listed == {each.name for each in (FOLDER / folder).glob("*.yaml")} - {"kustomization.yaml"}
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.34", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if [*documents(folder)]])
+def test_every_object_fits_the_schema_of_several_versions(folder, version):
+    for each in documents(folder):
+        kubernetes_validate.validate(each, version, strict=True)
 
 
 def test_names_are_those_that_the_pods_use():
@@ -150,6 +158,10 @@ def test_nobody_outside_reaches_a_pod(role):
         pytest.param(AKS, "attest", ANYWHERE, 443, True, id="attest-to-attestation-service"),
         pytest.param(AKS, "executor", METADATA, 80, True, id="executor-to-platform-certificates"),
         pytest.param(AKS, "executor", METADATA, 443, False, id="metadata-only-by-its-port"),
+        pytest.param(AKS, "executor", NODE, 443, False, id="executor-no-neighbour"),
+        pytest.param(AKS, "attest", NODE, 443, False, id="attest-no-neighbour"),
+        pytest.param(AKS, "driver", "169.254.10.10", 53, True, id="driver-to-the-node-s-name-server"),
+        pytest.param(AKS, "transfer", "169.254.10.10", 53, False, id="transfer-asks-no-names"),
         pytest.param(AKS, "executor", ANYWHERE, 80, False, id="executor-no-http"),
         pytest.param(AKS, "transfer", ANYWHERE, 443, False, id="transfer-reaches-nothing"),
         pytest.param(AKS, "platform-check", ANYWHERE, 443, False, id="check-reaches-nothing"),
