@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.enclave_image import EnclaveImage
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.settings import Settings
 from docker.client import DockerClient
 from docker.errors import DockerException
 
 from scripts.debian_base import cache_folder, ensure_base
+from tests.docker.image_tasks import built_image, run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from confidential_spark.core.enclave_image import EnclaveImage
 
 NO_ENGINE = "!!! NOT TESTED: no Docker engine answers; `make test-docker` installs and starts one"
 
@@ -43,50 +44,17 @@ def image_settings(engine, tmp_path_factory) -> Settings:
     return settings
 
 
-class TaskStates(dict[str, Any]):
-    """A task state store, of one task."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
-
-
-def task_context(task_id: str = "task", **more: Any) -> dict[str, Any]:
-    """What the image tasks need of Airflow's context."""
-    ti = SimpleNamespace(task_id=task_id, xcom_push=lambda **_: None)
-    return {
-        "ti": ti,
-        "dag": SimpleNamespace(params={}),
-        "dag_run": SimpleNamespace(conf={}),
-        "task_state_store": TaskStates(),
-        **more,
-    }
-
-
 @pytest.fixture(scope="session")
-def run_image_task(engine, image_settings):
+def run_image_task(engine, image_settings) -> Callable[..., Any]:
     """Runs one task of DAG `enclave_image` on the engine and returns its XCom value."""
 
     def run(operator: type, *, settings: Settings = image_settings, **arguments: Any) -> Any:
-        task = operator(task_id=operator.__name__, **arguments)
-        task.client = engine.api
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("confidential_spark.operators.enclave_image.get_settings", lambda: settings)
-            return task.run(task_context())
+        return run_task(engine, settings, operator, **arguments)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def enclave_image(run_image_task) -> EnclaveImage:
+def enclave_image(engine, image_settings) -> EnclaveImage:
     """The simulated enclave image of the present sources, signed; built only when they have changed."""
-    from confidential_spark.operators.enclave_image import (
-        BuildImageOperator,
-        MeasureEnclaveOperator,
-        ResolveInputsOperator,
-        SignEnclaveOperator,
-    )
-
-    inputs = run_image_task(ResolveInputsOperator)
-    image = run_image_task(BuildImageOperator, inputs=inputs)
-    signed = run_image_task(SignEnclaveOperator, inputs=inputs, image=image)
-    return EnclaveImage.from_xcom(run_image_task(MeasureEnclaveOperator, image=signed)["image"])
+    return built_image(engine, image_settings)

@@ -47,21 +47,35 @@ class RealCluster:
         self.kubeconfig = Path(os.environ["KUBECONFIG"])
         self.image = os.environ["KUBERNETES_TEST_IMAGE"]
         self.namespace = f"confidential-spark-test-{uuid.uuid4().hex[:8]}"
+        self._epc_before: dict[str, str] = {}
 
     def __enter__(self) -> RealCluster:
         self.core().create_namespace({"metadata": {"name": self.namespace}})
+        # Its controller makes it a moment later, and no pod is admitted before.
+        wait(self._default_account)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.core().delete_namespace(self.namespace)
+        for node, amount in self._epc_before.items():
+            self._patch_epc(node, amount)
+
+    def _default_account(self) -> bool:
+        accounts = self.core().list_namespaced_service_account(self.namespace).items
+        return "default" in [account.metadata.name for account in accounts]
 
     def core(self) -> client.CoreV1Api:
         return client.CoreV1Api(config.new_client_from_config(str(self.kubeconfig)))
 
     def set_epc(self, amount: int) -> None:
         for node in self.core().list_node().items:
-            patch = {"status": {"capacity": {EPC: str(amount)}}}
-            self.core().patch_node_status(node.metadata.name, patch)
+            self._epc_before.setdefault(node.metadata.name, node.status.capacity.get(EPC, "0"))
+            self._patch_epc(node.metadata.name, str(amount))
+
+    def _patch_epc(self, node: str, amount: str) -> None:
+        # The scheduler goes by the second, which a kubelet derives from the first when it starts.
+        patch = {"status": {key: {EPC: amount} for key in ("capacity", "allocatable")}}
+        self.core().patch_node_status(node, patch)
 
     def set_quota(self, **hard: str) -> None:
         body = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}

@@ -1,12 +1,15 @@
 """Scenarios of pods and tasks, on the fake cluster or on a real one.
 
-A real one is taken when both `$KUBECONFIG` and `$KUBERNETES_TEST_IMAGE` (an image with a shell) are set.
+A real one is taken when both `$KUBECONFIG` and `$KUBERNETES_TEST_IMAGE` (an image with a shell) are set, as
+`python -m tests.kubernetes.equipped` sets them. What only the fake can bring about is not run then.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +18,69 @@ from kubernetes.client import models as k8s
 from tests.fakes.execution_api import TaskRun
 from tests.fakes.kubernetes_api import FakeCluster
 from tests.kubernetes.clusters import RealCluster
+from tests.kubernetes.deployment import Deployment
+from tests.kubernetes.equipped import ENCLAVE_IMAGE, FOREIGN_IMAGE, KUBECONFIG, OWN_CLUSTER, TEST_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from confidential_spark.core.enclave_image import EnclaveImage
 
     from tests.kubernetes.clusters import Cluster
 
-_REAL = {"KUBECONFIG", "KUBERNETES_TEST_IMAGE"} <= set(os.environ)
+_REAL = {KUBECONFIG, TEST_IMAGE} <= set(os.environ)
+# Read now: tests of tasks take the variable away.
+_DEPLOYMENT = Deployment.of_environment() if {KUBECONFIG, ENCLAVE_IMAGE} <= set(os.environ) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to `make test` what needs the fake cluster, where there is a real one."""
+    if not _REAL:
+        return
+    fake = [item for item in items if "fake" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=fake)
+    items[:] = [item for item in items if item not in fake]
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Deployment:
+    """The namespace of `include/kubernetes` on the real cluster."""
+    if _DEPLOYMENT is None:
+        pytest.skip(f"!!! NOT TESTED: no ${KUBECONFIG}, or no ${ENCLAVE_IMAGE} on its nodes")
+    return _DEPLOYMENT
+
+
+@pytest.fixture(scope="session")
+def measured_image(deployment: Deployment) -> EnclaveImage:
+    """The enclave image on the real cluster, as a pod of it describes itself."""
+    return deployment.measured()
+
+
+@pytest.fixture(scope="session")
+def foreign_image() -> str:
+    """The image of an enclave that belongs to no run, on the real cluster's nodes."""
+    if FOREIGN_IMAGE not in os.environ:
+        pytest.skip(f"!!! NOT TESTED: no ${FOREIGN_IMAGE}, an enclave image of another measurement")
+    return os.environ[FOREIGN_IMAGE]
+
+
+@pytest.fixture(scope="session")
+def own_cluster() -> Callable[..., None]:
+    """Run a command of `tests.cluster`, e.g. stop the API server."""
+    if OWN_CLUSTER not in os.environ:
+        pytest.skip("!!! NOT TESTED: the programs of somebody else's cluster cannot be stopped")
+
+    def command(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "tests.cluster", *arguments], check=True)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def launcher_kubeconfig(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kubeconfig of Airflow's own account on the real cluster."""
+    return deployment.launcher_kubeconfig(tmp_path_factory.mktemp("launcher"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One task `run_spark` of `aks` on the fake cluster, whose enclave image is a shell script."""
+"""One task `run_spark` of `aks`; on the fake cluster, its enclave image is a shell script."""
 
 from __future__ import annotations
 
@@ -52,19 +52,15 @@ class SparkTask:
     """The task and what surrounds it.
 
     :param folder: for results and for what Airflow remembers.
+    :param params: of the DAG run.
     """
 
-    fake: FakeCluster
     settings: Settings
     folder: Path
+    image: EnclaveImage = IMAGE
     job: str = "sparkpi"
     manifest: dict[str, Any] | None = None
-    runs: dict[str, TaskRun] = field(default_factory=dict)
-
-    def behave(self, behaviour: str = "") -> None:
-        """Say how drivers end from now on; see `enclave_stub.sh`."""
-        image = Image(entrypoint=("bash", str(STUB)), environment={"BEHAVIOUR": behaviour})
-        self.fake.add_image(REFERENCE, image)
+    params: dict[str, Any] = field(default_factory=lambda: dict(PARAMS))
 
     def run(self, run_id: str = "manual__2018-05", max_tries: int = 0) -> TaskRun:
         """Return the task of a run."""
@@ -72,15 +68,27 @@ class SparkTask:
         from confidential_spark.operators.spark_kubernetes import EnclaveSparkKubernetesOperator
 
         task = EnclaveSparkKubernetesOperator(
-            dag=DAG(f"{self.job}_aks", params=PARAMS, schedule=None),
+            dag=DAG(f"{self.job}_aks", params=self.params, schedule=None),
             task_id="run_spark",
             job=JOBS[self.job],
             platform=Platform.AKS,
-            image=IMAGE.to_xcom(),
+            image=self.image.to_xcom(),
             manifest=self.manifest,
         )
         memory = self.folder / f"{re.sub('[^a-z0-9]', '-', run_id)}.json"
         return TaskRun(memory, task, run_id, max_tries=max_tries)
+
+
+@dataclass(kw_only=True)
+class FakeSparkTask(SparkTask):
+    """The task on the fake cluster, whose drivers a test tells how to behave."""
+
+    fake: FakeCluster
+
+    def behave(self, behaviour: str = "") -> None:
+        """Say how drivers end from now on; see `enclave_stub.sh`."""
+        image = Image(entrypoint=("bash", str(STUB)), environment={"BEHAVIOUR": behaviour})
+        self.fake.add_image(REFERENCE, image)
 
     def pods(self, role: str | None = None) -> list[str]:
         """Names of the pods that are there."""

@@ -15,7 +15,7 @@ from confidential_spark.settings import Settings
 
 from tests.fakes.kubernetes_api import Fault
 from tests.kubernetes.clusters import wait
-from tests.kubernetes.spark_task import REFERENCE, SparkTask, install
+from tests.kubernetes.spark_task import REFERENCE, FakeSparkTask, install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +49,14 @@ def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def spark(fake, configure, tmp_path) -> SparkTask:
+def spark(fake, configure, tmp_path) -> FakeSparkTask:
     install(fake)
-    task = SparkTask(fake, configure(), tmp_path)
+    task = FakeSparkTask(configure(), tmp_path, fake=fake)
     task.behave()
     return task
 
 
-def start(spark: SparkTask, **keywords: Any) -> tuple[Any, Any, str]:
+def start(spark: FakeSparkTask, **keywords: Any) -> tuple[Any, Any, str]:
     """Start a worker and return it, its run and its driver, which waits."""
     spark.behave("wait")
     run = spark.run(**keywords)
@@ -64,7 +64,7 @@ def start(spark: SparkTask, **keywords: Any) -> tuple[Any, Any, str]:
     return run, worker, wait(spark.driver)
 
 
-def once_driving(spark: SparkTask, action: Callable[[str], None]) -> threading.Thread:
+def once_driving(spark: FakeSparkTask, action: Callable[[str], None]) -> threading.Thread:
     thread = threading.Thread(target=lambda: action(wait(spark.driver)), daemon=True)
     thread.start()
     return thread

@@ -1,0 +1,56 @@
+"""The tasks of DAG `enclave_image`, run on an engine by tests: the image that a deployment would have."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confidential_spark.core.enclave_image import EnclaveImage
+from confidential_spark.operators.enclave_image import (
+    BuildImageOperator,
+    MeasureEnclaveOperator,
+    ResolveInputsOperator,
+    SignEnclaveOperator,
+)
+
+if TYPE_CHECKING:
+    from confidential_spark.settings import Settings
+    from docker.client import DockerClient
+
+
+class TaskStates(dict[str, Any]):
+    """A task state store, of one task."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+def task_context(task_id: str = "task", **more: Any) -> dict[str, Any]:
+    """What the image tasks need of Airflow's context."""
+    ti = SimpleNamespace(task_id=task_id, xcom_push=lambda **_: None)
+    return {
+        "ti": ti,
+        "dag": SimpleNamespace(params={}),
+        "dag_run": SimpleNamespace(conf={}),
+        "task_state_store": TaskStates(),
+        **more,
+    }
+
+
+def run_task(engine: DockerClient, settings: Settings, operator: type, **arguments: Any) -> Any:
+    """Run one task on an engine, with a deployment's settings, and return its XCom value."""
+    task = operator(task_id=operator.__name__, **arguments)
+    task.client = engine.api
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("confidential_spark.operators.enclave_image.get_settings", lambda: settings)
+        return task.run(task_context())
+
+
+def built_image(engine: DockerClient, settings: Settings) -> EnclaveImage:
+    """Return the enclave image of the present sources and settings, signed; built only when they changed."""
+    inputs = run_task(engine, settings, ResolveInputsOperator)
+    image = run_task(engine, settings, BuildImageOperator, inputs=inputs)
+    signed = run_task(engine, settings, SignEnclaveOperator, inputs=inputs, image=image)
+    measured = run_task(engine, settings, MeasureEnclaveOperator, image=signed)
+    return EnclaveImage.from_xcom(measured["image"])

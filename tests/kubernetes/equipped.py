@@ -1,0 +1,129 @@
+"""Run a command with a real cluster that has the namespace and the enclave images of a deployment.
+
+`python -m tests.kubernetes.equipped pytest tests/kubernetes`. The cluster of `$KUBECONFIG` is used as it is,
+with the images that the other variables name. Without one, the cluster of `tests/cluster` is brought up, the
+images are built on a Docker engine and loaded into it; what was started here is ended here. Exit code 3 means
+that no cluster could be had, so nothing was tested.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confidential_spark.settings import Settings
+from docker.client import DockerClient
+
+from scripts.debian_base import cache_folder, ensure_base
+from tests.cluster.places import Places
+from tests.docker.engine import NoEngineError, running_engine
+from tests.docker.image_tasks import built_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = ROOT / "include" / "kubernetes" / "overlays"
+NAMESPACE = "confidential-spark"
+NO_CLUSTER = 3
+
+KUBECONFIG = "KUBECONFIG"
+# What the nodes know by these names: an image with a shell, the enclave image by digest, and the image of
+# another enclave, which no run may give its secret to.
+TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
+FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
+# Of the cluster of `tests/cluster` alone, whose parts a test can stop.
+OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
+# Another security version is another measurement.
+FOREIGN_SVN = 7
+
+
+class NoClusterError(Exception):
+    """No real cluster can be had on this machine; the text says why."""
+
+
+def main() -> int:
+    """Run the command line's command, and return its exit code."""
+    if os.environ.get(KUBECONFIG):
+        return subprocess.run(sys.argv[1:], check=False).returncode
+    try:
+        with own_cluster() as variables:
+            return subprocess.run(sys.argv[1:], env=os.environ | variables, check=False).returncode
+    except (NoClusterError, NoEngineError) as error:
+        print(f"!!! NOT TESTED: no real cluster: {error}", file=sys.stderr)
+        return NO_CLUSTER
+
+
+@contextmanager
+def own_cluster() -> Iterator[dict[str, str]]:
+    """Yield the variables that tests read, while a cluster of ours has the images and the namespace.
+
+    :raises NoClusterError: this machine cannot run one.
+    :raises NoEngineError: the images cannot be built.
+    """
+    was_up = subprocess.run(_cluster("status"), capture_output=True, cwd=ROOT, check=False).returncode == 0
+    try:
+        if not was_up:
+            _asked("install")
+        kubeconfig = _asked("up").strip()
+        with running_engine():
+            images = _load_images()
+        _install_namespace()
+        yield {KUBECONFIG: kubeconfig, OWN_CLUSTER: "yes", **images}
+    finally:
+        if not was_up:
+            _asked("down")
+
+
+def _load_images() -> dict[str, str]:
+    """Build the images, load them into the cluster, and return what its node calls them."""
+    settings = Settings(dcsv3_policy="simulation-image")
+    engine = DockerClient.from_env(timeout=900)
+    ensure_base(engine, settings.image_base, cache_folder())
+    foreign = settings.model_copy(update={"enclave_svn": FOREIGN_SVN})
+    names = {"enclave": settings, "foreign": foreign}
+    tags = {f"localhost/confidential-spark/{name}:test": used for name, used in names.items()}
+    for tag, used in tags.items():
+        engine.images.get(built_image(engine, used).reference).tag(tag)
+    with tempfile.TemporaryDirectory(prefix="enclave-images-") as folder:
+        archive = f"{folder}/images.tar"
+        subprocess.run(["docker", "save", "--output", archive, *tags], check=True)
+        loaded = json.loads(_asked("load-image", archive))
+    enclave, other = (
+        next(each["reference"] for each in loaded if each["name"].endswith(f"/{name}:test")) for name in names
+    )
+    return {TEST_IMAGE: enclave, ENCLAVE_IMAGE: enclave, FOREIGN_IMAGE: other}
+
+
+def _install_namespace() -> None:
+    """Apply the manifests; a node without any storage class gets the folder that its overlay expects."""
+    overlay = "simulation"
+    if not _asked("kubectl", "get", "storageclass", "--output=name").strip():
+        overlay = "simulation-one-node"
+        (Places.of_environment().node / "var/lib/confidential-spark-data").mkdir(exist_ok=True)
+    _asked("kubectl", "apply", "--kustomize", str(OVERLAYS / overlay))
+
+
+def _cluster(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.cluster", *arguments]
+
+
+def _asked(*arguments: str) -> str:
+    """Run a command of `tests.cluster`, whose progress is shown, and return what it printed.
+
+    :raises NoClusterError: it failed, or says that this machine is unfit.
+    """
+    done = subprocess.run(_cluster(*arguments), stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise NoClusterError(f"`python -m tests.cluster {arguments[0]}` ended with {done.returncode}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

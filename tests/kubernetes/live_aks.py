@@ -1,0 +1,105 @@
+"""A real Airflow whose platform `aks` is the real cluster of `$KUBECONFIG`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.core.kubernetes_names import RUN_LABELS, label_value, selector
+from confidential_spark.core.ledger import Approval, append_approval
+
+from tests.integration.live_airflow import ROOT, LiveAirflow, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confidential_spark.core.enclave_image import EnclaveImage
+
+SPARK = "spark.run_spark"
+POLICY = "simulation-image"
+
+
+def live_aks(folder: Path, image: EnclaveImage, kubeconfig: Path, **settings: str) -> LiveAirflow:
+    """Return an Airflow, not started, in whose ledger somebody has approved the image.
+
+    :param kubeconfig: of Airflow's own account.
+    :param settings: more of `CONFIDENTIAL_SPARK_…`, by name.
+    """
+    include = folder / "include"
+    shutil.copytree(ROOT / "include", include)
+    _approve(include / "policies" / "approvals-simulated.jsonl", image)
+    live = LiveAirflow(folder)
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig)}}
+    ours = {
+        "AKS_POLICY": POLICY,
+        "AKS_IMAGE": image.reference,
+        "AKS_CPU_REQUEST": "100m",
+        "INCLUDE_DIR": str(include),
+        **settings,
+    }
+    live.environment.update({f"CONFIDENTIAL_SPARK_{name}": value for name, value in ours.items()})
+    live.environment["AIRFLOW_CONN_KUBERNETES_DEFAULT"] = json.dumps(connection)
+    return live
+
+
+def _approve(ledger: Path, image: EnclaveImage) -> None:
+    ledger.unlink(missing_ok=True)
+    append_approval(
+        ledger,
+        Approval(
+            approved_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            approved_by="the test",
+            image_digest=image.digest,
+            mrenclave=image.mrenclave,
+            mrsigner=image.mrsigner,
+            product_id=image.product_id,
+            svn=image.svn,
+            git_revision="0" * 40,
+        ),
+    )
+
+
+def unpause(live: LiveAirflow, *dags: str) -> None:
+    """Let the DAGs run, and wait until what the schedule has started then is over."""
+    for dag in dags:
+        address = f"dags/{dag}?update_mask=is_paused"
+        wait_until(
+            lambda address=address: live.patch(address, {"is_paused": False}).status == 200, f"{dag} runs"
+        )
+    wait_until(live.idle, "what the schedule started is over", 900)
+
+
+def run_selector(dag: str, run: str) -> str:
+    """Return the labels of a run's pods."""
+    return selector(dict(zip(RUN_LABELS, (label_value(dag), label_value(run)), strict=True)))
+
+
+def published(airflow: LiveAirflow, dag: str, month: str) -> Path:
+    return airflow.results / dag / f"month={month}"
+
+
+def summary(airflow: LiveAirflow, dag: str, month: str) -> dict[str, Any]:
+    """Return a month's figures, but for how long it took."""
+    content = json.loads((published(airflow, dag, month) / "summary.json").read_text())
+    return {name: value for name, value in content.items() if name != "duration_ms"}
+
+
+def predicate(airflow: LiveAirflow, dag: str, month: str) -> dict[str, Any]:
+    """Return what the signed statement of a month says."""
+    evidence = json.loads((published(airflow, dag, month) / "evidence.json").read_text())
+    statement = json.loads(base64.b64decode(evidence["envelope"]["payload"]))
+    return dict(statement["predicate"])
+
+
+def verify(airflow: LiveAirflow, month: str) -> None:
+    """Verify a month as an outsider does."""
+    policy = airflow.folder / "include" / "policies" / f"{POLICY}.yaml"
+    evidence = published(airflow, "nytaxi_aks", month) / "evidence.json"
+    command = [sys.executable, "-m", "confidential_spark", "verify", str(evidence), "--policy", str(policy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

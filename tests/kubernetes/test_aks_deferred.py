@@ -1,0 +1,84 @@
+"""`nytaxi_aks` in deferrable mode under a real scheduler, on a real cluster: the triggerer waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.live_airflow import LiveAirflow, end_all, find_process, wait_until
+from tests.kubernetes.live_aks import SPARK, live_aks, predicate, run_selector, unpause, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.kubernetes.deployment import Deployment
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
+DAG = "nytaxi_aks"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory, measured_image, launcher_kubeconfig) -> Iterator[LiveAirflow]:
+    folder = tmp_path_factory.mktemp("aks-deferred")
+    try:
+        yield live_aks(folder, measured_image, launcher_kubeconfig, AKS_DEFERRABLE="true")
+    finally:
+        end_all(folder)
+
+
+@pytest.fixture
+def airflow(live: LiveAirflow, deployment: Deployment) -> Iterator[LiveAirflow]:
+    live.ensure_running()
+    unpause(live, DAG)
+    yield live
+    deployment.require_nothing_left()
+
+
+def deferred(airflow: LiveAirflow, deployment: Deployment, month: str) -> tuple[str, str]:
+    """Start a run, and return it and its driver, whose Spark stands still while the triggerer waits."""
+    run = airflow.trigger(DAG, month=month)
+    (driver,) = wait_until(lambda: deployment.running("driver", run_selector(DAG, run)), "a driver runs", 240)
+    deployment.freeze(driver)
+    wait_until(lambda: airflow.tasks(DAG, run)[SPARK]["state"] == "deferred", "the triggerer waits", 120)
+    return run, driver
+
+
+def test_a_killed_triggerer_costs_nothing(airflow: LiveAirflow, deployment: Deployment) -> None:
+    run, driver = deferred(airflow, deployment, "2017-01")
+    triggerer = find_process(airflow.folder, "airflow", "triggerer")
+    assert triggerer is not None
+    os.kill(triggerer, signal.SIGKILL)
+    # `make ui` ends with each of its parts; a deployment's supervisor starts the part again.
+    assert airflow.process is not None
+    airflow.process.wait(120)
+    airflow.start()
+    deployment.thaw(driver)
+    assert airflow.wait_for_end(DAG, run) == "success"
+    assert airflow.tasks(DAG, run)[SPARK]["try_number"] == 1
+    assert len(predicate(airflow, DAG, "2017-01")["executors"]) == 2
+    verify(airflow, "2017-01")
+
+
+def test_an_api_server_that_was_killed_costs_nothing(
+    airflow: LiveAirflow, deployment: Deployment, own_cluster: Callable[..., None]
+) -> None:
+    run, driver = deferred(airflow, deployment, "2017-02")
+    deployment.thaw(driver)
+    own_cluster("stop", "kube-apiserver")
+    time.sleep(30)
+    own_cluster("start", "kube-apiserver")
+    assert airflow.wait_for_end(DAG, run) == "success"
+    verify(airflow, "2017-02")
+
+
+def test_a_deferred_run_that_is_marked_failed_leaves_nothing(
+    airflow: LiveAirflow, deployment: Deployment
+) -> None:
+    run, _ = deferred(airflow, deployment, "2017-03")
+    task = f"dags/{DAG}/dagRuns/{run}/taskInstances/{SPARK}"
+    assert airflow.patch(task, {"new_state": "failed"}).status == 200
+    assert airflow.wait_for_end(DAG, run) == "failed"

@@ -1,0 +1,361 @@
+"""`EnclaveSparkKubernetesOperator` with the real enclave image on a real cluster: what happens to real pods.
+
+The same operator goes through the same scenarios on the fake cluster in `test_spark_operator.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confidential_spark.core.kubernetes_pod import PodPlan
+from confidential_spark.hooks import kubernetes_pods
+from confidential_spark.operators import kubernetes_enclave
+from confidential_spark.settings import Settings
+from kubernetes import client
+
+from tests.kubernetes.clusters import EPC, wait
+from tests.kubernetes.deployment import patched
+from tests.kubernetes.equipped import NAMESPACE
+from tests.kubernetes.spark_task import SparkTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.fakes.execution_api import Outcome, TaskRun
+    from tests.kubernetes.deployment import Deployment
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(900)]
+MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
+MEBIBYTE = 1024 * 1024
+# Many programs, each smaller than the JVM: the kernel takes the largest.
+EXHAUST_MEMORY = (
+    "for i in $(seq 30); do /opt/python/bin/python3 -c "
+    "'import time; x = bytearray(b\"x\" * (80 << 20)); time.sleep(60)' & done; sleep 0.1"
+)
+# Into the container's log, which counts towards the pod's storage on its node.
+FLOOD_LOG = "head -c 16000000 /dev/zero | tr '\\0' x | fold -w 200 > /proc/1/fd/1"
+
+
+@pytest.fixture
+def configure(tmp_path, monkeypatch, launcher_kubeconfig) -> Callable[..., Settings]:
+    """Make the deployment's settings, with Airflow's own account; keywords are fields."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    extra = {"kube_config_path": str(launcher_kubeconfig)}
+    connection = {"conn_type": "kubernetes", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
+
+    def make(**fields: Any) -> Settings:
+        usual: dict[str, Any] = {"aks_policy": "simulation-image", "aks_cpu_request": "100m"}
+        settings = Settings(results_dir=tmp_path / "results", **(usual | fields))
+        monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
+        return settings
+
+    return make
+
+
+@pytest.fixture
+def spark(deployment: Deployment, measured_image, configure, tmp_path) -> Iterator[SparkTask]:
+    yield SparkTask(configure(), tmp_path, measured_image)
+    deployment.require_nothing_left()
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    """Give a pod that has not started up at once; settings count in minutes."""
+    late = lambda state, seconds: bool(state.unschedulable) and state.age > 3  # noqa: E731
+    monkeypatch.setattr(kubernetes_pods.PodState, "is_overdue", late)
+    monkeypatch.setattr(kubernetes_enclave, "LOOK_SECONDS", 1.0)
+
+
+@contextmanager
+def manifest(deployment: Deployment, kind: str, name: str, change: Callable[[Any], None]) -> Iterator[None]:
+    """Change one of the namespace's objects for the time of the block."""
+    before = patched(deployment.api, kind, name, change)
+    try:
+        yield
+    finally:
+        patched(deployment.api, kind, name, lambda found: restore(found, before))
+
+
+def restore(found: Any, before: Any) -> None:
+    if hasattr(found, "rules"):
+        found.rules = before.rules
+    else:
+        found.spec = before.spec
+
+
+def once_driving(deployment: Deployment, action: Callable[[str], Any]) -> threading.Thread:
+    """Do something to the driver as soon as it runs."""
+
+    def work() -> None:
+        action(wait(lambda: deployment.running("driver"), 120)[0])
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def executors_of(run: TaskRun) -> list[dict[str, Any]]:
+    """Return the executors that the run's signed statement lists."""
+    envelope = json.loads((Path(run.xcoms["return_value"]["staging"]) / "envelope.json").read_text())
+    found: list[dict[str, Any]] = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["executors"]
+    return found
+
+
+def ended_with(outcome: Outcome, code: str, state: str) -> None:
+    assert (outcome.state, f"[{code}]" in outcome.story) == (state, True), outcome.story
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_two_executors_attest_and_nothing_is_left(spark, configure, log, deferrable) -> None:
+    spark.settings = configure(aks_deferrable=deferrable)
+    run = spark.run()
+    assert run.execute_deferrable().state == "success"
+    assert len(executors_of(run)) == 2
+    assert "ran and signed its results" in log()
+
+
+def test_a_killed_worker_costs_a_try_and_no_second_driver(spark, deployment, log) -> None:
+    run = spark.run(max_tries=1)
+    worker = run.start_worker()
+    (driver,) = wait(lambda: deployment.running("driver"), 120)
+    wait(lambda: "enclave" in run.task_state)
+    worker.kill()
+    run.try_number += 1
+    assert run.execute().state == "success"
+    assert f"goes on with pod {driver}" in log()
+
+
+def test_a_killed_triggerer_s_successor_goes_on(spark, configure) -> None:
+    spark.settings = configure(aks_deferrable=True)
+    run = spark.run()
+    deferred = run.execute()
+    assert deferred.state == "deferred"
+    triggerer = run.start_triggerer(deferred.deferral)
+    time.sleep(1)
+    triggerer.kill()
+    assert run.resume(deferred).state == "success"
+
+
+def test_a_stopped_task_ends_its_pods(spark, deployment) -> None:
+    worker = spark.run().start_worker()
+    wait(lambda: deployment.running("executor"), 120)
+    assert worker.terminate() != 0
+
+
+def test_a_lost_executor_is_replaced_by_another_enclave(spark, deployment) -> None:
+    # Long enough for a third executor to come up.
+    spark.params["partitions"] = 2_000
+
+    def kill_one(driver: str) -> None:
+        wait(lambda: deployment.log_of(driver).count("attested itself") == 2, 120)
+        executor = deployment.running("executor")[0]
+        deployment.core.delete_namespaced_pod(executor, NAMESPACE, grace_period_seconds=0)
+
+    once_driving(deployment, kill_one)
+    run = spark.run()
+    assert run.execute().state == "success"
+    assert len({executor["id"] for executor in executors_of(run)}) == 3
+
+
+def exhaust_memory(deployment: Deployment, driver: str) -> None:
+    deployment.freeze(driver)
+    deployment.run_in(driver, EXHAUST_MEMORY)
+
+
+def kill_all(deployment: Deployment, driver: str) -> None:
+    deployment.freeze(driver)
+    deployment.run_in(driver, "kill -9 -1")
+
+
+def delete(deployment: Deployment, driver: str) -> None:
+    deployment.core.delete_namespaced_pod(driver, NAMESPACE)
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+@pytest.mark.parametrize(
+    ("harm", "code", "state"),
+    [
+        pytest.param(exhaust_memory, "killed-out-of-memory", "failed", id="oom"),
+        pytest.param(kill_all, "killed-from-outside", "up_for_retry", id="kill-9"),
+        pytest.param(delete, "terminated", "up_for_retry", id="deleted"),
+    ],
+)
+def test_what_happens_to_a_driver_has_a_name(
+    spark, deployment, configure, deferrable, harm, code, state
+) -> None:
+    spark.settings = configure(aks_deferrable=deferrable)
+    once_driving(deployment, lambda driver: harm(deployment, driver))
+    ended_with(spark.run(max_tries=1).execute_deferrable(), code, state)
+
+
+def test_an_evicted_driver(spark, deployment) -> None:
+    def limit_storage(found: Any) -> None:
+        found.spec.limits[0].default["ephemeral-storage"] = "4Mi"
+
+    def flood(driver: str) -> None:
+        deployment.freeze(driver)
+        deployment.run_in(driver, FLOOD_LOG)
+
+    with manifest(deployment, "limit_range", "containers", limit_storage):
+        once_driving(deployment, flood)
+        ended_with(spark.run(max_tries=1).execute(), "pod-evicted", "up_for_retry")
+
+
+def test_a_deadline_of_the_cluster(spark, deployment, monkeypatch) -> None:
+    short = lambda **fields: PodPlan(**{**fields, "deadline_seconds": 12})  # noqa: E731
+    monkeypatch.setattr(kubernetes_enclave, "PodPlan", short)
+    once_driving(deployment, deployment.freeze)
+    ended_with(spark.run(max_tries=1).execute(), "deadline-exceeded", "failed")
+
+
+def test_an_image_that_cannot_be_pulled(spark, measured_image, monkeypatch) -> None:
+    monkeypatch.setattr(kubernetes_pods, "IMAGE_PATIENCE_SECONDS", 5.0)
+    missing = f"registry.invalid/enclave@sha256:{'0' * 64}"
+    spark.image = replace(measured_image, reference=missing, digest=missing.rpartition("@")[2])
+    ended_with(spark.run(max_tries=1).execute(), "registry-unreachable", "up_for_retry")
+
+
+def test_a_node_without_room_for_the_driver(spark, configure, impatient) -> None:
+    spark.settings = configure(aks_cpu_request="64")
+    ended_with(spark.run(max_tries=1).execute(), "pod-unschedulable", "up_for_retry")
+
+
+def test_a_node_without_room_for_the_executors(spark, deployment, configure, impatient, log) -> None:
+    def no_room(found: Any) -> None:
+        found.spec.hard["pods"] = "3"
+
+    with manifest(deployment, "resource_quota", "enclaves", no_room):
+        outcome = spark.run(max_tries=1).execute()
+    # Two pods of ours and one executor: Spark starts with what it has.
+    assert outcome.state == "success"
+    assert "exceeded quota" in log()
+
+
+def test_a_used_up_quota(spark, deployment) -> None:
+    def nothing_more(found: Any) -> None:
+        found.spec.hard["pods"] = "1"
+
+    with manifest(deployment, "resource_quota", "enclaves", nothing_more):
+        ended_with(spark.run(max_tries=1).execute(), "quota-exceeded", "up_for_retry")
+
+
+@pytest.fixture
+def epc(deployment: Deployment) -> Iterator[Callable[[int], None]]:
+    """Sets the enclave memory of every node; what it was comes back."""
+    core = deployment.core
+    nodes = {node.metadata.name: node.status.capacity.get(EPC, "0") for node in core.list_node().items}
+
+    def put(node: str, amount: str) -> None:
+        patch = {"status": {key: {EPC: amount} for key in ("capacity", "allocatable")}}
+        core.patch_node_status(node, patch)
+
+    yield lambda amount: [put(node, str(amount)) for node in nodes] and None
+    for node, amount in nodes.items():
+        put(node, amount)
+
+
+def test_no_enclave_memory(spark, configure, impatient, epc) -> None:
+    spark.settings = configure(aks_epc="64MB")
+    epc(32 * MEBIBYTE)
+    ended_with(spark.run(max_tries=1).execute(), "enclave-capacity-missing", "up_for_retry")
+
+
+def test_two_runs_share_the_enclave_memory_of_a_node(spark, configure, epc) -> None:
+    spark.settings = configure(aks_epc="64MB", aks_executors=1)
+    # One whole run and the other's driver: the other waits for its executor.
+    epc(3 * 64 * MEBIBYTE)
+    workers = [spark.run(run_id=f"manual__2018-0{month}").start_worker() for month in (5, 6)]
+    assert [worker.wait() for worker in workers] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"),
+    [
+        pytest.param("pods/log", "get", id="read-logs"),
+        pytest.param("pods/exec", "create", id="exec"),
+        pytest.param("secrets", "create", id="create-secrets"),
+    ],
+)
+def test_a_missing_right_of_airflow_s_account(spark, deployment, resource, verb) -> None:
+    def withdraw(found: Any) -> None:
+        found.rules = [
+            client.V1PolicyRule(api_groups=rule.api_groups, resources=rule.resources, verbs=["list"])
+            if resource in rule.resources
+            else rule
+            for rule in found.rules
+        ]
+
+    with manifest(deployment, "role", "airflow-launcher", withdraw):
+        ended_with(spark.run(max_tries=1).execute(), "pod-forbidden", "failed")
+
+
+def test_a_missing_right_of_the_driver_s_account(spark, deployment) -> None:
+    def withdraw(found: Any) -> None:
+        found.rules[0].verbs.remove("create")
+
+    with manifest(deployment, "role", "spark-driver", withdraw):
+        ended_with(spark.run(max_tries=1).execute(), "pod-forbidden", "failed")
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_an_api_server_that_is_away_for_half_a_minute(
+    spark, deployment, own_cluster, configure, deferrable
+) -> None:
+    spark.settings = configure(aks_deferrable=deferrable)
+
+    def disturb(_driver: str) -> None:
+        own_cluster("stop", "kube-apiserver")
+        time.sleep(30)
+        own_cluster("start", "kube-apiserver")
+
+    thread = once_driving(deployment, disturb)
+    assert spark.run().execute_deferrable().state == "success"
+    thread.join(60)
+
+
+def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
+    spark, deployment, foreign_image, log
+) -> None:
+    def intrude(driver: str) -> None:
+        pod = deployment.core.read_namespaced_pod(driver, NAMESPACE)
+        deployment.core.create_namespaced_pod(NAMESPACE, intruder(deployment, pod, foreign_image))
+
+    once_driving(deployment, intrude)
+    outcome = spark.run(max_tries=2).execute()
+    ended_with(outcome, "peer-measurement", "failed")
+    assert "docs/runbooks/kubernetes.md#peer-measurement" in log()
+
+
+def intruder(deployment: Deployment, driver: client.V1Pod, image: str) -> dict[str, Any]:
+    """Return an executor of this run, as Spark would make it, of another image."""
+    name = driver.metadata.name.removesuffix("-driver")
+    secret = deployment.core.read_namespaced_secret(f"{name}-launch", NAMESPACE)
+    pod: dict[str, Any] = json.loads(base64.b64decode(secret.data["executor-pod.yaml"]))
+    (container,) = pod["spec"]["containers"]
+    told = {
+        "SPARK_APPLICATION_ID": "spark-intruder",
+        "SPARK_EXECUTOR_CORES": "1",
+        "SPARK_DRIVER_URL": f"spark://CoarseGrainedScheduler@{driver.status.pod_ip}:7078",
+        "SPARK_EXECUTOR_ID": "99",
+        "SPARK_EXECUTOR_MEMORY": "512m",
+        "SPARK_EXECUTOR_POD_NAME": f"{name}-intruder",
+        "SPARK_RESOURCE_PROFILE_ID": "0",
+    }
+    container["env"] += [{"name": key, "value": value} for key, value in told.items()]
+    container |= {
+        "image": image,
+        "args": ["executor"],
+        "resources": {"limits": {"memory": "1Gi", "cpu": "1"}, "requests": {"cpu": "100m"}},
+    }
+    pod["metadata"] |= {"name": f"{name}-intruder"}
+    pod["metadata"]["labels"]["spark-role"] = "executor"
+    return pod
