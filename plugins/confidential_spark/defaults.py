@@ -24,6 +24,17 @@ def spark_timeout() -> timedelta:
     return timedelta(minutes=get_settings().spark_timeout_minutes)
 
 
+def start_timeout(platform: Platform) -> timedelta:
+    """Return how long a short task may take that starts something on ``platform``.
+
+    A pod may have to wait for a node: why it does not start must be told before Airflow's own limit ends the
+    task without any reason.
+    """
+    if platform is not Platform.AKS:
+        return TASK_TIMEOUT
+    return timedelta(minutes=get_settings().aks_start_minutes) + TASK_TIMEOUT
+
+
 def run_timeout() -> timedelta:
     """Return how long a run may take, every retry of its Spark job included."""
     return (RETRIES + 1) * spark_timeout() + REST_OF_RUN
@@ -45,11 +56,18 @@ def trust_tag(platform: Platform) -> Tag:
 
 
 def enclave_pool(platform: Platform) -> str:
-    """Return the pool whose slots are the enclaves a platform may run at once."""
+    """Return the pool whose slots are the jobs in enclaves that a platform may run at once."""
     return f"enclave_{platform}"
 
 
+def attestation_pool(platform: Platform) -> str:
+    """Return the pool of the task that starts an enclave to attest: on a cluster it takes a job's place."""
+    return enclave_pool(platform) if platform is Platform.AKS else DEFAULT_POOL
+
+
+DEFAULT_POOL = "default_pool"
 RETRIES = 2
+TASK_TIMEOUT = timedelta(minutes=15)
 REST_OF_RUN = timedelta(hours=1)
 DEFECTS: list[type[BaseException] | str] = [
     ArithmeticError,
@@ -82,7 +100,7 @@ DEFAULT_ARGS: dict[str, object] = {
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
-    "execution_timeout": timedelta(minutes=15),
+    "execution_timeout": TASK_TIMEOUT,
 }
 
 

@@ -12,9 +12,11 @@ from confidential_spark.defaults import (
     DEFAULT_ARGS,
     FIRST_MONTH,
     MONTHLY,
+    attestation_pool,
     enclave_pool,
     run_timeout,
     spark_timeout,
+    start_timeout,
     trust_tag,
 )
 from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
@@ -98,11 +100,18 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
     """Put the four stages into the DAG being defined."""
     common: dict[str, Any] = {"job": job, "platform": platform}
     with TaskGroup("image", tooltip="Which enclave, and is its measurement approved?"):
-        image = RESOLVE_IMAGE[platform](task_id="resolve_image", **common)
+        image = RESOLVE_IMAGE[platform](
+            task_id="resolve_image", execution_timeout=start_timeout(platform), **common
+        )
     with TaskGroup("attestation", tooltip="Can an enclave here prove what it is, for our nonce?"):
         nonce = MintNonceOperator(task_id="mint_nonce", job=job)
         attested = ATTEST_PLATFORM[platform](
-            task_id="attest_platform", image=result_of(image), nonce=result_of(nonce), **common
+            task_id="attest_platform",
+            image=result_of(image),
+            nonce=result_of(nonce),
+            pool=attestation_pool(platform),
+            execution_timeout=start_timeout(platform),
+            **common,
         )
         image >> nonce
     with TaskGroup("spark", tooltip="Run the job in an enclave that attests itself"):

@@ -29,7 +29,8 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
-FETCH_SECONDS = 900
+# It starts before the driver, and its files are fetched after it.
+OUTLIVES_SECONDS = 3 * 3600
 SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 # Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
 # container makes its quotes itself and gets the provision device; `aesmd` asks the node's service for them.
@@ -103,7 +104,8 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
     container["volumeMounts"].append(
-        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base, "readOnly": True}
+        # Writable, because Occlum opens every file of the host for writing, too.
+        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base}
     )
     spec["containers"] = [container]
     spec["volumes"] = [
@@ -144,7 +146,7 @@ def transfer_pod(plan: PodPlan) -> Json:
     """Return the pod that keeps the try's folder on the data volume, without an enclave."""
     pod = _pod(plan, plan.names.transfer, cluster_layout.ROLE_TRANSFER)
     # It outlives the others, which need it, and whose results are fetched from it.
-    pod["spec"]["activeDeadlineSeconds"] += FETCH_SECONDS
+    pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
     pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
     return pod

@@ -12,6 +12,7 @@ from confidential_spark.core import cluster_layout
 from confidential_spark.core import image_layout as layout
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.spark_launch import (
+    MAX_CORES,
     MEBIBYTE,
     SMALLEST_PLAN,
     MemoryPlan,
@@ -106,7 +107,8 @@ def driver_runtime(
     :raises ConfigurationError: memory or cores out of range, before anything is started.
     """
     left = max(memory_bytes(memory) - SCRATCH_BYTES, 1024) // 1024
-    cores = executors.count * executors.cores
+    # Decides into how many parts a shuffle is cut, and more are of no use.
+    cores = min(executors.count * executors.cores, MAX_CORES)
     runtime = choose_runtime(
         input_bytes=input_bytes, cores=cores, memory=f"{left}k", installation=installation
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,7 +14,7 @@ from confidential_spark.core import cluster_layout, occlum_config
 from confidential_spark.core import image_layout as layout
 from confidential_spark.core.enclave_image import PREFIX
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.failures import UNNAMED
+from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.core.kubernetes_names import (
     NONCE_LABEL,
     RUN_LABELS,
@@ -27,16 +28,18 @@ from confidential_spark.core.kubernetes_spark import whole_cores
 from confidential_spark.core.result_archive import unpack_results
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.core.tar_stream import Entry, stream_size, tar_stream
+from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.kubernetes_cluster import API_PATIENCE_SECONDS, Cluster
 from confidential_spark.hooks.kubernetes_failures import API_AWAY, POD_LOST, REFUSED, named, pod_diagnosis
 from confidential_spark.hooks.pod_exec import pod_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from kubernetes.client import CoreV1Api
 
+    from confidential_spark.core.failures import Diagnosis
     from confidential_spark.hooks.kubernetes_pods import PodState
     from confidential_spark.operators.enclave_output import EnclaveOutput
     from confidential_spark.settings import Settings
@@ -47,6 +50,7 @@ LOOK_SECONDS = 10.0
 LOST_PATIENCE_SECONDS = 120.0
 GONE_SECONDS = 60.0
 NOT_STARTED = "pod-unschedulable"
+NO_EXECUTORS = "spark-no-executors"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
     'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
@@ -116,7 +120,8 @@ class KubernetesEnclave:
 
     :param output: reads what the enclave prints.
     :param stopped: says whether somebody asked the task to end.
-    :param start_seconds: how long a pod may take to start.
+    :param start_seconds: how long a pod may take to start, and a driver may be without any executor.
+    :param executorless_since: seconds since 1970 since when no executor has run, as far as was looked.
     """
 
     cluster: Cluster
@@ -125,7 +130,9 @@ class KubernetesEnclave:
     output: EnclaveOutput
     stopped: Callable[[], bool]
     start_seconds: float
+    executorless_since: float | None = None
     _told: set[str] = field(default_factory=set)
+    _lost_transfer: _LostPod = field(default_factory=lambda: _LostPod())
 
     @property
     def selector(self) -> str:
@@ -188,6 +195,9 @@ class KubernetesEnclave:
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
         self.output.close()
+        if state.exit_code != 0:
+            # Spark names no cause of its own when its executors fail.
+            self.hear_executors()
         if diagnosis := pod_diagnosis(state, self.output.watcher):
             self.output.fail(diagnosis)
         return True
@@ -221,7 +231,8 @@ class KubernetesEnclave:
                 for _ in program.read():
                     pass
 
-        self.cluster.ask(send)
+        with self._while_there(self.names.transfer):
+            self.cluster.ask(send)
 
     def fetch(self, pod: str, folder: str, target: Path) -> None:
         """Write the results, which are in a folder of the data volume, into ``target``, an empty folder.
@@ -236,27 +247,61 @@ class KubernetesEnclave:
                 leftover.rmdir() if leftover.is_dir() else leftover.unlink()
             with self._command(client, pod, command, stdin=False) as program:
                 chunks = program.read()
-                unpack_results(chunks, target)
+                # This machine's full disk is no silence of the API.
+                with storage_errors("fetch results"):
+                    unpack_results(chunks, target)
                 for _ in chunks:
                     pass
 
-        self.cluster.ask(receive)
+        with self._while_there(pod):
+            self.cluster.ask(receive)
 
     def look_around(self) -> None:
-        """Look at the try's other pods: end a run that has lost its files, or waits too long for an executor.
+        """Look at the try's other pods: end a run that has lost its files, or is too long without executors.
 
         :raises EnclaveError: named by the failure table.
         """
         transfer = self.cluster.find(self.names.transfer, cluster_layout.TRANSFER_CONTAINER)
         if transfer is None or transfer.ended:
             raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
+        self._lost_transfer.require_alive(transfer)
+        executors = self.hear_executors()
+        waiting = [state for state in executors if not (state.running or state.ended)]
+        for state in waiting:
+            self._tell_obstacle(state)
+        if any(state.running for state in executors):
+            self.executorless_since = None
+        else:
+            self._mind_missing_executors(waiting)
+
+    def hear_executors(self) -> list[PodState]:
+        """Return the executors' pods; the last words of those that have ended count for the diagnosis."""
         labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
-        for state in self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER):
-            if not (state.running or state.ended):
-                self.mind_obstacle(state)
-            elif state.ended and not state.deleted:
-                for line in state.words():
-                    self._tell(f"Executor pod {state.name}: {line}")
+        executors = self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER)
+        for state in executors:
+            if not state.ended or state.deleted:
+                continue
+            for line in state.words():
+                if self._tell(f"Executor pod {state.name}: {line}"):
+                    self.output.watcher.feed(line)
+        return executors
+
+    def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
+        """Give a driver up that has had no executor for too long; those that it has lost may come back."""
+        for state in waiting:
+            if state.is_overdue(self.start_seconds):
+                self.output.fail(self._why_not_started(state))
+        now = time.time()
+        self.executorless_since = self.executorless_since or now
+        if now - self.executorless_since <= self.start_seconds:
+            return
+        if waiting:
+            self.output.fail(self._why_not_started(waiting[0]))
+        # No pod was made at all: only Spark's log says why.
+        diagnosis = self.output.watcher.diagnose()
+        if diagnosis.failure is UNNAMED:
+            diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
+        self.output.fail(diagnosis)
 
     def remove(self, *, wait: bool = True) -> None:
         """Remove the try's pods, and with them its Secret and its folder on the data volume.
@@ -297,23 +342,50 @@ class KubernetesEnclave:
 
         :raises EnclaveError: named by the failure table.
         """
+        self._tell_obstacle(state)
+        if state.is_overdue(self.start_seconds):
+            self.output.fail(self._why_not_started(state))
+
+    def _why_not_started(self, state: PodState) -> Diagnosis:
+        """Name what keeps a pod from starting; what its driver says is of no concern here."""
+        watcher = LogWatcher()
+        for line in (state.obstacle, *self.cluster.warnings(state.name)):
+            self._tell(line)
+            watcher.feed(line)
+        diagnosis = watcher.diagnose()
+        if diagnosis.failure is UNNAMED:
+            return named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
+        return diagnosis
+
+    @contextmanager
+    def _while_there(self, pod: str) -> Iterator[None]:
+        """Say of a failed command that its pod is gone, where that is why.
+
+        :raises EnclaveError: ``pod-lost``, or how the pod has ended.
+        """
+        try:
+            yield
+        except EnclaveError as error:
+            if error.code == API_AWAY:
+                raise
+            state = self.require(pod, cluster_layout.TRANSFER_CONTAINER)
+            if state.deleted:
+                raise named(POD_LOST, f"pod {pod} was removed").error() from error
+            if state.ended:
+                self._fail(state, cluster_layout.TRANSFER_CONTAINER)
+            raise
+
+    def _tell_obstacle(self, state: PodState) -> None:
         if state.obstacle:
             self._tell(f"Pod {state.name} waits: {state.obstacle}")
-        if not state.is_overdue(self.start_seconds):
-            return
-        self.output.watcher.feed(state.obstacle)
-        for warning in self.cluster.warnings(state.name):
-            self._tell(warning)
-            self.output.watcher.feed(warning)
-        diagnosis = self.output.watcher.diagnose()
-        if diagnosis.failure is UNNAMED:
-            diagnosis = named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
-        self.output.fail(diagnosis)
 
-    def _tell(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self.output.log(line)
+    def _tell(self, line: str) -> bool:
+        """Log a line once, and return whether it was new."""
+        if not line or line in self._told:
+            return False
+        self._told.add(line)
+        self.output.log(line)
+        return True
 
     def _fail(self, state: PodState, container: str) -> NoReturn:
         """Fail with the words of a pod that should run and has ended."""

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.kubernetes_names import TryNames
+from confidential_spark.hooks.kubernetes_cluster import Cluster
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.enclave_output import EnclaveOutput
 from confidential_spark.operators.kubernetes_enclave import KubernetesEnclave, connect
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from confidential_spark.hooks.kubernetes_cluster import Cluster
-
 
 class KubernetesTask(ConfidentialOperator):
     """Base of the operators that run the pods of one try at a time."""
 
     _nonce: str | None = None
+    _ending: Cluster | None = None
     _killed: bool = False
 
     @cached_property
@@ -33,6 +33,9 @@ class KubernetesTask(ConfidentialOperator):
     def enclave(self, context: Context, nonce: str) -> KubernetesEnclave:
         """Return the pods of the try with this nonce, started or not; a killed task ends them."""
         self._nonce = nonce
+        # Made now: looking a connection up in a signal handler could wait for the very task it interrupted.
+        client = connect(self.settings).client
+        self._ending = Cluster(lambda: client, self.settings.aks_namespace, patience=0)
 
         def show(record: Mapping[str, Any]) -> None:
             self.show_progress(context, record)
@@ -52,8 +55,7 @@ class KubernetesTask(ConfidentialOperator):
         A client of its own: this is called from a signal handler, in the middle of another request.
         """
         self._killed = True
-        if self._nonce is not None:
+        if self._nonce is not None and self._ending is not None:
             names = TryNames.of(self.job.name, self._nonce)
-            cluster = connect(self.settings, patience=0)
             for pod in (names.driver, names.attest, names.measure, names.transfer):
-                cluster.delete_pod(pod)
+                self._ending.delete_pod(pod)

@@ -31,6 +31,7 @@ class EnclavePodTrigger(BaseTrigger):
     :param names: the try's pods, the driver first.
     :param connection_extras: of the Kubernetes connection.
     :param start_seconds: how long the driver may take to start.
+    :param look_at: when the run's time is up, seconds since 1970.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class EnclavePodTrigger(BaseTrigger):
         conn_id: str,
         connection_extras: dict[str, Any],
         start_seconds: float,
+        look_at: float,
     ) -> None:
         """Keep the arguments; they are stored in Airflow's database, encrypted."""
         super().__init__()  # type: ignore[no-untyped-call]
@@ -51,15 +53,24 @@ class EnclavePodTrigger(BaseTrigger):
         self.conn_id = conn_id
         self.connection_extras = connection_extras
         self.start_seconds = start_seconds
+        self.look_at = look_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return how a triggerer makes this trigger again."""
-        names = ("names", "namespace", "container", "conn_id", "connection_extras", "start_seconds")
+        names = (
+            "names",
+            "namespace",
+            "container",
+            "conn_id",
+            "connection_extras",
+            "start_seconds",
+            "look_at",
+        )
         return f"{type(self).__module__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event; what it says is only for the log, because the task looks itself."""
-        next_look = time.time() + LOOK_SECONDS
+        next_look = min(time.time() + LOOK_SECONDS, self.look_at)
         while True:
             found = await self._worth_a_look(next_look)
             if found:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.core import cluster_layout
@@ -28,7 +33,7 @@ from confidential_spark.core.kubernetes_pod import (
 from confidential_spark.core.kubernetes_spark import ExecutorPlan, driver_runtime
 from confidential_spark.core.occlum_config import require_memory_fits
 from confidential_spark.hooks.durable_files import storage_errors
-from confidential_spark.hooks.kubernetes_failures import API_AWAY
+from confidential_spark.hooks.kubernetes_failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import airflow_failures
 from confidential_spark.operators.enclave_run import EnclaveRun
@@ -36,7 +41,13 @@ from confidential_spark.operators.image_launch import image_installation, quote_
 from confidential_spark.operators.kubernetes_enclave import pod_plan, try_labels
 from confidential_spark.operators.kubernetes_task import KubernetesTask
 from confidential_spark.operators.kubernetes_trigger import EnclavePodTrigger
-from confidential_spark.operators.stored_try import StoredTry, log_position, save_log_position
+from confidential_spark.operators.stored_try import (
+    StoredTry,
+    executorless_since,
+    log_position,
+    save_executorless_since,
+    save_log_position,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,10 +118,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         with airflow_failures(self.log, context["ti"]):
             run = self.stored_run(context)
             enclave = self.enclave(context, run.nonce)
+            enclave.executorless_since = executorless_since(context)
             store = ResultStore(self.settings.results_dir, context["ti"].dag_id)
             with self.ended_with_the_task(context, enclave), store.hold(run.staging) as staging:
+                self.require_time_left(run)
                 if not self.follow(context, enclave):
-                    self.wait_in_triggerer(enclave)
+                    save_executorless_since(context, enclave.executorless_since)
+                    self.wait_in_triggerer(enclave, run)
                 self.fetch(enclave, staging)
             self.remove(context, enclave)
             self.announce(f"{self.job.title} ran and signed its results")
@@ -203,7 +217,22 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         with storage_errors("fetch results"):
             enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
 
-    def wait_in_triggerer(self, enclave: KubernetesEnclave) -> None:
+    def require_time_left(self, run: EnclaveRun) -> None:
+        """End a deferred run that takes too long: Airflow itself counts from each time it is resumed.
+
+        :raises AirflowTaskTimeout: as Airflow would.
+        """
+        if self.settings.aks_deferrable and time.time() > self.ends_at(run):
+            raise AirflowTaskTimeout(
+                f"the run of {run.started_at} has taken more than {self.execution_timeout}"
+            )
+
+    def ends_at(self, run: EnclaveRun) -> float:
+        """Return when a run must be over, seconds since 1970."""
+        limit = self.execution_timeout or timedelta(minutes=self.settings.aks_deadline_minutes)
+        return (datetime.fromisoformat(run.started_at) + limit).timestamp()
+
+    def wait_in_triggerer(self, enclave: KubernetesEnclave, run: EnclaveRun) -> None:
         """Give the worker's slot back until the driver has ended, or is worth another look.
 
         :raises TaskDeferred: always.
@@ -216,6 +245,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             conn_id=self.settings.aks_conn_id,
             connection_extras=connection_extras(self.settings.aks_conn_id),
             start_seconds=enclave.start_seconds,
+            look_at=self.ends_at(run),
         )
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 
@@ -265,20 +295,28 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         )
 
     def remember(self, context: Context, stamp: str) -> None:
-        """Keep where the log is complete, now and then."""
-        if stamp and time.monotonic() >= self._next_position:
-            self._next_position = time.monotonic() + POSITION_INTERVAL_SECONDS
+        """Keep where the log is complete, now and then; that it cannot be kept is no reason to lose a run."""
+        if not stamp or time.monotonic() < self._next_position:
+            return
+        self._next_position = time.monotonic() + POSITION_INTERVAL_SECONDS
+        try:
             save_log_position(context, stamp)
+        except AirflowException as error:
+            self.log.warning("A next try would log some lines again: %s", error)
 
     @contextmanager
     def ended_with_the_task(self, context: Context, enclave: KubernetesEnclave) -> Iterator[None]:
-        """Remove the pods however the block fails; where the API is away, the next try goes on."""
+        """Remove the pods however the block fails, unless the next try can go on with them.
+
+        It can where the cluster does not answer, or not us, and where the process that supervises this one is
+        gone, to which it reports by a pipe.
+        """
         try:
             yield
-        except TaskDeferred:
+        except (TaskDeferred, BrokenPipeError, ConnectionResetError):
             raise
         except EnclaveError as error:
-            if error.code != API_AWAY:
+            if error.code not in (API_AWAY, UNAUTHORIZED):
                 self.remove(context, enclave)
             raise
         except BaseException:
@@ -291,8 +329,11 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             enclave.remove()
         except EnclaveError as error:
             self.log.warning("The pods are not removed yet: %s", error)
-        else:
+            return
+        try:
             StoredTry.forget(context)
+        except AirflowException as error:
+            self.log.warning("Airflow still knows the try, whose pods are gone: %s", error)
 
 
 def executor_launch(driver: LaunchSpec) -> LaunchSpec:

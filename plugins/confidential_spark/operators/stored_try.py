@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ENCLAVE_KEY = "enclave"
 LOG_POSITION_KEY = "log_position"
+EXECUTORLESS_KEY = "executorless_since"
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ class StoredTry:
     def store(cls, context: Context, run: EnclaveRun) -> None:
         """Write a new try down."""
         stored: JsonValue = {"run": dict(run.to_xcom()), "max_tries": context["ti"].max_tries}
-        context["task_state_store"].delete(LOG_POSITION_KEY)
+        for key in (LOG_POSITION_KEY, EXECUTORLESS_KEY):
+            context["task_state_store"].delete(key)
         context["task_state_store"].set(ENCLAVE_KEY, stored)
 
     @staticmethod
     def forget(context: Context) -> None:
         """Forget the try: its container is gone."""
-        context["task_state_store"].delete(ENCLAVE_KEY)
-        context["task_state_store"].delete(LOG_POSITION_KEY)
+        for key in (ENCLAVE_KEY, LOG_POSITION_KEY, EXECUTORLESS_KEY):
+            context["task_state_store"].delete(key)
 
     def continues_in(self, context: Context) -> bool:
         """Return whether this task goes on where the stored try stopped; a cleared one does not."""
@@ -62,3 +64,17 @@ def log_position(context: Context) -> str:
 def save_log_position(context: Context, stamp: str) -> None:
     """Remember the last line that was logged."""
     context["task_state_store"].set(LOG_POSITION_KEY, stamp)
+
+
+def executorless_since(context: Context) -> float | None:
+    """Return since when, in seconds since 1970, an earlier look of this try has seen no executor run."""
+    stored: Any = context["task_state_store"].get(EXECUTORLESS_KEY)
+    return float(stored) if stored else None
+
+
+def save_executorless_since(context: Context, since: float | None) -> None:
+    """Remember it for the next look, or that there is an executor."""
+    if since is None:
+        context["task_state_store"].delete(EXECUTORLESS_KEY)
+    else:
+        context["task_state_store"].set(EXECUTORLESS_KEY, since)

@@ -77,11 +77,6 @@ def test_partitions_follow_from_all_executors() -> None:
             "memory-too-small",
             id="executor-too-small",
         ),
-        pytest.param(
-            {"executors": ExecutorPlan(count=100, cores=64, memory="2g", cpu_request="1")},
-            "cores-invalid",
-            id="too-many-cores",
-        ),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_starts(fields: dict[str, Any], code: str) -> None:
