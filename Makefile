@@ -64,8 +64,8 @@ cluster: install-dev ## Bring up a single-node Kubernetes without pulling images
 	@$(BIN)/python -m tests.cluster up
 
 .PHONY: test-kubernetes
-test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster (KUBECONFIG, KUBERNETES_TEST_IMAGE, KUBERNETES_ENCLAVE_IMAGE)
-	@$(BIN)/pytest -q tests/kubernetes
+test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: that of KUBECONFIG with its KUBERNETES_…_IMAGE, or one of its own
+	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q tests/kubernetes
 
 .PHONY: test-cluster
 test-cluster: install-dev ## Test that single-node Kubernetes itself

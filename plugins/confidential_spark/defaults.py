@@ -16,7 +16,7 @@ from confidential_spark.settings import get_settings
 OWNER = "confidential-spark"
 FIRST_MONTH = pendulum.datetime(2009, 1, 1, tz="UTC")
 MONTHLY = CronDataIntervalTimetable("0 0 1 * *", timezone="UTC")
-INPUT_PATTERN = r"^(file|wasbs|abfss)://\S+$"
+INPUT_PATTERN = r"^file://\S+$"
 
 
 def spark_timeout() -> timedelta:

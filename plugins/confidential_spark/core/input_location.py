@@ -109,11 +109,12 @@ def _uri_error(uri: str) -> ConfigurationError:
 
 
 def _scheme_error(scheme: str) -> ConfigurationError:
-    where = "the platforms dcsv3 and aks" if scheme in CLOUD_SCHEMES else "no platform"
+    # Spark could read it; but what an enclave reads must be hashed, and only files are so far.
+    where = "Blob Storage is not read yet" if scheme in CLOUD_SCHEMES else "no platform reads it"
     return ConfigurationError(
-        "This platform cannot read that kind of location.",
+        "That kind of location cannot be read.",
         code="input-scheme",
-        got=f"{scheme}:// (read by {where})",
-        expected="file:// or a plain path on platform local",
-        action="copy the month to this machine, or run the DAG of a platform that reads it",
+        got=f"{scheme}:// ({where})",
+        expected="file:// or a plain path, on the machine where Airflow's tasks run",
+        action="copy the month to that machine",
     )

@@ -94,8 +94,8 @@ def test_refuses_what_it_cannot_read(uri, code):
         local_folder(uri)
 
 
-def test_cloud_schemes_name_the_platforms_that_read_them():
-    with pytest.raises(ConfigurationError, match="dcsv3 and aks"):
+def test_blob_storage_is_said_not_to_be_read_yet():
+    with pytest.raises(ConfigurationError, match="Blob Storage is not read yet"):
         local_folder("abfss://c@account.dfs.example/yellow")
 
 

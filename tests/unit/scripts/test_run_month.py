@@ -138,7 +138,7 @@ def test_takes_the_sizes_at_the_bounds(rows: int) -> None:
         pytest.param("file:///no/such folder", "input-missing.*/no/such folder", id="missing-uri"),
         pytest.param("{root}", "month-without-data.*2018-05", id="folder-without-the-month"),
         pytest.param("s3://bucket/yellow", r"input-scheme.*s3://.*expected: file://", id="s3"),
-        pytest.param("wasbs://c@account/yellow", "input-scheme.*dcsv3 and aks", id="wasbs"),
+        pytest.param("wasbs://c@account/yellow", "input-scheme.*not read yet", id="wasbs"),
         pytest.param("file://host/yellow", "input-uri.*expected: file:///absolute/path", id="other-host"),
         pytest.param("/data/{{day}}", "input-template.*expected: .year.", id="placeholder"),
         pytest.param("/data/puYear=2018/puMonth=6", "input-month-mismatch", id="other-month"),
