@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.errors import EnclaveError, ResultError
 from confidential_spark.core.jobs import SPARKPI
+from confidential_spark.core.kubernetes_names import NONCE_LABEL
 from confidential_spark.core.platforms import Platform
+from confidential_spark.operators import clean_kubernetes
 from confidential_spark.operators.attestation_kubernetes import AttestKubernetesPlatformOperator
 from confidential_spark.operators.base import RunScope
 from confidential_spark.operators.clean_kubernetes import CleanKubernetesRunOperator
 from confidential_spark.operators.image_kubernetes import ResolveKubernetesImageOperator
 from confidential_spark.operators.kubernetes_enclave import run_labels
+from confidential_spark.operators.validation import CleanStagingOperator
 from confidential_spark.settings import Settings
 
 from tests.fakes.kubernetes_api.images import Image
@@ -95,19 +98,46 @@ def test_what_the_enclave_attested_is_fetched_and_its_pod_removed(installed) -> 
     installed.wait(lambda: not installed.pods())
 
 
+def leave_pod(installed: FakeCluster, name: str, run: str, *command: str) -> None:
+    """Make a pod of a run that is nobody's any more."""
+    container = {
+        "name": "enclave",
+        "image": REFERENCE,
+        "args": ["transfer"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        **({"command": list(command)} if command else {}),
+    }
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    labels = run_labels("sparkpi_aks", run) | {NONCE_LABEL: name}
+    pod = {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [container], "securityContext": security, "restartPolicy": "Never"},
+    }
+    installed.core().create_namespaced_pod(installed.namespace, pod)
+
+
+def test_the_teardown_removes_pods_of_runs_whose_teardown_never_came(installed, monkeypatch) -> None:
+    leave_pod(installed, "long-over", "manual__8", "true")
+    leave_pod(installed, "at-work", "manual__9")
+    installed.wait(lambda: {pod["status"]["phase"] for pod in installed.pods()} == {"Succeeded", "Running"})
+    monkeypatch.setattr(clean_kubernetes, "ABANDONED_SECONDS", -1.0)
+    CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
+    assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]
+
+
+def test_the_teardown_removes_pods_even_where_the_try_s_files_are_in_use(installed, monkeypatch) -> None:
+    def in_use(*_: Any) -> None:
+        raise ResultError("somebody has it", code="try-in-use", retryable=True)
+
+    monkeypatch.setattr(CleanStagingOperator, "run", in_use)
+    leave_pod(installed, "left-behind", "manual__1")
+    with pytest.raises(ResultError):
+        CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
+    installed.wait(lambda: not installed.pods())
+
+
 def test_the_teardown_removes_the_runs_pods_and_no_other_runs(installed) -> None:
     for name, run in (("left-behind", "manual__1"), ("at-work", "manual__2")):
-        container = {
-            "name": "enclave",
-            "image": REFERENCE,
-            "args": ["transfer"],
-            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        }
-        security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-        pod = {
-            "metadata": {"name": name, "labels": run_labels("sparkpi_aks", run)},
-            "spec": {"containers": [container], "securityContext": security, "restartPolicy": "Never"},
-        }
-        installed.core().create_namespaced_pod(installed.namespace, pod)
+        leave_pod(installed, name, run)
     CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
     assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from tests.kubernetes.clusters import wait
 from tests.kubernetes.spark_task import REFERENCE, FakeSparkTask, install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
 SHORTER = (
@@ -26,6 +28,7 @@ SHORTER = (
     (kubernetes_enclave, "LONGEST_PAUSE_SECONDS", 0.2),
     (kubernetes_enclave, "LOOK_SECONDS", 0.3),
     (kubernetes_enclave, "GONE_SECONDS", 10.0),
+    (kubernetes_enclave, "SETTLE_SECONDS", 1.0),
     (kubernetes_enclave, "LOST_PATIENCE_SECONDS", 1.0),
     (kubernetes_pods, "IMAGE_PATIENCE_SECONDS", 1.0),
     (kubernetes_trigger, "POLL_SECONDS", 0.1),
@@ -291,6 +294,76 @@ def test_an_executor_that_outgrows_its_enclave_is_refused_before_anything_is_mad
     assert outcome.state == "failed"
     assert "[enclave-memory-too-small]" in outcome.story
     assert spark.left() == []
+
+
+def test_this_machine_s_full_disk_is_no_silence_of_the_api(spark, monkeypatch) -> None:
+    def full(chunks: Any, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(kubernetes_enclave, "unpack_results", full)
+    outcome = spark.run(max_tries=1).execute()
+    assert "[disk-full]" in outcome.story
+    wait(lambda: not spark.left())
+
+
+@pytest.mark.parametrize("harm", ["delete", "evict"])
+def test_files_that_are_lost_while_they_are_sent(spark, tmp_path, monkeypatch, harm) -> None:
+    folder = tmp_path / "month"
+    folder.mkdir()
+    with (folder / "part-0.parquet").open("wb") as part:
+        part.truncate(8 * 2**20)
+    spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 8 * 2**20}
+    whole = kubernetes_enclave.tar_stream
+
+    def interrupted(entries: Any, **fields: Any) -> Iterator[bytes]:
+        for number, chunk in enumerate(whole(entries, **fields)):
+            if number == 4:
+                (pod,) = spark.pods("transfer")
+                if harm == "delete":
+                    spark.fake.core().delete_namespaced_pod(pod, spark.fake.namespace, grace_period_seconds=0)
+                else:
+                    spark.fake.evict(pod)
+            yield chunk
+
+    monkeypatch.setattr(kubernetes_enclave, "tar_stream", interrupted)
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "up_for_retry"
+    assert any(f"[{code}]" in outcome.story for code in ("pod-lost", "pod-evicted"))
+    # Its folder stays on the volume until another transfer pod finds that nobody has used it for days.
+    wait(lambda: not spark.pods())
+
+
+@pytest.mark.parametrize("name", ["save_log_position", "StoredTry.forget"])
+def test_airflow_that_is_away_for_a_moment_costs_no_run(spark, monkeypatch, name) -> None:
+    def away(*_: Any) -> None:
+        raise RuntimeError("API_SERVER_ERROR: 503")
+
+    monkeypatch.setattr(f"confidential_spark.operators.spark_kubernetes.{name}", away)
+    assert spark.run(max_tries=1).execute().state == "success"
+
+
+def test_a_deferred_run_ends_with_the_task_s_own_limit(spark, configure) -> None:
+    spark.behave("wait")
+    spark.settings = configure(aks_deferrable=True)
+    run = spark.run()
+    run.operator.execution_timeout = timedelta(seconds=3)
+    outcome = run.execute_deferrable()
+    assert outcome.state == "failed"
+    assert "has taken more than 0:00:03" in outcome.story
+    wait(lambda: not spark.left())
+
+
+@pytest.mark.parametrize("harm", ["secrets", "pods/exec"], ids=["before-the-secret", "before-the-input"])
+def test_a_worker_killed_on_the_way_to_the_driver_is_followed_by_one_that_goes_on(spark, harm) -> None:
+    spark.fake.inject(Fault("*", harm, delay=4.0, times=1))
+    run = spark.run()
+    worker = run.start_worker()
+    wait(lambda: spark.pods("driver" if harm == "secrets" else "transfer"))
+    worker.kill()
+    spark.fake.heal()
+    run.try_number += 1
+    assert run.execute().state == "success"
+    wait(lambda: not spark.left())
 
 
 def test_a_quota_that_is_used_up(spark) -> None:

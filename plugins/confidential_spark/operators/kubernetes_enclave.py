@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
@@ -49,6 +49,9 @@ LOOK_SECONDS = 10.0
 # A pod that somebody removed ends by itself within its grace period, unless its node is gone.
 LOST_PATIENCE_SECONDS = 120.0
 GONE_SECONDS = 60.0
+SETTLE_SECONDS = 3.0
+# SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
+STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
 NO_EXECUTORS = "spark-no-executors"
 # Times and owners are of no use here, and file shares do not let everybody set them.
@@ -187,6 +190,8 @@ class KubernetesEnclave:
             if state.ended:
                 break
             if not until_ended:
+                # The next look begins behind these lines.
+                self.output.close()
                 return False
             lost.require_alive(state)
             if time.monotonic() >= next_look:
@@ -195,12 +200,22 @@ class KubernetesEnclave:
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
         self.output.close()
+        if state.exit_code in STOPPED_CODES:
+            state = self._settled(state, container)
         if state.exit_code != 0:
             # Spark names no cause of its own when its executors fail.
             self.hear_executors()
         if diagnosis := pod_diagnosis(state, self.output.watcher):
             self.output.fail(diagnosis)
         return True
+
+    def _settled(self, state: PodState, container: str) -> PodState:
+        """Return a stopped pod with the reason, which the kubelet may give a moment after the exit code."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not (state.reason or state.deleted) and time.monotonic() < deadline:
+            time.sleep(FIRST_PAUSE_SECONDS)
+            state = self.cluster.find(state.name, container) or replace(state, deleted=True)
+        return state
 
     def require(self, pod: str, container: str) -> PodState:
         """Return how a pod is.

@@ -11,7 +11,6 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import (
-    AirflowException,
     AirflowNotFoundException,
     AirflowTaskTimeout,
     TaskDeferred,
@@ -301,7 +300,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         self._next_position = time.monotonic() + POSITION_INTERVAL_SECONDS
         try:
             save_log_position(context, stamp)
-        except AirflowException as error:
+        except Exception as error:
             self.log.warning("A next try would log some lines again: %s", error)
 
     @contextmanager
@@ -332,7 +331,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             return
         try:
             StoredTry.forget(context)
-        except AirflowException as error:
+        except Exception as error:
             self.log.warning("Airflow still knows the try, whose pods are gone: %s", error)
 
 

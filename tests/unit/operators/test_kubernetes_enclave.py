@@ -1,0 +1,149 @@
+"""`KubernetesEnclave` looks at a try's pods: what ends a run, what is waited for, what it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.kubernetes_names import TryNames
+from confidential_spark.hooks.kubernetes_pods import PodState
+from confidential_spark.operators import kubernetes_enclave
+from confidential_spark.operators.enclave_output import EnclaveOutput
+from confidential_spark.operators.kubernetes_enclave import KubernetesEnclave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START_SECONDS = 900.0
+QUOTA = (
+    'pods "x-exec-1" is forbidden: exceeded quota: enclaves, requested: pods=1, used: pods=2, limited: pods=2'
+)
+TRANSFER = PodState(name="t", uid="t", phase="Running", running=True)
+
+
+@dataclass
+class Pods:
+    """A namespace with these pods."""
+
+    executors: list[PodState]
+    transfer: PodState | None = TRANSFER
+    events: list[str] = field(default_factory=list)
+
+    def find(self, name: str, container: str) -> PodState | None:
+        return self.transfer
+
+    def pods(self, selector: str, container: str) -> list[PodState]:
+        return self.executors
+
+    def warnings(self, pod: str) -> list[str]:
+        return self.events
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def look(said, monkeypatch) -> Callable[..., KubernetesEnclave]:
+    """Look around at a time, in seconds, after the driver printed lines."""
+
+    def make(pods: Pods, *lines: str) -> KubernetesEnclave:
+        output = EnclaveOutput(log=said.append)
+        for line in lines:
+            output.feed(line)
+        cluster: Any = pods
+        return KubernetesEnclave(cluster, TryNames("x"), "n", output, lambda: False, START_SECONDS)
+
+    return make
+
+
+def executor(name: str, **fields: Any) -> PodState:
+    return PodState(name=name, uid=name, **{"phase": "Pending", **fields})
+
+
+def running(name: str) -> PodState:
+    return executor(name, phase="Running", running=True)
+
+
+def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(kubernetes_enclave.time, "time", lambda: 1_000_000 + seconds)
+
+
+def test_executors_that_cannot_be_made_are_missed_and_named_by_spark_s_log(look, monkeypatch) -> None:
+    enclave = look(Pods([]), QUOTA)
+    at(monkeypatch, 0)
+    enclave.look_around()
+    at(monkeypatch, START_SECONDS)
+    enclave.look_around()
+    at(monkeypatch, START_SECONDS + 1)
+    with pytest.raises(EnclaveError) as missed:
+        enclave.look_around()
+    assert (missed.value.code, missed.value.retryable) == ("quota-exceeded", True)
+
+
+def test_executors_that_are_missed_without_any_word_have_a_name_too(look, monkeypatch) -> None:
+    enclave = look(Pods([]))
+    enclave.executorless_since = 1_000_000 - START_SECONDS - 1
+    at(monkeypatch, 0)
+    with pytest.raises(EnclaveError) as missed:
+        enclave.look_around()
+    assert missed.value.code == "spark-no-executors"
+
+
+def test_an_executor_that_runs_ends_the_wait(look, monkeypatch) -> None:
+    enclave = look(Pods([running("e1")]))
+    enclave.executorless_since = 1_000_000 - START_SECONDS - 1
+    at(monkeypatch, 0)
+    enclave.look_around()
+    assert enclave.executorless_since is None
+
+
+def test_what_an_executor_waits_for_is_not_named_by_its_driver_s_log(look) -> None:
+    waiting = executor(
+        "e1", unschedulable="0/2 nodes are available: 2 Insufficient sgx.intel.com/epc", age=901
+    )
+    enclave = look(Pods([waiting]), "WARN TaskSchedulerImpl: Initial job has not accepted any resources;")
+    with pytest.raises(EnclaveError) as named:
+        enclave.look_around()
+    assert (named.value.code, named.value.retryable) == ("enclave-capacity-missing", True)
+
+
+def test_a_replacement_that_waits_ends_no_run_in_which_another_works(look, said) -> None:
+    waiting = executor("e3", unschedulable="0/2 nodes are available", age=1_000)
+    look(Pods([running("e1"), waiting])).look_around()
+    assert said == ["Pod e3 waits: FailedScheduling: 0/2 nodes are available"]
+
+
+def test_an_executor_s_last_words_count_for_the_driver_s_end(look) -> None:
+    words = "[attestation-timeout] The attestation service does not answer."
+    ended = executor("e1", phase="Failed", exit_code=75, ended_message=words)
+    enclave = look(Pods([ended]))
+    enclave.hear_executors()
+    enclave.hear_executors()
+    assert enclave.output.watcher.diagnose(80).failure.name == "attestation-timeout"
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        pytest.param(None, id="removed"),
+        pytest.param(PodState(name="t", uid="t", phase="Failed", exit_code=143), id="ended"),
+    ],
+)
+def test_a_run_without_its_files_is_lost(look, transfer) -> None:
+    with pytest.raises(EnclaveError) as lost:
+        look(Pods([running("e1")], transfer)).look_around()
+    assert lost.value.code == "pod-lost"
+
+
+def test_a_transfer_pod_whose_node_is_away_is_given_up(look, monkeypatch) -> None:
+    away = PodState(name="t", uid="t", phase="Running", running=True, deleted=True)
+    enclave = look(Pods([running("e1")], away))
+    enclave.look_around()
+    monkeypatch.setattr(kubernetes_enclave, "LOST_PATIENCE_SECONDS", -1.0)
+    with pytest.raises(EnclaveError) as lost:
+        enclave.look_around()
+    assert lost.value.code == "pod-lost"
