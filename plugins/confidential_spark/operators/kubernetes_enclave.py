@@ -328,6 +328,9 @@ class KubernetesEnclave:
         if wait:
             readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
             selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+            # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
+            for state in self.cluster.pods(selected, ""):
+                self.cluster.delete_pod(state.name)
             self.cluster.await_gone(selected, GONE_SECONDS)
         # At its end it removes the folder, which the others must not need any more.
         for pod in (self.names.transfer, self.names.attest):
