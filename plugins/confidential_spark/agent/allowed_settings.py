@@ -36,6 +36,9 @@ JVM_OPTIONS = tuple(
 FIXED_SETTINGS = {
     "spark.authenticate": "true",
     "spark.io.encryption.enabled": "true",
+    # Spark's defaults: AES/CTR, which whoever sits between two pods can change bit by bit; keys without HKDF.
+    "spark.network.crypto.authEngineVersion": "2",
+    "spark.network.crypto.cipher": "AES/GCM/NoPadding",
     "spark.network.crypto.enabled": "true",
     "spark.network.crypto.saslFallback": "false",
     "spark.sql.session.timeZone": "UTC",
