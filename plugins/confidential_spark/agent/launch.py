@@ -12,7 +12,7 @@ from base64 import urlsafe_b64decode
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from confidential_spark.agent.allowed_settings import (
     MEMORY,
@@ -294,10 +294,18 @@ def _check_texts(spec: LaunchSpec) -> None:
     _text("quote_provider", spec.quote_provider)
     for name in ("results_dir", "jobs_dir", "job_file", "work_dir", "java", "spark_home", "python"):
         value = getattr(spec, name)
-        if (value is not None or name in REQUIRED_KEYS) and not Path(_text(name, value)).is_absolute():
-            refuse(name, value, "an absolute path")
-    if spec.input is not None and not urlsplit_or_refuse("input", _text("input", spec.input)).scheme:
-        refuse("input", spec.input, "a URI with its scheme, e.g. file:///data/puYear=2018/puMonth=5")
+        if value is not None or name in REQUIRED_KEYS:
+            _check_path(name, Path(_text(name, value)))
+    if spec.input is not None:
+        parts = urlsplit_or_refuse("input", _text("input", spec.input))
+        if not parts.scheme:
+            refuse("input", spec.input, "a URI with its scheme, e.g. file:///data/puYear=2018/puMonth=5")
+        _check_path("input", Path(unquote(parts.path)))
+
+
+def _check_path(name: str, path: Path) -> None:
+    if not path.is_absolute() or ".." in path.parts:
+        refuse(name, str(path), "an absolute path without '..'")
 
 
 def _check_url(url: object) -> None:
