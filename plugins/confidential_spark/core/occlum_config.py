@@ -172,7 +172,7 @@ def _document(sizing: EnclaveSizing) -> dict[str, Any]:
 
 
 def _mounts() -> list[dict[str, Any]]:
-    """Return the file systems: measured image, encrypted layer above it, one host folder."""
+    """Return the file systems: measured image, encrypted and new layer above it, one host folder."""
     root = {
         "target": "/",
         "type": "unionfs",
@@ -184,7 +184,14 @@ def _mounts() -> list[dict[str, Any]]:
                     "source": "./build/mount/__ROOT",
                     "options": {"MAC": ""},
                 },
-                {"target": "/", "type": "sefs", "source": "./run/mount/__ROOT"},
+                {
+                    "target": "/",
+                    "type": "sefs",
+                    "source": "./run/mount/__ROOT",
+                    # Its key is the signer's, not this enclave's: otherwise Occlum would go on with what
+                    # any earlier enclave of ours left there, above the measured files.
+                    "options": {"temporary": True},
+                },
             ]
         },
     }

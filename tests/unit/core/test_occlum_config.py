@@ -70,6 +70,15 @@ def test_the_enclave_sees_one_folder_of_its_host():
     ]
 
 
+def test_nothing_of_an_earlier_run_lies_above_the_measured_files():
+    """The writable layer is encrypted for the signer, so any enclave of ours could have left a file in it."""
+    (root,) = (mount for mount in rendered()["mount"] if mount["target"] == "/")
+    measured, writable = root["options"]["layers"]
+
+    assert "MAC" in measured["options"]
+    assert writable["options"] == {"temporary": True}
+
+
 def test_the_same_sizes_give_the_same_bytes():
     assert render_occlum_json(EnclaveSizing()) == render_occlum_json(EnclaveSizing())
 
