@@ -24,7 +24,7 @@ from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.loopback import LOOPBACK_HOSTS
-from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+from confidential_spark.agent.protocol import NONCE_BYTES, b64url, option_values
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
 
@@ -49,6 +49,8 @@ EXECUTOR_FORMS = {
     "pod_name": re.compile(r"[a-z0-9.-]{1,253}"),
     "resource_profile_id": re.compile(r"[0-9]{1,9}"),
 }
+# And what a job's parser might take for them.
+OURS = re.compile(r"--(i|in|inp|inpu|input|o|ou|out|outp|outpu|output)(=|\Z)")
 IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -269,10 +271,19 @@ def _check(spec: LaunchSpec) -> None:
     if spec.quote_provider not in QUOTE_PROVIDERS:
         refuse("quote_provider", spec.quote_provider, " or ".join(QUOTE_PROVIDERS))
     if spec.arguments is not None:
-        for argument in _items("arguments", spec.arguments, list):
-            _text("arguments", argument)
+        _check_arguments(spec)
     _check_settings(spec)
     _check_cluster(spec)
+
+
+def _check_arguments(spec: LaunchSpec) -> None:
+    """Refuse arguments that say something else than the launch, which the statement repeats."""
+    for argument in _items("arguments", spec.arguments, list):
+        if OURS.match(_text("arguments", argument)):
+            refuse("arguments", argument, "no input or output: the agent adds both")
+    months = option_values(spec.arguments or [], "--month")
+    if months != ([spec.month] if spec.month else []):
+        refuse("month", f"{spec.month} beside --month {months}", "the one month of the arguments, or none")
 
 
 def _check_texts(spec: LaunchSpec) -> None:

@@ -78,6 +78,16 @@ def arguments_sha256(arguments: Sequence[str]) -> str:
     return sha256_hex(canonical_json(list(arguments)))
 
 
+def option_values(arguments: Sequence[str], name: str) -> list[str]:
+    """Return every value that a command line gives an option, as ``--name value`` or ``--name=value``."""
+    following = zip(arguments, [*arguments, ""][1:], strict=True)
+    return [
+        value if argument == name else argument.removeprefix(f"{name}=")
+        for argument, value in following
+        if argument == name or argument.startswith(f"{name}=")
+    ]
+
+
 @dataclass(frozen=True)
 class JobIdentity:
     """Which program ran: its name, and SHA-256 (hex) of its file and of its arguments."""

@@ -123,6 +123,8 @@ def _predicate(
 def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFile]:
     """Hash the input; in Occlum also copy it, because the host could serve Spark other bytes than us."""
     if not spec.input:
+        if spec.month:
+            refuse("input", "none", f"where the records of month {spec.month} are")
         return []
     return files.input_files(spec.input, copy_to=private.input if _reads_copy(spec) else None)
 

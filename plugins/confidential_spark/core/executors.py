@@ -93,6 +93,7 @@ def _verify(record: ExecutorRecord, driver: AttestationSteps) -> ExecutorFacts:
             seen_nonces=(),
             run_id=driver.runtime.run_id,
             job=executor_role(record.id),
+            job_file_sha256=None,
         ),
         driver.context.ledger_source,
     )

@@ -214,6 +214,13 @@ def test_a_job_file_that_changes_during_the_run_is_refused(spec, tmp_path):
     assert "envelope.json" not in results(launched)
 
 
+def test_a_month_needs_an_input_that_is_hashed(spec):
+    launched = spec(input=None)
+    with pytest.raises(AgentError, match="input"):
+        runner.run(launched)
+    assert results(launched) == set()
+
+
 def test_leftovers_are_not_signed(spec):
     launched = spec()
     Path(launched.results_dir).mkdir()
@@ -264,7 +271,8 @@ def occlum(spec, monkeypatch, tmp_path):
 def test_in_an_image_no_module_of_python_is_a_job(occlum, tmp_path):
     """`cProfile.py` runs the program that its arguments name: the host's."""
     (tmp_path / "evil.py").write_text("")
-    launched = occlum(job_file=cProfile.__file__, arguments=["-o", "/dev/null", str(tmp_path / "evil.py")])
+    arguments = ["-o", "/dev/null", str(tmp_path / "evil.py")]
+    launched = occlum(job_file=cProfile.__file__, arguments=arguments, month=None)
     with pytest.raises(AgentError, match="job_file"):
         runner.run(launched)
     assert results(launched) == set()
