@@ -24,7 +24,7 @@ from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.loopback import LOOPBACK_HOSTS
-from confidential_spark.agent.protocol import NONCE_BYTES, b64url, option_values
+from confidential_spark.agent.protocol import NONCE_BYTES, RESERVED_JOBS, b64url, option_values
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
 
@@ -270,6 +270,8 @@ def _check(spec: LaunchSpec) -> None:
     _check_url(spec.attestation_url)
     if spec.quote_provider not in QUOTE_PROVIDERS:
         refuse("quote_provider", spec.quote_provider, " or ".join(QUOTE_PROVIDERS))
+    if spec.job in RESERVED_JOBS:
+        refuse("job", spec.job, "another name: an enclave without a job has this one")
     if spec.arguments is not None:
         _check_arguments(spec)
     _check_settings(spec)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import (
+    MAX_EXECUTORS,
     MAX_QUOTE_BYTES,
     MAX_RUNTIME_DATA_BYTES,
     MAX_TOKEN_BYTES,
@@ -23,8 +24,6 @@ from confidential_spark.core.verification_report import ExecutorFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAX_EXECUTORS = 128
 
 
 @dataclass(frozen=True)

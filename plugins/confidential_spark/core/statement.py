@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent.protocol import (
+    MAX_STATEMENT_BYTES,
     MAX_TOKEN_BYTES,
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.runtime_data import RuntimeData
 
-MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 MAX_ATTESTED_BYTES = 64 * 1024
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
 _PREDICATE = (
@@ -69,11 +69,11 @@ class Statement:
         :raises VerificationError: ``statement-malformed``, ``statement-duplicate-key``.
         """
         readable = JsonObject("envelope", envelope.members, Refusal.STATEMENT_MALFORMED)
-        payload = readable.base64("payload", MAX_PAYLOAD_BYTES)
+        payload = readable.base64("payload", MAX_STATEMENT_BYTES)
         value = strict_json.loads(
             payload,
             what="statement",
-            max_bytes=MAX_PAYLOAD_BYTES,
+            max_bytes=MAX_STATEMENT_BYTES,
             malformed=Refusal.STATEMENT_MALFORMED,
             duplicate=Refusal.STATEMENT_DUPLICATE_KEY,
         )

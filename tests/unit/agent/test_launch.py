@@ -69,6 +69,8 @@ def test_run_needs_each_key_of_a_job(launch, key):
         pytest.param("results_dir", "results", id="relative-results"),
         pytest.param("results_dir", ["/"], id="results-is-a-list"),
         pytest.param("job", "../nytaxi", id="job-is-a-path"),
+        pytest.param("job", "executor", id="job-of-an-executor"),
+        pytest.param("job", "attest", id="job-of-an-attestation"),
         pytest.param("job_file", "nytaxi.py", id="relative-job-file"),
         pytest.param("month", "2018-13", id="thirteenth-month"),
         pytest.param("month", "2018-5", id="month-without-zero"),

@@ -214,6 +214,15 @@ def test_a_job_file_that_changes_during_the_run_is_refused(spec, tmp_path):
     assert "envelope.json" not in results(launched)
 
 
+def test_a_statement_that_no_verifier_reads_is_not_signed(spec, monkeypatch):
+    monkeypatch.setattr(runner, "MAX_STATEMENT_BYTES", 1_000)
+    launched = spec()
+    with pytest.raises(AgentError, match="statement-too-large") as caught:
+        runner.run(launched)
+    assert caught.value.exit_code is ExitCode.RESULTS_INCOMPLETE
+    assert results(launched) == set()
+
+
 def test_a_month_needs_an_input_that_is_hashed(spec):
     launched = spec(input=None)
     with pytest.raises(AgentError, match="input"):
