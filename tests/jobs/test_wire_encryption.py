@@ -118,6 +118,7 @@ def changed(seen: bytearray) -> bytes:
 def test_a_changed_message_is_refused(gateway, module):
     wire = Wire(gateway, FIXED_SETTINGS, module)
 
+    assert wire.conf.authEngineVersion() == 2
     assert wire.receive(wire.send(MESSAGE)) == MESSAGE
     with pytest.raises(Py4JJavaError, match="AEADBadTagException"):
         wire.receive(changed(wire.send(MESSAGE)))

@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -455,6 +455,18 @@ def test_a_byte_now_and_then_buys_no_time(release: SecretRelease, monkeypatch):
         channel.sendall((500_000).to_bytes(4, "big"))
         with pytest.raises(OSError, match=r".*"):
             drip(channel)
+
+
+def test_silence_ends_an_exchange_too(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    with (
+        release.listening() as port,
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        exchange.tls_client().wrap_socket(plain) as channel,
+    ):
+        channel.sendall((500_000).to_bytes(4, "big"))
+        with suppress(ConnectionResetError, ssl.SSLEOFError):
+            assert channel.recv(1) == b""
 
 
 def test_closing_does_not_wait_for_idle_connections(release: SecretRelease, monkeypatch):
