@@ -15,6 +15,7 @@ service_account=/var/run/secrets/kubernetes.io/serviceaccount
 # Minutes: longer than any run, so it belongs to none. Left by a node that went away.
 abandoned_after=4320
 python=/opt/python/bin/python3
+agent=/opt/confidential-spark/bin/enclave-agent
 
 # Exit codes of agent/exit_codes.py.
 readonly bad_launch=65 terminated=143
@@ -118,7 +119,7 @@ case "${1-}" in
     receive_launch "$1"
     complete_launch "$1"
     enter_instance
-    supervise occlum run "$python" -P -m confidential_spark.agent "$1" --launch "$launch_dir/launch.json"
+    supervise occlum run "$agent" "$1"
     ;;
   transfer) transfer "${2-}" ;;
   measure) measure ;;

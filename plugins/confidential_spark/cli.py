@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXIT_VERIFIED = 0
 EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
+MAX_JOB_BYTES = 16 * 1024 * 1024
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
     add("--ledger", type=Path, metavar="FILE", help="approved measurements (default: the policy's)")
     add("--nonce", metavar="HEX_OR_B64URL", help="the nonce that the run was given")
     add("--run-id", metavar="ID", help="the run that the evidence must belong to")
+    add("--month", metavar="YYYY-MM", help="the month that the results must be about")
+    add(
+        "--job-file",
+        type=Path,
+        metavar="FILE",
+        help="the job that must have run, e.g. include/jobs/nytaxi.py",
+    )
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
@@ -101,8 +109,16 @@ def _report(options: argparse.Namespace) -> VerificationReport:
         expected_nonce=_nonce(options.nonce),
         expected_run_id=options.run_id,
         expected_image_digest=options.image_digest,
+        expected_month=options.month,
+        expected_job_file_sha256=_sha256(options.job_file),
         ledger=options.ledger,
     )
+
+
+def _sha256(path: Path | None) -> str | None:
+    from hashlib import sha256
+
+    return None if path is None else sha256(_read(path, MAX_JOB_BYTES)).hexdigest()
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -122,7 +122,7 @@ def test_attest_fails_by_name(agent, changes, code, retryable):
     ("changes", "code"),
     [
         pytest.param({"arguments": ["--partitions", "none"]}, "spark-failed", id="80-bad-argument"),
-        pytest.param({"java": "/opt/jre/bin/no-java"}, "java-missing", id="80-no-java"),
+        pytest.param({"java": "/opt/python/bin/python3"}, "launch-invalid", id="65-another-java"),
         pytest.param(NYTAXI, "month-missing", id="66-no-input"),
     ],
 )

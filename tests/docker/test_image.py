@@ -99,6 +99,32 @@ def test_measure_says_what_the_labels_say(finished, enclave_image):
     }
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("/opt/python/bin/python3 -c 'print(6 * 7)'", id="interpreter"),
+        pytest.param("/opt/confidential-spark/jobs/sparkpi.py", id="another-script"),
+        pytest.param("/opt/confidential-spark/bin/../../python/bin/python3 -c 'print(6 * 7)'", id="parent"),
+    ],
+)
+def test_the_enclave_is_entered_at_its_agent_only(finished, program):
+    code, log = finished(["-c", f"occlum run {program}"], entrypoint=["/bin/sh"])
+
+    assert code == 1
+    assert "[entry-point-refused]" in log
+    assert "42" not in log.splitlines()
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "measure --jobs-dir /opt", "run --launch /etc/passwd", "-c 'print(42)'"]
+)
+def test_the_agent_takes_one_word(finished, arguments):
+    code, log = finished(["-c", f"occlum run {layout.ENTRY_POINT} {arguments}"], entrypoint=["/bin/sh"])
+
+    assert code == 64
+    assert "[command-unknown]" in log
+
+
 def archive_of(path: str, content: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:

@@ -30,6 +30,7 @@ def run(tmp_path, capsys):
         (tmp_path / "run" / name).write_bytes(content)
     (tmp_path / "run" / "evidence.json").write_bytes(BUNDLE.evidence)
     (tmp_path / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (tmp_path / "nytaxi.py").write_bytes(b"job file")
     (tmp_path / "jwks.json").write_text(json.dumps(BUNDLE.jwks))
 
     def verify(*extra, **changes):
@@ -37,7 +38,7 @@ def run(tmp_path, capsys):
         arguments = ["verify", str(tmp_path / options.pop("evidence", "run/evidence.json"))]
         for name, value in options.items():
             if value is not None:
-                path = name in {"policy", "jwks", "results", "ledger"}
+                path = name in {"policy", "jwks", "results", "ledger", "job_file"}
                 arguments += [f"--{name.replace('_', '-')}", str(tmp_path / value) if path else value]
         status = main([*arguments, *extra])
         captured = capsys.readouterr()
@@ -72,6 +73,10 @@ def test_json_says_the_same(run):
         pytest.param(
             {"image_digest": "sha256:" + "00" * 32}, "image-digest-mismatch", id="image-digest-other"
         ),
+        pytest.param({"month": "2018-05"}, None, id="month"),
+        pytest.param({"month": "2018-06"}, "statement-mismatch", id="month-other"),
+        pytest.param({"job_file": "nytaxi.py"}, None, id="job-file"),
+        pytest.param({"job_file": "jwks.json"}, "job-mismatch", id="job-file-other"),
         pytest.param({"results": "run"}, None, id="results"),
         pytest.param({"at": "2026-11-23T11:01:00+01:00"}, None, id="time-zone"),
         pytest.param({"nonce": "00" * 32}, "nonce-mismatch", id="nonce-other"),

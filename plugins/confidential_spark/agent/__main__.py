@@ -17,6 +17,7 @@ from confidential_spark.agent.errors import AgentError, shorten
 from confidential_spark.agent.executor import executor
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import read_launch
+from confidential_spark.agent.private_storage import claim_enclave
 from confidential_spark.agent.progress import say
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "measure":
             runner.measure(options.jobs_dir)
         else:
+            claim_enclave()
             launched = {"attest": runner.attest, "run": runner.run, "executor": executor}
             launched[options.command](read_launch(options.launch))
     except AgentError as error:

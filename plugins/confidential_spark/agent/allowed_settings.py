@@ -36,6 +36,9 @@ JVM_OPTIONS = tuple(
 FIXED_SETTINGS = {
     "spark.authenticate": "true",
     "spark.io.encryption.enabled": "true",
+    # Spark's defaults: AES/CTR, which whoever sits between two pods can change bit by bit; keys without HKDF.
+    "spark.network.crypto.authEngineVersion": "2",
+    "spark.network.crypto.cipher": "AES/GCM/NoPadding",
     "spark.network.crypto.enabled": "true",
     "spark.network.crypto.saslFallback": "false",
     "spark.sql.session.timeZone": "UTC",
@@ -45,6 +48,8 @@ FIXED_SETTINGS = {
 ONE_PROCESS_SETTINGS = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 BOOLEAN = "true|false"
 COUNT = "[1-9][0-9]{0,5}"
+# Below the launch folder and nowhere else: the driver would send any file it could name as its API token.
+LAUNCH_PATH = r"/host/launch(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}){1,4}"
 DNS_NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 # Executors are enclaves of their own, and get the RPC secret for their attestation (`secret_release.py`). So
 # where their pods come from, and what else is in them, is the host's to choose.
@@ -57,8 +62,8 @@ KUBERNETES_SETTINGS = {
     "spark.executor.memory": MEMORY,
     "spark.executor.memoryOverhead": MEMORY,
     "spark.kubernetes.allocation.batch.delay": r"[1-9][0-9]{0,4}m?s",
-    "spark.kubernetes.authenticate.caCertFile": r"/host/launch/[A-Za-z0-9/._-]+",
-    "spark.kubernetes.authenticate.oauthTokenFile": r"/host/launch/[A-Za-z0-9/._-]+",
+    "spark.kubernetes.authenticate.caCertFile": LAUNCH_PATH,
+    "spark.kubernetes.authenticate.oauthTokenFile": LAUNCH_PATH,
     "spark.kubernetes.container.image": r"[A-Za-z0-9][A-Za-z0-9./:@_-]{0,500}",
     "spark.kubernetes.container.image.pullPolicy": "Always|IfNotPresent|Never",
     "spark.kubernetes.driver.ownPersistentVolumeClaim": BOOLEAN,
@@ -68,7 +73,7 @@ KUBERNETES_SETTINGS = {
     "spark.kubernetes.executor.limit.cores": r"[0-9]{1,4}(\.[0-9]{1,3})?m?",
     "spark.kubernetes.executor.podNamePrefix": DNS_NAME,
     "spark.kubernetes.executor.podTemplateContainerName": DNS_NAME,
-    "spark.kubernetes.executor.podTemplateFile": r"/host/launch/[A-Za-z0-9/._-]+",
+    "spark.kubernetes.executor.podTemplateFile": LAUNCH_PATH,
     "spark.kubernetes.executor.request.cores": r"[0-9]{1,4}(\.[0-9]{1,3})?m?",
     "spark.kubernetes.namespace": DNS_NAME,
     "spark.scheduler.maxRegisteredResourcesWaitingTime": r"[1-9][0-9]{0,4}s",

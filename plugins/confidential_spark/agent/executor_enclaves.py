@@ -66,6 +66,8 @@ class ExecutorEnclaves:
 
         :raises AgentError: ``executors-missing``: Spark answered, and no attested executor was there.
         """
+        # First: an executor that came after the list was taken would have the secret and be in no evidence.
+        self.release.close()
         self.release.raise_for_intruder()
         if not (records := self.release.records()):
             raise AgentError(

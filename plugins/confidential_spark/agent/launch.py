@@ -12,7 +12,7 @@ from base64 import urlsafe_b64decode
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from confidential_spark.agent.allowed_settings import (
     MEMORY,
@@ -24,7 +24,7 @@ from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.loopback import LOOPBACK_HOSTS
-from confidential_spark.agent.protocol import NONCE_BYTES, b64url
+from confidential_spark.agent.protocol import NONCE_BYTES, RESERVED_JOBS, b64url, option_values
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
 
@@ -49,6 +49,8 @@ EXECUTOR_FORMS = {
     "pod_name": re.compile(r"[a-z0-9.-]{1,253}"),
     "resource_profile_id": re.compile(r"[0-9]{1,9}"),
 }
+# And what a job's parser might take for them.
+OURS = re.compile(r"--(i|in|inp|inpu|input|o|ou|out|outp|outpu|output)(=|\Z)")
 IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -268,11 +270,22 @@ def _check(spec: LaunchSpec) -> None:
     _check_url(spec.attestation_url)
     if spec.quote_provider not in QUOTE_PROVIDERS:
         refuse("quote_provider", spec.quote_provider, " or ".join(QUOTE_PROVIDERS))
+    if spec.job in RESERVED_JOBS:
+        refuse("job", spec.job, "another name: an enclave without a job has this one")
     if spec.arguments is not None:
-        for argument in _items("arguments", spec.arguments, list):
-            _text("arguments", argument)
+        _check_arguments(spec)
     _check_settings(spec)
     _check_cluster(spec)
+
+
+def _check_arguments(spec: LaunchSpec) -> None:
+    """Refuse arguments that say something else than the launch, which the statement repeats."""
+    for argument in _items("arguments", spec.arguments, list):
+        if OURS.match(_text("arguments", argument)):
+            refuse("arguments", argument, "no input or output: the agent adds both")
+    months = option_values(spec.arguments or [], "--month")
+    if months != ([spec.month] if spec.month else []):
+        refuse("month", f"{spec.month} beside --month {months}", "the one month of the arguments, or none")
 
 
 def _check_texts(spec: LaunchSpec) -> None:
@@ -294,10 +307,18 @@ def _check_texts(spec: LaunchSpec) -> None:
     _text("quote_provider", spec.quote_provider)
     for name in ("results_dir", "jobs_dir", "job_file", "work_dir", "java", "spark_home", "python"):
         value = getattr(spec, name)
-        if (value is not None or name in REQUIRED_KEYS) and not Path(_text(name, value)).is_absolute():
-            refuse(name, value, "an absolute path")
-    if spec.input is not None and not urlsplit_or_refuse("input", _text("input", spec.input)).scheme:
-        refuse("input", spec.input, "a URI with its scheme, e.g. file:///data/puYear=2018/puMonth=5")
+        if value is not None or name in REQUIRED_KEYS:
+            _check_path(name, Path(_text(name, value)))
+    if spec.input is not None:
+        parts = urlsplit_or_refuse("input", _text("input", spec.input))
+        if not parts.scheme:
+            refuse("input", spec.input, "a URI with its scheme, e.g. file:///data/puYear=2018/puMonth=5")
+        _check_path("input", Path(unquote(parts.path)))
+
+
+def _check_path(name: str, path: Path) -> None:
+    if not path.is_absolute() or ".." in path.parts:
+        refuse(name, str(path), "an absolute path without '..'")
 
 
 def _check_url(url: object) -> None:

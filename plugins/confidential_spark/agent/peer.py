@@ -164,8 +164,10 @@ def verify_peer(
     """
     claims = _verified_claims(peer.token, jwks, expected)
     _require_bound(claims, peer)
+    # Anybody has enclaves with other programs. One that shows this run's nonce is of this run's making.
+    member = _run_member(peer.runtime_data, expected)
     _require_twin(claims, expected)
-    return _run_member(peer.runtime_data, expected)
+    return member
 
 
 def _verified_claims(token: str, jwks: bytes, expected: Expected) -> dict[str, Any]:
@@ -177,20 +179,20 @@ def _verified_claims(token: str, jwks: bytes, expected: Expected) -> dict[str, A
         _object(_decoded(part, "the token", MAX_TOKEN_BYTES), "the token") for part in parts[:2]
     )
     if header.get("alg") != "RS256":
-        _invalid(header.get("alg"), "alg RS256")
+        _invalid("alg RS256")
     key = _signing_key(jwks, header.get("kid"), expected.anchor)
     signature = _decoded(parts[2], "the token", MAX_TOKEN_BYTES)
     try:
         key.verify(signature, f"{parts[0]}.{parts[1]}".encode(), padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature:
-        _invalid("a wrong signature", "the provider's")
+        _invalid("the provider's signature")
     if claims.get("iss") != expected.anchor.issuer:
-        _invalid(claims.get("iss"), expected.anchor.issuer)
+        _invalid(f"issuer {expected.anchor.issuer}")
     starts, ends = claims.get("nbf"), claims.get("exp")
     if type(starts) is not int or type(ends) is not int:
-        _invalid("no times", "nbf and exp")
+        _invalid("times nbf and exp")
     if not starts - CLOCK_SKEW_SECONDS <= expected.now < ends:
-        _invalid(f"valid from {starts} to {ends}", f"valid at {expected.now}")
+        _invalid(f"times around {expected.now}")
     return claims
 
 
@@ -203,17 +205,17 @@ def _signing_key(jwks: bytes, kid: object, anchor: AttestationAnchor) -> rsa.RSA
         else []
     )
     if len(found) != 1 or not isinstance(kid, str):
-        _invalid(f"{len(found)} keys for {kid!r}", "one key")
+        _invalid("a key that the provider has once")
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode(found[0]["x5c"][0], validate=True))
         key = certificate.public_key()
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        _invalid(str(error), "a certificate in x5c")
+    except (ValueError, KeyError, IndexError, TypeError):
+        _invalid("a key with a certificate in x5c")
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < SMALLEST_RSA_BITS:
-        _invalid("another kind of key", f"RSA of {SMALLEST_RSA_BITS} bits or more")
+        _invalid(f"RSA of {SMALLEST_RSA_BITS} bits or more")
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if anchor.token_signing_keys and sha256_hex(spki) not in anchor.token_signing_keys:
-        _invalid(f"key {sha256_hex(spki)}", "a key that the image pins")
+        _invalid("a key that the image pins")
     return key
 
 
@@ -228,7 +230,7 @@ def _require_bound(claims: Mapping[str, Any], peer: PeerAttestation) -> None:
         ("quotehash", quote_hash, sha256_hex(peer.quote)),
     ):
         if got != wanted:
-            _invalid(f"{name} {got!r}", wanted)
+            _invalid(f"{name} of this quote and this runtime data")
 
 
 def _require_twin(claims: Mapping[str, Any], expected: Expected) -> None:
@@ -247,9 +249,9 @@ def _require_twin(claims: Mapping[str, Any], expected: Expected) -> None:
     for name, value in wanted.items():
         got = claims.get(name)
         if type(got) is not type(value) or got != value:
-            _other_measurement(f"{name} {got!r}", value)
+            _other_measurement(name, got, value)
     if type(svn) is not int or svn < anchor.svn:
-        _other_measurement(f"x-ms-sgx-svn {svn!r}", f"at least {anchor.svn}")
+        _other_measurement("x-ms-sgx-svn", svn, f"at least {anchor.svn}")
 
 
 def _run_member(data: bytes, expected: Expected) -> tuple[JobIdentity, ec.EllipticCurvePublicKey]:
@@ -261,13 +263,13 @@ def _run_member(data: bytes, expected: Expected) -> tuple[JobIdentity, ec.Ellipt
         key = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         jwk = public_jwk(key)
         ours = runtime_data(nonce=expected.nonce, run_id=expected.run_id, jwk=jwk, job=job)
-    except (KeyError, TypeError, ValueError) as error:
-        _malformed("the runtime data", f"job and P-256 key ({error})")
+    except (KeyError, TypeError, ValueError):
+        _malformed("the runtime data", "job and P-256 key")
     if data != ours:
         raise _refused(
             "peer-foreign",
             "The other enclave belongs to another run.",
-            got=f"run {members.get('run_id')!r}, nonce {members.get('nonce')!r}",
+            got=None,
             expected=f"run {expected.run_id!r} and its nonce",
         )
     return job, key
@@ -276,8 +278,8 @@ def _run_member(data: bytes, expected: Expected) -> tuple[JobIdentity, ec.Ellipt
 def _object(data: bytes, what: str) -> dict[str, Any]:
     try:
         return parse_object(data)
-    except ValueError as error:
-        _malformed(what, f"one JSON object ({error})")
+    except ValueError:
+        _malformed(what, "one JSON object")
 
 
 def _decoded(text: object, what: str, limit: int) -> bytes:
@@ -286,13 +288,15 @@ def _decoded(text: object, what: str, limit: int) -> bytes:
         _malformed(what, "base64url")
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error as error:
-        _malformed(what, f"base64url ({error})")
+    except binascii.Error:
+        _malformed(what, "base64url")
     if b64url(data) != text or len(data) > limit:
         _malformed(what, f"canonical base64url of at most {limit} bytes")
     return data
 
 
+# What another enclave, or whoever plays one, says is in none of these messages: they are in our log, whose
+# words decide whether a run is tried again.
 def _refused(code: str, message: str, got: object, expected: object) -> AgentError:
     return AgentError(
         message,
@@ -308,9 +312,11 @@ def _malformed(what: str, expected: str) -> NoReturn:
     raise _refused("peer-malformed", f"Not an attestation: {what}.", None, expected)
 
 
-def _invalid(got: object, expected: object) -> NoReturn:
-    raise _refused("peer-token-invalid", "The other enclave's token is not valid here.", got, expected)
+def _invalid(expected: str) -> NoReturn:
+    raise _refused("peer-token-invalid", "The other enclave's token is not valid here.", None, expected)
 
 
-def _other_measurement(got: object, expected: object) -> NoReturn:
-    raise _refused("peer-measurement", "The other enclave is another program.", got, expected)
+def _other_measurement(name: str, got: object, expected: object) -> NoReturn:
+    hexadecimal = isinstance(got, str) and DIGEST.fullmatch(got)
+    shown = got if hexadecimal or isinstance(got, int) else "something else"
+    raise _refused("peer-measurement", "The other enclave is another program.", f"{name} {shown}", expected)

@@ -26,7 +26,11 @@ REPORT_DATA_BYTES = 64
 MAX_QUOTE_BYTES = 32 * 1024
 MAX_RUNTIME_DATA_BYTES = 16 * 1024
 MAX_TOKEN_BYTES = 128 * 1024
-EXECUTOR_JOB = "executor"
+MAX_EXECUTORS = 128
+MAX_STATEMENT_BYTES = 4 * 1024 * 1024
+# What the runtime data says of enclaves that run no job; so no job has these names.
+ATTEST_JOB, EXECUTOR_JOB = "attest", "executor"
+RESERVED_JOBS = frozenset({ATTEST_JOB, EXECUTOR_JOB})
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:confidential-spark:run:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -76,6 +80,16 @@ def jwk_thumbprint(jwk: Mapping[str, str]) -> str:
 def arguments_sha256(arguments: Sequence[str]) -> str:
     """Return the hex SHA-256 of a job's argument list, as it stands in the runtime data."""
     return sha256_hex(canonical_json(list(arguments)))
+
+
+def option_values(arguments: Sequence[str], name: str) -> list[str]:
+    """Return every value that a command line gives an option, as ``--name value`` or ``--name=value``."""
+    following = zip(arguments, [*arguments, ""][1:], strict=True)
+    return [
+        value if argument == name else argument.removeprefix(f"{name}=")
+        for argument, value in following
+        if argument == name or argument.startswith(f"{name}=")
+    ]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from confidential_spark.agent.measurement import simulated_measurement
 from confidential_spark.agent.private_storage import private_storage, require_own_files
 from confidential_spark.agent.progress import progress_line, say
 from confidential_spark.agent.protocol import (
+    ATTEST_JOB,
+    MAX_STATEMENT_BYTES,
     SIMULATED_NOTICE,
     TRUST_SIMULATED,
     JobIdentity,
@@ -47,7 +49,7 @@ def attest(spec: LaunchSpec) -> None:
 
     :raises AgentError: nothing was written.
     """
-    nothing = JobIdentity("attest", sha256_hex(b""), arguments_sha256([]))
+    nothing = JobIdentity(ATTEST_JOB, sha256_hex(b""), arguments_sha256([]))
     results_dir = _results_dir(spec)
     attestation = attest_key(spec, ec.generate_private_key(ec.SECP256R1()), nothing)
     files.write_json(results_dir / ATTESTATION, attestation.record())
@@ -83,7 +85,7 @@ def run(spec: LaunchSpec) -> None:
             **({"executors": executors.records()} if executors else {}),
         }
         results = files.result_digests(private.results)
-        envelope = sign_envelope(statement(results, predicate), key)
+        envelope = sign_envelope(_readable(statement(results, predicate)), key)
         files.copy_results(private.results, results, results_dir)
     files.write_json(results_dir / files.ENVELOPE, envelope)
     say(progress_line("sign", 1, 1, "results signed"))
@@ -120,9 +122,23 @@ def _predicate(
     }
 
 
+def _readable(payload: bytes) -> bytes:
+    """Refuse to sign what no verifier would read."""
+    if len(payload) > MAX_STATEMENT_BYTES:
+        raise files.incomplete(
+            "statement-too-large",
+            "The statement is too large to be verified.",
+            f"{len(payload)} bytes",
+            f"at most {MAX_STATEMENT_BYTES}: fewer results, inputs or executors",
+        )
+    return payload
+
+
 def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFile]:
     """Hash the input; in Occlum also copy it, because the host could serve Spark other bytes than us."""
     if not spec.input:
+        if spec.month:
+            refuse("input", "none", f"where the records of month {spec.month} are")
         return []
     return files.input_files(spec.input, copy_to=private.input if _reads_copy(spec) else None)
 

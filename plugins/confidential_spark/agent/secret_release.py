@@ -7,38 +7,37 @@ encrypted to the executor's attested key, and signed with its own together with 
 * whoever stands between the two has another certificate than the signed one;
 * the executor learns that the secret comes from the attested driver of its own run.
 
-One exchange is one message each way: four bytes of length (big-endian), then JSON.
+Whoever reaches the port can connect. So what strangers send costs a bounded time and a bounded number of
+threads, and none of their words gets into the log.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import socket
 import socketserver
-import ssl
 import threading
+import time
 from base64 import urlsafe_b64decode
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.x509.oid import NameOID
 
 from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.exchange import Exchange, ExchangeServer, tls_client, tls_server
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.json_input import parse_object
 from confidential_spark.agent.peer import PeerAttestation
 from confidential_spark.agent.protocol import (
+    MAX_EXECUTORS,
+    RESERVED_JOBS,
     JobIdentity,
     b64url,
     canonical_json,
@@ -48,16 +47,27 @@ from confidential_spark.agent.protocol import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Verify = Callable[[PeerAttestation], tuple[JobIdentity, ec.EllipticCurvePublicKey]]
 
-MAX_MESSAGE_BYTES = 512 * 1024
-LENGTH_BYTES = 4
 EXCHANGE_SECONDS = 20.0
+# Longer: an executor may have to wait until others are served.
+ASK_SECONDS = 60.0
 SECRET_BYTES = 32
 IV_BYTES = 12
+EXECUTOR_ID = re.compile(r"[0-9]{1,9}")
 ANSWER_TYPE = "urn:confidential-spark:secret-release:v1"
+# What a driver may answer to an executor that it refuses.
+REFUSALS = frozenset(
+    {
+        *("peer-malformed", "peer-token-invalid", "peer-foreign", "peer-measurement", "peer-role"),
+        *("executors-too-many", "message-malformed", "release-closed"),
+        "keys-unavailable",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,9 @@ class SecretRelease:
         self._work_dir = work_dir
         self._say = say
         self._lock = threading.Lock()
+        self._server: ExchangeServer | None = None
+        self._closed = False
+        self._refused: Counter[str] = Counter()
 
     @contextmanager
     def listening(self) -> Iterator[int]:
@@ -108,7 +121,7 @@ class SecretRelease:
 
         :raises AgentError: ``release-port-unavailable``.
         """
-        context, self._certificate = _tls_server(self._work_dir)
+        context, self._certificate = tls_server(self._work_dir)
         release = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -116,7 +129,7 @@ class SecretRelease:
                 release._handle(self.request, context)
 
         try:
-            server = _Server(self._address, Handler)
+            self._server = server = ExchangeServer(self._address, Handler)
         except OSError as error:
             raise AgentError(
                 "The executors' port cannot be opened.",
@@ -130,8 +143,17 @@ class SecretRelease:
         try:
             yield server.server_address[1]
         finally:
-            server.shutdown()
-            server.server_close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening; from now on nobody gets the secret, whose list is final. Harmless when closed."""
+        with self._lock:
+            self._closed = True
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+            if more := {code: count for code, count in self._refused.items() if count > 1}:
+                self._say(f"Refused on the executors' port, in all: {more}")
 
     def records(self) -> list[dict[str, Any]]:
         """Return every executor that got the secret, for the evidence, in the order of release."""
@@ -155,24 +177,35 @@ class SecretRelease:
             raise self.intruder
 
     def _handle(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        deadline = time.monotonic() + EXCHANGE_SECONDS
         connection.settimeout(EXCHANGE_SECONDS)
         # A broken connection is the executor's loss: it asks again, or Spark replaces it.
         with suppress(OSError), context.wrap_socket(connection, server_side=True) as channel:
-            try:
-                answer = self._answer(_receive(channel))
-            except (AgentError, ValueError) as error:
-                self._refuse(error)
-                answer = {"v": 1, "refused": str(error)}
-            _send(channel, answer)
+            exchange = Exchange(channel, deadline)
+            exchange.send(self._answered(exchange))
+
+    def _answered(self, exchange: Exchange) -> dict[str, Any]:
+        try:
+            return self._answer(exchange.receive())
+        except OSError:
+            raise
+        except AgentError as error:
+            code = error.code if error.code in REFUSALS else "keys-unavailable"
+            self._refuse(code, error)
+            return {"v": 1, "refused": code}
+        except Exception:  # whatever a stranger makes of a message, it is a stranger's
+            self._refuse("message-malformed", None)
+            return {"v": 1, "refused": "message-malformed"}
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         executor = PeerAttestation.from_record(request.get("attestation"))
         executor_id = request.get("executor_id")
-        if not isinstance(executor_id, str) or not executor_id.isdecimal() or len(executor_id) > 9:
+        if not isinstance(executor_id, str) or not EXECUTOR_ID.fullmatch(executor_id):
             raise ValueError("executor_id is no number")
         job, executor_key = self._verify(executor)
         if job != executor_role(executor_id):
-            raise ValueError(f"runtime data of {job.name!r}, expected executor {executor_id}")
+            raise _refusal("peer-role", "The other enclave is not this executor.", f"executor {executor_id}")
+        self._record(Released(executor_id, executor))
         answer = {
             "v": 1,
             "attestation": self._own,
@@ -180,21 +213,33 @@ class SecretRelease:
             "executor_sha256": sha256_hex(executor.runtime_data),
             **_sealed(self.secret, executor_key, executor.runtime_data),
         }
-        with self._lock:
-            self.released.append(Released(executor_id, executor))
-        self._say(f"Executor {executor_id} attested itself, quote sha256 {sha256_hex(executor.quote)[:16]}…")
         return {**answer, "signature": b64url(self._key.sign(_signed(answer), ec.ECDSA(hashes.SHA256())))}
 
-    def _refuse(self, error: Exception) -> None:
-        self._say(f"An executor was refused and got nothing: {error}")
-        # Garbage on the port is noise. A valid attestation of another program is somebody's attempt.
-        if isinstance(error, AgentError) and error.code == "peer-measurement":
-            self.intruder = self.intruder or error
+    def _record(self, executor: Released) -> None:
+        """List an executor before it is answered, once: who repeats its request is the same enclave."""
+        with self._lock:
+            if self._closed:
+                raise _refusal("release-closed", "The run is over.", "a request during the run")
+            runtimes = {released.attestation.runtime_data for released in self.released}
+            if executor.attestation.runtime_data in runtimes:
+                return
+            if len(self.released) >= MAX_EXECUTORS:
+                raise _refusal(
+                    "executors-too-many", "No verifier takes more executors.", f"at most {MAX_EXECUTORS}"
+                )
+            self.released.append(executor)
+        quote = sha256_hex(executor.attestation.quote)
+        self._say(f"Executor {executor.id} attested itself, quote sha256 {quote[:16]}…")
 
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
+    def _refuse(self, code: str, error: AgentError | None) -> None:
+        with self._lock:
+            self._refused[code] += 1
+            first = self._refused[code] == 1
+            # Anything else on the port is noise. This one has the run's nonce, and is another program.
+            if code == "peer-measurement":
+                self.intruder = self.intruder or error
+        if first:
+            self._say(f"Somebody was refused and got nothing: {code}; more of the kind are only counted")
 
 
 def request_secret(
@@ -213,14 +258,16 @@ def request_secret(
     :raises AgentError: ``driver-unreachable`` (a retry can help), ``release-refused`` or
         ``driver-not-attested``.
     """
+    deadline = time.monotonic() + ASK_SECONDS
     try:
         with (
-            socket.create_connection(address, EXCHANGE_SECONDS) as connection,
-            _tls_client().wrap_socket(connection) as channel,
+            socket.create_connection(address, ASK_SECONDS) as connection,
+            tls_client().wrap_socket(connection) as channel,
         ):
             certificate = channel.getpeercert(binary_form=True) or b""
-            _send(channel, {"v": 1, "executor_id": executor_id, "attestation": own})
-            answer = _receive(channel)
+            exchange = Exchange(channel, deadline)
+            exchange.send({"v": 1, "executor_id": executor_id, "attestation": own})
+            answer = exchange.receive()
     except (OSError, ValueError) as error:
         raise AgentError(
             "The driver does not answer.",
@@ -235,7 +282,8 @@ def request_secret(
             "The driver's enclave refused this executor.",
             exit_code=ExitCode.ATTESTATION_REFUSED,
             code="release-refused",
-            got=answer["refused"],
+            # Nothing says yet that this is the driver: of its words, only those that we know.
+            got=next((code for code in sorted(REFUSALS) if code == answer["refused"]), "no known reason"),
             expected="an attestation of the same image for the same run",
             action="start every pod of the run from the same approved image, by its digest",
         )
@@ -252,7 +300,9 @@ def _accepted(
     """Return the secret from an answer of the attested driver, for us, over this very connection."""
     try:
         signature = _bytes(answer.pop("signature"))
-        _, driver_key = verify(PeerAttestation.from_record(answer["attestation"]))
+        job, driver_key = verify(PeerAttestation.from_record(answer["attestation"]))
+        if job.name in RESERVED_JOBS:
+            raise ValueError("another enclave of the run, and not its driver")
         driver_key.verify(signature, _signed(answer), ec.ECDSA(hashes.SHA256()))
         if answer["certificate_sha256"] != sha256_hex(certificate):
             raise ValueError("the connection has another certificate than the driver's enclave")
@@ -301,72 +351,8 @@ def _signed(answer: dict[str, Any]) -> bytes:
     return pre_authentication_encoding(ANSWER_TYPE, canonical_json(answer))
 
 
-def _tls_server(work_dir: Path) -> tuple[ssl.SSLContext, str]:
-    """Return a context with a certificate of its own, and that certificate's SHA-256."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "secret release")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-        .sign(key, hashes.SHA256())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # OpenSSL takes a key from a file only: this one is not the attested key, and lives for a moment.
-    with TemporaryDirectory(prefix="tls-", dir=work_dir) as folder:
-        path = Path(folder) / "tls.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
-        )
-        context.load_cert_chain(path)
-    return context, sha256_hex(certificate.public_bytes(serialization.Encoding.DER))
-
-
-def _tls_client() -> ssl.SSLContext:
-    """Return a context that takes any certificate: the driver's signature says which one is right."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _send(channel: ssl.SSLSocket, message: dict[str, Any]) -> None:
-    data = json.dumps(message).encode()
-    channel.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
-
-
-def _receive(channel: ssl.SSLSocket) -> dict[str, Any]:
-    """Read one message.
-
-    :raises ValueError: too long, cut off, or no JSON object.
-    """
-    length = int.from_bytes(_exactly(channel, LENGTH_BYTES), "big")
-    if length > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a message of {length} bytes, expected at most {MAX_MESSAGE_BYTES}")
-    return parse_object(_exactly(channel, length))
-
-
-def _exactly(channel: ssl.SSLSocket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        if not (chunk := channel.recv(min(65_536, size - len(data)))):
-            raise ValueError(f"the message ends after {len(data)} of {size} bytes")
-        data += chunk
-    return bytes(data)
+def _refusal(code: str, message: str, expected: str) -> AgentError:
+    return AgentError(message, exit_code=ExitCode.ATTESTATION_REFUSED, code=code, expected=expected)
 
 
 def _bytes(text: object) -> bytes:

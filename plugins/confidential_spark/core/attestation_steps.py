@@ -189,7 +189,7 @@ class AttestationSteps:
         expected = self.context.expectations
         runtime = RuntimeData.parse(self.runtime_data)
         require_nonce(runtime.nonce, expected.nonce, expected.seen_nonces)
-        require_run(runtime, expected.run_id, expected.job)
+        require_run(runtime, expected.run_id, expected.job, expected.job_file_sha256)
         self.runtime = runtime
         self.context.facts |= {
             "nonce": b64url(runtime.nonce),
@@ -199,7 +199,8 @@ class AttestationSteps:
             "arguments_sha256": runtime.job.arguments_sha256,
             "signing_key_thumbprint": runtime.thumbprint,
         }
-        compared = (("nonce", expected.nonce), ("run id", expected.run_id), ("job", expected.job))
+        job = expected.job or expected.job_file_sha256
+        compared = (("nonce", expected.nonce), ("run id", expected.run_id), ("job", job))
         return ", ".join(f"{name} {'as expected' if value else NOT_COMPARED}" for name, value in compared)
 
     def _require_unused_token(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import (
+    MAX_EXECUTORS,
     MAX_QUOTE_BYTES,
     MAX_RUNTIME_DATA_BYTES,
     MAX_TOKEN_BYTES,
@@ -23,8 +24,6 @@ from confidential_spark.core.verification_report import ExecutorFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAX_EXECUTORS = 128
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,7 @@ def _verify(record: ExecutorRecord, driver: AttestationSteps) -> ExecutorFacts:
             seen_nonces=(),
             run_id=driver.runtime.run_id,
             job=executor_role(record.id),
+            job_file_sha256=None,
         ),
         driver.context.ledger_source,
     )

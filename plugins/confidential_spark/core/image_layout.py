@@ -7,7 +7,33 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from confidential_spark.agent.image import (
+    APPLICATION_DIR,
+    CLASS_ARCHIVE,
+    ENTRY_POINT,
+    HOST_DIR,
+    JAVA,
+    JOBS_DIR,
+    LAUNCH_DIR,
+    LAUNCH_FILE,
+    PYTHON,
+    SPARK_HOME,
+)
 from confidential_spark.agent.measurement import IDENTITY_VARIABLE
+
+# What the agent insists on, which is why it is defined there.
+__all__ = [
+    "APPLICATION_DIR",
+    "CLASS_ARCHIVE",
+    "ENTRY_POINT",
+    "HOST_DIR",
+    "JAVA",
+    "JOBS_DIR",
+    "LAUNCH_DIR",
+    "LAUNCH_FILE",
+    "PYTHON",
+    "SPARK_HOME",
+]
 
 USER_ID = 10_001
 GROUP_ID = 10_001
@@ -18,10 +44,6 @@ ENCLAVE_DIR = PurePosixPath("/opt/enclave")
 RUN_DIR = ENCLAVE_DIR / "run"
 SIGNED_ENCLAVE = ENCLAVE_DIR / "build/lib/libocclum-libos.signed.so"
 
-# The only folder of the container that the enclave sees, under the same name.
-HOST_DIR = PurePosixPath("/host")
-LAUNCH_DIR = HOST_DIR / "launch"
-LAUNCH_FILE = LAUNCH_DIR / "launch.json"
 DATA_DIR = HOST_DIR / "data"
 INPUT_DIR = DATA_DIR / "input"
 RESULTS_DIR = DATA_DIR / "results"
@@ -33,16 +55,8 @@ LAUNCH_MOUNT = PurePosixPath("/run/enclave-launch")
 SERVICE_ACCOUNT_MOUNT = PurePosixPath("/var/run/secrets/kubernetes.io/serviceaccount")
 SERVICE_ACCOUNT_DIR = LAUNCH_DIR / "service-account"
 
-# Measured: what runs inside the enclave.
-JAVA = PurePosixPath("/opt/jre/bin/java")
-PYTHON = PurePosixPath("/opt/python/bin/python3")
-SPARK_HOME = PurePosixPath("/opt/spark")
-APPLICATION_DIR = PurePosixPath("/opt/confidential-spark")
-JOBS_DIR = APPLICATION_DIR / "jobs"
 # Whom the enclaves trust, see `core/attestation_anchor.py`.
 ANCHOR_FILE = APPLICATION_DIR / "attestation-anchor.json"
-# Simulated image only: Spark's classes, parsed when the image is built (make-class-archive.sh).
-CLASS_ARCHIVE = SPARK_HOME / "spark-classes.jsa"
 
 # On hardware: in Occlum's encrypted layer, whose blocks are files below RUN_DIR. In simulation: a tmpfs.
 TEMPORARY_DIR = PurePosixPath("/tmp")  # noqa: S108 - the container's, on a tmpfs

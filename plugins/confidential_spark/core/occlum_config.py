@@ -37,6 +37,8 @@ ENVIRONMENT = {
     "OCCLUM": "yes",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHOME": str(layout.PYTHON.parents[1]),
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONSAFEPATH": "1",
     "PYTHONUNBUFFERED": "1",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
     "TZ": "UTC",
@@ -143,8 +145,9 @@ def _document(sizing: EnclaveSizing) -> dict[str, Any]:
             "default_heap_size": sizing.process_heap,
             "default_mmap_size": PROCESS_MMAP,
         },
-        # Java is started by the agent, which is why only the agent's Python is here.
-        "entry_points": [str(layout.PYTHON.parent)],
+        # One file, and no folder: the host chooses among them, and what their arguments are. Java and Python
+        # would run any code of its.
+        "entry_points": [str(layout.ENTRY_POINT)],
         "env": {
             "default": [f"{name}={value}" for name, value in sorted(ENVIRONMENT.items())],
             "untrusted": [],
@@ -169,7 +172,7 @@ def _document(sizing: EnclaveSizing) -> dict[str, Any]:
 
 
 def _mounts() -> list[dict[str, Any]]:
-    """Return the file systems: measured image, encrypted layer above it, one host folder."""
+    """Return the file systems: measured image, encrypted and new layer above it, one host folder."""
     root = {
         "target": "/",
         "type": "unionfs",
@@ -181,7 +184,14 @@ def _mounts() -> list[dict[str, Any]]:
                     "source": "./build/mount/__ROOT",
                     "options": {"MAC": ""},
                 },
-                {"target": "/", "type": "sefs", "source": "./run/mount/__ROOT"},
+                {
+                    "target": "/",
+                    "type": "sefs",
+                    "source": "./run/mount/__ROOT",
+                    # Its key is the signer's, not this enclave's: otherwise Occlum would go on with what
+                    # any earlier enclave of ours left there, above the measured files.
+                    "options": {"temporary": True},
+                },
             ]
         },
     }

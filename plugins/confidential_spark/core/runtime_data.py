@@ -89,8 +89,10 @@ def require_nonce(nonce: bytes, expected: bytes | None, seen: Container[object])
         )
 
 
-def require_run(data: RuntimeData, run_id: str | None, job: JobIdentity | None) -> None:
-    """Accept the expected run and job.
+def require_run(
+    data: RuntimeData, run_id: str | None, job: JobIdentity | None, job_file_sha256: str | None = None
+) -> None:
+    """Accept the expected run and job, or the job's file where its arguments are not known.
 
     :raises VerificationError: ``run-id-mismatch``, ``job-mismatch``.
     """
@@ -98,6 +100,13 @@ def require_run(data: RuntimeData, run_id: str | None, job: JobIdentity | None) 
         refuse(Refusal.RUN_ID_MISMATCH, "This is evidence of another run.", got=data.run_id, expected=run_id)
     if job is not None and data.job != job:
         refuse(Refusal.JOB_MISMATCH, "Another job ran.", got=repr(data.job), expected=repr(job))
+    if job_file_sha256 is not None and data.job.file_sha256 != job_file_sha256:
+        refuse(
+            Refusal.JOB_MISMATCH,
+            "Another job file ran.",
+            got=f"SHA-256 {data.job.file_sha256}",
+            expected=f"SHA-256 {job_file_sha256}",
+        )
 
 
 def _spellings(nonce: bytes) -> Iterator[bytes | str]:

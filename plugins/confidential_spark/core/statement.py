@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent.protocol import (
+    MAX_STATEMENT_BYTES,
     MAX_TOKEN_BYTES,
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
     STATEMENT_TYPE,
     arguments_sha256,
     b64url,
+    option_values,
     pre_authentication_encoding,
 )
 from confidential_spark.core import strict_json
@@ -29,9 +31,10 @@ from confidential_spark.core.refusals import Refusal, refuse
 from confidential_spark.core.result_files import require_safe_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from confidential_spark.core.runtime_data import RuntimeData
 
-MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 MAX_ATTESTED_BYTES = 64 * 1024
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
 _PREDICATE = (
@@ -66,11 +69,11 @@ class Statement:
         :raises VerificationError: ``statement-malformed``, ``statement-duplicate-key``.
         """
         readable = JsonObject("envelope", envelope.members, Refusal.STATEMENT_MALFORMED)
-        payload = readable.base64("payload", MAX_PAYLOAD_BYTES)
+        payload = readable.base64("payload", MAX_STATEMENT_BYTES)
         value = strict_json.loads(
             payload,
             what="statement",
-            max_bytes=MAX_PAYLOAD_BYTES,
+            max_bytes=MAX_STATEMENT_BYTES,
             malformed=Refusal.STATEMENT_MALFORMED,
             duplicate=Refusal.STATEMENT_DUPLICATE_KEY,
         )
@@ -136,10 +139,12 @@ def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
     predicate = JsonObject("predicate", statement.predicate.members, Refusal.STATEMENT_PREDICATE)
     predicate.only(_PREDICATE, optional=("executors",)).integer("v", 1, 1)
     _require_agreement(predicate, runtime)
-    _require_inputs(predicate)
+    month = predicate.optional_text("month", MONTH_PATTERN)
+    _require_month(month, predicate.object("job").array("arguments", max_items=1000))
+    _require_inputs(predicate, month)
     return RunRecord(
         results=_subjects(statement.members),
-        month=predicate.optional_text("month", MONTH_PATTERN),
+        month=month,
         image_digest=predicate.text("image_digest", r"sha256:[0-9a-f]{64}"),
         started_at=predicate.text("started_at", _TIME),
         finished_at=predicate.text("finished_at", _TIME),
@@ -227,8 +232,28 @@ def _require_agreement(predicate: JsonObject, runtime: RuntimeData) -> None:
             )
 
 
-def _require_inputs(predicate: JsonObject) -> None:
-    for item in predicate.array("inputs"):
+def _require_month(month: str | None, arguments: Sequence[str]) -> None:
+    """Accept the month that the job was given: the arguments are attested, the month beside them is not."""
+    given = option_values(arguments, "--month")
+    if given != ([month] if month else []):
+        refuse(
+            Refusal.STATEMENT_MISMATCH,
+            "The statement's month is not the one in the job's arguments.",
+            got=month or "no month",
+            expected=f"{given}, by the attested arguments",
+        )
+
+
+def _require_inputs(predicate: JsonObject, month: str | None) -> None:
+    inputs = predicate.array("inputs")
+    if month and not inputs:
+        refuse(
+            predicate.code,
+            "A month was computed, and from no input that was hashed.",
+            got="no inputs",
+            expected="the month's files",
+        )
+    for item in inputs:
         source = JsonObject.of(item, "input", Refusal.STATEMENT_PREDICATE).only(("uri", "bytes", "sha256"))
         source.text("uri")
         source.integer("bytes")

@@ -103,6 +103,8 @@ def verify_evidence(
     seen_token_ids: Container[object] = (),
     ledger: LedgerSource | None = None,
     expected_image_digest: str | None = None,
+    expected_month: str | None = None,
+    expected_job_file_sha256: str | None = None,
 ) -> VerificationReport:
     """Judge a run's evidence and results: all thirteen steps. Never raises; see the report.
 
@@ -112,6 +114,8 @@ def verify_evidence(
         possible only when the policy pins the signing keys.
     :param expected_image_digest: ``sha256:`` and hex digits, of the image that was to run. The statement's is
         what the host told the enclave, so it identifies an image and proves nothing that step 6 does not.
+    :param expected_month: ``YYYY-MM``, the month that the results must be about.
+    :param expected_job_file_sha256: for who has the job's file and does not know its arguments.
 
     The other parameters are those of :func:`verify_attestation`.
     """
@@ -123,6 +127,8 @@ def verify_evidence(
         seen_nonces,
         seen_token_ids,
         expected_image_digest,
+        month=expected_month,
+        job_file_sha256=expected_job_file_sha256,
     )
     context = Context(policy, now, expectations, ledger)
     steps = _EvidenceSteps(context, evidence, results, jwks)
@@ -204,6 +210,7 @@ class _EvidenceSteps(AttestationSteps):
         now, launched = self.context.now, expected.run_started_at
         require_times(record, self.times.issued_at, now, policy.clock_skew, launched)
         compared = _image_digest_compared(record.image_digest, expected.image_digest)
+        month = _month_compared(record.month, expected.month)
         executors = read_executors(
             JsonObject("predicate", statement.predicate.members, Refusal.STATEMENT_PREDICATE)
         )
@@ -218,7 +225,7 @@ class _EvidenceSteps(AttestationSteps):
         }
         others = f", {len(attested)} executors attested" if attested else ""
         files = f"{len(record.results)} result files"
-        return f"ECDSA P-256, key {self.runtime.thumbprint}, {files}, {compared}{others}"
+        return f"ECDSA P-256, key {self.runtime.thumbprint}, {files}, {month}, {compared}{others}"
 
     def results_match(self) -> str:
         require_digests(self.record.results, _results(self.results))
@@ -245,6 +252,19 @@ def _image_digest_compared(got: str, expected: str | None) -> str:
             Refusal.IMAGE_DIGEST_MISMATCH, "The statement names another image.", got=got, expected=expected
         )
     return "image digest as expected"
+
+
+def _month_compared(got: str | None, expected: str | None) -> str:
+    if expected is None:
+        return f"month {got} {NOT_COMPARED}" if got else "no month"
+    if got != expected:
+        refuse(
+            Refusal.STATEMENT_MISMATCH,
+            "The results are about another month.",
+            got=got or "no month",
+            expected=expected,
+        )
+    return f"month {got} as expected"
 
 
 def _results(results: object) -> Mapping[str, bytes] | Path:

@@ -42,6 +42,8 @@ class Expectations:
         (in one case); the run's own must not be among them.
     :param seen_token_ids: ``jti`` of tokens used before.
     :param image_digest: ``sha256:`` and 64 lower-case hex digits.
+    :param month: ``YYYY-MM``, the month that the results must be about.
+    :param job_file_sha256: 64 lower-case hex digits, where the whole job identity is not known.
     """
 
     nonce: bytes | None = None
@@ -52,6 +54,8 @@ class Expectations:
     seen_token_ids: Container[object] = ()
     image_digest: str | None = None
     claimed_trust: str | None = None
+    month: str | None = None
+    job_file_sha256: str | None = None
 
     def require_usable(self) -> None:
         """Refuse wrong types.
@@ -66,6 +70,12 @@ class Expectations:
             (
                 "claimed_trust",
                 self.claimed_trust is None or isinstance(self.claimed_trust, str),
+                "a string or None",
+            ),
+            ("expected_month", self.month is None or isinstance(self.month, str), "a string or None"),
+            (
+                "expected_job_file_sha256",
+                self.job_file_sha256 is None or isinstance(self.job_file_sha256, str),
                 "a string or None",
             ),
             ("seen_nonces", _is_container(self.seen_nonces), "a set, list or other container, not text"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,6 +21,14 @@ MAX_LINE = 8_192
 MAX_LOGGED = 2 * 1024 * 1024
 """Characters that are copied to the task's log; a job that prints more shows its beginning and its end."""
 LAST_LINES = 200
+# Airflow's page folds lines away between two of these.
+FOLDS = re.compile(r"::(?=(?:end)?group::)")
+
+
+def harmless(text: str) -> str:
+    """Return one line without what a terminal or Airflow's page would obey: it shows, and does nothing."""
+    shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return FOLDS.sub(": :", shown)
 
 
 class EnclaveOutput:
@@ -36,7 +45,8 @@ class EnclaveOutput:
         on_progress: Callable[[Mapping[str, Any]], None] = lambda record: None,
     ) -> None:
         """Start with an empty log."""
-        self.log = log
+        self.log: Callable[[str], None] = lambda line: log(harmless(line))
+        self._log = log
         self.on_progress = on_progress
         self.watcher = LogWatcher()
         self._room = MAX_LOGGED
@@ -59,7 +69,7 @@ class EnclaveOutput:
             self._copy(text)
         elif time.monotonic() >= self._next_progress:
             self._next_progress = time.monotonic() + PROGRESS_INTERVAL_SECONDS
-            self.on_progress(record)
+            self.on_progress(record | {name: harmless(record[name]) for name in ("stage", "text")})
 
     def close(self) -> None:
         """Log the end of an output that was too long to be copied as a whole."""
@@ -75,7 +85,7 @@ class EnclaveOutput:
 
         :raises EnclaveError: named by the failure table, retryable where the table says so.
         """
-        self.log(diagnosis.text())
+        self._log("\n".join(harmless(line) for line in diagnosis.text().split("\n")))
         raise diagnosis.error()
 
     def _copy(self, text: str) -> None:

@@ -109,6 +109,7 @@ class VerifyEvidenceOperator(ValidationOperator):
             expected_run_id=run.run_id,
             expected_job=self.expected_job(scope),
             expected_image_digest=self.image["digest"],
+            expected_month=str(scope.month) if scope.month else None,
             run_started_at=datetime.fromisoformat(run.started_at),
         )
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -160,7 +160,7 @@ def build(instance: Instance, sign_key: Path) -> None:
 def run(instance: Instance, program: Sequence[str], root: Path = ROOT) -> int:
     """Check that the enclave is as it was signed, then run a program of it.
 
-    :param program: the program's path, one of the configuration's entry points, and its arguments.
+    :param program: the program's path, an entry point of the configuration or below one, and its arguments.
     :param root: where the enclave's files are.
     :returns: the program's exit code, or 128 and the number of the signal that ended it.
     :raises EnclaveError: ``enclave-not-built``, ``enclave-changed``, ``entry-point-refused``.
@@ -171,14 +171,7 @@ def run(instance: Instance, program: Sequence[str], root: Path = ROOT) -> int:
         raise _unusable("enclave-changed", "The enclave is not the one that was signed.", identity.mrenclave)
     require_unchanged(root, files)
     configuration = read_configuration(instance)
-    if not program or str(Path(program[0]).parent) not in configuration.entry_points:
-        raise EnclaveError(
-            "The enclave cannot be entered there.",
-            code="entry-point-refused",
-            got=" ".join(program[:1]) or "no program",
-            expected=f"a program in {', '.join(configuration.entry_points)}",
-            action="correct entry_points in Occlum.json",
-        )
+    _require_entry_point(program[0] if program else "", configuration.entry_points)
     print(f"{SIMULATED_NOTICE} · MRENCLAVE {identity.mrenclave}", flush=True)
     port = urlsplit(image_layout.SIMULATED_ATTESTATION_URL).port
     with LoopbackAttestationService(port or 0):
@@ -223,6 +216,19 @@ def read_configuration(instance: Instance) -> Configuration:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable("occlum-json-invalid", "Occlum.json lacks something.", repr(error)) from error
+
+
+def _require_entry_point(program: str, entry_points: Sequence[str]) -> None:
+    """Compare whole components of the path, as Occlum's `validate_program_path` does."""
+    path = PurePosixPath(program)
+    if not path.is_absolute() or ".." in path.parts or not any(map(path.is_relative_to, entry_points)):
+        raise EnclaveError(
+            "The enclave cannot be entered there.",
+            code="entry-point-refused",
+            got=program or "no program",
+            expected=", ".join(entry_points),
+            action="start the enclave at its entry point, which Occlum.json names",
+        )
 
 
 def _supervise(program: Sequence[str], variables: dict[str, str]) -> int:

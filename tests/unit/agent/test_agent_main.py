@@ -37,7 +37,9 @@ def launch_file(launch, tmp_path):
     java.chmod(0o755)
     with LoopbackAttestationService() as service:
         path = tmp_path / "launch.json"
-        LaunchSpec(**launch(java=str(java), input=None, attestation_url=service.url)).write(path)
+        LaunchSpec(
+            **launch(java=str(java), input=None, month=None, arguments=[], attestation_url=service.url)
+        ).write(path)
         yield path
 
 

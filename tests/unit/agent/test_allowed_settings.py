@@ -93,6 +93,12 @@ def test_refuses_spark_settings_that_bring_code(name):
         pytest.param("spark.driver.bindAddress", "0.0.0.0", id="every-interface"),  # noqa: S104
         pytest.param("spark.sql.session.timeZone", "America/New_York", id="other-hours"),
         pytest.param("spark.sql.shuffle.partitions", "${env:HOME}", id="substitution"),
+        pytest.param(
+            "spark.kubernetes.authenticate.oauthTokenFile",
+            "/host/launch/../../tmp/work/spark-secret",
+            id="private-file-as-token",
+        ),
+        pytest.param("spark.kubernetes.executor.podTemplateFile", "/host/launch/", id="folder-as-template"),
         pytest.param(KEY, "com.evil.KeyProvider", id="class-as-key"),
         pytest.param(KEY, "", id="empty-key"),
         pytest.param(SAS, "com.evil.SasProvider", id="class-as-sas"),
@@ -111,6 +117,8 @@ def test_refuses_values_that_weaken_or_bring_code(name, value):
         *FIXED_SETTINGS.items(),
         ("spark.master", "local[200]"),
         ("spark.driver.memory", "2g"),
+        ("spark.kubernetes.authenticate.oauthTokenFile", "/host/launch/service-account/token"),
+        ("spark.kubernetes.executor.podTemplateFile", "/host/launch/executor.yaml"),
         (KEY, KEY_VALUE),
         (SAS, SAS_VALUE),
         (f"{AZURE}sas.fixed.token.data.dfs.core.windows.net", SAS_VALUE),

@@ -54,6 +54,9 @@ def test_accepts_a_key_that_the_image_pins():
         pytest.param(Enclave(claims={"x-ms-sgx-product-id": True}), "peer-measurement", id="product-bool"),
         pytest.param(Enclave(nonce=bytes(32)), "peer-foreign", id="nonce"),
         pytest.param(Enclave(run_id="nytaxi_aks/other"), "peer-foreign", id="run"),
+        pytest.param(
+            Enclave(nonce=bytes(32)).with_measurement(mrenclave="33" * 32), "peer-foreign", id="nonce-first"
+        ),
         pytest.param(Enclave(issued_at=NOW - timedelta(hours=9)), "peer-token-invalid", id="expired"),
         pytest.param(Enclave(issued_at=NOW + timedelta(hours=1)), "peer-token-invalid", id="future"),
         pytest.param(Enclave(claims={"exp": "2099"}), "peer-token-invalid", id="exp-text"),

@@ -53,3 +53,18 @@ def test_the_longest_launch_fits_into_runtime_data():
     jwk = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43}
     longest = protocol.runtime_data(nonce=bytes(32), run_id='"' * MAX_TEXT, jwk=jwk, job=job)
     assert len(longest) < protocol.MAX_RUNTIME_DATA_BYTES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param(["--month", "2018-05"], ["2018-05"], id="apart"),
+        pytest.param(["--month=2018-05"], ["2018-05"], id="together"),
+        pytest.param(["--month", "2018-05", "--month=2018-06"], ["2018-05", "2018-06"], id="twice"),
+        pytest.param(["--months", "1", "2018-05"], [], id="longer-name"),
+        pytest.param(["--month"], [""], id="without-a-value"),
+    ],
+)
+def test_every_value_of_an_option_is_found(arguments, values):
+    assert protocol.option_values(arguments, "--month") == values

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
+import cProfile
 import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent import enclave_attestation, protocol, runner
+from confidential_spark.agent import enclave_attestation, image, protocol, runner
 from confidential_spark.agent.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch import LaunchSpec
 from confidential_spark.agent.measurement import simulated_measurement
-from confidential_spark.agent.quote import software_quote
+from confidential_spark.agent.quote import OcclumQuote, software_quote
 from confidential_spark.simulation.attestation_service import LoopbackAttestationService
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -213,6 +214,22 @@ def test_a_job_file_that_changes_during_the_run_is_refused(spec, tmp_path):
     assert "envelope.json" not in results(launched)
 
 
+def test_a_statement_that_no_verifier_reads_is_not_signed(spec, monkeypatch):
+    monkeypatch.setattr(runner, "MAX_STATEMENT_BYTES", 1_000)
+    launched = spec()
+    with pytest.raises(AgentError, match="statement-too-large") as caught:
+        runner.run(launched)
+    assert caught.value.exit_code is ExitCode.RESULTS_INCOMPLETE
+    assert results(launched) == set()
+
+
+def test_a_month_needs_an_input_that_is_hashed(spec):
+    launched = spec(input=None)
+    with pytest.raises(AgentError, match="input"):
+        runner.run(launched)
+    assert results(launched) == set()
+
+
 def test_leftovers_are_not_signed(spec):
     launched = spec()
     Path(launched.results_dir).mkdir()
@@ -228,7 +245,7 @@ def test_leftovers_are_not_signed(spec):
             {"job_file": "/usr/nytaxi.py"}, "which is measured", id="job-outside-the-measured-folder"
         ),
         pytest.param(
-            {"quote_provider": "occlum", "java": "/host/java"}, "mount /host", id="java-of-the-host"
+            {"quote_provider": "occlum", "java": "/host/java"}, "image's own", id="java-of-the-host"
         ),
         pytest.param({"job_file": None}, "missing", id="no-job-file"),
     ],
@@ -251,9 +268,23 @@ class HardwareQuote:
 
 
 @pytest.fixture
-def occlum(spec, monkeypatch):
+def occlum(spec, monkeypatch, tmp_path):
+    """Make launches of an image whose programs are the test's."""
     monkeypatch.setattr(enclave_attestation, "OcclumQuote", HardwareQuote)
-    return lambda script, **changes: spec(script, quote_provider="occlum", **changes)
+    own = {"JAVA": tmp_path / "java", "PYTHON": "/usr/bin/python3", "SPARK_HOME": "/opt/spark"}
+    for name, path in (own | {"JOBS_DIR": JOBS}).items():
+        monkeypatch.setattr(image, name, path)
+    return lambda script=JOB, **changes: spec(script, quote_provider="occlum", **changes)
+
+
+def test_in_an_image_no_module_of_python_is_a_job(occlum, tmp_path):
+    """`cProfile.py` runs the program that its arguments name: the host's."""
+    (tmp_path / "evil.py").write_text("")
+    arguments = ["-o", "/dev/null", str(tmp_path / "evil.py")]
+    launched = occlum(job_file=cProfile.__file__, arguments=arguments, month=None)
+    with pytest.raises(AgentError, match="job_file"):
+        runner.run(launched)
+    assert results(launched) == set()
 
 
 def predicate_of(spec):
@@ -337,9 +368,10 @@ def test_settings_that_protect_do_not_depend_on_the_host(spec):
     assert settings == FIXED_SETTINGS | ONE_PROCESS_SETTINGS | {"spark.master": "local[1]"}
 
 
-def test_hardware_quotes_need_the_library(spec):
+def test_hardware_quotes_need_the_library(occlum, monkeypatch):
+    monkeypatch.setattr(enclave_attestation, "OcclumQuote", OcclumQuote)
     with pytest.raises(AgentError, match="quote-library"):
-        runner.run(spec(quote_provider="occlum", java="/usr/bin/true"))
+        runner.run(occlum())
 
 
 def test_results_that_cannot_be_made_are_named(spec, tmp_path):

@@ -4,14 +4,18 @@ import json
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from confidential_spark.agent import exchange, secret_release
 from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.executor_enclaves import ExecutorEnclaves
 from confidential_spark.agent.peer import PeerAttestation, verify_peer
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.agent.secret_release import SecretRelease, request_secret
+from confidential_spark.core.failures import LogWatcher
 
 from tests.unit.agent.peers import EXPECTED, JWKS, Enclave
 
@@ -78,9 +82,10 @@ def test_no_key_is_left_on_disk(release: SecretRelease, tmp_path):
         pytest.param(Enclave().with_measurement(mrenclave="33" * 32), "1", "peer-measurement", id="image"),
         pytest.param(Enclave().with_measurement(mrsigner="33" * 32), "1", "peer-measurement", id="signer"),
         pytest.param(Enclave(nonce=bytes(32)), "1", "peer-foreign", id="run"),
-        pytest.param(Enclave(), "2", "expected executor 2", id="another-id"),
-        pytest.param(Enclave(), "x", "executor_id is no number", id="no-id"),
-        pytest.param(Enclave(job=DRIVER_JOB), "1", "expected executor 1", id="a-driver"),
+        pytest.param(Enclave(), "2", "peer-role", id="another-id"),
+        pytest.param(Enclave(), "x", "message-malformed", id="no-id"),
+        pytest.param(Enclave(), "\u0661", "message-malformed", id="another-digit"),
+        pytest.param(Enclave(job=DRIVER_JOB), "1", "peer-role", id="a-driver"),
     ],
 )
 def test_who_is_refused_gets_nothing(release: SecretRelease, lines, executor, executor_id: str, code: str):
@@ -98,6 +103,15 @@ def test_another_program_ends_the_run(release: SecretRelease):
         assert ask(port, Enclave()) == release.secret
     with pytest.raises(AgentError, match="peer-measurement"):
         release.raise_for_intruder()
+
+
+def framed(message) -> bytes:
+    data = json.dumps(message).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def part(value) -> str:
+    return b64url(json.dumps(value).encode())
 
 
 def raw_exchange(port: int, message: bytes) -> bytes:
@@ -208,9 +222,7 @@ def man_in_the_middle(port: int, certificate):
 
 
 def test_a_man_in_the_middle_is_noticed_by_his_certificate(release: SecretRelease, tmp_path):
-    from confidential_spark.agent import secret_release
-
-    other, _ = secret_release._tls_server(tmp_path / "other")
+    other, _ = exchange.tls_server(tmp_path / "other")
     with (
         release.listening() as port,
         man_in_the_middle(port, other) as middle,
@@ -243,3 +255,223 @@ def test_answers_differ_each_time(release: SecretRelease):
         answers = {raw_exchange(port, len(request).to_bytes(4, "big") + request) for _ in range(2)}
     assert len(answers) == 2
     assert all(b64url(release.secret).encode() not in answer for answer in answers)
+
+
+def test_another_program_of_another_run_is_noise(release: SecretRelease):
+    """Anybody has genuine enclaves of his own, and reaches the port: that must not end a run."""
+    stranger = Enclave(nonce=bytes(32), run_id="somebody/else").with_measurement(mrenclave="99" * 32)
+    with release.listening() as port:
+        with pytest.raises(AgentError, match="peer-foreign"):
+            ask(port, stranger)
+        assert ask(port, Enclave()) == release.secret
+    release.raise_for_intruder()
+
+
+@pytest.mark.parametrize("role", [executor_role("9"), JobIdentity("attest", "aa" * 32, "bb" * 32)])
+def test_an_enclave_of_the_run_that_is_no_driver_gives_no_secret(role: JobIdentity, tmp_path):
+    other = Enclave(job=role)
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=other.attest().record(),
+        key=other.key,
+        verify=verify,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port, pytest.raises(AgentError, match="not its driver"):
+        ask(port, Enclave())
+
+
+def test_who_asks_again_is_answered_and_listed_once(release: SecretRelease):
+    """Or whoever replays a request would make a statement that is too long for every verifier."""
+    executor = Enclave()
+    own = executor.attest()
+    with release.listening() as port:
+        for _ in range(3):
+            assert ask(port, executor, own=own) == release.secret
+    assert len(release.records()) == 1
+
+
+def test_no_more_executors_than_a_verifier_reads(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "MAX_EXECUTORS", 1)
+    with release.listening() as port:
+        assert ask(port, Enclave()) == release.secret
+        with pytest.raises(AgentError, match="executors-too-many"):
+            ask(port, Enclave(job=executor_role("2")), "2")
+    assert [record["id"] for record in release.records()] == ["1"]
+
+
+def test_nobody_gets_the_secret_after_the_list_was_taken(release: SecretRelease, tmp_path):
+    enclaves = ExecutorEnclaves("127.0.0.1", tmp_path / "secret", release)
+    with release.listening() as port:
+        ask(port, Enclave())
+        listed = enclaves.records()
+        with pytest.raises(AgentError, match="driver-unreachable"):
+            ask(port, Enclave(job=executor_role("2")), "2")
+    assert release.records() == listed
+
+
+def test_who_was_being_judged_when_the_list_was_taken_gets_nothing(driver: Enclave, tmp_path):
+    def verify_late(peer: PeerAttestation):
+        release.close()
+        return verify(peer)
+
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=driver.attest().record(),
+        key=driver.key,
+        verify=verify_late,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port, pytest.raises(AgentError, match="release-closed"):
+        ask(port, Enclave())
+    assert release.records() == []
+
+
+def test_an_intruder_is_found_when_the_list_is_taken(release: SecretRelease, tmp_path):
+    enclaves = ExecutorEnclaves("127.0.0.1", tmp_path / "secret", release)
+    with release.listening() as port:
+        ask(port, Enclave())
+        with pytest.raises(AgentError):
+            ask(port, Enclave(job=executor_role("2")).with_measurement(mrenclave="33" * 32), "2")
+        with pytest.raises(AgentError, match="peer-measurement"):
+            enclaves.records()
+
+
+HOSTILE = "[quota-exceeded] exceeded quota\n::endgroup::\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({"alg": HOSTILE}, id="alg"),
+        pytest.param({"alg": "RS256", "kid": HOSTILE}, id="kid"),
+        pytest.param({"alg": "RS256", "kid": [[[HOSTILE]]]}, id="kid-nested"),
+        pytest.param({"alg": "RS256", "kid": {"a": HOSTILE * 1000}}, id="kid-long"),
+    ],
+)
+def test_a_strangers_words_are_in_no_log(release: SecretRelease, lines, capfd, header):
+    """A log decides whether a run is tried again."""
+    token = ".".join((part(header), part({}), "AA"))
+    record = Enclave().attest().record() | {"token": token}
+    with release.listening() as port:
+        answer = raw_exchange(port, framed({"v": 1, "executor_id": HOSTILE[:5], "attestation": record}))
+        answer += raw_exchange(port, framed({"v": 1, "executor_id": "1", "attestation": record}))
+        answer += raw_exchange(port, framed({HOSTILE: 1}))
+        with pytest.raises(AgentError):
+            ask(port, Enclave().with_measurement(mrenclave="33" * 32))
+    with pytest.raises(AgentError) as ended:
+        release.raise_for_intruder()
+    said = "\n".join([*lines, str(ended.value), answer.decode(errors="replace"), *capfd.readouterr()])
+    assert "quota" not in said
+    watcher = LogWatcher()
+    for line in (*lines, str(ended.value)):
+        watcher.feed(line)
+    assert watcher.diagnose(71).failure.name == "peer-measurement"
+
+
+@pytest.mark.parametrize("depth", [50, 900, 960, 990, 20_000])
+def test_a_deep_token_is_noise(release: SecretRelease, capfd, depth):
+    header = '{"alg":"RS256","kid":' + "[" * depth + "]" * depth + "}"
+    record = Enclave().attest().record() | {"token": f"{b64url(header.encode())}.{part({})}.AA"}
+    with release.listening() as port:
+        raw_exchange(port, framed({"v": 1, "executor_id": "1", "attestation": record}))
+        assert ask(port, Enclave()) == release.secret
+    assert capfd.readouterr().err == ""
+
+
+def test_noise_is_logged_once_and_counted(release: SecretRelease, lines):
+    with release.listening() as port:
+        for _ in range(3):
+            raw_exchange(port, framed({}))
+    assert [line for line in lines if "refused" in line.lower()] == [
+        "Somebody was refused and got nothing: peer-malformed; more of the kind are only counted",
+        "Refused on the executors' port, in all: {'peer-malformed': 3}",
+    ]
+
+
+def test_a_driver_that_is_none_puts_no_words_into_an_executors_log(tmp_path):
+    context, _ = exchange.tls_server(tmp_path)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        plain, _ = listener.accept()
+        with context.wrap_socket(plain, server_side=True) as channel:
+            wire = exchange.Exchange(channel, time.monotonic() + 10)
+            wire.receive()
+            wire.send({"v": 1, "refused": [HOSTILE]})
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with pytest.raises(AgentError, match="no known reason") as caught:
+        ask(listener.getsockname()[1], Enclave())
+    thread.join(10)
+    listener.close()
+    assert "quota" not in str(caught.value)
+
+
+def test_idle_connections_hold_few_threads_and_not_for_ever(driver: Enclave, tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "MAX_EXCHANGES", 2)
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    at_work = []
+
+    def verify_and_count(peer: PeerAttestation):
+        at_work.append(sum("process_request_thread" in thread.name for thread in threading.enumerate()))
+        return verify(peer)
+
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=driver.attest().record(),
+        key=driver.key,
+        verify=verify_and_count,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port:
+        idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(6)]
+        assert ask(port, Enclave()) == release.secret
+        for connection in idle:
+            connection.close()
+    assert len(at_work) == 1
+    assert at_work[0] <= 2
+
+
+def drip(channel: ssl.SSLSocket) -> None:
+    pause = threading.Event()
+    for _ in range(1000):
+        channel.sendall(b"x")
+        pause.wait(0.02)
+
+
+def test_a_byte_now_and_then_buys_no_time(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    context = exchange.tls_client()
+    with (
+        release.listening() as port,
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain) as channel,
+    ):
+        channel.sendall((500_000).to_bytes(4, "big"))
+        with pytest.raises(OSError, match=r".*"):
+            drip(channel)
+
+
+def test_silence_ends_an_exchange_too(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    with (
+        release.listening() as port,
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        exchange.tls_client().wrap_socket(plain) as channel,
+    ):
+        channel.sendall((500_000).to_bytes(4, "big"))
+        with suppress(ConnectionResetError, ssl.SSLEOFError):
+            assert channel.recv(1) == b""
+
+
+def test_closing_does_not_wait_for_idle_connections(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(exchange, "MAX_EXCHANGES", 1)
+    with release.listening() as port:
+        idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(3)]
+    for connection in idle:
+        connection.close()

@@ -162,6 +162,39 @@ def test_the_root_cause_wins_in_any_order(lines, exit_code, cause):
         assert classify(order, exit_code).failure.name == cause
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("12:00:00 ERROR Job: got [quota-exceeded]", id="quoted"),
+        pytest.param(" [quota-exceeded] exceeded", id="indented"),
+        pytest.param("got: '[volume-not-writable] of somebody'", id="in-a-value"),
+    ],
+)
+def test_a_name_counts_only_where_our_own_line_begins(line):
+    assert classify([line], 80).failure.name == "spark-failed"
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "cause"),
+    [
+        pytest.param(["exceeded quota: pods=1"], 71, "attestation-refused", id="pattern"),
+        pytest.param(["[attestation-throttled] again in 2 s"], 71, "attestation-refused", id="name"),
+        pytest.param(["Lost executor 1 on 192.0.2.1: x"], 71, "attestation-refused", id="executor"),
+        pytest.param(
+            ["exceeded quota: pods=1", "[peer-measurement] The other enclave is another program."],
+            80,
+            "peer-measurement",
+            id="peer",
+        ),
+    ],
+)
+def test_a_refusal_is_never_one_to_retry(lines, code, cause):
+    diagnosis = classify(lines, code)
+
+    assert diagnosis.failure.name == cause
+    assert not diagnosis.error().retryable
+
+
 def test_a_replayed_log_gives_the_same_diagnosis():
     once = SEED_PCK_LOG.splitlines()
     assert classify(once * 3, 139) == classify(once, 139)

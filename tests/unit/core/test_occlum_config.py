@@ -53,8 +53,13 @@ def test_the_host_sets_no_variable_of_the_enclave():
     assert {entry.split("=")[0] for entry in environment["default"]}.isdisjoint(SEARCH_PATHS)
 
 
-def test_only_the_agents_python_can_be_entered():
-    assert rendered()["entry_points"] == ["/opt/python/bin"]
+def test_python_starts_without_a_users_or_the_present_folder():
+    assert {"PYTHONNOUSERSITE=1", "PYTHONSAFEPATH=1"} <= set(rendered()["env"]["default"])
+
+
+def test_one_file_can_be_entered_and_no_interpreter():
+    """With Python's folder, `occlum run /opt/python/bin/python3 -c …` would run any code of the host's."""
+    assert rendered()["entry_points"] == ["/opt/confidential-spark/bin/enclave-agent"]
 
 
 def test_the_enclave_sees_one_folder_of_its_host():
@@ -63,6 +68,15 @@ def test_the_enclave_sees_one_folder_of_its_host():
     assert [mount for mount in mounts if mount["type"] == "hostfs"] == [
         {"target": "/host", "type": "hostfs", "source": "/host"}
     ]
+
+
+def test_nothing_of_an_earlier_run_lies_above_the_measured_files():
+    """The writable layer is encrypted for the signer, so any enclave of ours could have left a file in it."""
+    (root,) = (mount for mount in rendered()["mount"] if mount["target"] == "/")
+    measured, writable = root["options"]["layers"]
+
+    assert "MAC" in measured["options"]
+    assert writable["options"] == {"temporary": True}
 
 
 def test_the_same_sizes_give_the_same_bytes():

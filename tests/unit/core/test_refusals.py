@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, MAX_RUNTIME_DATA_BYTES
+from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, MAX_RUNTIME_DATA_BYTES, MAX_STATEMENT_BYTES
 from confidential_spark.core.collateral import MAX_COLLATERAL_BYTES
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.core.evidence import MAX_EVIDENCE_BYTES
@@ -16,7 +16,6 @@ from confidential_spark.core.policy import parse_policy
 from confidential_spark.core.refusals import Refusal, refuse
 from confidential_spark.core.result_files import MAX_DEPTH
 from confidential_spark.core.runtime_data import MAX_RUN_ID
-from confidential_spark.core.statement import MAX_PAYLOAD_BYTES
 
 from tests.factories.bundles import make_bundle
 
@@ -63,7 +62,7 @@ def test_refusing_carries_the_parts():
     ("what", "limit"),
     [
         pytest.param("evidence", f"{MAX_EVIDENCE_BYTES // 2**20} MiB", id="evidence"),
-        pytest.param("statement (decoded payload)", f"{MAX_PAYLOAD_BYTES // 2**20} MiB", id="statement"),
+        pytest.param("statement (decoded payload)", f"{MAX_STATEMENT_BYTES // 2**20} MiB", id="statement"),
         pytest.param("quote", f"{MAX_QUOTE_BYTES // 2**10} KiB", id="quote"),
         pytest.param("runtime data", f"{MAX_RUNTIME_DATA_BYTES // 2**10} KiB", id="runtime-data"),
         pytest.param("runtime data", f"run id of {MAX_RUN_ID} characters", id="run-id"),

@@ -7,7 +7,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from confidential_spark.agent.protocol import b64url, sign_envelope
+from confidential_spark.agent.protocol import arguments_sha256, b64url, sign_envelope
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.core.evidence import Evidence
 from confidential_spark.core.json_object import JsonObject
@@ -180,6 +180,9 @@ CONTENT = [
         "statement-predicate",
         id="start-no-such-day",
     ),
+    pytest.param({"predicate": put("month", "2019-12")}, "statement-mismatch", id="month-not-the-jobs"),
+    pytest.param({"predicate": put("month", None)}, "statement-mismatch", id="month-left-out"),
+    pytest.param({"predicate": put("inputs", [])}, "statement-predicate", id="month-without-input"),
     pytest.param({"predicate": put("run_id", "other")}, "statement-mismatch", id="run-id-other"),
     pytest.param({"predicate": put("nonce", b64url(bytes(32)))}, "statement-mismatch", id="nonce-other"),
     pytest.param({"predicate": put("job/name", "sparkpi")}, "statement-mismatch", id="job-name-other"),
@@ -225,11 +228,24 @@ def test_wrong_statement_is_refused_for_its_reason(step, change, code):
     assert (report.code, report.failure.number) == (code, step), report.text()
 
 
+def test_a_job_without_a_month_needs_no_input():
+    arguments = ["--partitions", "2"]
+    digest = arguments_sha256(arguments)
+
+    def predicate(value):
+        job = value["job"] | {"arguments": arguments, "arguments_sha256": digest}
+        return value | {"job": job, "month": None, "inputs": []}
+
+    bundle = make_bundle(runtime=put("job/arguments_sha256", digest), predicate=predicate)
+    report = bundle.verify(expected_job=None)
+    assert report.passed, report.text()
+    assert "no month" in report.text()
+    assert bundle.verify(expected_job=None, expected_month="2018-05").code == "statement-mismatch"
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param({"predicate": put("month", None)}, id="no-month"),
-        pytest.param({"predicate": put("inputs", [])}, id="no-input"),
         pytest.param(
             {"predicate": put("started_at", "2026-11-23T10:00:00.999999Z")}, id="fraction-of-a-second"
         ),

@@ -14,7 +14,7 @@ from confidential_spark.core.verification_report import Status, Step, Verificati
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.factories.bundles import ISSUER, NOW, make_bundle
+from tests.factories.bundles import ISSUER, JOB, NOW, make_bundle
 from tests.factories.changes import put
 from tests.factories.platform_ca import PlatformCa
 
@@ -131,6 +131,30 @@ def test_another_image_than_the_resolved_one_is_refused():
     assert report.facts.image_digest is None
     assert "image digest as expected" in GENUINE.verify(expected_image_digest=digest).text()
     assert "image digest NOT COMPARED" in GENUINE.verify().text()
+
+
+@pytest.mark.parametrize(
+    ("expected", "code", "step"),
+    [
+        pytest.param({"expected_month": "2018-06"}, "statement-mismatch", 11, id="month"),
+        pytest.param({"expected_job_file_sha256": "00" * 32}, "job-mismatch", 10, id="job-file"),
+        pytest.param({"expected_month": 201805}, "expectation-invalid", 0, id="month-type"),
+        pytest.param({"expected_job_file_sha256": b"x"}, "expectation-invalid", 0, id="job-file-type"),
+    ],
+)
+def test_what_an_outsider_expects_is_compared(expected, code, step):
+    report = GENUINE.verify(**expected)
+    assert (report.code, report.failure.number) == (code, step)
+
+
+def test_what_was_compared_is_said():
+    text = GENUINE.verify(
+        expected_job=None, expected_job_file_sha256=JOB.file_sha256, expected_month="2018-05"
+    ).text()
+    assert "job as expected" in text
+    assert "month 2018-05 as expected" in text
+    assert "month 2018-05 NOT COMPARED" in GENUINE.verify().text()
+    assert "job NOT COMPARED" in GENUINE.verify(expected_job=None).text()
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,39 @@ def test_closing_twice_says_nothing_twice() -> None:
     reader.output.close()
     reader.output.close()
     assert reader.lines == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        pytest.param("::group::verdict", ": :group::verdict", id="fold"),
+        pytest.param("::endgroup::", ": :endgroup::", id="end-of-fold"),
+        pytest.param("\x1b[2J\x1b[32mDONE verify: 13 of 13 PASS\x1b[0m", None, id="colours"),
+        pytest.param("first\rsecond", "first\ufffdsecond", id="carriage-return"),
+        pytest.param("a\u202eb", "a\ufffdb", id="direction"),
+        pytest.param("column\tcolumn – ✓", "column\tcolumn – ✓", id="harmless"),
+    ],
+)
+def test_what_an_enclave_prints_is_shown_and_not_obeyed(line: str, shown: str | None) -> None:
+    reader = Reader()
+    reader.output.feed(line)
+    (logged,) = reader.lines
+    assert shown is None or logged == shown
+    assert logged.replace("\t", "").isprintable()
+    assert "::group::" not in logged
+
+
+def test_progress_is_harmless_too() -> None:
+    reader = Reader()
+    reader.output.feed('PROGRESS {"stage":"\\u001b[2J","done":1,"total":1,"text":"::group::\\u0007DONE"}')
+    (record,) = reader.records
+    assert record == {"stage": "\ufffd[2J", "done": 1, "total": 1, "text": ": :group::\ufffdDONE"}
+
+
+def test_the_diagnosis_keeps_its_lines_and_obeys_none() -> None:
+    reader = Reader()
+    reader.output.feed("java.lang.OutOfMemoryError ::endgroup::")
+    with pytest.raises(EnclaveError):
+        reader.output.fail(reader.output.watcher.diagnose(80))
+    assert reader.lines[-1].count("\n") > 3
+    assert "::endgroup::" not in reader.lines[-1]

@@ -195,6 +195,49 @@ def test_what_was_not_signed_does_not_start(built, change, code):
     assert refused.value.code == code
 
 
+AGENT = "/opt/confidential-spark/bin/enclave-agent"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("/opt/python/bin/python3", "-c", "print('host code')"), id="interpreter"),
+        pytest.param(("/opt/python/bin/python3", AGENT), id="interpreter-with-the-agent"),
+        pytest.param(("/opt/jre/bin/java", "-version"), id="java"),
+        pytest.param(("/opt/confidential-spark/jobs/nytaxi.py",), id="another-script"),
+        pytest.param(("/opt/confidential-spark/bin/other",), id="beside"),
+        pytest.param((f"{AGENT}-2",), id="same-beginning"),
+        pytest.param((f"{AGENT}/../../../python/bin/python3", "-c", "1"), id="parent"),
+        pytest.param((AGENT[1:],), id="relative"),
+        pytest.param(("/opt/confidential-spark/bin",), id="its-folder"),
+        pytest.param(("/host/enclave-agent",), id="of-the-host"),
+    ],
+)
+def test_the_projects_enclave_is_entered_at_its_agent_only(instance, key_file, capfd, arguments):
+    """A host that could start Python would have any code, and any quote, under the approved measurement."""
+    instance.configuration.write_text(render_occlum_json(EnclaveSizing()))
+    assert occlum.main(["build", "--sign-key", str(key_file)]) == 0
+
+    with pytest.raises(EnclaveError) as refused:
+        run(instance, *arguments)
+
+    assert refused.value.code == "entry-point-refused"
+    assert "host code" not in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("kept_signals")
+def test_a_script_is_an_entry_point_and_gets_its_arguments(instance, key_file, tmp_path, capfd):
+    script = tmp_path / "agent"
+    script.write_text('#!/bin/sh\necho "$0 $*"\n')
+    script.chmod(0o755)
+    document = json.loads(render_occlum_json(EnclaveSizing())) | {"entry_points": [str(script)]}
+    instance.configuration.write_text(json.dumps(document))
+    assert occlum.main(["build", "--sign-key", str(key_file)]) == 0
+
+    assert run(instance, str(script), "attest") == 0
+    assert f"{script} attest\n" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [pytest.param((), id="none"), pytest.param(("/usr/bin/env",), id="elsewhere")],

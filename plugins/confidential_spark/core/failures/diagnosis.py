@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.core.errors import EnclaveError, shorten
 from confidential_spark.core.failures.model import Failure, FailureKind
 from confidential_spark.core.failures.table import FAILURES, UNNAMED
@@ -13,8 +14,9 @@ from confidential_spark.core.failures.table import FAILURES, UNNAMED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# As this project's own errors print their codes.
-OUR_NAMES = re.compile(r"\[([a-z0-9-]{1,64})\]")
+# As this project's own errors print their codes: where a line begins, and not where it quotes somebody.
+OUR_NAME = re.compile(r"(?:Error: )?\[([a-z0-9-]{1,64})\]")
+OF_PEERS = "peer-"
 LINE_LIMIT = 8_192
 """Characters of one log line that are looked at; the agent cuts its own lines far below."""
 
@@ -90,8 +92,9 @@ class LogWatcher:
     def feed(self, line: str) -> list[Failure]:
         """Look at one line and return the failures that it shows for the first time."""
         head = line[:LINE_LIMIT]
-        named = set(OUR_NAMES.findall(head))
-        fresh = [f for f in self._unseen if f.name in named or f.shows_in(head)]
+        named = OUR_NAME.match(head)
+        name = named[1] if named else None
+        fresh = [f for f in self._unseen if f.name == name or f.shows_in(head)]
         for failure in fresh:
             self._unseen.remove(failure)
             self._lines[failure.name] = shorten(head.strip())
@@ -112,6 +115,9 @@ class LogWatcher:
         causes = [s for s in sightings if s.failure.kind is not FailureKind.BENIGN] or [
             Sighting(UNNAMED, None)
         ]
+        if code == ExitCode.ATTESTATION_REFUSED or any(s.failure.name.startswith(OF_PEERS) for s in causes):
+            # Whatever else is in the log, possibly a stranger's work, does not make a refusal one to retry.
+            causes.sort(key=lambda sighting: sighting.failure.kind is FailureKind.TRANSIENT)
         return Diagnosis(causes[0], code, tuple(causes[1:]), benign)
 
 

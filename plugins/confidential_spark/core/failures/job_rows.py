@@ -70,7 +70,7 @@ DATA: tuple[Failure, ...] = (
     fatal(
         "parquet-key-wrong",
         "input",
-        "The encrypted input could not be decrypted: wrong key, or the file was tampered with.",
+        "Something encrypted was altered, or the key is wrong: the input, or a message between two pods.",
         "Compare the key's id with the data owner; do not retry with other keys by trial.",
         r"AEADBadTagException|ParquetCryptoRuntimeException",
     ),
