@@ -69,6 +69,7 @@ KUBERNETES_SETTINGS = {
     "spark.kubernetes.driver.ownPersistentVolumeClaim": BOOLEAN,
     "spark.kubernetes.driver.pod.name": DNS_NAME,
     "spark.kubernetes.driver.service.deleteOnTermination": BOOLEAN,
+    "spark.kubernetes.executor.deleteOnTermination": BOOLEAN,
     "spark.kubernetes.executor.disableConfigMap": BOOLEAN,
     "spark.kubernetes.executor.limit.cores": r"[0-9]{1,4}(\.[0-9]{1,3})?m?",
     "spark.kubernetes.executor.podNamePrefix": DNS_NAME,

@@ -150,6 +150,8 @@ def _pod_settings(namespace: str, names: TryNames) -> dict[str, str]:
         "spark.kubernetes.executor.podTemplateContainerName": cluster_layout.ENCLAVE_CONTAINER,
         # An executor gets its settings from the driver, over the encrypted connection.
         "spark.kubernetes.executor.disableConfigMap": "true",
+        # Their last words say why the run failed; they go with the driver.
+        "spark.kubernetes.executor.deleteOnTermination": "false",
         # Spark would ask for rights to remove what it never made.
         "spark.kubernetes.driver.service.deleteOnTermination": "false",
         "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
