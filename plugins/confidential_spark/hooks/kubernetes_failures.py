@@ -30,6 +30,7 @@ UNAUTHORIZED = "kubernetes-unauthorized"
 WEBHOOK_FAILING = "webhook-failing"
 REFUSED = "kubernetes-refused"
 POD_LOST = "pod-lost"
+TERMINATED = "terminated"
 API_ERRORS = (ApiException, HTTPError, WebSocketException, OSError)
 # What passes by itself: an overloaded or restarting server, and one that could not be asked at all.
 PASSING = frozenset({0, None, 408, 429, 500, 502, 503, 504})
@@ -84,8 +85,13 @@ def is_passing(error: Exception) -> bool:
 
 def already_exists(error: ApiException) -> bool:
     """Whether an object of this name is there, to stay."""
+    return _status_of(error).get("reason") == ALREADY_EXISTS and not is_being_deleted(error)
+
+
+def is_being_deleted(error: ApiException) -> bool:
+    """Whether an object of this name is on its way out."""
     status = _status_of(error)
-    return status.get("reason") == ALREADY_EXISTS and BEING_DELETED not in str(status.get("message"))
+    return status.get("reason") == ALREADY_EXISTS and BEING_DELETED in str(status.get("message"))
 
 
 def words_of(error: Exception) -> str:
