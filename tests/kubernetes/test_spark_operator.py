@@ -35,6 +35,10 @@ SHORTER = (
 )
 
 
+STARTING = 'pods "p" is forbidden: not yet ready to handle request'
+NO_WEBHOOK = 'Internal error occurred: failed calling webhook "v.example": failed to call webhook'
+
+
 @pytest.fixture
 def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
     """Make the deployment's settings; keywords are fields."""
@@ -228,6 +232,12 @@ def test_an_api_that_is_away_costs_nothing(spark, configure, deferrable) -> None
     [
         pytest.param(Fault("create", "pods", 503, times=2), id="create-503"),
         pytest.param(Fault("create", "secrets", 500, times=2), id="secret-500"),
+        pytest.param(Fault("create", "pods", 409, times=2), id="quota-conflict"),
+        pytest.param(Fault("create", "secrets", 409, times=2), id="secret-conflict"),
+        pytest.param(Fault("create", "pods", 403, times=2, message=STARTING), id="starting-server"),
+        pytest.param(Fault("create", "pods", 500, times=2, message=NO_WEBHOOK), id="webhook"),
+        pytest.param(Fault("*", "pods/exec", 503, times=2), id="exec-503"),
+        pytest.param(Fault("get", "pods/log", 401, times=1), id="log-401"),
         pytest.param(Fault("get", "pods", 429, times=3), id="get-429"),
         pytest.param(Fault("get", "pods/log", 503, times=2), id="log-503"),
         pytest.param(Fault("delete", "pods", 504, times=2), id="delete-504"),

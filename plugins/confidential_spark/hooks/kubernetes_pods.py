@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 OUT_OF_MEMORY = "OOMKilled"
@@ -31,7 +32,7 @@ class PodState:
     :param unschedulable: the scheduler's words, where no node fits.
     :param exit_code: None while the container has not ended.
     :param deleted: whether somebody has asked for its end.
-    :param age: seconds since it was made, by this machine's clock.
+    :param age: seconds since it was made, by the API server's clock.
     """
 
     name: str
@@ -50,8 +51,12 @@ class PodState:
     age: float = 0.0
 
     @classmethod
-    def of(cls, pod: Any, container: str) -> PodState:  # noqa: ANN401 - V1Pod
-        """Read a pod of the API."""
+    def of(cls, pod: Any, container: str, *, now: datetime | None = None) -> PodState:  # noqa: ANN401 - V1Pod
+        """Read a pod of the API.
+
+        :param now: the API server's time, see :func:`api_time`; this machine's where it is not known, whose
+            clock may be off by as much as a pod may take to start.
+        """
         status = pod.status
         states = [*(status.init_container_statuses or ()), *(status.container_statuses or ())]
         found = next((each.state for each in states if each.name == container), None)
@@ -71,7 +76,7 @@ class PodState:
             ended_reason=(ended.reason or "") if ended else "",
             ended_message=(ended.message or "") if ended else "",
             deleted=pod.metadata.deletion_timestamp is not None,
-            age=(datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds(),
+            age=((now or datetime.now(UTC)) - pod.metadata.creation_timestamp).total_seconds(),
         )
 
     @property
@@ -107,6 +112,15 @@ class PodState:
         if self.out_of_memory:
             yield f"{OUT_OF_MEMORY}: the kubelet saw the kernel end the container for its memory"
         yield from self.ended_message.splitlines()
+
+
+def api_time(headers: Mapping[str, str]) -> datetime | None:
+    """Return when the API answered, by its own clock: creation times of objects are by that one."""
+    try:
+        when = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _unschedulable(conditions: Any) -> str:  # noqa: ANN401 - V1PodCondition

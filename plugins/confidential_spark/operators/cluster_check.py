@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-from kubernetes.config.config_exception import ConfigException
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.cluster_checks import API_ROWS, PROBE_ROWS, ClusterNeeds, api_rows, probe_rows
 from confidential_spark.core.cluster_layout import ENCLAVE_CONTAINER
 from confidential_spark.core.enclave_image import EnclaveImage
-from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.kubernetes_names import RUN_LABELS, TryNames, label_value, selector
 from confidential_spark.core.kubernetes_pod import measure_pod
 from confidential_spark.core.platform_check import CheckRow, Status, attempt, attempt_all, not_looked_at
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.hooks.cluster_facts import ClusterView
+from confidential_spark.hooks.kubernetes_connection import kubernetes_client
 from confidential_spark.operators.docker_check import attestation_row
 from confidential_spark.operators.image_containers import read_identity
 from confidential_spark.operators.image_kubernetes import UNKNOWN_INPUTS
@@ -158,16 +158,8 @@ def reach(settings: Settings, dag_id: str) -> ClusterView:
     :raises ConfigurationError: ``kubernetes-connection-invalid``.
     """
     cluster = connect(settings, patience=API_PATIENCE_SECONDS)
-    try:
-        cluster.client  # noqa: B018 - reads the connection and its files
-    except (AirflowException, ConfigException, OSError, ValueError) as error:
-        raise ConfigurationError(
-            "The Kubernetes connection is not usable.",
-            code="kubernetes-connection-invalid",
-            got=f"{type(error).__name__}: {error}",
-            expected="a kubeconfig that this machine can read, or Airflow in a pod",
-            action=f"correct the Airflow connection {settings.aks_conn_id}; docs/aks.md has an example",
-        ) from error
+    # Read now: what is wrong with the connection is the row of the API.
+    kubernetes_client(settings.aks_conn_id)
     leftovers = selector({DAG_LABEL: label_value(dag_id)})
     return ClusterView(cluster, leftovers=leftovers, patience=POD_PATIENCE_SECONDS)
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
-
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core import cluster_layout, occlum_config
@@ -28,19 +25,24 @@ from confidential_spark.core.kubernetes_spark import whole_cores
 from confidential_spark.core.result_archive import unpack_results
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.core.tar_stream import Entry, stream_size, tar_stream
-from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.kubernetes_cluster import API_PATIENCE_SECONDS, Cluster
-from confidential_spark.hooks.kubernetes_failures import API_AWAY, POD_LOST, REFUSED, named, pod_diagnosis
-from confidential_spark.hooks.pod_exec import pod_command
+from confidential_spark.hooks.kubernetes_connection import kubernetes_client
+from confidential_spark.hooks.kubernetes_failures import (
+    API_AWAY,
+    POD_LOST,
+    REFUSED,
+    blame_executors,
+    named,
+    pod_diagnosis,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from kubernetes.client import CoreV1Api
 
     from confidential_spark.core.failures import Diagnosis
     from confidential_spark.hooks.kubernetes_pods import PodState
+    from confidential_spark.hooks.pod_exec import PodCommand
     from confidential_spark.operators.enclave_output import EnclaveOutput
     from confidential_spark.settings import Settings
 
@@ -53,6 +55,7 @@ SETTLE_SECONDS = 3.0
 # SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
 STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
+TRANSFER = cluster_layout.TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
@@ -63,10 +66,9 @@ RECEIVE = (
 def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
     """Return the namespace that the deployment's settings and connection name."""
 
-    def client() -> CoreV1Api:
-        return KubernetesHook(conn_id=settings.aks_conn_id).core_v1_client
-
-    return Cluster(client, settings.aks_namespace, patience=patience, **more)
+    return Cluster(
+        lambda: kubernetes_client(settings.aks_conn_id), settings.aks_namespace, patience=patience, **more
+    )
 
 
 def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
@@ -135,6 +137,7 @@ class KubernetesEnclave:
     start_seconds: float
     executorless_since: float | None = None
     _told: set[str] = field(default_factory=set)
+    _ended_executors: dict[str, Diagnosis] = field(default_factory=dict)
     _lost_transfer: _LostPod = field(default_factory=lambda: _LostPod())
 
     @property
@@ -202,11 +205,10 @@ class KubernetesEnclave:
         self.output.close()
         if state.exit_code in STOPPED_CODES:
             state = self._settled(state, container)
-        if state.exit_code != 0:
+        if diagnosis := pod_diagnosis(state, self.output.watcher):
             # Spark names no cause of its own when its executors fail.
             self.hear_executors()
-        if diagnosis := pod_diagnosis(state, self.output.watcher):
-            self.output.fail(diagnosis)
+            self.output.fail(blame_executors(diagnosis, self._ended_executors.values()))
         return True
 
     def _settled(self, state: PodState, container: str) -> PodState:
@@ -239,44 +241,39 @@ class KubernetesEnclave:
         ]
         folder = str(layout.DATA_DIR / self.names.base)
 
-        def send(client: CoreV1Api) -> None:
-            command = ["bash", "-o", "pipefail", "-c", RECEIVE, "receive", str(stream_size(entries)), folder]
-            with self._command(client, self.names.transfer, command, stdin=True) as program:
-                program.write(tar_stream(entries, user_id=layout.USER_ID))
-                for _ in program.read():
-                    pass
+        def send(program: PodCommand) -> None:
+            program.write(tar_stream(entries, user_id=layout.USER_ID))
+            for _ in program.read():
+                pass
 
-        with self._while_there(self.names.transfer):
-            self.cluster.ask(send)
+        command = ["bash", "-o", "pipefail", "-c", RECEIVE, "receive", str(stream_size(entries)), folder]
+        self.cluster.run_command(self.names.transfer, TRANSFER, command, send, stdin=True)
 
     def fetch(self, pod: str, folder: str, target: Path) -> None:
         """Write the results, which are in a folder of the data volume, into ``target``, an empty folder.
 
         :raises ResultError: ``results-archive-malformed``, ``results-too-large``.
         :raises OSError: the files cannot be written.
+        :raises EnclaveError: ``pod-lost``, ``pod-evicted``, ``pod-command-failed``; what the API refuses.
         """
-        command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
 
-        def receive(client: CoreV1Api) -> None:
+        def receive(program: PodCommand) -> None:
             for leftover in sorted(target.rglob("*"), reverse=True):
                 leftover.rmdir() if leftover.is_dir() else leftover.unlink()
-            with self._command(client, pod, command, stdin=False) as program:
-                chunks = program.read()
-                # This machine's full disk is no silence of the API.
-                with storage_errors("fetch results"):
-                    unpack_results(chunks, target)
-                for _ in chunks:
-                    pass
+            chunks = program.read()
+            unpack_results(chunks, target)
+            for _ in chunks:
+                pass
 
-        with self._while_there(pod):
-            self.cluster.ask(receive)
+        command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
+        self.cluster.run_command(pod, TRANSFER, command, receive)
 
     def look_around(self) -> None:
         """Look at the try's other pods: end a run that has lost its files, or is too long without executors.
 
         :raises EnclaveError: named by the failure table.
         """
-        transfer = self.cluster.find(self.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+        transfer = self.cluster.find(self.names.transfer, TRANSFER)
         if transfer is None or transfer.ended:
             raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
         self._lost_transfer.require_alive(transfer)
@@ -290,15 +287,14 @@ class KubernetesEnclave:
             self._mind_missing_executors(waiting)
 
     def hear_executors(self) -> list[PodState]:
-        """Return the executors' pods; the last words of those that have ended count for the diagnosis."""
+        """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
         labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
         executors = self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER)
         for state in executors:
-            if not state.ended or state.deleted:
-                continue
-            for line in state.words():
-                if self._tell(f"Executor pod {state.name}: {line}"):
-                    self.output.watcher.feed(line)
+            if state.ended and not state.deleted and (diagnosis := pod_diagnosis(state, LogWatcher())):
+                self._ended_executors[state.name] = diagnosis
+                for line in state.words():
+                    self._tell(f"Executor pod {state.name}: {line}")
         return executors
 
     def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
@@ -351,10 +347,6 @@ class KubernetesEnclave:
                 retryable=True,
             )
 
-    def _command(self, client: CoreV1Api, pod: str, command: list[str], *, stdin: bool) -> Any:  # noqa: ANN401
-        container = cluster_layout.TRANSFER_CONTAINER
-        return pod_command(client, self.cluster.namespace, pod, container, command, stdin=stdin)
-
     def mind_obstacle(self, state: PodState) -> None:
         """Log what keeps a pod from starting, and give it up when that takes too long.
 
@@ -374,24 +366,6 @@ class KubernetesEnclave:
         if diagnosis.failure is UNNAMED:
             return named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
         return diagnosis
-
-    @contextmanager
-    def _while_there(self, pod: str) -> Iterator[None]:
-        """Say of a failed command that its pod is gone, where that is why.
-
-        :raises EnclaveError: ``pod-lost``, or how the pod has ended.
-        """
-        try:
-            yield
-        except EnclaveError as error:
-            if error.code == API_AWAY:
-                raise
-            state = self.require(pod, cluster_layout.TRANSFER_CONTAINER)
-            if state.deleted:
-                raise named(POD_LOST, f"pod {pod} was removed").error() from error
-            if state.ended:
-                self._fail(state, cluster_layout.TRANSFER_CONTAINER)
-            raise
 
     def _tell_obstacle(self, state: PodState) -> None:
         if state.obstacle:

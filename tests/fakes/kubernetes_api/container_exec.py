@@ -38,6 +38,8 @@ async def serve(request: web.Request, target: Target, kubelet: Kubelet) -> web.S
     socket = web.WebSocketResponse(protocols=_PROTOCOLS)
     if not socket.can_prepare(request):
         raise bad_request("Upgrade request required")
+    if (phase := kubelet.phase(target.namespace, target.name)) in ("Succeeded", "Failed"):
+        raise bad_request(f"cannot exec into a container in a completed pod; current phase is {phase}")
     if record.process is None:
         raise Refusal(500, "InternalError", f'container "{record.name}" not found in pod "{target.name}"')
     await socket.prepare(request)

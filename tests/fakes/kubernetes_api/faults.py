@@ -27,6 +27,7 @@ class Fault:
     :param status: HTTP status of the refusal, None for a delay only.
     :param delay: seconds before the request is looked at.
     :param times: how many requests are hit, None for all until the fault is taken away.
+    :param message: the server's words, where the status alone does not tell the case.
     """
 
     verb: str = "*"
@@ -35,12 +36,13 @@ class Fault:
     delay: float = 0.0
     times: int | None = 1
     retry_after: int | None = None
+    message: str | None = None
 
     def refusal(self) -> Refusal | None:
         if self.status is None:
             return None
         reason, message = _REASONS[self.status]
-        return Refusal(self.status, reason, message, retry_after=self.retry_after)
+        return Refusal(self.status, reason, self.message or message, retry_after=self.retry_after)
 
 
 class Faults:

@@ -49,6 +49,10 @@ class Kubelet:
             raise Refusal(400, "BadRequest", f"pod {name} does not have a host assigned")
         return worker
 
+    def phase(self, namespace: str, name: str) -> str:
+        """Return the phase of a pod, or nothing where it has none yet."""
+        return str(self._machine.store.get(PODS, namespace, name)["status"].get("phase") or "")
+
     def request_deletion(self, pod: Json, grace: float | None) -> Json:
         """Mark a pod for deletion, or shorten the grace period it already has. Returns it as it is then."""
         grace = pod["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace

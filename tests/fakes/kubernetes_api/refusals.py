@@ -45,8 +45,10 @@ def not_found(plural: str, name: str) -> Refusal:
     return Refusal(404, "NotFound", f'{plural} "{name}" not found', {"name": name, "kind": plural})
 
 
-def already_exists(plural: str, name: str) -> Refusal:
-    return Refusal(409, "AlreadyExists", f'{plural} "{name}" already exists', {"name": name, "kind": plural})
+def already_exists(plural: str, name: str, *, being_deleted: bool = False) -> Refusal:
+    message = f'{plural} "{name}" already exists'
+    message = f"object is being deleted: {message}" if being_deleted else message
+    return Refusal(409, "AlreadyExists", message, {"name": name, "kind": plural})
 
 
 def conflict(plural: str, name: str) -> Refusal:

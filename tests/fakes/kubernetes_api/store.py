@@ -96,8 +96,9 @@ class Store:
         """
         created = self.complete(resource, namespace, new)
         name = created["metadata"]["name"]
-        if self.find(resource, namespace, name) is not None:
-            raise refusals.already_exists(resource.qualified, name)
+        if (found := self.find(resource, namespace, name)) is not None:
+            leaving = "deletionTimestamp" in found["metadata"]
+            raise refusals.already_exists(resource.qualified, name, being_deleted=leaving)
         return self._record("ADDED", resource, created, None)
 
     @staticmethod

@@ -195,6 +195,79 @@ def test_a_refusal_is_never_one_to_retry(lines, code, cause):
     assert not diagnosis.error().retryable
 
 
+QUOTA = (
+    'pods "x-exec-1" is forbidden: exceeded quota: enclaves, requested: pods=1, used: pods=2, limited: pods=2'
+)
+ON_THE_WAY = [
+    QUOTA,
+    "0/2 nodes are available: 2 Insufficient sgx.intel.com/epc.",
+    "WARN TaskSchedulerImpl: Initial job has not accepted any resources; check your cluster UI",
+    "ERROR TaskSchedulerImpl: Lost executor 1 on 192.0.2.146: worker lost",
+    "The API gave the following message: The node was low on resource: memory.",
+    "UnexpectedAdmissionError: Pod was rejected: Allocate failed",
+    'Internal error occurred: failed calling webhook "v.example"',
+    "[attestation-throttled] again in 2 s",
+]
+
+
+@pytest.mark.parametrize("survived", ON_THE_WAY)
+@pytest.mark.parametrize(
+    ("line", "exit_code", "cause"),
+    [
+        ("[peer-measurement] The other enclave is another program.", 71, "peer-measurement"),
+        ("[attestation-refused] no", 71, "attestation-refused"),
+        ("AnalysisException: [DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE]", 80, "spark-analysis-error"),
+        ("[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column", 80, "column-missing"),
+        ("the last line", ExitCode.ATTESTATION_REFUSED, "attestation-refused"),
+        ("the last line", ExitCode.RESULTS_INCOMPLETE, "results-incomplete"),
+        ("the last line", ExitCode.INPUT_UNUSABLE, "input-unusable"),
+        ("the last line", ExitCode.INTERNAL, "agent-internal-error"),
+    ],
+)
+def test_what_a_run_survives_makes_no_refusal_worth_a_retry(survived, line, exit_code, cause):
+    for order in permutations([survived, line]):
+        found = classify(order, exit_code)
+        assert (found.failure.name, found.failure.retryable) == (cause, False)
+
+
+def test_no_row_stands_above_a_foreign_program():
+    assert FAILURES[0].name == "peer-measurement"
+
+
+@pytest.mark.parametrize("waited", [QUOTA, "0/2 nodes are available: 2 Insufficient sgx.intel.com/epc."])
+def test_an_obstacle_is_the_cause_of_having_no_executors(waited):
+    found = classify([waited, "WARN TaskSchedulerImpl: Initial job has not accepted any resources"])
+    assert found.failure.retryable
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "retryable"),
+    [
+        pytest.param("", "spark-executors-failed", True, id="nothing"),
+        pytest.param("[attestation-unreachable] 503", "spark-executors-failed", True, id="passing"),
+        pytest.param("Evicted: The node was low on resource: memory.", "pod-evicted", True, id="evicted"),
+        pytest.param("[release-refused] no", "release-refused", False, id="refused"),
+        pytest.param("[attestation-refused] no", "attestation-refused", False, id="attestation"),
+        pytest.param("OOMKilled: the kubelet saw it", "killed-out-of-memory", False, id="memory"),
+        pytest.param("occlum-pal: Failed to create enclave with", "enclave-start-failed", False, id="occlum"),
+    ],
+)
+def test_what_executors_said_decides_where_spark_gives_them_up(said, cause, retryable):
+    lines = [
+        said,
+        "ERROR TaskSchedulerImpl: Lost executor 1 on 192.0.2.146: worker lost" if not retryable else "",
+        "10:00:00 ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached",
+        "[spark-failed] Spark failed. · got: exit code 11 · expected: exit code 0",
+    ]
+    found = classify(lines, ExitCode.SPARK_FAILED)
+    assert (found.failure.name, found.failure.retryable) == (cause, retryable)
+
+
+def test_the_kubelets_word_counts_more_than_sparks_guess_of_memory():
+    guess = "The executor with id 1 exited with exit code 137(SIGKILL, possible container OOM)."
+    assert classify([guess, "[killed-from-outside] SIGKILL"], 80).failure.name == "killed-from-outside"
+
+
 def test_a_replayed_log_gives_the_same_diagnosis():
     once = SEED_PCK_LOG.splitlines()
     assert classify(once * 3, 139) == classify(once, 139)

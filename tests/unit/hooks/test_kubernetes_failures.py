@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.failures import LogWatcher
-from confidential_spark.hooks.kubernetes_failures import api_error, kubernetes_failures, pod_diagnosis
+from confidential_spark.core.failures import Diagnosis, LogWatcher, classify
+from confidential_spark.hooks.kubernetes_failures import (
+    api_error,
+    blame_executors,
+    kubernetes_failures,
+    pod_diagnosis,
+)
 from confidential_spark.hooks.kubernetes_pods import PodState
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import MaxRetryError
 from websocket import WebSocketTimeoutException
 
 
-def refusal(status: int, message: str = "words") -> ApiException:
+def refusal(status: int, message: str = "words", reason: str = "") -> ApiException:
     error = ApiException(status=status, reason="reason")
-    error.body = json.dumps({"kind": "Status", "message": message})
+    error.body = json.dumps({"kind": "Status", "message": message, "reason": reason})
     return error
 
 
@@ -30,7 +35,49 @@ def refusal(status: int, message: str = "words") -> ApiException:
             pytest.param(refusal(status), "kubernetes-unreachable", True, id=str(status))
             for status in (0, 429, 500, 503, 504)
         ),
-        pytest.param(refusal(401, "Unauthorized"), "kubernetes-unauthorized", False, id="401"),
+        pytest.param(refusal(401, "Unauthorized"), "kubernetes-unauthorized", True, id="401"),
+        pytest.param(
+            refusal(403, 'pods "p" is forbidden: not yet ready to handle request'),
+            "kubernetes-unreachable",
+            True,
+            id="starting-server",
+        ),
+        pytest.param(
+            refusal(409, 'Operation cannot be fulfilled on resourcequotas "enclaves"', "Conflict"),
+            "kubernetes-unreachable",
+            True,
+            id="conflict",
+        ),
+        pytest.param(
+            refusal(409, 'object is being deleted: pods "p" already exists', "AlreadyExists"),
+            "kubernetes-unreachable",
+            True,
+            id="on-its-way-out",
+        ),
+        pytest.param(
+            refusal(409, 'pods "p" already exists', "AlreadyExists"),
+            "kubernetes-refused",
+            False,
+            id="already-there",
+        ),
+        pytest.param(
+            refusal(403, 'pods "p" is forbidden: a plugin that nobody knows'),
+            "kubernetes-refused",
+            False,
+            id="forbidden-by-whom",
+        ),
+        pytest.param(
+            refusal(500, 'Internal error occurred: failed calling webhook "v.x": failed to call webhook'),
+            "webhook-failing",
+            True,
+            id="webhook",
+        ),
+        pytest.param(
+            refusal(500, 'Internal error occurred: admission webhook "v.x" denied the request'),
+            "kubernetes-unreachable",
+            True,
+            id="no-refusal-in-a-500",
+        ),
         pytest.param(
             refusal(403, 'pods is forbidden: User "x" cannot create resource "pods"'),
             "pod-forbidden",
@@ -84,7 +131,7 @@ def state(**fields: Any) -> PodState:
 
 
 @pytest.mark.parametrize(
-    ("ended", "code"),
+    ("end", "code"),
     [
         pytest.param(
             state(reason="Evicted", message="The node was low on memory"), "pod-evicted", id="evicted"
@@ -104,10 +151,25 @@ def state(**fields: Any) -> PodState:
             id="termination-message",
         ),
         pytest.param(state(exit_code=143), "terminated", id="term"),
+        pytest.param(
+            state(
+                reason="Terminated",
+                message="Pod was terminated in response to imminent node shutdown.",
+                exit_code=137,
+                ended_reason="Error",
+            ),
+            "pod-evicted",
+            id="node-shutdown",
+        ),
+        pytest.param(
+            state(reason="OutOfcpu", message="Pod was rejected: Node didn't have enough resource: cpu"),
+            "pod-rejected",
+            id="rejected-by-the-node",
+        ),
     ],
 )
-def test_every_end_has_a_name(ended: PodState, code: str) -> None:
-    diagnosis = pod_diagnosis(ended, LogWatcher())
+def test_every_end_has_a_name(end: PodState, code: str) -> None:
+    diagnosis = pod_diagnosis(end, LogWatcher())
     assert diagnosis is not None
     assert diagnosis.failure.name == code
 
@@ -181,3 +243,30 @@ def test_what_keeps_a_pod_from_starting(status: Any, obstacle: str, overdue: boo
 def test_a_pod_without_statuses_has_not_ended() -> None:
     assert not PodState.of(pod(phase="Pending"), "enclave").ended
     assert PodState.of(pod(phase="Failed", reason="Evicted"), "enclave").ended
+
+
+def ended(line: str, exit_code: int | None = None) -> Diagnosis:
+    return classify([line], exit_code)
+
+
+GIVEN_UP = ended("Max number of executor failures (4) reached", 80)
+
+
+@pytest.mark.parametrize(
+    ("driver", "executors", "name"),
+    [
+        pytest.param(GIVEN_UP, [], "spark-executors-failed", id="nobody-said-anything"),
+        pytest.param(GIVEN_UP, [ended("x", 1)], "spark-executors-failed", id="without-a-name"),
+        pytest.param(GIVEN_UP, [ended("x", 75)], "attestation-unreachable", id="passing"),
+        pytest.param(GIVEN_UP, [ended("x", 75), ended("x", 71)], "attestation-refused", id="refused"),
+        pytest.param(ended("x", 80), [ended("Evicted: x")], "spark-failed", id="driver-s-own-end"),
+    ],
+)
+def test_executors_decide_where_spark_has_given_them_up(driver, executors, name) -> None:
+    assert blame_executors(driver, executors).failure.name == name
+
+
+def test_the_driver_s_words_stay_below_those_of_its_executors() -> None:
+    blamed = blame_executors(GIVEN_UP, [ended("x", 71)])
+    assert [seen.failure.name for seen in blamed.also_seen] == ["spark-executors-failed", "spark-failed"]
+    assert blamed.exit_code == 80

@@ -30,6 +30,7 @@ class Pods:
     executors: list[PodState]
     transfer: PodState | None = TRANSFER
     events: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
 
     def find(self, name: str, container: str) -> PodState | None:
         return self.transfer
@@ -39,6 +40,9 @@ class Pods:
 
     def warnings(self, pod: str) -> list[str]:
         return self.events
+
+    def lines(self, pod: str, container: str, **_: Any) -> list[tuple[str, str]]:
+        return [(f"2026-11-23T00:00:{number:02}Z", line) for number, line in enumerate(self.printed)]
 
 
 @pytest.fixture
@@ -117,13 +121,13 @@ def test_a_replacement_that_waits_ends_no_run_in_which_another_works(look, said)
     assert said == ["Pod e3 waits: FailedScheduling: 0/2 nodes are available"]
 
 
-def test_an_executor_s_last_words_count_for_the_driver_s_end(look) -> None:
-    words = "[attestation-timeout] The attestation service does not answer."
-    ended = executor("e1", phase="Failed", exit_code=75, ended_message=words)
-    enclave = look(Pods([ended]))
-    enclave.hear_executors()
-    enclave.hear_executors()
-    assert "attestation-timeout" in enclave.output.watcher.diagnose(80).text()
+def test_executors_that_fail_decide_why_their_driver_did(look) -> None:
+    ended = executor("e1", phase="Failed", exit_code=71, ended_message="[release-refused] no")
+    driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
+    gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
+    with pytest.raises(EnclaveError) as failed:
+        look(Pods([ended], driver, printed=[gave_up])).follow("d", "enclave")
+    assert (failed.value.code, failed.value.retryable) == ("release-refused", False)
 
 
 @pytest.mark.parametrize(

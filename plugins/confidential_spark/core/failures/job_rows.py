@@ -48,22 +48,6 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         r"SparkOutOfMemoryError|GC overhead limit exceeded|UNABLE_TO_ACQUIRE_MEMORY",
         r"insufficient memory for the Java Runtime Environment",
     ),
-    fatal(
-        "killed-out-of-memory",
-        "memory-limit",
-        "The process was killed from outside, most likely because it passed its memory limit.",
-        "Raise the limit of the container or pod, or lower spark_memory below it; look for OOM in dmesg.",
-        r"OOMKilled",
-        r"exited with exit code 137",
-        exits=(SIGKILL_CODE,),
-    ),
-    # No exit code: only an engine that says that memory was not the reason can tell it from the row above.
-    transient(
-        "killed-from-outside",
-        "containers",
-        "The container was killed (SIGKILL), and not for its own memory limit.",
-        "Look for `docker kill`, an engine restart or a host without memory (`dmesg`); then run again.",
-    ),
 )
 
 DATA: tuple[Failure, ...] = (
@@ -138,45 +122,7 @@ DATA: tuple[Failure, ...] = (
     ),
 )
 
-CONSEQUENCES: tuple[Failure, ...] = (
-    transient(
-        "terminated",
-        "terminated",
-        "The run was stopped from outside (SIGTERM): a person, a deployment, a time limit or a node.",
-        "Nothing was published. Run again when whoever stopped it agrees.",
-        exits=(ExitCode.TERMINATED, SIGINT_CODE),
-    ),
-    transient(
-        "port-in-use",
-        "spark",
-        "A port Spark wanted to listen on was taken.",
-        "Run again; when a fixed port is configured, remove it.",
-        r"Address already in use",
-        r"port is already allocated",
-        r"Service '[A-Za-z]{1,60}' failed after [0-9]{1,5} retries",
-    ),
-    transient(
-        "spark-executor-lost",
-        "spark",
-        "An executor disappeared while it was working.",
-        "Run again; look at the executor's own log or pod for its exit code when it repeats.",
-        r"ExecutorLostFailure|Lost executor [0-9]|ExecutorDeadException|Executor heartbeat timed out",
-        r"FetchFailedException",
-    ),
-    fatal(
-        "spark-no-executors",
-        "spark",
-        "No executor ever started, so the job could not begin.",
-        "Look at the executor pods: on small nodes spark.kubernetes.executor.request.cores must be below 1.",
-        r"Initial job has not accepted any resources",
-    ),
-    transient(
-        "python-worker-lost",
-        "spark",
-        "Spark's Python child ended or never answered.",
-        "Run again; inside Occlum check spark.python.use.daemon=false and PYTHONHOME.",
-        r"Python worker (?:exited unexpectedly|failed to connect back)",
-    ),
+AGENT: tuple[Failure, ...] = (
     fatal(
         "spark-analysis-error",
         "spark",
@@ -214,6 +160,40 @@ CONSEQUENCES: tuple[Failure, ...] = (
         exits=(ExitCode.RESULTS_INCOMPLETE,),
     ),
     fatal(
+        "agent-internal-error",
+        "agent",
+        "The agent met a case it was not written for.",
+        "Keep the log and report it as a bug of this project.",
+        exits=(ExitCode.INTERNAL,),
+    ),
+)
+
+ENDS: tuple[Failure, ...] = (
+    # No exit code: only an engine that says that memory was not the reason can tell it from the row below,
+    # which Spark guesses whenever a process was killed.
+    transient(
+        "killed-from-outside",
+        "containers",
+        "The container was killed (SIGKILL), and not for its own memory limit.",
+        "Look for `docker kill`, an engine restart or a host without memory (`dmesg`); then run again.",
+    ),
+    fatal(
+        "killed-out-of-memory",
+        "memory-limit",
+        "The process was killed from outside, most likely because it passed its memory limit.",
+        "Raise the limit of the container or pod, or lower spark_memory below it; look for OOM in dmesg.",
+        r"OOMKilled",
+        r"exited with exit code 137",
+        exits=(SIGKILL_CODE,),
+    ),
+    transient(
+        "terminated",
+        "terminated",
+        "The run was stopped from outside (SIGTERM): a person, a deployment, a time limit or a node.",
+        "Nothing was published. Run again when whoever stopped it agrees.",
+        exits=(ExitCode.TERMINATED, SIGINT_CODE),
+    ),
+    fatal(
         "enclave-crashed",
         "enclave-start",
         "The enclave's process crashed.",
@@ -231,6 +211,41 @@ CONSEQUENCES: tuple[Failure, ...] = (
         r"unable to start container process: exec: ",
         exits=(126, 127),
     ),
+)
+
+CONSEQUENCES: tuple[Failure, ...] = (
+    transient(
+        "port-in-use",
+        "spark",
+        "A port Spark wanted to listen on was taken.",
+        "Run again; when a fixed port is configured, remove it.",
+        r"Address already in use",
+        r"port is already allocated",
+        r"Service '[A-Za-z]{1,60}' failed after [0-9]{1,5} retries",
+    ),
+    transient(
+        "spark-executor-lost",
+        "spark",
+        "An executor disappeared while it was working.",
+        "Run again; look at the executor's own log or pod for its exit code when it repeats.",
+        r"ExecutorLostFailure|Lost executor [0-9]|ExecutorDeadException|Executor heartbeat timed out",
+        r"FetchFailedException",
+    ),
+    transient(
+        "python-worker-lost",
+        "spark",
+        "Spark's Python child ended or never answered.",
+        "Run again; inside Occlum check spark.python.use.daemon=false and PYTHONHOME.",
+        r"Python worker (?:exited unexpectedly|failed to connect back)",
+    ),
+    # Above it stands what the executors themselves said; without their words a retry may help.
+    transient(
+        "spark-executors-failed",
+        "spark",
+        "More executors failed than Spark replaces, and none of them said why.",
+        "Read the last words of the executor pods in the log; run again.",
+        r"Max number of executor failures \(",
+    ),
     fatal(
         "spark-failed",
         "spark",
@@ -238,12 +253,15 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "Read the first exception in the log, not the last.",
         exits=(ExitCode.SPARK_FAILED,),
     ),
+)
+
+NO_EXECUTORS: tuple[Failure, ...] = (
     fatal(
-        "agent-internal-error",
-        "agent",
-        "The agent met a case it was not written for.",
-        "Keep the log and report it as a bug of this project.",
-        exits=(ExitCode.INTERNAL,),
+        "spark-no-executors",
+        "spark",
+        "No executor ever started, so the job could not begin.",
+        "Look at the executor pods: on small nodes spark.kubernetes.executor.request.cores must be below 1.",
+        r"Initial job has not accepted any resources",
     ),
 )
 

@@ -1,39 +1,82 @@
 """What the Kubernetes API says about objects, and what becomes of pods that are still needed.
 
-Sources: Kubernetes 1.34 (API server, kubelet, scheduler); each was met on a real cluster.
+Sources: the words of Kubernetes 1.34 (API server with its admission plugins, scheduler, kubelet) and of this
+project's agent. Met on a real cluster of one node: a used-up quota, missing rights, an eviction, too little
+enclave memory, a foreign program. The others are quoted from the sources or from the tests' small Kubernetes.
 """
 
 from __future__ import annotations
 
 from confidential_spark.core.failures.model import Failure, fatal, transient
 
-API: tuple[Failure, ...] = (
-    transient(
-        "kubernetes-unreachable",
+PEERS: tuple[Failure, ...] = (
+    fatal(
+        "peer-measurement",
         "kubernetes",
-        "The Kubernetes API did not answer.",
-        "See whether the cluster runs; correct the connection's address, or the proxy between.",
+        "A pod with another program asked for the run's secret, and got nothing.",
+        "Treat it as an incident: find out who starts pods in the namespace; run again when that is clear.",
     ),
     fatal(
-        "kubernetes-unauthorized",
+        "driver-not-attested",
         "kubernetes",
-        "The Kubernetes API does not accept the connection's credentials.",
-        "Renew the token or certificate of the Kubernetes connection.",
+        "Something between an executor and the driver answered in the driver's place.",
+        "Treat it as an incident: find out who can reach or redirect the driver's port in the namespace.",
     ),
-    transient(
-        "quota-exceeded",
+    fatal(
+        "release-refused",
         "kubernetes",
-        "The namespace's quota is used up.",
-        "Wait for other runs to end, or raise the ResourceQuota.",
-        r"exceeded quota",
-        r"must specify (?:limits|requests)\.",
+        "The driver's enclave refused an executor, which got nothing.",
+        "Read the code after `got`: another image or run, a token that is not valid, or a node's clock.",
     ),
+)
+
+API: tuple[Failure, ...] = (
     fatal(
         "pod-security-refused",
         "kubernetes",
         "The namespace's Pod Security level refuses the pod.",
         "Read which field it names: our pods satisfy the level `restricted`; look for a mutating webhook.",
         r"violates PodSecurity",
+    ),
+    fatal(
+        "pod-forbidden",
+        "kubernetes",
+        "The Kubernetes account may not do what the run needs.",
+        "Apply include/kubernetes again: the driver's account needs its pods only, Airflow's what docs/aks.md"
+        " lists.",
+        r"User \"[^\"]{1,300}\" cannot ",
+    ),
+    fatal(
+        "service-account-missing",
+        "kubernetes",
+        "The service account of the pod does not exist.",
+        "Apply include/kubernetes to the namespace: it makes airflow-launcher, spark-driver, spark-executor.",
+        r"error looking up service account",
+        r"serviceaccount \"[^\"]{1,253}\" not found",
+    ),
+    fatal(
+        "namespace-terminating",
+        "kubernetes",
+        "The namespace is being deleted.",
+        "Find out who deletes it; apply include/kubernetes again when it is gone.",
+        r"unable to create new content in namespace .{1,253} because it is being terminated",
+    ),
+    fatal(
+        "webhook-denied",
+        "kubernetes",
+        "A policy engine of the cluster denied the object.",
+        "Read its words; exempt the namespace, or change the setting that they name.",
+        r"admission webhook \"[^\"]{1,253}\" denied the request",
+        r"ValidatingAdmissionPolicy '[^']{1,253}' .{0,200}denied request",
+    ),
+    fatal(
+        "pod-size-refused",
+        "kubernetes",
+        "The namespace's quota or LimitRange does not admit a pod of this size.",
+        "Compare the CONFIDENTIAL_SPARK_AKS_ settings with `kubectl describe limitrange,resourcequota`.",
+        r"failed quota: .{1,253}: must specify ",
+        r"(?:maximum|minimum) .{1,80} usage per (?:Container|Pod) is ",
+        r"max limit to request ratio per (?:Container|Pod) is ",
     ),
     fatal(
         "volume-missing",
@@ -51,11 +94,65 @@ API: tuple[Failure, ...] = (
         "The data volume cannot be written by the image's user.",
         "Use a volume that honours fsGroup, or mount options uid=10001,gid=10001 (Azure Files).",
     ),
-    fatal(
-        "peer-measurement",
+)
+
+POD_ENDS: tuple[Failure, ...] = (
+    transient(
+        "pod-evicted",
         "kubernetes",
-        "A pod with another program asked for the run's secret, and got nothing.",
-        "Treat it as an incident: find out who starts pods in the namespace; run again when that is clear.",
+        "Kubernetes removed the pod: its node was short of something or went away.",
+        "Run again; when it repeats, raise the pod's requests or look at the node's pressure conditions.",
+        r"The node was low on resource",
+        r"The node had condition",
+        r"\bEvicted\b",
+        r"TaintManagerEviction|NodeShutdown|\bPreempted\b|Preempting",
+        r"imminent node shutdown",
+    ),
+    transient(
+        "pod-rejected",
+        "kubernetes",
+        "The node did not take a pod that was meant for it: something had been given away meanwhile.",
+        "Run again; when it repeats, look at the node's kubelet and its SGX device plugin.",
+        r"UnexpectedAdmissionError",
+        r"\bOutOf(?:cpu|memory|pods|ephemeral-storage|[a-z0-9.-]{1,200}/[a-z0-9_.-]{1,63})\b",
+        r"Pod was rejected",
+        r"Predicate \w{1,60} failed",
+    ),
+)
+
+# What a run waits for. Spark prints them as well, each time that it cannot make an executor yet.
+OBSTACLES: tuple[Failure, ...] = (
+    transient(
+        "quota-exceeded",
+        "kubernetes",
+        "The namespace's quota is used up.",
+        "Wait for other runs to end, or raise the ResourceQuota.",
+        r"exceeded quota",
+    ),
+    transient(
+        "webhook-failing",
+        "kubernetes",
+        "An admission webhook of the cluster does not answer, so the API takes no pods.",
+        "Repair the webhook that it names, or its certificate; the run waits for it.",
+        r"failed calling webhook",
+    ),
+    transient(
+        "kubernetes-unauthorized",
+        "kubernetes",
+        "The Kubernetes API does not accept the connection's credentials.",
+        "Renew the token or certificate of the Kubernetes connection; the next try goes on with the pods.",
+    ),
+    transient(
+        "kubernetes-unreachable",
+        "kubernetes",
+        "The Kubernetes API did not answer.",
+        "See whether the cluster runs; correct the connection's address, or the proxy between.",
+    ),
+    transient(
+        "driver-unreachable",
+        "kubernetes",
+        "An executor could not reach the driver's enclave.",
+        "See how the driver ended; if it did not, look at the network policies between the pods.",
     ),
 )
 

@@ -10,16 +10,6 @@ from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.core.failures.model import Failure, fatal, transient
 
 CLUSTER: tuple[Failure, ...] = (
-    transient(
-        "pod-evicted",
-        "kubernetes",
-        "Kubernetes removed the pod: its node was short of something or went away.",
-        "Run again; when it repeats, raise the pod's requests or look at the node's pressure conditions.",
-        r"The node was low on resource",
-        r"The node had condition",
-        r"\bEvicted\b",
-        r"TaintManagerEviction|NodeShutdown|\bPreempted\b|Preempting",
-    ),
     fatal(
         "deadline-exceeded",
         "kubernetes",
@@ -27,14 +17,6 @@ CLUSTER: tuple[Failure, ...] = (
         "Find out why it is slow, or raise spark_timeout_minutes.",
         r"DeadlineExceeded",
         r"active on the node longer than the specified deadline",
-    ),
-    fatal(
-        "pod-forbidden",
-        "kubernetes",
-        "The Kubernetes account may not do what the run needs.",
-        "Grant the service account pods, services and configmaps in its own namespace.",
-        r"is forbidden: User \"",
-        r"\"reason\": ?\"Forbidden\"",
     ),
 )
 
@@ -132,7 +114,7 @@ HARDWARE: tuple[Failure, ...] = (
     ),
 )
 
-ATTESTATION: tuple[Failure, ...] = (
+ATTESTATION_REFUSED: tuple[Failure, ...] = (
     fatal(
         "attestation-insecure-url",
         "attestation-service",
@@ -144,18 +126,6 @@ ATTESTATION: tuple[Failure, ...] = (
         "attestation-service",
         "The attestation service answered with a redirect, which is never followed.",
         "Enter the provider's final address in the connection.",
-    ),
-    transient(
-        "attestation-throttled",
-        "attestation-service",
-        "The attestation service is receiving too many requests (429).",
-        "Wait; run fewer enclaves at once, or use a provider of your own instead of the shared one.",
-    ),
-    transient(
-        "attestation-timeout",
-        "attestation-service",
-        "The attestation service did not answer in time.",
-        "Run again; check the network and the service's health when it repeats.",
     ),
     fatal(
         "attestation-too-large",
@@ -176,6 +146,21 @@ ATTESTATION: tuple[Failure, ...] = (
         "Read its error code: the quote, its binding to the runtime data or the tenant's policy is wrong.",
         exits=(ExitCode.ATTESTATION_REFUSED,),
     ),
+)
+
+ATTESTATION_AWAY: tuple[Failure, ...] = (
+    transient(
+        "attestation-throttled",
+        "attestation-service",
+        "The attestation service is receiving too many requests (429).",
+        "Wait; run fewer enclaves at once, or use a provider of your own instead of the shared one.",
+    ),
+    transient(
+        "attestation-timeout",
+        "attestation-service",
+        "The attestation service did not answer in time.",
+        "Run again; check the network and the service's health when it repeats.",
+    ),
     transient(
         "attestation-unreachable",
         "attestation-service",
@@ -185,7 +170,7 @@ ATTESTATION: tuple[Failure, ...] = (
     ),
 )
 
-START: tuple[Failure, ...] = (
+ENCLAVE_START: tuple[Failure, ...] = (
     fatal(
         "enclave-start-failed",
         "enclave-start",
@@ -194,6 +179,9 @@ START: tuple[Failure, ...] = (
         r"occlum-pal: Failed to (?:create enclave|run the init process)",
         r"failed to boot up LibOS",
     ),
+)
+
+NODES: tuple[Failure, ...] = (
     transient(
         "enclave-capacity-missing",
         "kubernetes",

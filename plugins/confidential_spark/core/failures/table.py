@@ -1,7 +1,14 @@
 """The table of named failures.
 
-**The order is the rule**: root causes stand above their consequences, and of all rows that match a log the
-first is the cause. A new row is one entry, one heading in its runbook and one line in the test's table.
+**The order is the rule**: of all rows that match a log, the first is the cause.
+
+1. What an enclave refused. No other line makes such a run worth a retry.
+2. Causes: what the machine, the input or the job lacks; each above its own consequences.
+3. How the agent itself says it ended, where no line says more.
+4. What became of the process or its executors. Spark survives some of it, so it comes after what ends a run.
+5. What a run waits for: these lines also stand in the log of a run that got further.
+
+A new row is one entry, one heading in its runbook and one line in the test's table.
 """
 
 from __future__ import annotations
@@ -10,18 +17,25 @@ from confidential_spark.core.failures import docker_rows, job_rows, kubernetes_r
 from confidential_spark.core.failures.model import Failure, fatal
 
 FAILURES: tuple[Failure, ...] = (
+    *kubernetes_rows.PEERS,
+    *platform_rows.ATTESTATION_REFUSED,
     *docker_rows.ENGINE,
     *kubernetes_rows.API,
     *platform_rows.CLUSTER,
     *platform_rows.HARDWARE,
     *job_rows.JAVA_AND_MEMORY,
     *job_rows.DATA,
+    *job_rows.AGENT,
+    *kubernetes_rows.POD_ENDS,
+    *job_rows.ENDS,
+    *platform_rows.ENCLAVE_START,
     *job_rows.CONSEQUENCES,
-    # Last, because these lines also stand in the log of a run that waited, retried and then got further.
-    *platform_rows.ATTESTATION,
-    *platform_rows.START,
+    *platform_rows.ATTESTATION_AWAY,
+    *platform_rows.NODES,
+    *kubernetes_rows.OBSTACLES,
     *docker_rows.IMAGES,
     *kubernetes_rows.PODS,
+    *job_rows.NO_EXECUTORS,
     *docker_rows.CHECK,
     *job_rows.BENIGN,
 )
