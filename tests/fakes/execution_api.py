@@ -42,8 +42,10 @@ class Outcome:
     @property
     def story(self) -> str:
         """The error and those it came from: the operator's clean-up raises one of its own over the cause."""
-        texts, error = [], self.error
+        texts, error, seen = [], self.error, set[int]()
         while error is not None:
+            assert id(error) not in seen, "an error is among its own causes"
+            seen.add(id(error))
             texts.append(str(error))
             error = error.__cause__ or error.__context__
         return "\n".join(texts)

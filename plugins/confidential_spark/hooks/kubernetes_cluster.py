@@ -213,7 +213,9 @@ class Cluster:
         try:
             return self.ask(attempt)
         except _WorkError as failed:
-            raise failed.error from None
+            error = failed.error
+        # Not in the handler: the error would then be its own context, and who follows that has no end.
+        raise error
 
     def _why_gone(self, client: CoreV1Api, pod: str, container: str, seconds: float) -> Diagnosis | None:
         """Return what became of a pod within some seconds, or None when it still runs."""
