@@ -126,6 +126,21 @@ def test_a_program_that_was_killed_in_a_pod_that_goes_on_has_failed(run, monkeyp
     assert failed.value.code == "pod-command-failed"
 
 
+def test_a_pod_that_is_marked_a_moment_after_its_programs_were_killed(fake) -> None:
+    looks: list[bool] = []
+
+    def looked() -> bool:
+        if not looks:
+            fake.evict(POD)
+        looks.append(True)
+        return False
+
+    cluster = Cluster(fake.core, fake.namespace, patience=10, stopped=looked)
+    with pytest.raises(EnclaveError) as failed:
+        cluster.run_command(POD, "base", ["bash", "-c", "kill -9 $BASHPID"], printed)
+    assert failed.value.code == "pod-evicted"
+
+
 def test_a_disk_that_is_full_here_is_not_the_api_s(run) -> None:
     def work(program: PodCommand) -> None:
         for _ in program.read():
