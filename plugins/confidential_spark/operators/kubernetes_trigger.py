@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes_asyncio import client as async_client
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from confidential_spark.hooks.kubernetes_pods import PodState
+from confidential_spark.hooks.kubernetes_pods import PodState, api_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,7 +92,7 @@ class EnclavePodTrigger(BaseTrigger):
     async def _worth_a_look(self, next_look: float) -> str:
         try:
             async with self._hook().get_conn() as connection:
-                pod = await async_client.CoreV1Api(connection).read_namespaced_pod(
+                pod, _, headers = await async_client.CoreV1Api(connection).read_namespaced_pod_with_http_info(
                     self.names[0], self.namespace, _request_timeout=REQUEST_TIMEOUT_SECONDS
                 )
         except ApiException as error:
@@ -102,7 +102,7 @@ class EnclavePodTrigger(BaseTrigger):
         except Exception as error:
             self.log.warning("The Kubernetes API does not answer: %s", error)
         else:
-            state = PodState.of(pod, self.container)
+            state = PodState.of(pod, self.container, now=api_time(headers))
             if state.ended:
                 return "ended"
             if state.is_overdue(self.start_seconds):
