@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.images import write_program_image
 from tests.cluster.machine import MachineUnfitError, require_machine
 from tests.cluster.places import REPOSITORY, Places
-from tests.cluster.programs import programs_folder
+from tests.cluster.programs import KUBERNETES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ def image_by_digest(command_line: CommandLine, tmp_path_factory: pytest.TempPath
     """`repository@sha256:…` of an image on the running node that has busybox and probe."""
     command_line.run("up")
     archive = tmp_path_factory.mktemp("image") / "busybox.tar"
-    write_program_image(archive, IMAGE, BUSYBOX, programs_folder(command_line.places) / "probe")
+    write_program_image(archive, IMAGE, BUSYBOX, KUBERNETES.folder(command_line.places) / "probe")
     [loaded] = json.loads(command_line.run("load-image", str(archive)).stdout)
     return str(loaded["reference"])
 
@@ -88,7 +88,7 @@ def _cached_programs() -> Path:
     if not BUSYBOX.is_file():
         pytest.skip("busybox-static is not installed: `python -m tests.cluster install` does it")
     homes = (Places.of_environment(), Places(Path.home() / ".cache" / "confidential-spark" / "cluster"))
-    found = next((programs_folder(places) for places in homes if programs_folder(places).is_dir()), None)
+    found = next((KUBERNETES.folder(places) for places in homes if KUBERNETES.folder(places).is_dir()), None)
     if found is None:
         pytest.skip("Kubernetes is not compiled here: `python -m tests.cluster build` does it")
     return found

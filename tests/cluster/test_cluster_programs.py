@@ -1,8 +1,10 @@
-"""Programs are compiled once per content of the Go module, and never half."""
+"""Programs are compiled once per content of their Go module, and never half."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ from confidential_spark.core.errors import ConfidentialSparkError
 
 from tests.cluster.machine import MachineUnfitError
 from tests.cluster.places import GO_MODULE, Places
-from tests.cluster.programs import PROGRAMS, ensure_programs, kubernetes_version, programs_folder
+from tests.cluster.programs import KUBERNETES, PROGRAMS, ensure_programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,16 +47,25 @@ def places(tmp_path: Path) -> Places:
 
 def test_compiled_once(go: Path, places: Places) -> None:
     folder = ensure_programs(places)
-    assert folder == programs_folder(places)
+    assert folder == KUBERNETES.folder(places)
     assert (folder / "kubectl").is_file()
     go.unlink()
     assert ensure_programs(places) == folder
     assert not go.exists()
 
 
+def test_any_change_of_a_module_has_a_folder_of_its_own(places: Places, tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(KUBERNETES.sources, sources)
+    copy = replace(KUBERNETES, sources=sources)
+    assert copy.folder(places) == KUBERNETES.folder(places)
+    (sources / "pause" / "main.go").write_text("package main")
+    assert copy.folder(places) != KUBERNETES.folder(places)
+
+
 def test_programs_know_their_version(go: Path, places: Places) -> None:
     ensure_programs(places)
-    assert f"k8s.io/component-base/version.gitVersion={kubernetes_version()}" in go.read_text()
+    assert f"k8s.io/component-base/version.gitVersion={KUBERNETES.version}" in go.read_text()
 
 
 def test_nothing_is_kept_of_a_failed_compilation(
