@@ -19,7 +19,7 @@ from tests.cluster.places import REPOSITORY, Places
 from tests.cluster.programs import KUBERNETES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BUSYBOX = Path("/usr/bin/busybox")
 IMAGE = "localhost/confidential-spark/probe:test"
@@ -78,6 +78,21 @@ def image_by_digest(command_line: CommandLine, tmp_path_factory: pytest.TempPath
 def image(image_by_digest: str) -> str:
     """The same image by its name and tag."""
     return IMAGE
+
+
+@pytest.fixture
+def apply(command_line: CommandLine, image: str, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Creates objects, and deletes them after the test."""
+    files: list[Path] = []
+
+    def create(*objects: dict[str, object]) -> None:
+        files.append(tmp_path / f"{len(files)}.json")
+        files[-1].write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        command_line.kubectl("create", f"--filename={files[-1]}")
+
+    yield create
+    for file in files:
+        command_line.kubectl("delete", "--wait", "--ignore-not-found", f"--filename={file}")
 
 
 def _cached_programs() -> Path:
