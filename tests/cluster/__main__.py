@@ -21,13 +21,13 @@ from tests.cluster.commands import node_programs
 from tests.cluster.images import load_image
 from tests.cluster.machine import DEBIAN_PACKAGES, MachineUnfitError
 from tests.cluster.places import NODE_NAME, Places
-from tests.cluster.programs import ensure_programs
+from tests.cluster.programs import NETWORK, ensure_programs
 
 UNFIT = 3
 EPC_RESOURCE = "sgx.intel.com/epc"
 # Kubernetes' quantities, whole numbers only: extended resources cannot be divided.
 QUANTITY = re.compile(r"(0|[1-9][0-9]{0,17})([KMGTP]i|[kMGTP])?")
-NAMES = [program.name for program in node_programs(Path(), Path())]
+NAMES = [program.name for program in node_programs(Path(), Path(), Path())]
 
 
 def main() -> int:
@@ -85,6 +85,7 @@ def _install(_places: Places, _arguments: argparse.Namespace) -> None:
 def _build(places: Places, _arguments: argparse.Namespace) -> None:
     with changing(places):
         print(ensure_programs(places))
+        print(ensure_programs(places, NETWORK))
 
 
 def _up(places: Places, _arguments: argparse.Namespace) -> None:

@@ -24,7 +24,9 @@ DEBIAN_PACKAGES = (
 COMMANDS = ("conntrack", "containerd", "ctr", "ip", "iptables", "mount", "nsenter", "runc", "unshare")
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-CNI_PLUGINS = ("bridge", "host-local", "loopback")
+CNI_PLUGINS = ("bridge", "host-local", "loopback", "tuning")
+# Without it packets between pods pass no rule: neither services nor network policies would work.
+BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 class MachineUnfitError(ConfigurationError):
@@ -39,6 +41,8 @@ def require_machine() -> None:
     missing = [f"the command {name}" for name in COMMANDS if shutil.which(name) is None]
     if cni_folder() is None:
         missing.append("the CNI plugins " + ", ".join(CNI_PLUGINS))
+    if not BRIDGE_RULES.is_file():
+        missing.append("the kernel's br_netfilter (modprobe br_netfilter)")
     if os.geteuid() != 0:
         missing.insert(0, "root")
     elif not missing and not _may_make_namespaces():

@@ -10,6 +10,7 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent
 REPOSITORY = SOURCES.parents[1]
 GO_MODULE = SOURCES / "go"
+NETWORK_MODULE = SOURCES / "network"
 
 NODE_NAME = "node-1"
 # Addresses inside the node's own network namespace: they cannot meet those of the machine.

@@ -12,7 +12,13 @@ from confidential_spark.core.errors import ConfidentialSparkError
 
 from tests.cluster.machine import MachineUnfitError
 from tests.cluster.places import GO_MODULE, Places
-from tests.cluster.programs import KUBERNETES, PROGRAMS, ensure_programs
+from tests.cluster.programs import (
+    KUBERNETES,
+    NETWORK,
+    PROGRAMS,
+    GoModule,
+    ensure_programs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,22 +51,29 @@ def places(tmp_path: Path) -> Places:
     return Places(tmp_path / "cluster")
 
 
-def test_compiled_once(go: Path, places: Places) -> None:
-    folder = ensure_programs(places)
-    assert folder == KUBERNETES.folder(places)
+@pytest.mark.parametrize("module", [KUBERNETES, NETWORK], ids=["kubernetes", "network"])
+def test_compiled_once(go: Path, places: Places, module: GoModule) -> None:
+    folder = ensure_programs(places, module)
+    assert folder == module.folder(places)
     assert (folder / "kubectl").is_file()
     go.unlink()
-    assert ensure_programs(places) == folder
+    assert ensure_programs(places, module) == folder
     assert not go.exists()
+
+
+def test_each_module_is_compiled_for_itself(go: Path, places: Places) -> None:
+    folders = {ensure_programs(places), ensure_programs(places, NETWORK)}
+    assert {each.name.partition("-")[0] for each in folders} == {"programs", "network"}
+    assert go.read_text().count("-trimpath") == 2
 
 
 def test_any_change_of_a_module_has_a_folder_of_its_own(places: Places, tmp_path: Path) -> None:
     sources = tmp_path / "sources"
-    shutil.copytree(KUBERNETES.sources, sources)
-    copy = replace(KUBERNETES, sources=sources)
-    assert copy.folder(places) == KUBERNETES.folder(places)
-    (sources / "pause" / "main.go").write_text("package main")
-    assert copy.folder(places) != KUBERNETES.folder(places)
+    shutil.copytree(NETWORK.sources, sources)
+    copy = replace(NETWORK, sources=sources)
+    assert copy.folder(places) == NETWORK.folder(places)
+    (sources / "main.go").write_text("package main")
+    assert copy.folder(places) != NETWORK.folder(places)
 
 
 def test_programs_know_their_version(go: Path, places: Places) -> None:
