@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from confidential_spark.core.errors import ConfigurationError
 
+UNFIT = 3
+ELSEWHERE = "or install kind and an engine that can pull images, or name a cluster in $KUBECONFIG"
 # busybox-static is what the tests of the cluster itself run in their pods.
 DEBIAN_PACKAGES = (
     "busybox-static",
@@ -33,6 +36,34 @@ class MachineUnfitError(ConfigurationError):
     """This machine lacks what a cluster needs; another one may have it."""
 
 
+def refusal(unfit: MachineUnfitError) -> str:
+    """Return what is said, loudly, where no cluster can be had."""
+    return f"!!! NO TEST CLUSTER: {unfit.diagnostics()}"
+
+
+def install_packages() -> None:
+    """Install what :func:`require_machine` asks for.
+
+    :raises MachineUnfitError: ``cluster-install-failed`` without root or apt, or when apt refuses.
+    """
+    # Docker's own containerd stands in the way of Debian's: rather no cluster than no Docker.
+    options = ["-qq", "--no-install-recommends", "--no-remove", "--yes"]
+    commands = (["update", "-qq"], ["install", *options, *DEBIAN_PACKAGES])
+    try:
+        if os.geteuid() != 0:
+            raise PermissionError("not root")
+        for command in commands:
+            subprocess.run(["apt-get", *command], check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as failed:
+        raise MachineUnfitError(
+            "Debian's packages could not be installed",
+            code="cluster-install-failed",
+            got=failed,
+            expected="root on Debian",
+            action=f"install them by hand: {' '.join(DEBIAN_PACKAGES)}, {ELSEWHERE}",
+        ) from failed
+
+
 def require_machine() -> None:
     """Refuse a machine that is not Linux with root, containerd, CNI plugins and iptables.
 
@@ -53,7 +84,7 @@ def require_machine() -> None:
             code="cluster-machine-unfit",
             got="missing: " + ", ".join(missing),
             expected="root on Linux with Debian's packages " + " ".join(DEBIAN_PACKAGES),
-            action="run `python -m tests.cluster install` as root, or name a cluster in $KUBECONFIG",
+            action=f"run `python -m tests.cluster install` as root, {ELSEWHERE}",
         )
 
 

@@ -126,7 +126,7 @@ def end_node(places: Places) -> None:
 
 def remove_node(places: Places) -> None:
     """Remove what an ended node left: its folder and its cgroup."""
-    remove_cgroup(places.cgroup)
+    remove_cgroup(places.unique_name)
     if places.node.exists():
         shutil.rmtree(places.node)
 

@@ -51,7 +51,7 @@ def main() -> int:
     places = Places(arguments.home)
     _prepare_mounts(places)
     _prepare_network()
-    create_cgroup(places.cgroup)
+    create_cgroup(places.unique_name)
     forward(socket.socket(fileno=arguments.listener), API_PORT)
     Supervisor(places, node_programs(arguments.programs, arguments.network, places.settings)).run()
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from confidential_spark.core.errors import ConfidentialSparkError
 
-from tests.cluster.machine import MachineUnfitError
+from tests.cluster.machine import ELSEWHERE, MachineUnfitError
 from tests.cluster.places import GO_MODULE, NETWORK_MODULE, Places
 
 # What go.mod names as a tool, and the folders beside it; etcd's module is named after its folder.
@@ -144,6 +144,16 @@ def ensure_programs(places: Places, module: GoModule = KUBERNETES) -> Path:
     return wanted
 
 
+def require_compiler(places: Places) -> None:
+    """Refuse a machine that could not compile what its cache lacks.
+
+    :raises MachineUnfitError: ``cluster-go-missing``.
+    """
+    for module in (KUBERNETES, NETWORK):
+        if not module.folder(places).is_dir():
+            _require_go(module)
+
+
 def _require_go(module: GoModule) -> None:
     wanted = module.pinned(r"(?m)^go (1\.\d+)")
     go = shutil.which("go")
@@ -159,7 +169,7 @@ def _require_go(module: GoModule) -> None:
             code="cluster-go-missing",
             got=found,
             expected=f"Go {wanted} or newer on PATH",
-            action="install Go, or name a cluster in $KUBECONFIG",
+            action=f"install Go, {ELSEWHERE}",
         )
 
 

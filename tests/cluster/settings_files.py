@@ -149,7 +149,7 @@ def _kubelet(places: Places) -> dict[str, Any]:
         "clusterDomain": CLUSTER_DOMAIN,
         "resolvConf": f"{at}/resolv.conf",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{places.cgroup}",
+        "cgroupRoot": f"/{places.unique_name}",
         # 1.34 warns on cgroup v1, 1.35 refuses it unless told otherwise.
         "failCgroupV1": False,
         "failSwapOn": False,

@@ -18,6 +18,7 @@ from tests.cluster.programs import (
     PROGRAMS,
     GoModule,
     ensure_programs,
+    require_compiler,
 )
 
 if TYPE_CHECKING:
@@ -120,6 +121,15 @@ def test_without_go_it_is_refused(places: Places, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineUnfitError, match="no Go"):
         ensure_programs(places)
+    with pytest.raises(MachineUnfitError, match="no Go"):
+        require_compiler(places)
+
+
+def test_what_is_compiled_needs_no_go(go: Path, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (KUBERNETES, NETWORK):
+        ensure_programs(places, module)
+    monkeypatch.setenv("GO_VERSION", "")
+    require_compiler(places)
 
 
 def test_every_program_is_a_tool_or_a_folder_of_the_module() -> None:
