@@ -59,9 +59,8 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
 
 .PHONY: cluster
-cluster: install-dev ## Bring up a single-node Kubernetes without pulling images (root, Debian, Go) and print its kubeconfig
-	@$(BIN)/python -m tests.cluster install >&2
-	@$(BIN)/python -m tests.cluster up
+cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing; or kind)
+	@$(BIN)/python -m tests.cluster.make_cluster
 
 .PHONY: test-kubernetes
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: that of KUBECONFIG with its KUBERNETES_…_IMAGE, or one of its own

@@ -8,26 +8,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from confidential_spark.core.errors import ConfidentialSparkError, InputError
+from confidential_spark.core.errors import ConfidentialSparkError
 
 from tests.cluster.cluster import bring_down, bring_up, changing, is_up, kubectl, kubectl_command
 from tests.cluster.commands import node_programs
+from tests.cluster.epc import EPC_RESOURCE, epc_patch
 from tests.cluster.images import load_image
-from tests.cluster.machine import DEBIAN_PACKAGES, MachineUnfitError
+from tests.cluster.machine import UNFIT, MachineUnfitError, install_packages, refusal
 from tests.cluster.places import NODE_NAME, Places
-from tests.cluster.programs import ensure_programs
+from tests.cluster.programs import NETWORK, ensure_programs
 
-UNFIT = 3
-EPC_RESOURCE = "sgx.intel.com/epc"
-# Kubernetes' quantities, whole numbers only: extended resources cannot be divided.
-QUANTITY = re.compile(r"(0|[1-9][0-9]{0,17})([KMGTP]i|[kMGTP])?")
-NAMES = [program.name for program in node_programs(Path(), Path())]
+NAMES = [program.name for program in node_programs(Path(), Path(), Path())]
 
 
 def main() -> int:
@@ -37,7 +32,7 @@ def main() -> int:
     try:
         return int(COMMANDS[arguments.command](places, arguments) or 0)
     except MachineUnfitError as unfit:
-        print(f"!!! NO TEST CLUSTER: {unfit.diagnostics()}", file=sys.stderr)
+        print(refusal(unfit), file=sys.stderr)
         return UNFIT
     except ConfidentialSparkError as failed:
         print(failed.diagnostics(), file=sys.stderr)
@@ -68,23 +63,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _install(_places: Places, _arguments: argparse.Namespace) -> None:
-    options = ["-qq", "--no-install-recommends", "--yes"]
-    for command in (["update", "-qq"], ["install", *options, *DEBIAN_PACKAGES]):
-        try:
-            subprocess.run(["apt-get", *command], check=True, stdout=sys.stderr)
-        except (OSError, subprocess.CalledProcessError) as failed:
-            raise MachineUnfitError(
-                "Debian's packages could not be installed",
-                code="cluster-install-failed",
-                got=failed,
-                expected="root on Debian",
-                action="install them by hand: " + " ".join(DEBIAN_PACKAGES),
-            ) from failed
+    install_packages()
 
 
 def _build(places: Places, _arguments: argparse.Namespace) -> None:
     with changing(places):
         print(ensure_programs(places))
+        print(ensure_programs(places, NETWORK))
 
 
 def _up(places: Places, _arguments: argparse.Namespace) -> None:
@@ -118,24 +103,9 @@ def _load_image(places: Places, arguments: argparse.Namespace) -> None:
 
 
 def _epc(places: Places, arguments: argparse.Namespace) -> None:
-    if QUANTITY.fullmatch(arguments.quantity) is None:
-        raise InputError(
-            "this is no capacity",
-            code="cluster-quantity",
-            got=arguments.quantity,
-            expected="e.g. 64Mi, 67108864 or 0",
-        )
+    patch = epc_patch(NODE_NAME, arguments.quantity)
     _require_up(places)
-    patch = {"status": {field: {EPC_RESOURCE: arguments.quantity} for field in ("capacity", "allocatable")}}
-    done = (
-        "patch",
-        "node",
-        NODE_NAME,
-        "--subresource=status",
-        "--type=merge",
-        f"--patch={json.dumps(patch)}",
-    )
-    print(kubectl(places, ensure_programs(places), *done), end="")
+    print(kubectl(places, ensure_programs(places), *patch), end="")
 
 
 def _stop(places: Places, arguments: argparse.Namespace) -> None:

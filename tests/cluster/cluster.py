@@ -17,9 +17,9 @@ from confidential_spark.core.errors import ConfidentialSparkError
 from tests.cluster.api_server import is_api_ready
 from tests.cluster.images import is_containerd_ready, load_image, write_program_image
 from tests.cluster.machine import MachineUnfitError, cni_folder, require_machine
-from tests.cluster.namespaces import end_node, find_node, remove_node, start_node
+from tests.cluster.namespaces import end_node, find_node, inside_node, remove_node, start_node
 from tests.cluster.places import NODE_NAME, SOURCES, Places
-from tests.cluster.programs import ensure_programs
+from tests.cluster.programs import NETWORK, ensure_programs
 from tests.cluster.settings_files import COREDNS_IMAGE, PAUSE_IMAGE, write_settings
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 180
 SOCKET_BACKLOG = 128
+# Of network/main.go: the queue it listens to last.
+POLICY_QUEUE = 100
 
 
 def bring_up(places: Places) -> None:
@@ -40,14 +42,14 @@ def bring_up(places: Places) -> None:
     """
     require_machine()
     with changing(places):
-        programs = ensure_programs(places)
+        programs, network = ensure_programs(places), ensure_programs(places, NETWORK)
         if is_up(places):
             return
         end_node(places)
         remove_node(places)
         started = time.monotonic()
         try:
-            _start(places, programs)
+            _start(places, programs, network)
         except BaseException:
             end_node(places)
             raise
@@ -76,6 +78,17 @@ def is_up(places: Places) -> bool:
     return places.complete.is_file() and find_node(places) is not None and _api_answers(places)
 
 
+def is_enforcing(places: Places) -> bool:
+    """Return whether somebody answers when the kernel asks about a pod's connection."""
+    listeners = subprocess.run(
+        inside_node(places, ["cat", "/proc/net/netfilter/nfnetlink_queue"]),
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return any(line.split()[:1] == [str(POLICY_QUEUE)] for line in listeners.splitlines())
+
+
 def kubectl(places: Places, programs: Path, *arguments: str) -> str:
     """Run kubectl as the cluster's administrator and return what it printed.
 
@@ -99,14 +112,14 @@ def kubectl_command(places: Places, programs: Path, *arguments: str) -> list[str
     return [f"{programs}/kubectl", f"--kubeconfig={places.kubeconfig}", *arguments]
 
 
-def _start(places: Places, programs: Path) -> None:
+def _start(places: Places, programs: Path, network: Path) -> None:
     plugins = cni_folder()
     if plugins is None:
         raise MachineUnfitError("the CNI plugins are gone", code="cluster-machine-unfit")
     places.node.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0), backlog=SOCKET_BACKLOG) as listener:
         write_settings(places, plugins, listener.getsockname()[1])
-        start_node(places, programs, listener)
+        start_node(places, programs, network, listener)
     _wait(places, "containerd", lambda: is_containerd_ready(places))
     for name, program in ((PAUSE_IMAGE, "pause"), (COREDNS_IMAGE, "coredns")):
         archive = places.node / f"{program}.tar"
@@ -115,6 +128,7 @@ def _start(places: Places, programs: Path) -> None:
         archive.unlink()
     _wait(places, "the API server", lambda: _api_answers(places))
     kubectl(places, programs, "apply", "--filename", str(SOURCES / "manifests"))
+    _wait(places, "network-policies", lambda: is_enforcing(places))
     timeout = f"--timeout={START_SECONDS}s"
     # Each of them is there a moment after the API server: a pod of the first test needs all three.
     kubectl(places, programs, "wait", timeout, "--for=create", f"node/{NODE_NAME}")

@@ -12,6 +12,7 @@ from tests.cluster.places import (
     KUBELET_DIR,
     NODE_IP,
     NODE_NAME,
+    POD_CIDR,
     SERVICE_CIDR,
 )
 
@@ -30,10 +31,11 @@ class Program:
     needs_api: bool = True
 
 
-def node_programs(programs: Path, settings: Path) -> tuple[Program, ...]:
+def node_programs(programs: Path, network: Path, settings: Path) -> tuple[Program, ...]:
     """Return the node's programs in the order of their start.
 
-    :param programs: folder of the compiled programs.
+    :param programs: folder of the compiled programs of Kubernetes.
+    :param network: folder of the compiled program that enforces network policies.
     :param settings: folder that :func:`tests.cluster.settings_files.write_settings` filled.
     """
     return (
@@ -44,6 +46,7 @@ def node_programs(programs: Path, settings: Path) -> tuple[Program, ...]:
         Program("kube-controller-manager", _controller_manager(programs, settings)),
         Program("kube-scheduler", _scheduler(programs, settings)),
         Program("kube-proxy", (f"{programs}/kube-proxy", f"--config={settings}/kube-proxy.yaml")),
+        Program("network-policies", _network_policies(network, settings)),
     )
 
 
@@ -113,4 +116,13 @@ def _scheduler(programs: Path, at: Path) -> tuple[str, ...]:
         f"{programs}/kube-scheduler",
         f"--kubeconfig={at}/kube-scheduler.kubeconfig",
         "--leader-elect=false",
+    )
+
+
+def _network_policies(network: Path, at: Path) -> tuple[str, ...]:
+    return (
+        f"{network}/network-policies",
+        f"--kubeconfig={at}/network-policies.kubeconfig",
+        f"--node={NODE_NAME}",
+        f"--pods={POD_CIDR}",
     )

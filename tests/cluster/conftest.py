@@ -16,10 +16,12 @@ import pytest
 from tests.cluster.images import write_program_image
 from tests.cluster.machine import MachineUnfitError, require_machine
 from tests.cluster.places import REPOSITORY, Places
-from tests.cluster.programs import programs_folder
+from tests.cluster.programs import KUBERNETES, NETWORK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.cluster.programs import GoModule
 
 BUSYBOX = Path("/usr/bin/busybox")
 IMAGE = "localhost/confidential-spark/probe:test"
@@ -54,10 +56,11 @@ class CommandLine:
 @pytest.fixture(scope="module")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """The command line with an empty home that has the compiled programs; its node ends with the module."""
-    cached = _cached_programs()
+    cached = [_cached(module) for module in (KUBERNETES, NETWORK)]
     places = Places(tmp_path_factory.mktemp("cache") / "cluster")
     places.home.mkdir()
-    (places.home / cached.name).symlink_to(cached)
+    for folder in cached:
+        (places.home / folder.name).symlink_to(folder)
     line = CommandLine(places)
     yield line
     line.run("down")
@@ -69,7 +72,7 @@ def image_by_digest(command_line: CommandLine, tmp_path_factory: pytest.TempPath
     """`repository@sha256:…` of an image on the running node that has busybox and probe."""
     command_line.run("up")
     archive = tmp_path_factory.mktemp("image") / "busybox.tar"
-    write_program_image(archive, IMAGE, BUSYBOX, programs_folder(command_line.places) / "probe")
+    write_program_image(archive, IMAGE, BUSYBOX, KUBERNETES.folder(command_line.places) / "probe")
     [loaded] = json.loads(command_line.run("load-image", str(archive)).stdout)
     return str(loaded["reference"])
 
@@ -80,7 +83,22 @@ def image(image_by_digest: str) -> str:
     return IMAGE
 
 
-def _cached_programs() -> Path:
+@pytest.fixture
+def apply(command_line: CommandLine, image: str, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Creates objects, and deletes them after the test."""
+    files: list[Path] = []
+
+    def create(*objects: dict[str, object]) -> None:
+        files.append(tmp_path / f"{len(files)}.json")
+        files[-1].write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        command_line.kubectl("create", f"--filename={files[-1]}")
+
+    yield create
+    for file in files:
+        command_line.kubectl("delete", "--wait", "--ignore-not-found", f"--filename={file}")
+
+
+def _cached(module: GoModule) -> Path:
     try:
         require_machine()
     except MachineUnfitError as unfit:
@@ -88,7 +106,7 @@ def _cached_programs() -> Path:
     if not BUSYBOX.is_file():
         pytest.skip("busybox-static is not installed: `python -m tests.cluster install` does it")
     homes = (Places.of_environment(), Places(Path.home() / ".cache" / "confidential-spark" / "cluster"))
-    found = next((programs_folder(places) for places in homes if programs_folder(places).is_dir()), None)
+    found = next((module.folder(places) for places in homes if module.folder(places).is_dir()), None)
     if found is None:
-        pytest.skip("Kubernetes is not compiled here: `python -m tests.cluster build` does it")
+        pytest.skip(f"{module.contents}: not compiled here; `python -m tests.cluster build` does it")
     return found

@@ -74,6 +74,12 @@ def load_image(places: Places, archive: Path) -> list[LoadedImage]:
     return [_name_by_digest(places, name, digest) for name, digest in unpacked]
 
 
+def reference_by_digest(name: str, digest: str) -> str:
+    """Return ``repository@sha256:…`` for a name with a tag."""
+    head, slash, tail = name.rpartition("/")
+    return f"{head}{slash}{tail.partition(':')[0]}@{digest}"
+
+
 def is_containerd_ready(places: Places) -> bool:
     """Return whether the node's containerd answers."""
     done = subprocess.run(inside_node(places, [*CTR, "version"]), capture_output=True, check=False)
@@ -82,8 +88,7 @@ def is_containerd_ready(places: Places) -> bool:
 
 def _name_by_digest(places: Places, name: str, digest: str) -> LoadedImage:
     """Give the image the name by which an image pulled by digest would be known."""
-    head, slash, tail = name.rpartition("/")
-    reference = f"{head}{slash}{tail.partition(':')[0]}@{digest}"
+    reference = reference_by_digest(name, digest)
     subprocess.run(
         inside_node(places, [*CTR, "images", "tag", "--force", name, reference]),
         capture_output=True,

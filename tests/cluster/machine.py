@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from confidential_spark.core.errors import ConfigurationError
 
+UNFIT = 3
+ELSEWHERE = "or install kind and an engine that can pull images, or name a cluster in $KUBECONFIG"
 # busybox-static is what the tests of the cluster itself run in their pods.
 DEBIAN_PACKAGES = (
     "busybox-static",
@@ -24,11 +27,41 @@ DEBIAN_PACKAGES = (
 COMMANDS = ("conntrack", "containerd", "ctr", "ip", "iptables", "mount", "nsenter", "runc", "unshare")
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-CNI_PLUGINS = ("bridge", "host-local", "loopback")
+CNI_PLUGINS = ("bridge", "host-local", "loopback", "tuning")
+# Without it packets between pods pass no rule: neither services nor network policies would work.
+BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 class MachineUnfitError(ConfigurationError):
     """This machine lacks what a cluster needs; another one may have it."""
+
+
+def refusal(unfit: MachineUnfitError) -> str:
+    """Return what is said, loudly, where no cluster can be had."""
+    return f"!!! NO TEST CLUSTER: {unfit.diagnostics()}"
+
+
+def install_packages() -> None:
+    """Install what :func:`require_machine` asks for.
+
+    :raises MachineUnfitError: ``cluster-install-failed`` without root or apt, or when apt refuses.
+    """
+    # Docker's own containerd stands in the way of Debian's: rather no cluster than no Docker.
+    options = ["-qq", "--no-install-recommends", "--no-remove", "--yes"]
+    commands = (["update", "-qq"], ["install", *options, *DEBIAN_PACKAGES])
+    try:
+        if os.geteuid() != 0:
+            raise PermissionError("not root")
+        for command in commands:
+            subprocess.run(["apt-get", *command], check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as failed:
+        raise MachineUnfitError(
+            "Debian's packages could not be installed",
+            code="cluster-install-failed",
+            got=failed,
+            expected="root on Debian",
+            action=f"install them by hand: {' '.join(DEBIAN_PACKAGES)}, {ELSEWHERE}",
+        ) from failed
 
 
 def require_machine() -> None:
@@ -39,6 +72,8 @@ def require_machine() -> None:
     missing = [f"the command {name}" for name in COMMANDS if shutil.which(name) is None]
     if cni_folder() is None:
         missing.append("the CNI plugins " + ", ".join(CNI_PLUGINS))
+    if not BRIDGE_RULES.is_file():
+        missing.append("the kernel's br_netfilter (modprobe br_netfilter)")
     if os.geteuid() != 0:
         missing.insert(0, "root")
     elif not missing and not _may_make_namespaces():
@@ -49,7 +84,7 @@ def require_machine() -> None:
             code="cluster-machine-unfit",
             got="missing: " + ", ".join(missing),
             expected="root on Linux with Debian's packages " + " ".join(DEBIAN_PACKAGES),
-            action="run `python -m tests.cluster install` as root, or name a cluster in $KUBECONFIG",
+            action=f"run `python -m tests.cluster install` as root, {ELSEWHERE}",
         )
 
 

@@ -27,7 +27,7 @@ COVERED = tuple(Path(folder) for folder in ("/run", "/var/lib", "/var/log"))
 PATIENCE_SECONDS = 30.0
 
 
-def start_node(places: Places, programs: Path, listener: socket.socket) -> None:
+def start_node(places: Places, programs: Path, network: Path, listener: socket.socket) -> None:
     """Start the node's first process, which starts the others; returns before they are ready.
 
     :raises ConfidentialSparkError: ``cluster-home-covered`` when the node would not see its own home.
@@ -50,6 +50,8 @@ def start_node(places: Places, programs: Path, listener: socket.socket) -> None:
         str(places.home),
         "--programs",
         str(programs),
+        "--network",
+        str(network),
     ]
     with (places.logs / "node.log").open("ab") as log:
         holder = subprocess.Popen(
@@ -124,7 +126,7 @@ def end_node(places: Places) -> None:
 
 def remove_node(places: Places) -> None:
     """Remove what an ended node left: its folder and its cgroup."""
-    remove_cgroup(places.cgroup)
+    remove_cgroup(places.unique_name)
     if places.node.exists():
         shutil.rmtree(places.node)
 

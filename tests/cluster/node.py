@@ -18,6 +18,7 @@ from tests.cluster.api_server import is_api_ready
 from tests.cluster.cgroups import create_cgroup
 from tests.cluster.commands import Program, node_programs
 from tests.cluster.forwarder import forward
+from tests.cluster.machine import BRIDGE_RULES
 from tests.cluster.places import API_PORT, NODE_GATEWAY, NODE_IP, NODE_NAME, Places
 
 GO_AHEAD = b"go\n"
@@ -41,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--programs", type=Path, required=True)
+    parser.add_argument("--network", type=Path, required=True)
     parser.add_argument("--listener", type=int, required=True, help="file descriptor of a listening socket")
     arguments = parser.parse_args()
     # The record of this process is on disk before it changes anything, or `down` could not find it.
@@ -49,9 +51,9 @@ def main() -> int:
     places = Places(arguments.home)
     _prepare_mounts(places)
     _prepare_network()
-    create_cgroup(places.cgroup)
+    create_cgroup(places.unique_name)
     forward(socket.socket(fileno=arguments.listener), API_PORT)
-    Supervisor(places, node_programs(arguments.programs, places.settings)).run()
+    Supervisor(places, node_programs(arguments.programs, arguments.network, places.settings)).run()
     return 0
 
 
@@ -80,9 +82,7 @@ def _prepare_network() -> None:
     # Nobody is at the gateway; but without a route no packet gets as far as the rules for service addresses.
     _run("ip", "route", "add", "default", "via", NODE_GATEWAY)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    bridge_rules = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-    if bridge_rules.is_file():
-        bridge_rules.write_text("1")
+    BRIDGE_RULES.write_text("1")
 
 
 def _run(*command: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent
 REPOSITORY = SOURCES.parents[1]
 GO_MODULE = SOURCES / "go"
+NETWORK_MODULE = SOURCES / "network"
 
 NODE_NAME = "node-1"
 # Addresses inside the node's own network namespace: they cannot meet those of the machine.
@@ -83,6 +84,6 @@ class Places:
         return self.home / "lock"
 
     @property
-    def cgroup(self) -> str:
-        """The cgroup below which every pod lives, one name per home."""
+    def unique_name(self) -> str:
+        """A name that no other home has: of the cgroup that every pod is in, and of the cluster by kind."""
         return f"confidential-spark-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Kubernetes' programs, etcd, CoreDNS and pause, compiled from Go modules at pinned versions and cached."""
+"""The node's programs, compiled from Go modules at pinned versions and cached."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from confidential_spark.core.errors import ConfidentialSparkError
 
-from tests.cluster.machine import MachineUnfitError
-from tests.cluster.places import GO_MODULE, Places
+from tests.cluster.machine import ELSEWHERE, MachineUnfitError
+from tests.cluster.places import GO_MODULE, NETWORK_MODULE, Places
 
 # What go.mod names as a tool, and the folders beside it; etcd's module is named after its folder.
 PROGRAMS = {
@@ -34,57 +35,127 @@ VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/versi
 HEARTBEAT_SECONDS = 60
 
 
-def ensure_programs(places: Places) -> Path:
-    """Return the folder with every program, compiling them when this cache has not seen their versions.
+@dataclass(frozen=True)
+class GoModule:
+    """One module of ours, and the folder of the cache that has its programs.
+
+    :param sources: where its ``go.mod`` is.
+    :param cached_as: how the folder's name begins.
+    :param versioned_by: the module whose pinned version the folder is named after.
+    :param stamped: packages that are told that version.
+    :param contents: what is compiled, and
+    :param duration: how long it takes, for whoever waits.
+    """
+
+    sources: Path
+    cached_as: str
+    versioned_by: str
+    packages: tuple[str, ...]
+    stamped: tuple[str, ...]
+    contents: str
+    duration: str
+
+    @property
+    def version(self) -> str:
+        """The pinned version, e.g. ``v1.34.4``."""
+        return self.pinned(re.escape(self.versioned_by) + r" (v\S+)")
+
+    def pinned(self, pattern: str) -> str:
+        """Return what ``go.mod`` has at the pattern's group."""
+        found = re.search(pattern, (self.sources / "go.mod").read_text(encoding="utf-8"))
+        if found is None:
+            raise AssertionError(f"{self.sources}/go.mod has no {pattern}")
+        return found.group(1)
+
+    def folder(self, places: Places) -> Path:
+        """Return where this cache keeps, or would keep, the programs."""
+        return places.home / f"{self.cached_as}-{self.version}-{self._inputs_digest()[:12]}"
+
+    def build_command(self, target: str) -> list[str]:
+        """Return the compiler's command line."""
+        major, minor = re.findall(r"\d+", self.version)[:2]
+        values = {
+            "gitVersion": self.version,
+            "gitMajor": major,
+            "gitMinor": minor,
+            "gitTreeState": "clean",
+        }
+        # Without its version an API server calls itself 0.0 and clients refuse it as too old.
+        stamps = [f"-X {package}.{key}={value}" for package in self.stamped for key, value in values.items()]
+        options = [
+            "-mod=readonly",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            " ".join(["-s", "-w", *stamps]),
+        ]
+        return ["nice", "-n", "19", "go", "build", *options, "-o", target, *self.packages]
+
+    def _inputs_digest(self) -> str:
+        """Hash everything that decides what is compiled: a change of it is never answered from the cache."""
+        digest = hashlib.sha256(" ".join(self.build_command("")).encode())
+        for path in sorted(self.sources.rglob("*")):
+            if path.is_file():
+                digest.update(path.relative_to(self.sources).as_posix().encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
+
+
+KUBERNETES = GoModule(
+    sources=GO_MODULE,
+    cached_as="programs",
+    versioned_by="k8s.io/kubernetes",
+    packages=tuple(PROGRAMS.values()),
+    stamped=VERSION_PACKAGES,
+    contents="Kubernetes, etcd and CoreDNS",
+    duration="10 to 18 minutes on two free cores",
+)
+# A module of its own: neither is compiled anew when the other changes.
+NETWORK = GoModule(
+    sources=NETWORK_MODULE,
+    cached_as="network",
+    versioned_by="sigs.k8s.io/kube-network-policies",
+    packages=(".",),
+    stamped=(),
+    contents="kube-network-policies",
+    duration="1 to 2 minutes on two free cores",
+)
+
+
+def ensure_programs(places: Places, module: GoModule = KUBERNETES) -> Path:
+    """Return the folder with a module's programs, compiling them when the cache has not seen its content.
 
     The caller holds the cluster's lock: what an earlier build left half done is removed.
 
     :raises MachineUnfitError: ``cluster-go-missing`` where there is no fit Go to compile them.
     :raises ConfidentialSparkError: ``cluster-build-failed`` with the end of the compiler's output.
     """
-    wanted = programs_folder(places)
+    wanted = module.folder(places)
     if wanted.is_dir():
         return wanted
-    _require_go()
+    _require_go(module)
     places.home.mkdir(parents=True, exist_ok=True)
     for killed in places.home.glob(".building-*"):
         shutil.rmtree(killed)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=places.home) as building:
-        _compile(Path(building))
+        _compile(module, Path(building))
         # Renamed when complete, so that a build that was killed is never taken for a finished one.
         Path(building).rename(wanted)
         Path(building).mkdir()
     return wanted
 
 
-def programs_folder(places: Places) -> Path:
-    """Return where this cache keeps, or would keep, the programs of the pinned versions."""
-    return places.home / f"programs-{kubernetes_version()}-{_inputs_digest()[:12]}"
+def require_compiler(places: Places) -> None:
+    """Refuse a machine that could not compile what its cache lacks.
+
+    :raises MachineUnfitError: ``cluster-go-missing``.
+    """
+    for module in (KUBERNETES, NETWORK):
+        if not module.folder(places).is_dir():
+            _require_go(module)
 
 
-def kubernetes_version() -> str:
-    """Return the pinned version, e.g. ``v1.34.4``."""
-    return _pinned(r"k8s\.io/kubernetes (v\S+)")
-
-
-def _pinned(pattern: str) -> str:
-    found = re.search(pattern, (GO_MODULE / "go.mod").read_text(encoding="utf-8"))
-    if found is None:
-        raise AssertionError(f"go.mod has no {pattern}")
-    return found.group(1)
-
-
-def _inputs_digest() -> str:
-    """Hash everything that decides what is compiled: a change of it is never answered from the cache."""
-    digest = hashlib.sha256(" ".join(_build_command("")).encode())
-    for path in sorted(GO_MODULE.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(GO_MODULE).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _require_go() -> None:
-    wanted = _pinned(r"(?m)^go (1\.\d+)")
+def _require_go(module: GoModule) -> None:
+    wanted = module.pinned(r"(?m)^go (1\.\d+)")
     go = shutil.which("go")
     found = (
         subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
@@ -98,28 +169,13 @@ def _require_go() -> None:
             code="cluster-go-missing",
             got=found,
             expected=f"Go {wanted} or newer on PATH",
-            action="install Go, or name a cluster in $KUBECONFIG",
+            action=f"install Go, {ELSEWHERE}",
         )
 
 
-def _build_command(target: str) -> list[str]:
-    major, minor = re.findall(r"\d+", kubernetes_version())[:2]
-    values = {
-        "gitVersion": kubernetes_version(),
-        "gitMajor": major,
-        "gitMinor": minor,
-        "gitTreeState": "clean",
-    }
-    # Without its version an API server calls itself 0.0 and clients refuse it as too old.
-    stamps = [f"-X {package}.{key}={value}" for package in VERSION_PACKAGES for key, value in values.items()]
-    options = ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s", "-w", *stamps])]
-    return ["nice", "-n", "19", "go", "build", *options, "-o", target, *PROGRAMS.values()]
-
-
-def _compile(target: Path) -> None:
+def _compile(module: GoModule, target: Path) -> None:
     print(
-        f"compiling Kubernetes {kubernetes_version()}, etcd and CoreDNS: once per version, "
-        "10 to 18 minutes on two free cores",
+        f"compiling {module.contents} {module.version}: once per version, {module.duration}",
         file=sys.stderr,
         flush=True,
     )
@@ -127,7 +183,11 @@ def _compile(target: Path) -> None:
     environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
     with tempfile.TemporaryFile() as output:
         compiler = subprocess.Popen(
-            _build_command(f"{target}/"), cwd=GO_MODULE, env=environment, stdout=output, stderr=output
+            module.build_command(f"{target}/"),
+            cwd=module.sources,
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
         try:
             _wait_with_heartbeat(compiler, started)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,8 +24,7 @@ from tests.cluster.places import (
     Places,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
+IPV6 = Path("/proc/sys/net/ipv6")
 
 PAUSE_IMAGE = "localhost/confidential-spark/pause:test"
 COREDNS_IMAGE = "localhost/confidential-spark/coredns:test"
@@ -36,6 +36,8 @@ CLIENTS = {
     "kube-controller-manager": ("system:kube-controller-manager", None),
     "kube-scheduler": ("system:kube-scheduler", None),
     "kube-proxy": ("system:kube-proxy", None),
+    # No built-in role: manifests/network-policies.yaml has its own.
+    "network-policies": ("network-policies", None),
 }
 
 # Empty plugins that need kernel modules or tools a small machine lacks; CRI needs none of them.
@@ -117,7 +119,7 @@ def _write_kubeconfig(path: Path, at: Path, client: str, port: int) -> None:
 
 
 def _network() -> dict[str, Any]:
-    """Return the CNI configuration: one bridge whose address is every pod's gateway."""
+    """Return the CNI configuration: one bridge whose address is every pod's gateway, and IPv4 only."""
     bridge = {
         "type": "bridge",
         "bridge": "pods0",
@@ -126,7 +128,11 @@ def _network() -> dict[str, Any]:
         "hairpinMode": True,
         "ipam": {"type": "host-local", "ranges": [[{"subnet": POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}]},
     }
-    return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
+    plugins = [bridge]
+    if IPV6.is_dir():
+        # Pods would reach each other, and the node, by addresses that no policy is asked about.
+        plugins.append({"type": "tuning", "sysctl": {"net.ipv6.conf.eth0.disable_ipv6": "1"}})
+    return {"cniVersion": "0.4.0", "name": "pods", "plugins": plugins}
 
 
 def _kubelet(places: Places) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def _kubelet(places: Places) -> dict[str, Any]:
         "clusterDomain": CLUSTER_DOMAIN,
         "resolvConf": f"{at}/resolv.conf",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{places.cgroup}",
+        "cgroupRoot": f"/{places.unique_name}",
         # 1.34 warns on cgroup v1, 1.35 refuses it unless told otherwise.
         "failCgroupV1": False,
         "failSwapOn": False,

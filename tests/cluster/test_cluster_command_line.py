@@ -111,7 +111,7 @@ def test_a_process_that_got_an_ended_nodes_pid_is_left_alone(
 @pytest.mark.parametrize("home", ["/var/lib/ci/cache/cluster", "/run/cluster"])
 def test_a_home_that_the_node_covers_is_refused(home: str) -> None:
     with pytest.raises(ConfidentialSparkError) as refused:
-        start_node(Places(Path(home)), Path("/programs"), listener=None)
+        start_node(Places(Path(home)), Path("/programs"), Path("/network"), listener=None)
     assert refused.value.code == "cluster-home-covered"
 
 

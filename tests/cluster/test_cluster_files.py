@@ -69,7 +69,7 @@ def test_two_clusters_do_not_trust_each_other(places: Places, tmp_path: Path) ->
 
 def test_keys_and_kubeconfigs_are_for_their_owner_only(places: Places) -> None:
     secret = [*places.settings.glob("*.key"), *places.settings.glob("*.kubeconfig"), places.kubeconfig]
-    assert len(secret) == 15
+    assert len(secret) == 17
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
 
 

@@ -62,5 +62,5 @@ def machine(places: Places) -> dict[str, object]:
         "folders": {name: Path(name).exists() for name in FOREIGN},
         "sysctls": {name: Path("/proc/sys", name).read_text(encoding="ascii") for name in SYSCTLS},
         "links": links & {"pods0", "gateway0"},
-        "cgroups": [str(at) for at in Path("/sys/fs/cgroup").glob(f"**/{places.cgroup}")],
+        "cgroups": [str(at) for at in Path("/sys/fs/cgroup").glob(f"**/{places.unique_name}")],
     }

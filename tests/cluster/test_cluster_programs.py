@@ -1,8 +1,10 @@
-"""Programs are compiled once per content of the Go module, and never half."""
+"""Programs are compiled once per content of their Go module, and never half."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,14 @@ from confidential_spark.core.errors import ConfidentialSparkError
 
 from tests.cluster.machine import MachineUnfitError
 from tests.cluster.places import GO_MODULE, Places
-from tests.cluster.programs import PROGRAMS, ensure_programs, kubernetes_version, programs_folder
+from tests.cluster.programs import (
+    KUBERNETES,
+    NETWORK,
+    PROGRAMS,
+    GoModule,
+    ensure_programs,
+    require_compiler,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,18 +52,34 @@ def places(tmp_path: Path) -> Places:
     return Places(tmp_path / "cluster")
 
 
-def test_compiled_once(go: Path, places: Places) -> None:
-    folder = ensure_programs(places)
-    assert folder == programs_folder(places)
+@pytest.mark.parametrize("module", [KUBERNETES, NETWORK], ids=["kubernetes", "network"])
+def test_compiled_once(go: Path, places: Places, module: GoModule) -> None:
+    folder = ensure_programs(places, module)
+    assert folder == module.folder(places)
     assert (folder / "kubectl").is_file()
     go.unlink()
-    assert ensure_programs(places) == folder
+    assert ensure_programs(places, module) == folder
     assert not go.exists()
+
+
+def test_each_module_is_compiled_for_itself(go: Path, places: Places) -> None:
+    folders = {ensure_programs(places), ensure_programs(places, NETWORK)}
+    assert {each.name.partition("-")[0] for each in folders} == {"programs", "network"}
+    assert go.read_text().count("-trimpath") == 2
+
+
+def test_any_change_of_a_module_has_a_folder_of_its_own(places: Places, tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(NETWORK.sources, sources)
+    copy = replace(NETWORK, sources=sources)
+    assert copy.folder(places) == NETWORK.folder(places)
+    (sources / "main.go").write_text("package main")
+    assert copy.folder(places) != NETWORK.folder(places)
 
 
 def test_programs_know_their_version(go: Path, places: Places) -> None:
     ensure_programs(places)
-    assert f"k8s.io/component-base/version.gitVersion={kubernetes_version()}" in go.read_text()
+    assert f"k8s.io/component-base/version.gitVersion={KUBERNETES.version}" in go.read_text()
 
 
 def test_nothing_is_kept_of_a_failed_compilation(
@@ -96,6 +121,15 @@ def test_without_go_it_is_refused(places: Places, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineUnfitError, match="no Go"):
         ensure_programs(places)
+    with pytest.raises(MachineUnfitError, match="no Go"):
+        require_compiler(places)
+
+
+def test_what_is_compiled_needs_no_go(go: Path, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (KUBERNETES, NETWORK):
+        ensure_programs(places, module)
+    monkeypatch.setenv("GO_VERSION", "")
+    require_compiler(places)
 
 
 def test_every_program_is_a_tool_or_a_folder_of_the_module() -> None:

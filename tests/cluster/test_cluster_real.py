@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.cluster.objects import SLEEP, pod, wait_for
 
+if TYPE_CHECKING:
     from tests.cluster.conftest import CommandLine
 
 pytestmark = pytest.mark.cluster
 
 SHELL = ("/busybox", "sh", "-c")
-SLEEP = ("/busybox", "sleep", "600")
-
-
-def pod(name: str, image: str, *command: str, **spec: object) -> dict[str, object]:
-    container = {"name": "c", "image": image, "command": list(command), **spec}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": name}},
-        "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]},
-    }
-
-
-@pytest.fixture
-def apply(command_line: CommandLine, image: str, tmp_path: Path) -> Iterator[object]:
-    """Creates objects, and deletes them after the test."""
-    files: list[Path] = []
-
-    def create(*objects: dict[str, object]) -> None:
-        files.append(tmp_path / f"{len(files)}.json")
-        files[-1].write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-        command_line.kubectl("create", f"--filename={files[-1]}")
-
-    yield create
-    for file in files:
-        command_line.kubectl("delete", "--wait", "--ignore-not-found", f"--filename={file}")
-
-
-def wait_for(line: CommandLine, what: str, condition: str) -> None:
-    done = line.run("kubectl", "wait", what, f"--for={condition}", "--timeout=60s", check=False)
-    assert done.returncode == 0, done.stderr + line.kubectl("describe", what)
 
 
 def test_logs_of_a_pod_are_read(command_line: CommandLine, apply, image: str) -> None:
