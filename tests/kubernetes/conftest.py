@@ -72,7 +72,10 @@ def own_cluster() -> Callable[..., None]:
         pytest.skip("!!! NOT TESTED: the programs of somebody else's cluster cannot be stopped")
 
     def command(*arguments: str) -> None:
-        subprocess.run([sys.executable, "-m", "tests.cluster", *arguments], check=True)
+        # Tests have a cache of their own, in which there is no cluster.
+        environment = os.environ | {"CONFIDENTIAL_SPARK_CACHE_DIR": os.environ[OWN_CLUSTER]}
+        command = [sys.executable, "-m", "tests.cluster", *arguments]
+        subprocess.run(command, check=True, env=environment)
 
     return command
 

@@ -38,7 +38,7 @@ KUBECONFIG = "KUBECONFIG"
 # another enclave, which no run may give its secret to.
 TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
-# Of the cluster of `tests/cluster` alone, whose parts a test can stop.
+# Of the cluster of `tests/cluster` alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
 FOREIGN_SVN = 7
@@ -75,7 +75,7 @@ def own_cluster() -> Iterator[dict[str, str]]:
         with running_engine():
             images = _load_images()
         _install_namespace()
-        yield {KUBECONFIG: kubeconfig, OWN_CLUSTER: "yes", **images}
+        yield {KUBECONFIG: kubeconfig, OWN_CLUSTER: str(Places.of_environment().home.parent), **images}
     finally:
         if not was_up:
             _asked("down")

@@ -9,6 +9,7 @@ import base64
 import json
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -93,15 +94,18 @@ def restore(found: Any, before: Any) -> None:
         found.spec = before.spec
 
 
-def once_driving(deployment: Deployment, action: Callable[[str], Any]) -> threading.Thread:
-    """Do something to the driver as soon as it runs."""
+def once_driving(deployment: Deployment, action: Callable[[str], Any]) -> Future[Any]:
+    """Do something to the driver as soon as it runs; a test that asks for the result learns why it failed."""
+    future: Future[Any] = Future()
 
     def work() -> None:
-        action(wait(lambda: deployment.running("driver"), 120)[0])
+        try:
+            future.set_result(action(wait(lambda: deployment.running("driver"), 120)[0]))
+        except BaseException as error:
+            future.set_exception(error)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 def executors_of(run: TaskRun) -> list[dict[str, Any]]:
@@ -162,9 +166,10 @@ def test_a_lost_executor_is_replaced_by_another_enclave(spark, deployment) -> No
         executor = deployment.running("executor")[0]
         deployment.core.delete_namespaced_pod(executor, NAMESPACE, grace_period_seconds=0)
 
-    once_driving(deployment, kill_one)
+    killed = once_driving(deployment, kill_one)
     run = spark.run()
     assert run.execute().state == "success"
+    killed.result(60)
     assert len({executor["id"] for executor in executors_of(run)}) == 3
 
 
@@ -314,9 +319,9 @@ def test_an_api_server_that_is_away_for_half_a_minute(
         time.sleep(30)
         own_cluster("start", "kube-apiserver")
 
-    thread = once_driving(deployment, disturb)
+    disturbed = once_driving(deployment, disturb)
     assert spark.run().execute_deferrable().state == "success"
-    thread.join(60)
+    disturbed.result(60)
 
 
 def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
