@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.engine_checks import ENGINE_ROWS, HOST_ROWS
-from confidential_spark.core.ledger import Approval, append_approval
 from confidential_spark.core.platform_check import NOT_LOOKED_AT, Status
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.docker_engine import LOCAL_SOCKET
@@ -20,6 +19,7 @@ from confidential_spark.operators.docker_check import IMAGE_ROWS, DockerCheckOpe
 from confidential_spark.operators.image_published import IMAGE_ASSETS
 
 from tests.docker.stub_image import stub_image
+from tests.factories.approvals import approve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,26 +66,12 @@ def check(engine, monkeypatch) -> Callable[..., PlatformReport]:
     return look
 
 
-def approve(image: EnclaveImage, settings: Settings) -> None:
-    approval = Approval(
-        approved_at="2026-11-23T10:00:00Z",
-        approved_by="test",
-        image_digest=image.digest,
-        mrenclave=image.mrenclave,
-        mrsigner=image.mrsigner,
-        product_id=image.product_id,
-        svn=image.svn,
-        git_revision="0" * 40,
-    )
-    append_approval(settings.include_dir / "policies/approvals-simulated.jsonl", approval)
-
-
 def rows_of(report: PlatformReport) -> dict[str, CheckRow]:
     return {row.name: row for row in report.rows}
 
 
 def test_an_approved_image_is_ready_for_simulation_and_says_what_is_not_here(check, settings, stub):
-    approve(stub, settings)
+    approve(settings.include_dir, stub)
     report = check(settings, stub)
     rows = rows_of(report)
 
@@ -99,7 +85,7 @@ def test_an_approved_image_is_ready_for_simulation_and_says_what_is_not_here(che
 
 
 def test_the_real_enclave_image_can_look_around(check, settings, enclave_image):
-    approve(enclave_image, settings)
+    approve(settings.include_dir, enclave_image)
     report = check(settings, enclave_image)
 
     assert report.is_ready, report.table()
@@ -138,7 +124,7 @@ def test_an_image_for_the_other_kind_of_enclave_is_refused(check, settings, stub
 
 
 def test_a_container_that_cannot_start_is_named(check, settings, stub):
-    approve(stub, settings)
+    approve(settings.include_dir, stub)
     report = check(settings, stub, dcsv3_cores=200)
 
     assert "docker-refused" in rows_of(report)["container"].got

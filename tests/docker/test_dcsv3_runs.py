@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.ledger import Approval, append_approval
 
-from tests.integration.live_airflow import ROOT, LiveAirflow, end_all, parent_of, wait_until
+from tests.factories.approvals import approved_include
+from tests.integration.live_airflow import LiveAirflow, end_all, parent_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,27 +27,6 @@ DAG, SPARK = "nytaxi_dcsv3", "spark.run_spark"
 PREFIX = "org.confidential-spark."
 
 
-def approved(include: Path, image: EnclaveImage) -> Path:
-    """Return a copy of `include/` in which somebody has approved the image."""
-    shutil.copytree(ROOT / "include", include)
-    ledger = include / "policies" / "approvals-simulated.jsonl"
-    ledger.unlink(missing_ok=True)
-    append_approval(
-        ledger,
-        Approval(
-            approved_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            approved_by="the test",
-            image_digest=image.digest,
-            mrenclave=image.mrenclave,
-            mrsigner=image.mrsigner,
-            product_id=image.product_id,
-            svn=image.svn,
-            git_revision="0" * 40,
-        ),
-    )
-    return include
-
-
 @pytest.fixture(scope="module")
 def live(tmp_path_factory, enclave_image: EnclaveImage) -> Iterator[LiveAirflow]:
     folder = tmp_path_factory.mktemp("dcsv3")
@@ -57,7 +34,7 @@ def live(tmp_path_factory, enclave_image: EnclaveImage) -> Iterator[LiveAirflow]
     live.environment.update(
         CONFIDENTIAL_SPARK_DCSV3_POLICY="simulation-image",
         CONFIDENTIAL_SPARK_DCSV3_IMAGE=enclave_image.reference,
-        CONFIDENTIAL_SPARK_INCLUDE_DIR=str(approved(folder / "include", enclave_image)),
+        CONFIDENTIAL_SPARK_INCLUDE_DIR=str(approved_include(folder / "include", enclave_image)),
         **{name: value for name, value in os.environ.items() if name.startswith("DOCKER_")},
     )
     try:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.kubernetes_names import RUN_LABELS, label_value, selector
-from confidential_spark.core.ledger import Approval, append_approval
 
-from tests.integration.live_airflow import ROOT, LiveAirflow, wait_until
+from tests.factories.approvals import approved_include
+from tests.integration.live_airflow import LiveAirflow, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +28,7 @@ def live_aks(folder: Path, image: EnclaveImage, kubeconfig: Path, **settings: st
     :param kubeconfig: of Airflow's own account.
     :param settings: more of `CONFIDENTIAL_SPARK_…`, by name.
     """
-    include = folder / "include"
-    shutil.copytree(ROOT / "include", include)
-    _approve(include / "policies" / "approvals-simulated.jsonl", image)
+    include = approved_include(folder / "include", image)
     live = LiveAirflow(folder)
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig)}}
     ours = {
@@ -45,23 +41,6 @@ def live_aks(folder: Path, image: EnclaveImage, kubeconfig: Path, **settings: st
     live.environment.update({f"CONFIDENTIAL_SPARK_{name}": value for name, value in ours.items()})
     live.environment["AIRFLOW_CONN_KUBERNETES_DEFAULT"] = json.dumps(connection)
     return live
-
-
-def _approve(ledger: Path, image: EnclaveImage) -> None:
-    ledger.unlink(missing_ok=True)
-    append_approval(
-        ledger,
-        Approval(
-            approved_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            approved_by="the test",
-            image_digest=image.digest,
-            mrenclave=image.mrenclave,
-            mrsigner=image.mrsigner,
-            product_id=image.product_id,
-            svn=image.svn,
-            git_revision="0" * 40,
-        ),
-    )
 
 
 def unpause(live: LiveAirflow, *dags: str) -> None:
