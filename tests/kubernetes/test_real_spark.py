@@ -314,7 +314,11 @@ def test_an_api_server_that_is_away_for_half_a_minute(
 ) -> None:
     spark.settings = configure(aks_deferrable=deferrable)
 
-    def disturb(_driver: str) -> None:
+    # Spark itself needs the API until it has its executors.
+    spark.params["partitions"] = 1_000
+
+    def disturb(driver: str) -> None:
+        wait(lambda: deployment.log_of(driver).count("attested itself") == 2, 120)
         own_cluster("stop", "kube-apiserver")
         time.sleep(30)
         own_cluster("start", "kube-apiserver")
@@ -322,6 +326,17 @@ def test_an_api_server_that_is_away_for_half_a_minute(
     disturbed = once_driving(deployment, disturb)
     assert spark.run().execute_deferrable().state == "success"
     disturbed.result(60)
+
+
+def test_an_api_server_that_is_away_when_spark_starts(spark, deployment, own_cluster) -> None:
+    def disturb(_driver: str) -> None:
+        own_cluster("stop", "kube-apiserver")
+        time.sleep(60)
+        own_cluster("start", "kube-apiserver")
+
+    disturbed = once_driving(deployment, disturb)
+    ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "driver-without-api")
+    disturbed.result(90)
 
 
 def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(

@@ -246,6 +246,13 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "Read the last words of the executor pods in the log; run again.",
         r"Max number of executor failures \(",
     ),
+    transient(
+        "driver-without-api",
+        "kubernetes",
+        "Spark's driver could not reach the Kubernetes API when it started.",
+        "Run again when the API answers; when it does, look at the policy `driver-to-api-server`.",
+        r"External scheduler cannot be instantiated",
+    ),
     fatal(
         "spark-failed",
         "spark",
