@@ -33,6 +33,10 @@ OVERLAYS = ROOT / "include" / "kubernetes" / "overlays"
 NAMESPACE = "confidential-spark"
 NO_CLUSTER = 3
 
+# What `tests.cluster` ends with where the machine can have no cluster.
+UNFIT = 3
+FAILED = 1
+
 KUBECONFIG = "KUBECONFIG"
 # What the nodes know by these names: an image with a shell, the enclave image by digest, and the image of
 # another enclave, which no run may give its secret to.
@@ -50,14 +54,31 @@ class NoClusterError(Exception):
 
 def main() -> int:
     """Run the command line's command, and return its exit code."""
-    if os.environ.get(KUBECONFIG):
-        return subprocess.run(sys.argv[1:], check=False).returncode
     try:
+        if os.environ.get(KUBECONFIG):
+            require_images()
+            return subprocess.run(sys.argv[1:], check=False).returncode
         with own_cluster() as variables:
             return subprocess.run(sys.argv[1:], env=os.environ | variables, check=False).returncode
     except (NoClusterError, NoEngineError) as error:
         print(f"!!! NOT TESTED: no real cluster: {error}", file=sys.stderr)
         return NO_CLUSTER
+    except subprocess.CalledProcessError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return FAILED
+
+
+def require_images() -> None:
+    """Refuse somebody's cluster whose images nobody has named: the tests would quietly run on the fake one.
+
+    :raises NoClusterError: naming the variables.
+    """
+    missing = [name for name in (TEST_IMAGE, ENCLAVE_IMAGE, FOREIGN_IMAGE) if not os.environ.get(name)]
+    if missing:
+        raise NoClusterError(
+            f"${KUBECONFIG} names a cluster, and nothing names its images: set ${', $'.join(missing)}, "
+            f"or unset ${KUBECONFIG} for a cluster of this project's own"
+        )
 
 
 @contextmanager
@@ -65,7 +86,8 @@ def own_cluster() -> Iterator[dict[str, str]]:
     """Yield the variables that tests read, while a cluster of ours has the images and the namespace.
 
     :raises NoClusterError: this machine cannot run one.
-    :raises NoEngineError: the images cannot be built.
+    :raises NoEngineError: there is nothing to build the images with.
+    :raises CalledProcessError: it could, and a step failed.
     """
     was_up = subprocess.run(_cluster("status"), capture_output=True, cwd=ROOT, check=False).returncode == 0
     try:
@@ -78,7 +100,8 @@ def own_cluster() -> Iterator[dict[str, str]]:
         yield {KUBECONFIG: kubeconfig, OWN_CLUSTER: str(Places.of_environment().home.parent), **images}
     finally:
         if not was_up:
-            _asked("down")
+            # Whatever becomes of it, the tests' own result counts.
+            subprocess.run(_cluster("down"), cwd=ROOT, check=False)
 
 
 def _load_images() -> dict[str, str]:
@@ -117,11 +140,13 @@ def _cluster(*arguments: str) -> list[str]:
 def _asked(*arguments: str) -> str:
     """Run a command of `tests.cluster`, whose progress is shown, and return what it printed.
 
-    :raises NoClusterError: it failed, or says that this machine is unfit.
+    :raises NoClusterError: it says that this machine is unfit.
+    :raises CalledProcessError: it failed.
     """
     done = subprocess.run(_cluster(*arguments), stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
-    if done.returncode != 0:
-        raise NoClusterError(f"`python -m tests.cluster {arguments[0]}` ended with {done.returncode}")
+    if done.returncode == UNFIT:
+        raise NoClusterError("this machine can have none, see above")
+    done.check_returncode()
     return done.stdout
 
 

@@ -49,7 +49,12 @@ class ExchangeServer(socketserver.ThreadingTCPServer):
             if self._stopping.is_set():
                 self.shutdown_request(request)
                 return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            # No thread was started that would give the slot back.
+            self._slots.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
         """Handle one connection, and let the next one have its thread."""

@@ -60,12 +60,13 @@ SECRET_BYTES = 32
 IV_BYTES = 12
 EXECUTOR_ID = re.compile(r"[0-9]{1,9}")
 ANSWER_TYPE = "urn:confidential-spark:secret-release:v1"
+# What a driver answers that cannot judge anybody now: no refusal, and worth another try.
+KEYS_UNAVAILABLE = "keys-unavailable"
 # What a driver may answer to an executor that it refuses.
 REFUSALS = frozenset(
     {
         *("peer-malformed", "peer-token-invalid", "peer-foreign", "peer-measurement", "peer-role"),
         *("executors-too-many", "message-malformed", "release-closed"),
-        "keys-unavailable",
     }
 )
 
@@ -190,7 +191,7 @@ class SecretRelease:
         except OSError:
             raise
         except AgentError as error:
-            code = error.code if error.code in REFUSALS else "keys-unavailable"
+            code = error.code if error.code in REFUSALS else KEYS_UNAVAILABLE
             self._refuse(code, error)
             return {"v": 1, "refused": code}
         except Exception:  # whatever a stranger makes of a message, it is a stranger's
@@ -269,14 +270,9 @@ def request_secret(
             exchange.send({"v": 1, "executor_id": executor_id, "attestation": own})
             answer = exchange.receive()
     except (OSError, ValueError) as error:
-        raise AgentError(
-            "The driver does not answer.",
-            exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
-            code="driver-unreachable",
-            got=str(error),
-            expected=f"the driver's enclave at {address[0]}:{address[1]}",
-            action="see whether the driver's pod runs and the network policy lets executors reach it",
-        ) from error
+        raise _unreachable(address, str(error)) from error
+    if answer.get("refused") == KEYS_UNAVAILABLE:
+        raise _unreachable(address, "an answer without a judgement: it cannot reach the attestation provider")
     if "refused" in answer:
         raise AgentError(
             "The driver's enclave refused this executor.",
@@ -288,6 +284,17 @@ def request_secret(
             action="start every pod of the run from the same approved image, by its digest",
         )
     return _accepted(answer, certificate, runtime, key, verify)
+
+
+def _unreachable(address: tuple[str, int], got: str) -> AgentError:
+    return AgentError(
+        "The driver does not answer.",
+        exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+        code="driver-unreachable",
+        got=got,
+        expected=f"the driver's enclave at {address[0]}:{address[1]}",
+        action="see whether the driver's pod runs and the network policy lets executors reach it",
+    )
 
 
 def _accepted(

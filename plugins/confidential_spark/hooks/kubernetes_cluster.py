@@ -104,8 +104,10 @@ class Cluster:
         :param patience: seconds, where they are not the namespace's own.
         :raises EnclaveError: what it refused, or ``kubernetes-unreachable`` after the patience.
         """
-        deadline = time.monotonic() + (self.patience if patience is None else patience)
-        waits = renewed = False
+        seconds = self.patience if patience is None else patience
+        # From the first failure on: the request may be a transfer that takes long itself.
+        deadline: float | None = None
+        renewed = False
         while True:
             try:
                 with kubernetes_failures():
@@ -114,11 +116,13 @@ class Cluster:
                 if failure.code == UNAUTHORIZED and not renewed:
                     renewed, self._client = True, None
                     continue
-                if failure.code not in WAITED_FOR or time.monotonic() >= deadline or self.stopped():
+                if failure.code not in WAITED_FOR or self.stopped():
                     raise
-                if not waits:
+                if deadline is None:
+                    deadline = time.monotonic() + seconds
                     log.warning("The Kubernetes API does not answer; waiting for it: %s", failure)
-                waits = True
+                if time.monotonic() >= deadline:
+                    raise
                 time.sleep(API_PAUSE_SECONDS)
 
     def create_pod(self, pod: Any) -> str:  # noqa: ANN401 - V1Pod or its JSON

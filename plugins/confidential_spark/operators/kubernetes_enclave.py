@@ -170,14 +170,14 @@ class KubernetesEnclave:
         *,
         known_until: str = "",
         on_position: Callable[[str], None] = lambda stamp: None,
-        on_look: Callable[[], None] = lambda: None,
+        on_look: Callable[[PodState], None] = lambda state: None,
         until_ended: bool = True,
     ) -> bool:
         """Copy what a container prints until it has ended well; return whether it has.
 
         :param known_until: time stamp up to which an earlier try has logged already.
         :param on_position: takes the time stamp up to which the log is complete.
-        :param on_look: is called every ten seconds.
+        :param on_look: is called every ten seconds, as long as the container has not ended.
         :param until_ended: False: copy what is there, and return.
         :raises EnclaveError: the program failed, by name; ``pod-lost``; ``terminated``.
         """
@@ -198,7 +198,7 @@ class KubernetesEnclave:
                 return False
             lost.require_alive(state)
             if time.monotonic() >= next_look:
-                on_look()
+                on_look(state)
                 next_look = time.monotonic() + LOOK_SECONDS
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
@@ -268,8 +268,8 @@ class KubernetesEnclave:
         command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
         self.cluster.run_command(pod, TRANSFER, command, receive)
 
-    def look_around(self) -> None:
-        """Look at the try's other pods: end a run that has lost its files, or is too long without executors.
+    def look_around(self, driver: PodState) -> None:
+        """Look at the other pods of a driver that has not ended: has it its files, and executors?
 
         :raises EnclaveError: named by the failure table.
         """
@@ -281,10 +281,14 @@ class KubernetesEnclave:
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
-        if any(state.running for state in executors):
+        if not driver.running or any(state.running for state in executors):
             self.executorless_since = None
-        else:
-            self._mind_missing_executors(waiting)
+            return
+        if len(waiting) == len(executors):
+            # None has ever run: each has the time that any pod has.
+            for state in waiting:
+                self.mind_obstacle(state)
+        self._mind_missing_executors(waiting)
 
     def hear_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
@@ -299,9 +303,6 @@ class KubernetesEnclave:
 
     def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
         """Give a driver up that has had no executor for too long; those that it has lost may come back."""
-        for state in waiting:
-            if state.is_overdue(self.start_seconds):
-                self.output.fail(self._why_not_started(state))
         now = time.time()
         self.executorless_since = self.executorless_since or now
         if now - self.executorless_since <= self.start_seconds:
@@ -314,25 +315,22 @@ class KubernetesEnclave:
             diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
         self.output.fail(diagnosis)
 
-    def remove(self, *, wait: bool = True) -> None:
+    def remove(self) -> None:
         """Remove the try's pods, and with them its Secret and its folder on the data volume.
 
-        :param wait: False: only ask for it, for there is no time.
         :raises EnclaveError: ``kubernetes-…``.
         """
         self.cluster.delete_pod(self.names.driver)
-        if wait:
-            readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
-            selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
-            # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
-            for state in self.cluster.pods(selected, ""):
-                self.cluster.delete_pod(state.name)
-            self.cluster.await_gone(selected, GONE_SECONDS)
+        readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
+        selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+        # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
+        for state in self.cluster.pods(selected, ""):
+            self.cluster.delete_pod(state.name)
+        self.cluster.await_gone(selected, GONE_SECONDS)
         # At its end it removes the folder, which the others must not need any more.
         for pod in (self.names.transfer, self.names.attest):
             self.cluster.delete_pod(pod)
-        if wait:
-            self.cluster.await_gone(self.selector, GONE_SECONDS)
+        self.cluster.await_gone(self.selector, GONE_SECONDS)
 
     def require_wanted(self) -> None:
         """Stop when the task is to end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.kubernetes_names import TryNames
 from confidential_spark.hooks.kubernetes_cluster import Cluster
 from confidential_spark.operators.base import ConfidentialOperator
@@ -58,4 +59,7 @@ class KubernetesTask(ConfidentialOperator):
         if self._nonce is not None and self._ending is not None:
             names = TryNames.of(self.job.name, self._nonce)
             for pod in (names.driver, names.attest, names.measure, names.transfer):
-                self._ending.delete_pod(pod)
+                try:
+                    self._ending.delete_pod(pod)
+                except EnclaveError as error:
+                    self.log.warning("Pod %s is not removed; the run's teardown tries again: %s", pod, error)

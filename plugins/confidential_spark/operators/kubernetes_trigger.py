@@ -31,7 +31,8 @@ class EnclavePodTrigger(BaseTrigger):
     :param names: the try's pods, the driver first.
     :param connection_extras: of the Kubernetes connection.
     :param start_seconds: how long the driver may take to start.
-    :param look_at: when the run's time is up, seconds since 1970.
+    :param look_at: when the run's time is up, seconds since 1970; a trigger that an older version stored has
+        none, and fires at once.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class EnclavePodTrigger(BaseTrigger):
         conn_id: str,
         connection_extras: dict[str, Any],
         start_seconds: float,
-        look_at: float,
+        look_at: float = 0.0,
     ) -> None:
         """Keep the arguments; they are stored in Airflow's database, encrypted."""
         super().__init__()  # type: ignore[no-untyped-call]

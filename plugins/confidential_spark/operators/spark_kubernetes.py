@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 # The log's position is a row in Airflow's database, so it is not written with every line.
 POSITION_INTERVAL_SECONDS = 5.0
 ENCLAVE = cluster_layout.ENCLAVE_CONTAINER
+# The triggerer's clock may be ahead of this machine's.
+CLOCK_MARGIN_SECONDS = 10.0
 # A trigger that has not fired long after the pod's own deadline is broken.
 TRIGGER_MARGIN = timedelta(minutes=30)
 
@@ -197,10 +199,12 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         """Copy the driver's log until its end, or what there is of it now; return whether it has ended."""
         driver = enclave.names.driver
         if self.settings.aks_deferrable:
-            enclave.mind_obstacle(enclave.require(driver, ENCLAVE))
+            state = enclave.require(driver, ENCLAVE)
+            enclave.mind_obstacle(state)
         else:
-            enclave.await_running(driver, ENCLAVE, or_ended=True)
-        enclave.look_around()
+            state = enclave.await_running(driver, ENCLAVE, or_ended=True)
+        if not state.ended:
+            enclave.look_around(state)
         return enclave.follow(
             driver,
             ENCLAVE,
@@ -222,14 +226,16 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         :raises AirflowTaskTimeout: as Airflow would.
         """
         if self.settings.aks_deferrable and time.time() > self.ends_at(run):
-            raise AirflowTaskTimeout(
-                f"the run of {run.started_at} has taken more than {self.execution_timeout}"
-            )
+            raise AirflowTaskTimeout(f"the run of {run.started_at} has taken more than {self.time_limit}")
+
+    @property
+    def time_limit(self) -> timedelta:
+        """How long a run may take."""
+        return self.execution_timeout or timedelta(minutes=self.settings.aks_deadline_minutes)
 
     def ends_at(self, run: EnclaveRun) -> float:
         """Return when a run must be over, seconds since 1970."""
-        limit = self.execution_timeout or timedelta(minutes=self.settings.aks_deadline_minutes)
-        return (datetime.fromisoformat(run.started_at) + limit).timestamp()
+        return (datetime.fromisoformat(run.started_at) + self.time_limit).timestamp()
 
     def wait_in_triggerer(self, enclave: KubernetesEnclave, run: EnclaveRun) -> None:
         """Give the worker's slot back until the driver has ended, or is worth another look.
@@ -244,7 +250,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             conn_id=self.settings.aks_conn_id,
             connection_extras=connection_extras(self.settings.aks_conn_id),
             start_seconds=enclave.start_seconds,
-            look_at=self.ends_at(run),
+            look_at=self.ends_at(run) + CLOCK_MARGIN_SECONDS,
         )
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 

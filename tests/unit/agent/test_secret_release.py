@@ -12,6 +12,7 @@ import pytest
 from confidential_spark.agent import exchange, secret_release
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executor_enclaves import ExecutorEnclaves
+from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.peer import PeerAttestation, verify_peer
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.agent.secret_release import SecretRelease, request_secret
@@ -238,6 +239,21 @@ def test_a_driver_that_is_away_can_be_asked_again():
     with pytest.raises(AgentError, match="driver-unreachable") as caught:
         ask(port, Enclave())
     assert caught.value.exit_code == 75
+
+
+def test_a_driver_that_cannot_judge_now_can_be_asked_again(release: SecretRelease):
+    def away(peer: PeerAttestation):
+        raise AgentError(
+            "The provider is away.",
+            exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+            code="attestation-unreachable",
+        )
+
+    release._verify = away
+    with release.listening() as port, pytest.raises(AgentError, match="driver-unreachable") as caught:
+        ask(port, Enclave())
+    assert caught.value.exit_code == 75
+    assert release.records() == []
 
 
 def test_a_port_in_use_is_named(release: SecretRelease):
