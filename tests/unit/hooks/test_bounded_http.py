@@ -20,7 +20,7 @@ LIMITS = CallLimits(
     max_delay=0.002,
     deadline=5.0,
     connect_timeout=2.0,
-    read_timeout=0.2,
+    read_timeout=1.0,
     max_answer_bytes=1000,
 )
 GOOD = Fault(body=b"good")
@@ -65,7 +65,7 @@ def test_what_may_pass_is_tried_again(fault: Fault):
     [
         pytest.param(Fault(429), "attestation-throttled", id="429"),
         pytest.param(Fault(502), "attestation-unavailable", id="502"),
-        pytest.param(Fault(delay=0.5), "attestation-timeout", id="slow"),
+        pytest.param(Fault(delay=2.5), "attestation-timeout", id="slow"),
         pytest.param(Fault(raw=b""), "attestation-unreachable", id="closed"),
         pytest.param(Fault(body=b"half", announce=100), "attestation-unreachable", id="closed-in-body"),
     ],
