@@ -44,7 +44,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         pytest.param(Fault(429), id="429"),
         pytest.param(Fault(500, b"<html>"), id="500-html"),
         pytest.param(Fault(503, headers={"Retry-After": "0"}), id="503-retry-after"),
-        pytest.param(Fault(delay=0.5), id="slow"),
+        pytest.param(Fault(delay=2.5), id="slow"),
         pytest.param(Fault(raw=b""), id="closed-at-once"),
         pytest.param(Fault(raw=b"\x16\x03\x01garbage\r\n\r\n"), id="no-http"),
         pytest.param(Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Le"), id="closed-in-headers"),
