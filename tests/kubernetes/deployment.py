@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,3 +195,12 @@ def patched(api: client.ApiClient, kind: str, name: str, change: Callable[[Any],
     change(wanted)
     getattr(group, f"replace_namespaced_{kind}")(name, NAMESPACE, wanted)
     return before
+
+
+def outage(own_cluster: Callable[..., None], seconds: float) -> None:
+    """Kill the API server, and keep it away for so long."""
+    own_cluster("stop", "kube-apiserver")
+    try:
+        time.sleep(seconds)
+    finally:
+        own_cluster("start", "kube-apiserver")

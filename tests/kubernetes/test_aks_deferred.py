@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.live_airflow import LiveAirflow, end_all, find_process, wait_until
+from tests.kubernetes.clusters import wait
+from tests.kubernetes.deployment import outage
 from tests.kubernetes.live_aks import SPARK, live_aks, predicate, run_selector, unpause, verify
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def test_an_api_server_that_was_killed_costs_nothing(
     airflow: LiveAirflow, deployment: Deployment, own_cluster: Callable[..., None]
 ) -> None:
     run, driver = deferred(airflow, deployment, "2017-02")
+    # The driver stands still, so the triggerer cannot miss the outage.
+    outage(own_cluster, 30)
+    wait(lambda: deployment.running("driver"), 60)
     deployment.thaw(driver)
-    own_cluster("stop", "kube-apiserver")
-    time.sleep(30)
-    own_cluster("start", "kube-apiserver")
     assert airflow.wait_for_end(DAG, run) == "success"
     verify(airflow, "2017-02")
 

@@ -23,7 +23,7 @@ from confidential_spark.settings import Settings
 from kubernetes import client
 
 from tests.kubernetes.clusters import EPC, wait
-from tests.kubernetes.deployment import patched
+from tests.kubernetes.deployment import outage, patched
 from tests.kubernetes.equipped import NAMESPACE
 from tests.kubernetes.spark_task import SparkTask
 
@@ -221,8 +221,9 @@ def test_an_evicted_driver(spark, deployment) -> None:
 def test_a_deadline_of_the_cluster(spark, deployment, monkeypatch) -> None:
     short = lambda **fields: PodPlan(**{**fields, "deadline_seconds": 12})  # noqa: E731
     monkeypatch.setattr(kubernetes_enclave, "PodPlan", short)
-    once_driving(deployment, deployment.freeze)
+    frozen = once_driving(deployment, deployment.freeze)
     ended_with(spark.run(max_tries=1).execute(), "failed", "deadline-exceeded")
+    frozen.result(60)
 
 
 def test_an_image_that_cannot_be_pulled(spark, measured_image, monkeypatch) -> None:
@@ -319,9 +320,7 @@ def test_an_api_server_that_is_away_for_half_a_minute(
 
     def disturb(driver: str) -> None:
         wait(lambda: deployment.log_of(driver).count("attested itself") == 2, 120)
-        own_cluster("stop", "kube-apiserver")
-        time.sleep(30)
-        own_cluster("start", "kube-apiserver")
+        outage(own_cluster, 30)
 
     disturbed = once_driving(deployment, disturb)
     assert spark.run().execute_deferrable().state == "success"
@@ -329,12 +328,7 @@ def test_an_api_server_that_is_away_for_half_a_minute(
 
 
 def test_an_api_server_that_is_away_when_spark_starts(spark, deployment, own_cluster) -> None:
-    def disturb(_driver: str) -> None:
-        own_cluster("stop", "kube-apiserver")
-        time.sleep(60)
-        own_cluster("start", "kube-apiserver")
-
-    disturbed = once_driving(deployment, disturb)
+    disturbed = once_driving(deployment, lambda _driver: outage(own_cluster, 60))
     ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "driver-without-api")
     disturbed.result(90)
 
@@ -346,8 +340,9 @@ def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
         pod = deployment.core.read_namespaced_pod(driver, NAMESPACE)
         deployment.core.create_namespaced_pod(NAMESPACE, intruder(deployment, pod, foreign_image))
 
-    once_driving(deployment, intrude)
+    intruded = once_driving(deployment, intrude)
     outcome = spark.run(max_tries=2).execute()
+    intruded.result(60)
     ended_with(outcome, "failed", "peer-measurement")
     assert "docs/runbooks/kubernetes.md#peer-measurement" in log()
 
