@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 import time
 import uuid
 from dataclasses import dataclass
@@ -198,9 +199,18 @@ def patched(api: client.ApiClient, kind: str, name: str, change: Callable[[Any],
 
 
 def outage(own_cluster: Callable[..., None], seconds: float) -> None:
-    """Kill the API server, and keep it away for so long."""
+    """Kill the API server, keep it away for so long, and return when it answers again."""
+
+    def is_up() -> bool:
+        try:
+            own_cluster("status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
     own_cluster("stop", "kube-apiserver")
     try:
         time.sleep(seconds)
     finally:
         own_cluster("start", "kube-apiserver")
+    wait(is_up, 60)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import LiveAirflow, end_all, find_process, wait_until
-from tests.kubernetes.clusters import wait
 from tests.kubernetes.deployment import outage
 from tests.kubernetes.live_aks import SPARK, live_aks, predicate, run_selector, unpause, verify
 
@@ -70,7 +69,6 @@ def test_an_api_server_that_was_killed_costs_nothing(
     run, driver = deferred(airflow, deployment, "2017-02")
     # The driver stands still, so the triggerer cannot miss the outage.
     outage(own_cluster, 30)
-    wait(lambda: deployment.running("driver"), 60)
     deployment.thaw(driver)
     assert airflow.wait_for_end(DAG, run) == "success"
     verify(airflow, "2017-02")
