@@ -19,6 +19,7 @@ from docker.errors import NotFound
 
 from tests.docker.fake_registry import fake_registry
 from tests.docker.stub_image import stub_image
+from tests.integration.live_airflow import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,8 +146,10 @@ def test_killed_by_somebody_is_not_out_of_memory(create):
 
 
 def test_stopped_by_somebody_is_terminated(create):
-    container = create("trap 'exit 143' TERM; sleep 600 & wait", init=False)
+    container = create("trap 'exit 143' TERM; echo ready; sleep 600 & wait", init=False)
     container.start()
+    # A shell that has not come so far yet ends in ways of its own.
+    wait_until(lambda: b"ready" in container.logs(), "the shell waits", 30)
     container.stop(timeout=10)
     diagnosis = diagnosis_of(container)
 
