@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPC = "sgx.intel.com/epc"
+# On the node itself nobody serves images: no name has to be looked up, no time-out waited for.
+NOWHERE = "127.0.0.1:1/spark:1"
 
 
 class Cluster(Protocol):
@@ -28,6 +30,10 @@ class Cluster(Protocol):
     @property
     def image(self) -> str:
         """An image with a POSIX shell, which this cluster can run."""
+
+    @property
+    def missing_image(self) -> str:
+        """An image that cannot be pulled, which the node knows at once."""
 
     def set_epc(self, amount: int) -> None:
         """How much `sgx.intel.com/epc` each node has."""
@@ -46,6 +52,7 @@ class RealCluster:
     def __init__(self) -> None:
         self.kubeconfig = Path(os.environ["KUBECONFIG"])
         self.image = os.environ["KUBERNETES_TEST_IMAGE"]
+        self.missing_image = NOWHERE
         self.namespace = f"confidential-spark-test-{uuid.uuid4().hex[:8]}"
         self._epc_before: dict[str, str] = {}
 

@@ -111,7 +111,7 @@ def test_a_pod_ends_at_its_deadline(cluster, pod_task) -> None:
 
 
 def test_an_image_that_cannot_be_pulled_fails_at_once(cluster, pod_task) -> None:
-    outcome = pod_task("true", image="registry.invalid/spark:1").execute()
+    outcome = pod_task("true", image=cluster.missing_image).execute()
     assert outcome.state == "failed"
     assert "Image cannot be pulled" in outcome.story
     assert "Failed" in reasons(cluster)

@@ -22,7 +22,7 @@ from confidential_spark.operators import kubernetes_enclave
 from confidential_spark.settings import Settings
 from kubernetes import client
 
-from tests.kubernetes.clusters import EPC, wait
+from tests.kubernetes.clusters import EPC, NOWHERE, wait
 from tests.kubernetes.deployment import outage, patched
 from tests.kubernetes.equipped import NAMESPACE
 from tests.kubernetes.spark_task import SparkTask
@@ -228,7 +228,7 @@ def test_a_deadline_of_the_cluster(spark, deployment, monkeypatch) -> None:
 
 def test_an_image_that_cannot_be_pulled(spark, measured_image, monkeypatch) -> None:
     monkeypatch.setattr(kubernetes_pods, "IMAGE_PATIENCE_SECONDS", 5.0)
-    missing = f"registry.invalid/enclave@sha256:{'0' * 64}"
+    missing = f"{NOWHERE.removesuffix(':1')}@sha256:{'0' * 64}"
     spark.image = replace(measured_image, reference=missing, digest=missing.rpartition("@")[2])
     ended_with(
         spark.run(max_tries=1).execute(), "up_for_retry", "image-pull-interrupted", "registry-unreachable"

@@ -19,6 +19,7 @@ from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.hooks.kubernetes_failures import (
     API_AWAY,
+    FORBIDDEN,
     POD_LOST,
     REFUSED,
     TERMINATED,
@@ -116,7 +117,9 @@ class Cluster:
                 if failure.code == UNAUTHORIZED and not renewed:
                     renewed, self._client = True, None
                     continue
-                if failure.code not in WAITED_FOR or self.stopped():
+                # An API server that comes back knows nobody's rights until it has read the Roles.
+                returning = deadline is not None and failure.code == FORBIDDEN
+                if not (failure.code in WAITED_FOR or returning) or self.stopped():
                     raise
                 if deadline is None:
                     deadline = time.monotonic() + seconds

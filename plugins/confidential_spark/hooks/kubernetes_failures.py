@@ -39,6 +39,7 @@ NOT_READY = re.compile(r"not yet ready to handle request")
 ALREADY_EXISTS = "AlreadyExists"
 # Said of an object that is there already, and on its way out.
 BEING_DELETED = "object is being deleted"
+FORBIDDEN = "pod-forbidden"
 WAITED_FOR = frozenset({API_AWAY, WEBHOOK_FAILING})
 """What a request is repeated for: nothing is refused, and nothing is lost by asking again."""
 EXECUTORS_FAILED = "spark-executors-failed"

@@ -54,6 +54,7 @@ class FakeCluster:
 
     def __init__(self, root: Path, namespace: str = "confidential-spark") -> None:
         self.root, self.namespace, self.image = root, namespace, "debian:bookworm"
+        self.missing_image = "registry.invalid/spark:1"
         self.kubeconfig, self.certificate = root / "kubeconfig", root / "ca.crt"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake-kubernetes", daemon=True)

@@ -22,6 +22,7 @@ TWO = "2026-01-01T00:00:01.000000000Z two\n"
 LOST = "unable to retrieve container logs for containerd://0badcafe"
 POD = {"metadata": {"name": "p"}}
 TAKEN = 'pods "p" already exists'
+NO_RIGHT = 'pods "p" is forbidden: User "u" cannot create resource "pods"'
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,7 @@ def made(uid: str, *, leaving: bool = False) -> Any:
         ),
         pytest.param([refusal(500, "failed calling webhook"), made("a")], [], id="webhook"),
         pytest.param([refusal(403, "forbidden: not yet ready to handle request"), made("a")], [], id="start"),
+        pytest.param([refusal(503), refusal(403, NO_RIGHT), made("a")], [], id="rights-not-read-yet"),
     ],
 )
 def test_a_pod_is_made_once(created, read) -> None:
@@ -161,7 +163,7 @@ def test_a_pod_is_made_once(created, read) -> None:
 @pytest.mark.parametrize(
     ("status", "message", "code"),
     [
-        (403, 'pods "p" is forbidden: User "u" cannot create resource "pods"', "pod-forbidden"),
+        (403, NO_RIGHT, "pod-forbidden"),
         (403, 'pods "p" is forbidden: exceeded quota: enclaves', "quota-exceeded"),
         (422, "spec.x: Invalid value", "kubernetes-refused"),
     ],
