@@ -63,7 +63,7 @@ cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconf
 	@$(BIN)/python -m tests.cluster.make_cluster
 
 .PHONY: test-kubernetes
-test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: that of KUBECONFIG with its KUBERNETES_…_IMAGE, or one of its own
+test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)
 	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q tests/kubernetes
 
 .PHONY: test-cluster

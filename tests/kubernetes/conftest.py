@@ -70,6 +70,10 @@ def own_cluster() -> Callable[..., None]:
     """Run a command of `tests.cluster`, e.g. stop the API server."""
     if OWN_CLUSTER not in os.environ:
         pytest.skip("!!! NOT TESTED: the programs of somebody else's cluster cannot be stopped")
+    if not os.environ.get("KUBERNETES_OUTAGES"):
+        # What enforces this cluster's policies comes back minutes after the API server, and until then new
+        # pods reach nothing: the tests that follow would fail for it.
+        pytest.skip("!!! NOT TESTED: the API server is killed only where KUBERNETES_OUTAGES=yes")
 
     def command(*arguments: str) -> None:
         # Tests have a cache of their own, in which there is no cluster.

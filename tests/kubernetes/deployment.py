@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOKEN_SECONDS = 2 * 3600
+REACH_API = (
+    "until timeout 2 bash -c ': < /dev/tcp/$KUBERNETES_SERVICE_HOST/$KUBERNETES_SERVICE_PORT'; "
+    "do sleep 1; done"
+)
 SIGNAL_JAVA = (
     'for each in /proc/[0-9]*; do if [ "$(readlink "$each/exe")" = /opt/jre/bin/java ]; then '
     'kill -%s "${each##*/}" && echo signalled; fi; done'
@@ -160,6 +164,15 @@ class Deployment:
         log = self.core.read_namespaced_pod_log(pod, NAMESPACE, _preload_content=False)
         return str(log.data.decode(errors="replace"))
 
+    def await_network(self) -> None:
+        """Wait until a new driver reaches the API server: what enforces the policies may lag behind it."""
+        pod = transfer_pod(self.plan(f"reach-{uuid.uuid4().hex[:8]}"))
+        pod["metadata"]["labels"][cluster_layout.ROLE_LABEL] = cluster_layout.ROLE_DRIVER
+        pod["spec"]["volumes"] = []
+        (container,) = pod["spec"]["containers"]
+        container |= {"command": ["bash", "-c", REACH_API], "args": [], "volumeMounts": []}
+        self.output_of(pod)
+
     def left(self) -> list[str]:
         """Return what runs have left in the namespace, on the volume too."""
         core = self.core
@@ -198,8 +211,8 @@ def patched(api: client.ApiClient, kind: str, name: str, change: Callable[[Any],
     return before
 
 
-def outage(own_cluster: Callable[..., None], seconds: float) -> None:
-    """Kill the API server, keep it away for so long, and return when it answers again."""
+def outage(deployment: Deployment, own_cluster: Callable[..., None], seconds: float) -> None:
+    """Kill the API server, keep it away for so long, and return when everything is as before."""
 
     def is_up() -> bool:
         try:
@@ -214,3 +227,4 @@ def outage(own_cluster: Callable[..., None], seconds: float) -> None:
     finally:
         own_cluster("start", "kube-apiserver")
     wait(is_up, 60)
+    deployment.await_network()

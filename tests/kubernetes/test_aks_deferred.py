@@ -68,7 +68,7 @@ def test_an_api_server_that_was_killed_costs_nothing(
 ) -> None:
     run, driver = deferred(airflow, deployment, "2017-02")
     # The driver stands still, so the triggerer cannot miss the outage.
-    outage(own_cluster, 30)
+    outage(deployment, own_cluster, 30)
     deployment.thaw(driver)
     assert airflow.wait_for_end(DAG, run) == "success"
     verify(airflow, "2017-02")

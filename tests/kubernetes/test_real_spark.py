@@ -320,17 +320,17 @@ def test_an_api_server_that_is_away_for_half_a_minute(
 
     def disturb(driver: str) -> None:
         wait(lambda: deployment.log_of(driver).count("attested itself") == 2, 120)
-        outage(own_cluster, 30)
+        outage(deployment, own_cluster, 30)
 
     disturbed = once_driving(deployment, disturb)
     assert spark.run().execute_deferrable().state == "success"
-    disturbed.result(60)
+    disturbed.result(150)
 
 
 def test_an_api_server_that_is_away_when_spark_starts(spark, deployment, own_cluster) -> None:
-    disturbed = once_driving(deployment, lambda _driver: outage(own_cluster, 60))
+    disturbed = once_driving(deployment, lambda _driver: outage(deployment, own_cluster, 60))
     ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "driver-without-api")
-    disturbed.result(90)
+    disturbed.result(150)
 
 
 def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
