@@ -8,12 +8,12 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from confidential_spark.core.cluster_layout import EPC_RESOURCE as EPC
 from kubernetes import client, config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EPC = "sgx.intel.com/epc"
 # On the node itself nobody serves images: no name has to be looked up, no time-out waited for.
 NOWHERE = "127.0.0.1:1/spark:1"
 

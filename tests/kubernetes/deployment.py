@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from confidential_spark.core import cluster_layout
 from confidential_spark.core import image_layout as layout
+from confidential_spark.core.cluster_layout import NAMESPACE
 from confidential_spark.core.enclave_image import EnclaveImage
 from confidential_spark.core.kubernetes_names import TryNames
 from confidential_spark.core.kubernetes_pod import PodPlan, measure_pod, transfer_pod
@@ -26,7 +27,7 @@ from kubernetes import client, config
 from kubernetes.stream import stream
 
 from tests.kubernetes.clusters import wait
-from tests.kubernetes.equipped import ENCLAVE_IMAGE, KUBECONFIG, NAMESPACE
+from tests.kubernetes.equipped import ENCLAVE_IMAGE, KUBECONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable

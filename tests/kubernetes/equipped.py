@@ -21,6 +21,7 @@ from confidential_spark.settings import Settings
 from docker.client import DockerClient
 
 from scripts.debian_base import cache_folder, ensure_base
+from tests.cluster.machine import UNFIT
 from tests.cluster.places import Places
 from tests.docker.engine import NoEngineError, running_engine
 from tests.docker.image_tasks import built_image
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ROOT / "include" / "kubernetes" / "overlays"
-NAMESPACE = "confidential-spark"
 NO_CLUSTER = 3
-
-# What `tests.cluster` ends with where the machine can have no cluster.
-UNFIT = 3
 FAILED = 1
 
 KUBECONFIG = "KUBECONFIG"

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confidential_spark.core.cluster_layout import EPC_RESOURCE as EPC
+from confidential_spark.core.cluster_layout import NAMESPACE
 from confidential_spark.core.kubernetes_pod import PodPlan
 from confidential_spark.hooks import kubernetes_pods
 from confidential_spark.operators import kubernetes_enclave
 from confidential_spark.settings import Settings
 from kubernetes import client
 
-from tests.kubernetes.clusters import EPC, NOWHERE, wait
+from tests.kubernetes.clusters import NOWHERE, wait
 from tests.kubernetes.deployment import outage, patched
-from tests.kubernetes.equipped import NAMESPACE
 from tests.kubernetes.spark_task import SparkTask
 
 if TYPE_CHECKING:

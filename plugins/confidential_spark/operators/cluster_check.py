@@ -19,7 +19,6 @@ from confidential_spark.core.kubernetes_pod import measure_pod
 from confidential_spark.core.platform_check import CheckRow, Status, attempt, attempt_all, not_looked_at
 from confidential_spark.core.spark_launch import memory_bytes
 from confidential_spark.hooks.cluster_facts import ClusterView
-from confidential_spark.hooks.kubernetes_connection import kubernetes_client
 from confidential_spark.operators.docker_check import attestation_row
 from confidential_spark.operators.image_containers import read_identity
 from confidential_spark.operators.image_kubernetes import UNKNOWN_INPUTS
@@ -158,8 +157,8 @@ def reach(settings: Settings, dag_id: str) -> ClusterView:
     :raises ConfigurationError: ``kubernetes-connection-invalid``.
     """
     cluster = connect(settings, patience=API_PATIENCE_SECONDS)
-    # Read now: what is wrong with the connection is the row of the API.
-    kubernetes_client(settings.aks_conn_id)
+    # Read now, once: what is wrong with the connection is the row of the API.
+    cluster.client  # noqa: B018
     leftovers = selector({DAG_LABEL: label_value(dag_id)})
     return ClusterView(cluster, leftovers=leftovers, patience=POD_PATIENCE_SECONDS)
 
