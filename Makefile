@@ -60,7 +60,7 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 
 .PHONY: cluster
 cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing; or kind)
-	@$(BIN)/python -m tests.cluster.make_cluster
+	@$(BIN)/python -m tests.support.cluster.make_cluster
 
 .PHONY: test-kubernetes
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import docker
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.core import image_layout as layout
-from confidential_spark.core.enclave_image import EnclaveImage
+from confidential_spark.enclave import layout
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.docker_enclave import container_spec
-from confidential_spark.operators.enclave_run import EnclaveRun
+from confidential_spark.platforms.docker.enclave import container_spec
 from confidential_spark.settings import get_settings
 
 from tests.docker.one_try import DAG_ID, PARAMS, OneTry

@@ -17,9 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
-from confidential_spark.core.class_archive import build_class_archive, class_archive_path
-from confidential_spark.core.java_runtime import find_java
-from confidential_spark.core.spark_launch import SparkRuntime, choose_runtime, host_installation
+from confidential_spark.enclave.class_archive import build_class_archive, class_archive_path
+from confidential_spark.enclave.java import find_java
+from confidential_spark.enclave.spark import SparkRuntime, choose_runtime, host_installation
 
 JOB = Path(__file__).resolve().parents[1] / "include" / "jobs" / "nytaxi.py"
 SAMPLE_SECONDS = 0.1

@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from confidential_spark.core.input_manifest import read_manifest
 from confidential_spark.core.months import Month
-from confidential_spark.simulation.trips import write_month
+from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.simulation.trips.month import write_month
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import statistics
 import sys
 from time import perf_counter
 
-from tests.factories.bundles import make_bundle
+from tests.support.factories.bundles import make_bundle
 
 BUDGET_MS = 20
 

@@ -28,6 +28,6 @@ Each task has a page in `docs/runbooks/`.
 """
 
 # Airflow's discovery reads only files in which the words "airflow" and "dag" occur.
-from confidential_spark.image_pipeline import enclave_image_dag
+from confidential_spark.pipelines.image import enclave_image_dag
 
 enclave_image = enclave_image_dag(doc_md=__doc__)

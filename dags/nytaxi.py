@@ -29,10 +29,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.jobs import NYTAXI
 from confidential_spark.core.platforms import Platform
-from confidential_spark.defaults import Tag, input_param, month_param, outlier_cap_param, publish_param
-from confidential_spark.pipeline import confidential_dag
+from confidential_spark.jobs.job import NYTAXI
+from confidential_spark.pipelines.defaults import (
+    Tag,
+    input_param,
+    month_param,
+    outlier_cap_param,
+    publish_param,
+)
+from confidential_spark.pipelines.job import confidential_dag
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

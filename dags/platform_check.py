@@ -30,10 +30,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 from confidential_spark.core.platforms import Platform
-from confidential_spark.defaults import DEFAULT_ARGS, Tag
-from confidential_spark.operators.cluster_check import ClusterCheckOperator
-from confidential_spark.operators.docker_check import DockerCheckOperator
-from confidential_spark.operators.local_check import LocalCheckOperator
+from confidential_spark.pipelines.defaults import DEFAULT_ARGS, Tag
+from confidential_spark.platforms.docker.check.operator import DockerCheckOperator
+from confidential_spark.platforms.kubernetes.check.operator import ClusterCheckOperator
+from confidential_spark.platforms.local.check import LocalCheckOperator
 
 
 @dag(

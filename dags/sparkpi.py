@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.jobs import SPARKPI
 from confidential_spark.core.platforms import Platform
-from confidential_spark.defaults import Tag, partitions_param, publish_param
-from confidential_spark.pipeline import confidential_dag
+from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.pipelines.defaults import Tag, partitions_param, publish_param
+from confidential_spark.pipelines.job import confidential_dag
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.attestation.measurement import simulated_measurement
 
 from scripts.local_airflow import ROOT
 

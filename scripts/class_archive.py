@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from confidential_spark.core.class_archive import build_class_archive, class_archive_path
-from confidential_spark.core.java_runtime import find_java
-from confidential_spark.core.jobs import NYTAXI
 from confidential_spark.core.months import Month
-from confidential_spark.core.spark_launch import choose_runtime, find_spark_home, host_installation
+from confidential_spark.enclave.class_archive import build_class_archive, class_archive_path
+from confidential_spark.enclave.java import find_java
+from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
+from confidential_spark.jobs.job import NYTAXI
 from confidential_spark.settings import get_settings
-from confidential_spark.simulation.trips import write_month
+from confidential_spark.simulation.trips.month import write_month
 
 TRAINING_MONTH = Month(2018, 5)
 TRAINING_ROWS = 2_000

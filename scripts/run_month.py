@@ -23,15 +23,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.core.input_location import local_folder, month_uri
-from confidential_spark.core.input_manifest import data_files
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.core.policy import load_policy
-from confidential_spark.core.report import RunReport
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.operators.enclave_run import attempt_prefix
+from confidential_spark.jobs.input.location import local_folder, month_uri
+from confidential_spark.jobs.input.manifest import data_files
+from confidential_spark.jobs.report import RunReport
+from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.settings import Settings, get_settings
+from confidential_spark.verification.policy.policy import load_policy
 
 from scripts.class_archive import prepare_class_archive
 from scripts.local_airflow import ROOT, VAR, environment, prepare

@@ -10,7 +10,7 @@ import argparse
 import re
 from pathlib import Path
 
-LIST = Path(__file__).resolve().parents[1] / "plugins/confidential_spark/simulation/spark-classes.txt"
+LIST = Path(__file__).resolve().parents[1] / "plugins/confidential_spark/simulation/enclave/spark-classes.txt"
 # A class that Java's own loaders found; others, made while the job ran, name their source as well.
 LOADED = re.compile(r"(?P<name>[\w$/-]+) id: [0-9]+")
 

@@ -76,7 +76,7 @@ copy_libraries() {
 # Also in the container itself: the simulated enclave runs the container's files, and compares them.
 write_anchor() {
   PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib /opt/python/bin/python3 -P \
-    -m confidential_spark.core.attestation_anchor --provider "$scripts/attestation-provider.json" \
+    -m confidential_spark.enclave.container.attestation_anchor --provider "$scripts/attestation-provider.json" \
     --occlum-json "$scripts/Occlum.json" --sign-key "$key" >"$anchor"
 }
 

@@ -60,7 +60,7 @@ receive_launch() { # command
 # What only the pod knows, and the API's credentials, which Kubernetes mounts as links.
 complete_launch() { # command
   [ -n "${POD_IP-}" ] || return 0
-  in_python confidential_spark.core.pod_launch "$1" "$launch_dir/launch.json" || exit "$bad_launch"
+  in_python confidential_spark.enclave.container.pod_launch "$1" "$launch_dir/launch.json" || exit "$bad_launch"
   [ -e "$service_account/token" ] || return 0
   mkdir -p "$launch_dir/service-account" || cannot_write
   cp -L --no-preserve=mode "$service_account"/{token,ca.crt} "$launch_dir/service-account/" || cannot_write
@@ -109,7 +109,7 @@ end_transfer() {
 
 measure() {
   enter_instance
-  in_python confidential_spark.core.signed_enclave \
+  in_python confidential_spark.enclave.container.signed_enclave \
     --enclave build/lib/libocclum-libos.signed.so \
     --mrenclave "$(occlum print mrenclave)" --mrsigner "$(occlum print mrsigner)"
 }

@@ -6,7 +6,7 @@ set -euo pipefail
 classes="$1"
 jars="$(find /opt/spark/jars -name '*.jar' | LC_ALL=C sort | paste -sd :)"
 
-# Collector and class path as at run time: core/spark_launch.py, agent/spark_process.py.
+# Collector and class path as at run time: enclave/spark.py, agent/spark_process.py.
 /opt/jre/bin/java -Xshare:dump -Xlog:disable -Xlog:all=error -XX:+UseSerialGC -Xmx1g \
   "-XX:SharedClassListFile=$classes" -XX:SharedArchiveFile=/opt/spark/spark-classes.jsa -cp "$jars"
 rm "$classes"

@@ -1,4 +1,4 @@
 #!/bin/sh
 # `occlum` of the simulated image.
 export PYTHONHOME=/opt/python
-exec /opt/python/bin/python3 -P -m confidential_spark.simulation.occlum "$@"
+exec /opt/python/bin/python3 -P -m confidential_spark.simulation.enclave.occlum "$@"

@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from confidential_spark.core import cluster_layout
-from confidential_spark.core.enclave_image import REFERENCE
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.core.occlum_config import EnclaveSizing
 from confidential_spark.core.platforms import Platform
+from confidential_spark.enclave.image import REFERENCE
+from confidential_spark.enclave.occlum_config import EnclaveSizing
+from confidential_spark.platforms.kubernetes import cluster_layout
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 ENV_PREFIX = "CONFIDENTIAL_SPARK_"

@@ -50,7 +50,7 @@ def test_a_job_has_the_four_stages(job_dag) -> None:
 
 
 def test_allows_only_known_tags(dag) -> None:
-    from confidential_spark.defaults import Tag
+    from confidential_spark.pipelines.defaults import Tag
 
     assert dag.tags
     assert dag.tags <= set(Tag)

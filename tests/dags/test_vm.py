@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
-from confidential_spark.defaults import Tag
-from confidential_spark.pipeline import confidential_dag, dag_id
+from confidential_spark.jobs.job import JOBS
+from confidential_spark.pipelines.defaults import Tag
+from confidential_spark.pipelines.job import confidential_dag, dag_id
 from confidential_spark.settings import get_settings
 
 

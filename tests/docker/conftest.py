@@ -16,7 +16,7 @@ from tests.docker.image_tasks import built_image, run_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
 
 NO_ENGINE = "!!! NOT TESTED: no Docker engine answers; `make test-docker` installs and starts one"
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.enclave_image import EnclaveImage
-from confidential_spark.operators.enclave_image import (
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.image_build.operators import (
     BuildImageOperator,
     MeasureEnclaveOperator,
     ResolveInputsOperator,
@@ -43,7 +43,7 @@ def run_task(engine: DockerClient, settings: Settings, operator: type, **argumen
     task = operator(task_id=operator.__name__, **arguments)
     task.client = engine.api
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("confidential_spark.operators.enclave_image.get_settings", lambda: settings)
+        patch.setattr("confidential_spark.image_build.operators.get_settings", lambda: settings)
         return task.run(task_context())
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
-from confidential_spark.operators.spark_docker import EnclaveSparkDockerOperator
+from confidential_spark.jobs.job import JOBS
+from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
 
 if TYPE_CHECKING:
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
 
 DAG_ID, TASK_ID = "sparkpi_dcsv3", "spark.run_spark"
 PARAMS = {"month": "2018-05", "publish": True, "partitions": 1, "outlier_cap_dollars": 1000}
@@ -117,7 +117,7 @@ class OneTry:
 
 
 def main(folder: Path) -> None:
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
 
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     values = json.loads((folder / "try.json").read_text())

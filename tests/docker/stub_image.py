@@ -7,7 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.enclave_image import EnclaveImage
+from confidential_spark.enclave.image import EnclaveImage
 
 if TYPE_CHECKING:
     from docker import DockerClient

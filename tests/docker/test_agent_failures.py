@@ -8,20 +8,20 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.agent.launch import LaunchSpec
+from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.core import image_layout as layout
-from confidential_spark.core.enclave_image import PREFIX
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.spark_launch import choose_runtime
+from confidential_spark.enclave import layout
+from confidential_spark.enclave.image import PREFIX
+from confidential_spark.enclave.spark import choose_runtime
 from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
-from confidential_spark.hooks.enclave_container import NONCE_LABEL, ContainerSpec
-from confidential_spark.operators.docker_enclave import (
+from confidential_spark.operators.launch import image_installation
+from confidential_spark.operators.output import EnclaveOutput
+from confidential_spark.platforms.docker.container import NONCE_LABEL, ContainerSpec
+from confidential_spark.platforms.docker.enclave import (
     SCRATCH_BYTES,
     DockerEnclave,
 )
-from confidential_spark.operators.enclave_output import EnclaveOutput
-from confidential_spark.operators.image_launch import image_installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

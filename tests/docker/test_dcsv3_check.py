@@ -10,22 +10,22 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.engine_checks import ENGINE_ROWS, HOST_ROWS
-from confidential_spark.core.platform_check import NOT_LOOKED_AT, Status
+from confidential_spark.core.check_rows import NOT_LOOKED_AT, Status
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.docker_engine import LOCAL_SOCKET
-from confidential_spark.hooks.docker_host import CHECK_LABEL
-from confidential_spark.operators.docker_check import IMAGE_ROWS, DockerCheckOperator
 from confidential_spark.operators.image_published import IMAGE_ASSETS
+from confidential_spark.platforms.docker.check.host import CHECK_LABEL
+from confidential_spark.platforms.docker.check.operator import IMAGE_ROWS, DockerCheckOperator
+from confidential_spark.platforms.docker.check.rows import ENGINE_ROWS, HOST_ROWS
+from confidential_spark.platforms.docker.engine import LOCAL_SOCKET
 
 from tests.docker.stub_image import stub_image
-from tests.factories.approvals import approve
+from tests.support.factories.approvals import approve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from confidential_spark.core.enclave_image import EnclaveImage
-    from confidential_spark.core.platform_check import CheckRow, PlatformReport
+    from confidential_spark.core.check_rows import CheckRow, PlatformReport
+    from confidential_spark.enclave.image import EnclaveImage
     from confidential_spark.settings import Settings
 
 pytestmark = pytest.mark.docker

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.factories.approvals import approved_include
 from tests.integration.live_airflow import LiveAirflow, end_all, parent_of, wait_until
+from tests.support.factories.approvals import approved_include
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
     from docker import DockerClient
     from docker.models.containers import Container
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.enclave_image import EnclaveImage, asset_name
-from confidential_spark.core.ledger import read_ledger
+from confidential_spark.enclave.image import EnclaveImage, asset_name
+from confidential_spark.verification.policy.ledger import read_ledger
 
 from tests.integration.live_airflow import ROOT, LiveAirflow, end_all, wait_until
 

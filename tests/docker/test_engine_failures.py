@@ -11,10 +11,10 @@ import pytest
 from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
-from confidential_spark.hooks.docker_failures import container_diagnosis, docker_failures
-from confidential_spark.hooks.enclave_container import NONCE_LABEL, ContainerSpec
-from confidential_spark.operators.docker_enclave import DockerEnclave
-from confidential_spark.operators.enclave_output import MAX_LOGGED, EnclaveOutput
+from confidential_spark.operators.output import MAX_LOGGED, EnclaveOutput
+from confidential_spark.platforms.docker.container import NONCE_LABEL, ContainerSpec
+from confidential_spark.platforms.docker.enclave import DockerEnclave
+from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
 from docker.errors import NotFound
 
 from tests.docker.fake_registry import fake_registry

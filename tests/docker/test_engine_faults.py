@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
-from confidential_spark.hooks.docker_engine import EngineAddress
-from confidential_spark.hooks.docker_failures import container_diagnosis, docker_failures
-from confidential_spark.operators.docker_check import reach
+from confidential_spark.platforms.docker.check.operator import reach
+from confidential_spark.platforms.docker.engine import EngineAddress
+from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec

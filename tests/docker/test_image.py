@@ -6,9 +6,9 @@ import tarfile
 from dataclasses import asdict
 
 import pytest
-from confidential_spark.agent.launch import LaunchSpec
+from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.core import image_layout as layout
+from confidential_spark.enclave import layout
 
 pytestmark = pytest.mark.docker
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.core.build_context import BuildContext, ContextFile
-from confidential_spark.core.enclave_image import PREFIX
 from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
-from confidential_spark.core.sign_key import SignKey
-from confidential_spark.hooks.image_store import ImageStore
-from confidential_spark.hooks.one_shot_container import OneShot, one_shot
-from confidential_spark.operators.enclave_image import (
+from confidential_spark.enclave.container.sign_key import SignKey
+from confidential_spark.enclave.image import PREFIX
+from confidential_spark.image_build.candidate import ImageCandidate
+from confidential_spark.image_build.containers import signing
+from confidential_spark.image_build.context import BuildContext, ContextFile
+from confidential_spark.image_build.inputs import MACHINE_KEY
+from confidential_spark.image_build.one_shot import OneShot, one_shot
+from confidential_spark.image_build.operators import (
     BuildImageOperator,
     MeasureEnclaveOperator,
     ResolveInputsOperator,
     SignEnclaveOperator,
 )
-from confidential_spark.operators.image_candidate import ImageCandidate
-from confidential_spark.operators.image_containers import signing
-from confidential_spark.operators.image_inputs import MACHINE_KEY
+from confidential_spark.platforms.docker.images import ImageStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
 
 pytestmark = pytest.mark.docker
 BLOCK = 4 * 1024 * 1024

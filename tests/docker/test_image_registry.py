@@ -8,16 +8,16 @@ from uuid import uuid4
 import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
-from confidential_spark.core.build_context import BuildContext, ContextFile
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.image_store import ImageStore
-from confidential_spark.hooks.registry import RegistryLogin
-from confidential_spark.operators.image_docker import ResolveDockerImageOperator
+from confidential_spark.image_build.context import BuildContext, ContextFile
+from confidential_spark.jobs.job import JOBS
+from confidential_spark.platforms.docker.image_docker import ResolveDockerImageOperator
+from confidential_spark.platforms.docker.images import ImageStore
+from confidential_spark.platforms.docker.registry import RegistryLogin
 from confidential_spark.settings import Settings
 
-from tests.fakes.registry import PASSWORD, USER, Registry, running_registry
+from tests.support.fakes.registry import PASSWORD, USER, Registry, running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.timeout import TimeoutPosix
-from confidential_spark.hooks.enclave_container import NONCE_LABEL
 from confidential_spark.operators.stored_try import LOG_POSITION_KEY
+from confidential_spark.platforms.docker.container import NONCE_LABEL
 from confidential_spark.settings import get_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry
 from tests.docker.stub_image import SIGN, stub_image
-from tests.fakes.docker_gate import DockerGate
 from tests.integration.live_airflow import ROOT, wait_until
+from tests.support.fakes.docker_gate import DockerGate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -402,7 +402,7 @@ class TestEngineAway:
     def test_for_long_fails_the_try_and_the_next_one_goes_on(
         self, bench: Bench, tmp_path: Path, monkeypatch
     ) -> None:
-        from confidential_spark.hooks import enclave_container
+        from confidential_spark.platforms.docker import container as enclave_container
 
         monkeypatch.setattr(enclave_container.EnclaveContainer.__init__, "__kwdefaults__", {"patience": 1.0})
         with DockerGate(SOCKET, tmp_path / "gate.sock") as gate:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.core.java_runtime import find_java
-from confidential_spark.core.spark_launch import spark_settings
+from confidential_spark.enclave.java import find_java
+from confidential_spark.enclave.spark import spark_settings
 
 # At the interpreter's end it would report its closed connection to a stream that pytest has closed before.
 logging.getLogger("py4j").setLevel(logging.WARNING)

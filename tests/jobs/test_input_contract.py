@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from confidential_spark.core.input_manifest import read_manifest
 from confidential_spark.core.months import Month
-from confidential_spark.core.nytaxi_schema import MEASURES
-from confidential_spark.core.recount import recount
-from confidential_spark.core.trip_schema import TRIP_COLUMNS, Kind
+from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs.nytaxi.recount import recount
+from confidential_spark.jobs.nytaxi.summary import MEASURES
+from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, Kind
 from trip_files import MONTH, TYPES, write_trips
 
 pytestmark = pytest.mark.spark

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from confidential_spark.core.months import Month
-from confidential_spark.core.recount import recount
-from confidential_spark.simulation.trips import write_month
+from confidential_spark.jobs.nytaxi.recount import recount
+from confidential_spark.simulation.trips.month import write_month
 from trip_files import MONTH, TRIP, TYPES, at, write_trips
 
 pytestmark = pytest.mark.spark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from confidential_spark.core import sparkpi_checks
+from confidential_spark.jobs.sparkpi import checks as sparkpi_checks
 
 from tests.jobs.conftest import JOBS
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyspark
 import pytest
-from confidential_spark.agent.allowed_settings import FIXED_SETTINGS
-from confidential_spark.core.java_runtime import find_java
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS
+from confidential_spark.enclave.java import find_java
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 from py4j.protocol import Py4JJavaError
 

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kubernetes.client import models as k8s
 
-from tests.fakes.execution_api import TaskRun
-from tests.fakes.kubernetes_api import FakeCluster
 from tests.kubernetes.clusters import RealCluster
 from tests.kubernetes.deployment import Deployment
 from tests.kubernetes.equipped import ENCLAVE_IMAGE, FOREIGN_IMAGE, KUBECONFIG, OWN_CLUSTER, TEST_IMAGE
+from tests.support.fakes.execution_api import TaskRun
+from tests.support.fakes.kubernetes_api import FakeCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
 
     from tests.kubernetes.clusters import Cluster
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from confidential_spark.core import cluster_layout
-from confidential_spark.core import image_layout as layout
-from confidential_spark.core.cluster_layout import NAMESPACE
-from confidential_spark.core.enclave_image import EnclaveImage
-from confidential_spark.core.kubernetes_names import TryNames
-from confidential_spark.core.kubernetes_pod import PodPlan, measure_pod, transfer_pod
+from confidential_spark.enclave import layout
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.platforms.kubernetes import cluster_layout
+from confidential_spark.platforms.kubernetes.cluster_layout import NAMESPACE
+from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.pod_specs import PodPlan, measure_pod, transfer_pod
 from kubernetes import client, config
 from kubernetes.stream import stream
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stands in for the enclave image where pods are local processes: the entrypoint's commands, without an enclave.
-# $BEHAVIOUR says how a driver ends. Container paths are below $FAKE_ROOT, see tests/fakes/kubernetes_api/volumes.py.
+# $BEHAVIOUR says how a driver ends. Container paths are below $FAKE_ROOT, see tests/support/fakes/kubernetes_api/volumes.py.
 set -eu
 data="$FAKE_ROOT/host/data"
 

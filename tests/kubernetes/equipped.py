@@ -21,10 +21,10 @@ from confidential_spark.settings import Settings
 from docker.client import DockerClient
 
 from scripts.debian_base import cache_folder, ensure_base
-from tests.cluster.machine import UNFIT
-from tests.cluster.places import Places
 from tests.docker.engine import NoEngineError, running_engine
 from tests.docker.image_tasks import built_image
+from tests.support.cluster.machine import UNFIT
+from tests.support.cluster.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

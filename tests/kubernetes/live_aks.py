@@ -8,15 +8,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.kubernetes_names import RUN_LABELS, label_value, selector
+from confidential_spark.platforms.kubernetes.names import RUN_LABELS, label_value, selector
 
-from tests.factories.approvals import approved_include
 from tests.integration.live_airflow import LiveAirflow, wait_until
+from tests.support.factories.approvals import approved_include
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from confidential_spark.core.enclave_image import EnclaveImage
+    from confidential_spark.enclave.image import EnclaveImage
 
 SPARK = "spark.run_spark"
 POLICY = "simulation-image"

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.enclave_image import EnclaveImage
-from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.platforms import Platform
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.jobs.job import JOBS
 
-from tests.fakes.execution_api import TaskRun
-from tests.fakes.kubernetes_api.images import Image
+from tests.support.fakes.execution_api import TaskRun
+from tests.support.fakes.kubernetes_api.images import Image
 
 if TYPE_CHECKING:
     from confidential_spark.settings import Settings
 
-    from tests.fakes.kubernetes_api import FakeCluster
+    from tests.support.fakes.kubernetes_api import FakeCluster
 
 STUB = Path(__file__).parent / "enclave_stub.sh"
 DIGEST = "sha256:" + "1a" * 32
@@ -65,7 +65,7 @@ class SparkTask:
     def run(self, run_id: str = "manual__2018-05", max_tries: int = 0) -> TaskRun:
         """Return the task of a run."""
         from airflow.sdk import DAG
-        from confidential_spark.operators.spark_kubernetes import EnclaveSparkKubernetesOperator
+        from confidential_spark.platforms.kubernetes.spark import EnclaveSparkKubernetesOperator
 
         task = EnclaveSparkKubernetesOperator(
             dag=DAG(f"{self.job}_aks", params=self.params, schedule=None),

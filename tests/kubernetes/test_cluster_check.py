@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from confidential_spark.core.cluster_layout import ENCLAVE_CONTAINER
-from confidential_spark.core.cluster_probe import probe_facts, probe_pod
-from confidential_spark.core.enclave_image import EnclaveImage
-from confidential_spark.core.kubernetes_names import TryNames
-from confidential_spark.core.kubernetes_pod import PodPlan
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.cluster_facts import ClusterView
-from confidential_spark.hooks.kubernetes_cluster import Cluster
-from confidential_spark.operators import cluster_check, platform_check
-from confidential_spark.operators.cluster_check import ClusterCheckOperator
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.operators import platform_check
 from confidential_spark.operators.image_published import IMAGE_ASSETS
+from confidential_spark.platforms.kubernetes.check import operator as cluster_check
+from confidential_spark.platforms.kubernetes.check.facts import ClusterView
+from confidential_spark.platforms.kubernetes.check.operator import ClusterCheckOperator
+from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
+from confidential_spark.platforms.kubernetes.cluster import Cluster
+from confidential_spark.platforms.kubernetes.cluster_layout import ENCLAVE_CONTAINER
+from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 from kubernetes import client
 
-from tests.fakes.kubernetes_api import Image
 from tests.kubernetes.clusters import wait
 from tests.kubernetes.manifests import ACCOUNTS, administrator, apply
+from tests.support.fakes.kubernetes_api import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

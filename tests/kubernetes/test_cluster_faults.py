@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from tests.fakes.kubernetes_api import Fault
 from tests.kubernetes.clusters import wait
+from tests.support.fakes.kubernetes_api import Fault
 
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
 KEEP = {"on_finish_action": "keep_pod"}

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import EnclaveError, ResultError
-from confidential_spark.core.jobs import SPARKPI
-from confidential_spark.core.kubernetes_names import NONCE_LABEL
 from confidential_spark.core.platforms import Platform
-from confidential_spark.operators import clean_kubernetes
-from confidential_spark.operators.attestation_kubernetes import AttestKubernetesPlatformOperator
+from confidential_spark.jobs.job import SPARKPI
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.clean_kubernetes import CleanKubernetesRunOperator
-from confidential_spark.operators.image_kubernetes import ResolveKubernetesImageOperator
-from confidential_spark.operators.kubernetes_enclave import run_labels
-from confidential_spark.operators.validation import CleanStagingOperator
+from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.platforms.kubernetes import clean_kubernetes
+from confidential_spark.platforms.kubernetes.attestation_kubernetes import AttestKubernetesPlatformOperator
+from confidential_spark.platforms.kubernetes.clean_kubernetes import CleanKubernetesRunOperator
+from confidential_spark.platforms.kubernetes.enclave import run_labels
+from confidential_spark.platforms.kubernetes.image_kubernetes import ResolveKubernetesImageOperator
+from confidential_spark.platforms.kubernetes.names import NONCE_LABEL
 from confidential_spark.settings import Settings
 
-from tests.fakes.kubernetes_api.images import Image
 from tests.kubernetes.spark_task import IMAGE, PARAMS, REFERENCE, STUB, install
+from tests.support.fakes.kubernetes_api.images import Image
 
 if TYPE_CHECKING:
-    from tests.fakes.kubernetes_api import FakeCluster
+    from tests.support.fakes.kubernetes_api import FakeCluster
 
 IDENTITY = {
     "mrenclave": "22" * 32,

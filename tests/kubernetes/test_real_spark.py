@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.cluster_layout import EPC_RESOURCE as EPC
-from confidential_spark.core.cluster_layout import NAMESPACE
-from confidential_spark.core.kubernetes_pod import PodPlan
-from confidential_spark.hooks import kubernetes_pods
-from confidential_spark.operators import kubernetes_enclave
+from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
+from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
+from confidential_spark.platforms.kubernetes.cluster_layout import EPC_RESOURCE as EPC
+from confidential_spark.platforms.kubernetes.cluster_layout import NAMESPACE
+from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 from kubernetes import client
 
@@ -31,8 +31,8 @@ from tests.kubernetes.spark_task import SparkTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.fakes.execution_api import Outcome, TaskRun
     from tests.kubernetes.deployment import Deployment
+    from tests.support.fakes.execution_api import Outcome, TaskRun
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.core.kubernetes_pod import PodPlan
-from confidential_spark.hooks import kubernetes_cluster, kubernetes_pods
-from confidential_spark.operators import kubernetes_enclave, kubernetes_trigger
+from confidential_spark.platforms.kubernetes import cluster as kubernetes_cluster
+from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
+from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
+from confidential_spark.platforms.kubernetes import trigger as kubernetes_trigger
+from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 
-from tests.fakes.kubernetes_api import Fault
 from tests.kubernetes.clusters import wait
 from tests.kubernetes.spark_task import REFERENCE, FakeSparkTask, install
+from tests.support.fakes.kubernetes_api import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -348,7 +350,7 @@ def test_airflow_that_is_away_for_a_moment_costs_no_run(spark, monkeypatch, name
     def away(*_: Any) -> None:
         raise RuntimeError("API_SERVER_ERROR: 503")
 
-    monkeypatch.setattr(f"confidential_spark.operators.spark_kubernetes.{name}", away)
+    monkeypatch.setattr(f"confidential_spark.platforms.kubernetes.spark.{name}", away)
     assert spark.run(max_tries=1).execute().state == "success"
 
 

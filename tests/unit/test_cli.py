@@ -11,10 +11,10 @@ import pytest
 import yaml
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.cli import main
-from confidential_spark.core.ledger import Approval, append_approval
+from confidential_spark.verification.policy.ledger import Approval, append_approval
 
-from tests.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
-from tests.factories.changes import put
+from tests.support.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
+from tests.support.factories.changes import put
 
 BUNDLE = make_bundle()
 AT = "2026-11-23T10:01:00Z"
@@ -131,7 +131,7 @@ def test_crash_is_no_verdict(run, monkeypatch):
     def crash(**_):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("confidential_spark.core.verification.verify_evidence", crash)
+    monkeypatch.setattr("confidential_spark.verification.verify.verify_evidence", crash)
     status, output = run("--json")
     report = json.loads(output)
     assert (status, report["outcome"], report["code"]) == (2, "not-checked", "check-crashed")
@@ -194,7 +194,7 @@ def test_module_needs_neither_airflow_nor_a_utf8_terminal(run):
     ("statement", "forbidden"),
     [
         pytest.param(
-            "import confidential_spark.core.verification",
+            "import confidential_spark.verification.verify",
             {"airflow", "docker", "kubernetes", "requests", "httpx", "pyspark"},
             id="library",
         ),

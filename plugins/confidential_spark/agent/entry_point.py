@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         return USAGE
     isolate()
     from confidential_spark.agent.__main__ import main as agent
-    from confidential_spark.agent.image import LAUNCH_FILE
+    from confidential_spark.agent.launch.image_paths import LAUNCH_FILE
 
     return agent([arguments[0], "--launch", str(LAUNCH_FILE)])
 

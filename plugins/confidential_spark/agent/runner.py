@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent import files
-from confidential_spark.agent.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
-from confidential_spark.agent.enclave_attestation import attest_key
+from confidential_spark.agent.attestation.attest import attest_key
+from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.executor_enclaves import executor_enclaves
+from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.launch import job_launch, refuse
-from confidential_spark.agent.measurement import simulated_measurement
-from confidential_spark.agent.private_storage import private_storage, require_own_files
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.launch.launch_file import job_launch, refuse
+from confidential_spark.agent.launch.private_storage import private_storage, require_own_files
 from confidential_spark.agent.progress import progress_line, say
 from confidential_spark.agent.protocol import (
     ATTEST_JOB,
@@ -36,10 +36,10 @@ from confidential_spark.agent.protocol import (
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
 
 if TYPE_CHECKING:
-    from confidential_spark.agent.enclave_attestation import Attestation
-    from confidential_spark.agent.executor_enclaves import ExecutorEnclaves
-    from confidential_spark.agent.launch import JobLaunch, LaunchSpec
-    from confidential_spark.agent.private_storage import PrivateStorage
+    from confidential_spark.agent.attestation.attest import Attestation
+    from confidential_spark.agent.executors.driver import ExecutorEnclaves
+    from confidential_spark.agent.launch.launch_file import JobLaunch, LaunchSpec
+    from confidential_spark.agent.launch.private_storage import PrivateStorage
 
 ATTESTATION = "attestation.json"
 

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from airflow.sdk import BaseHook
 
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.core import strict_json
 from confidential_spark.core.errors import AttestationServiceError, ConfidentialSparkError, VerificationError
-from confidential_spark.core.json_object import JsonObject
-from confidential_spark.core.refusals import Refusal
 from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits, HttpAnswer
 from confidential_spark.hooks.service_url import service_url
+from confidential_spark.verification import strict_json
+from confidential_spark.verification.json_object import JsonObject
+from confidential_spark.verification.refusals import Refusal
 
 DEFAULT_API_VERSION = "2022-08-01"
 KEYS_REFETCH_SECONDS = 60.0

@@ -21,10 +21,10 @@ import requests
 import urllib3.exceptions
 
 from confidential_spark.agent.loopback import is_loopback
-from confidential_spark.core import strict_json
 from confidential_spark.core.errors import AttestationServiceError, VerificationError, shorten
-from confidential_spark.core.json_object import JsonObject
-from confidential_spark.core.refusals import Refusal
+from confidential_spark.verification import strict_json
+from confidential_spark.verification.json_object import JsonObject
+from confidential_spark.verification.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

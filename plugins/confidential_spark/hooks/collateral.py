@@ -18,12 +18,12 @@ import dcap_qvl
 from cryptography import x509
 
 from confidential_spark.agent.loopback import is_loopback
-from confidential_spark.core import strict_json
 from confidential_spark.core.errors import AttestationServiceError, ConfigurationError, VerificationError
-from confidential_spark.core.json_object import JsonObject
-from confidential_spark.core.refusals import Refusal
 from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits
 from confidential_spark.hooks.service_url import service_url
+from confidential_spark.verification import strict_json
+from confidential_spark.verification.json_object import JsonObject
+from confidential_spark.verification.refusals import Refusal
 
 if TYPE_CHECKING:
     from confidential_spark.hooks.bounded_http import HttpAnswer

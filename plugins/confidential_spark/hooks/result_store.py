@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from confidential_spark.core.errors import ConfigurationError, InputError, ResultError, VerificationError
 from confidential_spark.core.months import Month
-from confidential_spark.core.result_files import require_digests
 from confidential_spark.hooks.durable_files import (
     create_once,
     exclusive,
@@ -36,6 +35,7 @@ from confidential_spark.hooks.durable_files import (
     sync,
     sync_tree,
 )
+from confidential_spark.verification.evidence.result_files import require_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.launch import LaunchSpec
+from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.operators.attestation_endpoints import attestation_endpoints
+from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.operators.enclave_process import EnclaveProcess
+from confidential_spark.platforms.local.process import EnclaveProcess
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
-    from confidential_spark.core.verification_report import VerificationReport
     from confidential_spark.hooks.attestation import AttestationProvider
-    from confidential_spark.operators.attestation_endpoints import AttestationEndpoints
+    from confidential_spark.hooks.endpoints import AttestationEndpoints
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.verification.report import VerificationReport
 
 
 class MintNonceOperator(ConfidentialOperator):
@@ -96,8 +96,8 @@ class AttestPlatformOperator(ConfidentialOperator):
     ) -> VerificationReport:
         """Verify the platform's attestation for our nonce."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.core.policy import load_policy
-        from confidential_spark.core.verification import verify_attestation
+        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification.verify import verify_attestation
 
         quote = base64url.decode(attestation["quote"])
         return verify_attestation(

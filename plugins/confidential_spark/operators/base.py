@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
-from confidential_spark.core.jobs import SparkJob, publication_key
 from confidential_spark.core.months import Month
 from confidential_spark.core.stages import FAILURE_KEY
+from confidential_spark.jobs.job import SparkJob, publication_key
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:

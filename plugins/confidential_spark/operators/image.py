@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.measurement import simulated_measurement
+from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
 from confidential_spark.core.errors import PolicyError, VerificationError
 from confidential_spark.operators.base import ConfidentialOperator
@@ -13,10 +13,10 @@ from confidential_spark.operators.base import ConfidentialOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from confidential_spark.core.enclave_identity import EnclaveClaims
     from confidential_spark.core.platforms import Platform
-    from confidential_spark.core.policy import Policy
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.verification.attestation.identity import EnclaveClaims
+    from confidential_spark.verification.policy.policy import Policy
 
 
 IF_CHANGED_ON_PURPOSE = (
@@ -32,8 +32,8 @@ def require_approved(identity: EnclaveClaims, policy: Policy, action: str) -> No
     :raises PolicyError: with the code of the refusal.
     """
     # Imported late: DAG files import this module, and need no cryptography to be parsed.
-    from confidential_spark.core.enclave_identity import require_identity
-    from confidential_spark.core.ledger import read_ledger
+    from confidential_spark.verification.attestation.identity import require_identity
+    from confidential_spark.verification.policy.ledger import read_ledger
 
     try:
         require_identity(identity, policy, lambda: read_ledger(policy.approvals_path))
@@ -57,8 +57,8 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the image's digest, measurement and trust level."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.core.enclave_identity import EnclaveClaims
-        from confidential_spark.core.policy import load_policy
+        from confidential_spark.verification.attestation.identity import EnclaveClaims
+        from confidential_spark.verification.policy.policy import load_policy
 
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
-from confidential_spark.core.enclave_image import EnclaveImage, asset_name, asset_uri
 from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.enclave.image import EnclaveImage, asset_name, asset_uri
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import require_approved
 
@@ -37,7 +37,7 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the image; see :class:`EnclaveImage`."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.core.policy import load_policy
+        from confidential_spark.verification.policy.policy import load_policy
 
         policy = load_policy(self.settings.policy_path(self.platform))
         image = self.pinned_image(context) or self.published_image(context, policy.trust)

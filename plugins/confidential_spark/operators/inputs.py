@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.input_manifest import read_manifest
+from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.simulation.trips import write_month
+from confidential_spark.simulation.trips.month import write_month
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from confidential_spark.core.check_rows import CheckRow, PlatformReport
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.core.platform_check import CheckRow, PlatformReport
 from confidential_spark.hooks.durable_files import storage_errors, sync
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.operators.image import require_approved
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from confidential_spark.core.enclave_identity import EnclaveClaims
     from confidential_spark.core.platforms import Platform
-    from confidential_spark.core.policy import Policy
+    from confidential_spark.verification.attestation.identity import EnclaveClaims
+    from confidential_spark.verification.policy.policy import Policy
 
 REPORT_KEY = "platform_check"
 REPORT_FOLDER = "platform_check"
@@ -62,7 +62,7 @@ class PlatformCheckOperator(BaseOperator):
     def report(self, context: Context) -> PlatformReport:
         """Return everything that was found; nothing that a check meets ends the others."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.core.policy import load_policy
+        from confidential_spark.verification.policy.policy import load_policy
 
         path = self.settings.policy_path(self.platform)
         rows: list[CheckRow] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from confidential_spark.operators.enclave_run import EnclaveRun
+from confidential_spark.operators.attempt import EnclaveRun
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

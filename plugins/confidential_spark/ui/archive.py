@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.core.evidence import Evidence
-from confidential_spark.core.result_files import COMPANIONS
+from confidential_spark.verification.evidence.bundle import Evidence
+from confidential_spark.verification.evidence.result_files import COMPANIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

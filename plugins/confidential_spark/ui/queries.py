@@ -12,11 +12,11 @@ from sqlalchemy import and_, func, select
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import InputError
-from confidential_spark.core.jobs import JOBS
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.stages import FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
-from confidential_spark.operators.enclave_run import XCOM_KEY
+from confidential_spark.jobs.job import JOBS
+from confidential_spark.operators.attempt import XCOM_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
 from confidential_spark.ui.report_view import (

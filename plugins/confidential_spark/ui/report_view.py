@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from confidential_spark.core.report import dollars, verify_command
+from confidential_spark.jobs.report import dollars, verify_command
 from confidential_spark.ui.archive import EVIDENCE, archive_stem
 from confidential_spark.ui.charts import Chart, bar_chart
 from confidential_spark.ui.rendering import count

@@ -13,8 +13,8 @@ import pytest
 from confidential_spark.agent import runner
 from confidential_spark.agent.__main__ import main
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.launch import LaunchSpec
-from confidential_spark.simulation.attestation_service import LoopbackAttestationService
+from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.simulation.service.server import LoopbackAttestationService
 
 SLOW_JOB = "#!/bin/sh\necho Spark is running\nexec sleep 60\n"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.agent import __main__ as agent
-from confidential_spark.agent import entry_point, image
+from confidential_spark.agent import entry_point
+from confidential_spark.agent.launch import image_paths as image
 
 
 @pytest.fixture

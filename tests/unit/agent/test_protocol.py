@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from confidential_spark.agent import attestation, protocol, quote
-from confidential_spark.agent.launch import MAX_TEXT
-from confidential_spark.core import attestation_steps, runtime_data, token
-from confidential_spark.simulation import attestation_requests
+from confidential_spark.agent import protocol
+from confidential_spark.agent.attestation import provider as attestation
+from confidential_spark.agent.attestation import quote
+from confidential_spark.agent.launch.launch_file import MAX_TEXT
+from confidential_spark.simulation.service import requests as attestation_requests
+from confidential_spark.verification import steps as attestation_steps
+from confidential_spark.verification.attestation import maa_token as token
+from confidential_spark.verification.attestation import runtime_data
 
-from tests.factories.bundles import make_bundle
+from tests.support.factories.bundles import make_bundle
 
 GENUINE = make_bundle()
 

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent import enclave_attestation, image, protocol, runner
-from confidential_spark.agent.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent import protocol, runner
+from confidential_spark.agent.attestation import attest as enclave_attestation
+from confidential_spark.agent.attestation.measurement import simulated_measurement
+from confidential_spark.agent.attestation.quote import OcclumQuote, software_quote
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.agent.launch import LaunchSpec
-from confidential_spark.agent.measurement import simulated_measurement
-from confidential_spark.agent.quote import OcclumQuote, software_quote
-from confidential_spark.simulation.attestation_service import LoopbackAttestationService
+from confidential_spark.agent.launch import image_paths as image
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.simulation.service.server import LoopbackAttestationService
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -19,8 +19,8 @@ from confidential_spark.core.failures import (
     failure_named,
 )
 from confidential_spark.core.failures.diagnosis import LINE_LIMIT
-from confidential_spark.core.refusals import Refusal
 from confidential_spark.core.stages import TASK_IDS
+from confidential_spark.verification.refusals import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
 

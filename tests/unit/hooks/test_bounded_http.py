@@ -12,7 +12,7 @@ from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.faulty_service import Fault, FaultyService
+from tests.support.fakes.faulty_service import Fault, FaultyService
 
 LIMITS = CallLimits(
     attempts=3,

@@ -43,7 +43,7 @@ def test_refuses_a_missing_file(tmp_path: Path) -> None:
 
 def test_the_projects_own_file_has_every_pool_a_platform_needs() -> None:
     from confidential_spark.core.platforms import Platform
-    from confidential_spark.defaults import enclave_pool
+    from confidential_spark.pipelines.defaults import enclave_pool
 
     pools = {entry.pool_name for entry in read_settings(ROOT / "airflow_settings.yaml").pools}
     assert enclave_pool(Platform.LOCAL) in pools

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.core.input_manifest import read_manifest
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.defaults import INPUT_PATTERN
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.operators.enclave_run import attempt_prefix
+from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.operators.attempt import attempt_prefix
+from confidential_spark.pipelines.defaults import INPUT_PATTERN
 from confidential_spark.settings import get_settings
-from confidential_spark.simulation.trips import write_month
+from confidential_spark.simulation.trips.month import write_month
 
 from scripts import run_month
 

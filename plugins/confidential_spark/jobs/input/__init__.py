@@ -1,0 +1,1 @@
+"""A month's input files, located and listed by digest."""

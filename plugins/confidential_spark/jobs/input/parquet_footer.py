@@ -1,0 +1,189 @@
+"""One Parquet file's footer, checked against the trip schema before Spark is started on it.
+
+Source: Apache Parquet format 2.x: magic `PAR1` at both ends, 4-byte little-endian footer length
+before the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from confidential_spark.core.errors import InputError
+from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, Kind, carries_synthetic_mark
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+MAGIC = b"PAR1"
+ENCRYPTED_MAGIC = b"PARE"
+TAIL_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a footer says about its file.
+
+    :param time_forms: how the pick-up and drop-off times are stored.
+    """
+
+    bytes: int
+    rows: int
+    row_groups: int
+    synthetic: bool
+    time_forms: tuple[str, ...]
+    extra_columns: tuple[str, ...]
+
+
+def read_footer(stream: BinaryIO, name: str) -> Footer:
+    """Read and check one file's footer; row data is not touched.
+
+    :param name: the file's name, for messages.
+    :raises InputError: ``input-truncated``, ``input-unreadable``, ``input-schema``.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    data_end = _footer_start(stream, name, size)
+    metadata = _parse(stream, name)
+    _require_row_groups_before(data_end, metadata, name)
+    extra_columns = _check_schema(metadata, name)
+    return Footer(
+        bytes=size,
+        rows=metadata.num_rows,
+        row_groups=metadata.num_row_groups,
+        synthetic=carries_synthetic_mark(metadata),
+        time_forms=_time_forms(metadata),
+        extra_columns=extra_columns,
+    )
+
+
+def _footer_start(stream: BinaryIO, name: str, size: int) -> int:
+    """Return the offset at which the footer begins and the data ends."""
+    stream.seek(0)
+    head = stream.read(len(MAGIC))
+    if size and not MAGIC.startswith(head[: len(MAGIC)]):
+        raise _unreadable(name, "encrypted footer" if head == ENCRYPTED_MAGIC else f"begins with {head!r}")
+    if size < len(MAGIC) + TAIL_BYTES:
+        raise _truncated(name, f"{size} bytes")
+    stream.seek(-TAIL_BYTES, os.SEEK_END)
+    tail = stream.read(TAIL_BYTES)
+    if tail[4:] != MAGIC:
+        raise _truncated(name, f"{size} bytes, ends with {tail[4:]!r}")
+    footer_bytes = int.from_bytes(tail[:4], "little")
+    start = size - TAIL_BYTES - footer_bytes
+    if start < len(MAGIC):
+        raise _truncated(name, f"{size} bytes with a footer of {footer_bytes}")
+    return start
+
+
+def _parse(stream: BinaryIO, name: str) -> pq.FileMetaData:
+    import pyarrow as pa  # 0.1 s that a DAG file must not pay
+    import pyarrow.parquet as pq
+
+    stream.seek(0)
+    try:
+        return pq.read_metadata(stream)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(name, str(error)) from error
+
+
+def _require_row_groups_before(data_end: int, metadata: pq.FileMetaData, name: str) -> None:
+    """Find a file whose middle is missing: its column chunks reach into its footer."""
+    for group in range(metadata.num_row_groups):
+        columns = metadata.row_group(group)
+        for index in range(columns.num_columns):
+            column = columns.column(index)
+            start = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
+            end = start + column.total_compressed_size
+            if end > data_end:
+                raise _truncated(name, f"{column.path_in_schema} ends at byte {end}, the data at {data_end}")
+
+
+def _check_schema(metadata: pq.FileMetaData, name: str) -> tuple[str, ...]:
+    """Return the columns beyond the contract.
+
+    :raises InputError: ``input-schema`` with every missing and retyped column.
+    """
+    columns = _columns(metadata)
+    top_level = [column.path.split(".")[0] for column in columns]
+    names = dict.fromkeys(top_level)
+    problems = [f"{wanted} is missing" for wanted in TRIP_COLUMNS if wanted not in names]
+    problems += [f"{wanted} occurs twice" for wanted in TRIP_COLUMNS if top_level.count(wanted) > 1]
+    # Spark does not tell names apart by case.
+    spellings = Counter(name.casefold() for name in names)
+    problems += [f"{name} differs from another by case" for name in names if spellings[name.casefold()] > 1]
+    for column in columns:
+        kind = TRIP_COLUMNS.get(column.path.split(".")[0])
+        if kind and not _is_kind(column, kind):
+            problems.append(f"{column.path} is {_type_name(column)} instead of {kind}")
+    if problems:
+        raise InputError(
+            f"{name} does not have the columns of a yellow-taxi file.",
+            code="input-schema",
+            got="; ".join(problems),
+            expected=f"{len(TRIP_COLUMNS)} columns of the Azure yellow table",
+            action="give files with the columns and types that docs/results.md lists under Input",
+        )
+    return tuple(name for name in names if name not in TRIP_COLUMNS)
+
+
+def _time_forms(metadata: pq.FileMetaData) -> tuple[str, ...]:
+    """Return how each timestamp of the contract is stored; the unit does not matter."""
+    times = [column for column in _columns(metadata) if TRIP_COLUMNS.get(column.path) is Kind.TIMESTAMP]
+    return tuple(f"{column.path} {_type_name(column)}" for column in times)
+
+
+def _columns(metadata: pq.FileMetaData) -> list[pq.ColumnSchema]:
+    """Return the leaf columns."""
+    return [metadata.schema.column(index) for index in range(metadata.num_columns)]
+
+
+def _is_kind(column: pq.ColumnSchema, kind: Kind) -> bool:
+    """Return whether Spark reads this Parquet column as ``kind`` without a cast."""
+    logical = _logical_type(column)
+    optional_scalar = column.max_repetition_level == 0 and "." not in column.path
+    accepted = {
+        Kind.STRING: column.physical_type == "BYTE_ARRAY" and logical["Type"] == "String",
+        Kind.TIMESTAMP: column.physical_type == "INT96"
+        or (logical["Type"] == "Timestamp" and logical.get("timeUnit") in ("milliseconds", "microseconds")),
+        Kind.INTEGER: column.physical_type == "INT32" and logical in ({"Type": "None"}, SIGNED_32_BITS),
+        Kind.DOUBLE: column.physical_type == "DOUBLE",
+    }
+    return optional_scalar and accepted[kind]
+
+
+SIGNED_32_BITS = {"Type": "Int", "bitWidth": 32, "isSigned": True}
+
+
+def _logical_type(column: pq.ColumnSchema) -> dict[str, Any]:
+    return dict(json.loads(column.logical_type.to_json()))
+
+
+def _type_name(column: pq.ColumnSchema) -> str:
+    logical = _logical_type(column)
+    if logical["Type"] == "None":
+        return str(column.physical_type)
+    adjusted = " adjusted to UTC" if logical.get("isAdjustedToUTC") else ""
+    return f"{column.physical_type} ({logical['Type']}{adjusted})"
+
+
+def _truncated(name: str, got: str) -> InputError:
+    return InputError(
+        "An input file is cut off.",
+        code="input-truncated",
+        got=f"{name}: {got}",
+        expected="a whole Parquet file",
+        action="copy the file again",
+    )
+
+
+def _unreadable(name: str, got: str) -> InputError:
+    return InputError(
+        "An input file is not readable Parquet.",
+        code="input-unreadable",
+        got=f"{name}: {got}",
+        expected="an unencrypted Parquet file",
+        action="replace the file",
+    )

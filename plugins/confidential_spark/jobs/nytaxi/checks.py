@@ -1,0 +1,262 @@
+"""The checks of a NYTaxi month: does the result agree with itself, its statement, its input and a recount?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from confidential_spark.core.months import Month
+from confidential_spark.jobs.checks.result import CheckResult, Severity
+from confidential_spark.jobs.input.location import local_folder
+from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_manifest
+from confidential_spark.jobs.nytaxi.recount import recount
+from confidential_spark.jobs.nytaxi.summary import (
+    COUNT_RULES,
+    MEASURES,
+    PAYMENT_TYPES,
+    REJECT_RULES,
+    TABLES,
+    Summary,
+    read_summary,
+    read_table,
+)
+from confidential_spark.jobs.nytaxi.trailing import robust_z_score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from confidential_spark.jobs.checks.limits import NytaxiLimits
+
+ZONES = range(266)
+
+
+@dataclass(frozen=True)
+class MonthUnderCheck:
+    """One month's results and everything they must agree with.
+
+    :param recorded_input: what was recorded before the enclave was started.
+    :param predicate: the verified statement's predicate.
+    :param trailing: summaries of months published before, oldest first.
+    """
+
+    results_dir: Path
+    month: Month
+    recorded_input: InputTotals
+    predicate: Mapping[str, Any]
+    trailing: Sequence[Mapping[str, Any]]
+    limits: NytaxiLimits
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The summary.
+
+        :raises ResultError: it is missing or malformed.
+        """
+        return read_summary(self.results_dir / "summary.json")
+
+    @cached_property
+    def manifest(self) -> InputManifest:
+        """The input as it is now.
+
+        :raises InputError: it is not usable any more.
+        """
+        return read_manifest(self.recorded_input.uri, self.month)
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """Return a table's rows.
+
+        :raises ResultError: it is missing or malformed.
+        """
+        return read_table(self.results_dir / f"{name}.parquet", *TABLES[name])
+
+
+def check_summary(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Does the summary have its shape, and count every row once?"""
+    summary = subject.summary
+    yield CheckResult.compare("summary_schema", summary.v, 1, "summary.json, every member and type")
+    rules = [(rule.name, rule.action) for rule in summary.rules]
+    known = [(name, "reject") for name in REJECT_RULES] + [(name, "count") for name in COUNT_RULES]
+    yield CheckResult.compare("rules_complete", rules, known, "every rule, in order")
+    rows = summary.rows
+    yield CheckResult.compare(
+        "rows_accounted", rows.accepted + rows.rejected, rows.input, "accepted + rejected = input"
+    )
+    yield CheckResult.compare("trips_are_accepted_rows", summary.totals.trips, rows.accepted)
+    yield CheckResult.compare("all_rows_are_input_rows", summary.all_rows.rows, rows.input)
+    first = sum(rule.first or 0 for rule in summary.rules)
+    yield CheckResult.compare("rejections_explained", first, rows.rejected, "Σ first reasons = rejected")
+
+
+def check_month(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Does the summary speak of this month, and lie inside it?"""
+    summary = subject.summary
+    yield CheckResult.compare("month", summary.month, str(subject.month))
+    starts, ends = (f"{month}-01T00:00:00Z" for month in (subject.month, subject.month.shift(1)))
+    first, last = _instant(summary.first_pickup), _instant(summary.last_pickup)
+    yield CheckResult(
+        "month_bounds",
+        Severity.ERROR,
+        _instant(starts) <= first <= last < _instant(ends),
+        f"{summary.first_pickup} … {summary.last_pickup}",
+        f"{starts} ≤ first ≤ last < {ends}",
+    )
+
+
+def check_table(name: str) -> Callable[[MonthUnderCheck], Iterator[CheckResult]]:
+    """Return the check of one table: schema, keys, sums and ratios."""
+
+    def check(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+        rows = subject.table(name)
+        yield CheckResult.compare(
+            f"{name}_schema", len(rows) > 0, True, f"{len(rows)} rows, columns and types as documented"
+        )
+        keys = [row[TABLES[name][0]] for row in rows]
+        yield CheckResult.compare(f"{name}_keys", keys, _expected_keys(name, keys), "each key once, in order")
+        sums = {measure: sum(row[measure] for row in rows) for measure in MEASURES}
+        yield CheckResult.compare_members(
+            f"{name}_sums", sums, subject.summary.measures(), "column sums = totals, exactly"
+        )
+        wrong = [row for row in rows if _ratios(row) != (row["tip_share"], row["speed_mph"])]
+        yield CheckResult.compare(
+            f"{name}_ratios", len(wrong), 0, "rows whose tip share or speed does not follow"
+        )
+
+    return check
+
+
+def _expected_keys(name: str, keys: Sequence[Any]) -> list[Any]:
+    if name == "by_hour":
+        return list(range(24))
+    if name == "by_payment_type":
+        return list(PAYMENT_TYPES)
+    return sorted(set(keys) & set(ZONES))
+
+
+def _ratios(sums: Mapping[str, int]) -> tuple[float | None, float | None]:
+    revenue, seconds = sums["revenue_cents"], sums["duration_s"]
+    tip_share = sums["tip_cents"] / revenue if revenue else None
+    speed_mph = sums["distance_millimiles"] * 3600 / (seconds * 1000) if seconds else None
+    return tip_share, speed_mph
+
+
+def check_total_ratios(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Do tip share and speed follow from the totals?"""
+    totals = subject.summary.totals
+    expected = _ratios(subject.summary.measures())
+    yield CheckResult.compare(
+        "total_ratios", (totals.tip_share, totals.speed_mph), expected, "tip share, speed"
+    )
+
+
+def check_shares(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Are rejected rows and each quirk as rare as the limits say?"""
+    summary, limits = subject.summary, subject.limits
+    rows = max(summary.rows.input, 1)
+    yield CheckResult.at_most("reject_share", summary.rows.rejected / rows, limits.max_reject_share)
+    met = {rule.name: rule.rows for rule in summary.rules}
+    for name, limit in limits.max_rule_share.items():
+        if name.endswith("_zone_missing") and subject.month < Month.parse(limits.zones_since):
+            limit = 1.0
+        yield CheckResult.at_most(f"share_{name}", met[name] / rows, limit)
+
+
+def check_statement(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Does the verified statement say the same as the results?"""
+    summary, predicate = subject.summary, subject.predicate
+    yield CheckResult.compare("statement_month", predicate["month"], str(subject.month))
+    yield CheckResult.compare("statement_rows", dict(predicate["rows"]), summary.rows.model_dump())
+    arguments = list(predicate["job"]["arguments"])
+    wanted = ["--month", str(subject.month), "--outlier-cap-cents", str(summary.options.outlier_cap_cents)]
+    yield CheckResult.compare("statement_arguments", arguments, wanted, "the options in the summary")
+
+
+def check_input(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Is the input still what was recorded before, and what the enclave says it read?"""
+    manifest, recorded = subject.manifest, subject.recorded_input
+    yield CheckResult.compare(
+        "input_unchanged",
+        manifest.totals().files_sha256,
+        recorded.files_sha256,
+        "the list of files with SHA-256",
+    )
+    stated = sorted(
+        (_file_name(item["uri"]), item["bytes"], item["sha256"]) for item in subject.predicate["inputs"]
+    )
+    present = sorted((file.name, file.bytes, file.sha256) for file in manifest.files)
+    yield CheckResult.compare("input_as_stated", stated, present, "name, bytes and SHA-256 of every file")
+    yield CheckResult.compare(
+        "input_rows", subject.summary.rows.input, manifest.rows, "rows read = rows in the footers"
+    )
+
+
+def _file_name(uri: str) -> str:
+    return unquote(PurePosixPath(urlsplit(uri).path).name)
+
+
+def check_recount(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Does an independent recount of the input give the same figures, to the cent?"""
+    summary = subject.summary
+    folder = local_folder(subject.manifest.uri)
+    files = [folder / file.name for file in subject.manifest.files]
+    counted = recount(files, subject.month, summary.options.outlier_cap_cents)
+    yield CheckResult.compare_members("recount_totals", summary.measures(), counted.totals)
+    money = summary.all_rows.model_dump(exclude={"rows"})
+    yield CheckResult.compare_members(
+        "recount_all_rows", money, counted.all_rows, "cents, rejected rows included"
+    )
+    rules = {rule.name: (rule.rows, rule.first or 0) for rule in summary.rules}
+    yield CheckResult.compare_members("recount_rules", rules, counted.rules, "rows met and first reasons")
+    bounds = (summary.first_pickup, summary.last_pickup)
+    yield CheckResult.compare("recount_bounds", bounds, (counted.first_pickup, counted.last_pickup))
+    for name, (key, _) in TABLES.items():
+        rows = subject.table(name)
+        published = {row[key]: {m: row[m] for m in MEASURES} for row in rows if row["trips"]}
+        yield CheckResult.compare_members(f"recount_{name}", published, getattr(counted, name))
+
+
+def check_trailing(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Are trips and revenue in line with the months published before? A warning: the world does change."""
+    limits = subject.limits.trailing
+    history = [summary["totals"] for summary in subject.trailing[-limits.months :]]
+    for name in ("trips", "revenue_cents"):
+        if len(history) < limits.at_least:
+            yield CheckResult(
+                f"trailing_{name}",
+                Severity.WARN,
+                True,
+                f"{len(history)} earlier months",
+                f"at least {limits.at_least}",
+                "not compared: not enough history",
+            )
+            continue
+        score = robust_z_score(getattr(subject.summary.totals, name), [totals[name] for totals in history])
+        yield CheckResult(
+            f"trailing_{name}",
+            Severity.WARN,
+            abs(score) <= limits.max_z_score,
+            f"z = {score:+.2f}",
+            f"within ±{limits.max_z_score:g}",
+            f"against {len(history)} earlier months",
+        )
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+CHECKS: Mapping[str, Callable[[MonthUnderCheck], Iterator[CheckResult]]] = {
+    "summary": check_summary,
+    "month": check_month,
+    **{name: check_table(name) for name in TABLES},
+    "total_ratios": check_total_ratios,
+    "shares": check_shares,
+    "statement": check_statement,
+    "input": check_input,
+    "recount": check_recount,
+    "trailing": check_trailing,
+}

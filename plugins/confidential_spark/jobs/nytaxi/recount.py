@@ -1,0 +1,147 @@
+"""An independent recount of one month with DuckDB, from the same input files and `docs/results.md` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.core.errors import ResultError
+from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, MEASURES, PAYMENT_TYPES, REJECT_RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+
+    from confidential_spark.core.months import Month
+
+MEMORY_LIMIT = "1GB"
+THREADS = 2
+MONEY = ("revenue_cents", "fare_cents", "tip_cents")
+MACROS = (
+    "CREATE TEMP MACRO modulo(x, m) AS ((x % m) + m) % m",
+    "CREATE TEMP MACRO floor_div(x, m) AS (x - modulo(x, m)) // m",
+    "CREATE TEMP MACRO is_true(condition) AS CAST(coalesce(condition, false) AS INTEGER)",
+    # isfinite is no luxury: Parquet statistics leave NaN out, and DuckDB drops comparisons that they decide.
+    "CREATE TEMP MACRO units(x, per_one, below) AS"
+    " CASE WHEN isfinite(x) AND abs(x) < below THEN CAST(floor(x * per_one + 0.5) AS BIGINT) END",
+    "CREATE TEMP MACRO whole_number(text) AS"
+    " CASE WHEN trim(text, '0123456789') = '' THEN TRY_CAST(text AS INTEGER) END",
+    "CREATE TEMP MACRO in_zones(n) AS CASE WHEN n BETWEEN 1 AND 265 THEN n ELSE -1 END",
+    "CREATE TEMP MACRO zone_of(id) AS"
+    r" CASE WHEN id IS NULL THEN 0 ELSE in_zones(whole_number(trim(id, E' \t\r\n'))) END",
+    "CREATE TEMP MACRO payment_word(word) AS CASE"
+    " WHEN starts_with(word, 'car') OR starts_with(word, 'cr') THEN 'credit'"
+    " WHEN starts_with(word, 'ca') OR starts_with(word, 'cs') THEN 'cash'"
+    " WHEN starts_with(word, 'no') THEN 'no_charge'"
+    " WHEN starts_with(word, 'di') THEN 'dispute'"
+    " WHEN starts_with(word, 'un') OR starts_with(word, 'na') THEN 'unknown'"
+    " WHEN starts_with(word, 'vo') THEN 'voided' END",
+    "CREATE TEMP MACRO payment_of(code) AS CASE"
+    " WHEN code IS NULL THEN 'unknown'"
+    " WHEN code IN ('1', '2', '3', '4', '5', '6')"
+    f" THEN list_extract({list(PAYMENT_TYPES)!r}, TRY_CAST(code AS INTEGER))"
+    " ELSE payment_word(lower(trim(code, ' '))) END",
+)
+
+
+@dataclass(frozen=True)
+class Recount:
+    """The month's figures as DuckDB counts them: exact integers, in the units of `docs/results.md`.
+
+    :param rules: rule → (rows it meets, rows it is the first to reject).
+    :param first_pickup: ISO instants (UTC), None without an accepted row.
+    """
+
+    rows: int
+    totals: Mapping[str, int]
+    all_rows: Mapping[str, int]
+    by_hour: Mapping[int, Mapping[str, int]]
+    by_pickup_zone: Mapping[int, Mapping[str, int]]
+    by_payment_type: Mapping[str, Mapping[str, int]]
+    rules: Mapping[str, tuple[int, int]]
+    first_pickup: str | None
+    last_pickup: str | None
+
+
+def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> Recount:
+    """Recount one month.
+
+    :raises ResultError: ``recount-failed``: the input cannot be read (any more), or memory does not suffice.
+    """
+    import duckdb  # 0.3 s that a DAG file must not pay
+
+    parameters = {
+        "files": [str(file) for file in files],
+        "starts_at": _epoch(month),
+        "ends_at": _epoch(month.shift(1)),
+        "cap": outlier_cap_cents,
+    }
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY_LIMIT,
+        "threads": THREADS,
+        "temp_directory": "",
+    }
+    try:
+        with duckdb.connect(config=settings) as connection:
+            for macro in MACROS:
+                connection.execute(macro)
+            query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+            connection.execute(query, parameters)
+            return _read(connection)
+    except duckdb.Error as error:
+        raise ResultError(
+            "The input could not be recounted.",
+            code="recount-failed",
+            got=str(error),
+            expected="the files that the job read",
+            action="look whether the input is still there and unchanged",
+        ) from error
+
+
+def _read(connection: duckdb.DuckDBPyConnection) -> Recount:
+    everything = _row(connection, ["trips", *MONEY, *REJECT_RULES, *COUNT_RULES], "true")
+    firsts: dict[int, int] = dict(
+        _rows(connection, "SELECT reason, sum(trips) FROM recounted GROUP BY reason")  # type: ignore[arg-type]
+    )
+    first, last = _rows(
+        connection, "SELECT min(first_pickup_s), max(last_pickup_s) FROM recounted WHERE reason = 0"
+    )[0]
+    return Recount(
+        rows=everything["trips"],
+        totals=_row(connection, list(MEASURES), "reason = 0"),
+        all_rows={name: everything[name] for name in MONEY},
+        by_hour=_by(connection, "hour"),
+        by_pickup_zone=_by(connection, "zone"),
+        by_payment_type=_by(connection, "payment_type"),
+        rules={name: (everything[name], int(firsts.get(n, 0))) for n, name in enumerate(REJECT_RULES, 1)}
+        | {name: (everything[name], 0) for name in COUNT_RULES},
+        first_pickup=_iso(first),
+        last_pickup=_iso(last),
+    )
+
+
+def _row(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], condition: str) -> dict[str, int]:
+    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in columns)
+    (values,) = _rows(connection, f"SELECT {sums} FROM recounted WHERE {condition}")  # noqa: S608 - own names
+    return dict(zip(columns, map(int, values), strict=True))
+
+
+def _by(connection: duckdb.DuckDBPyConnection, key: str) -> dict[Any, dict[str, int]]:
+    sums = ", ".join(f"sum({name})" for name in MEASURES)
+    query = f"SELECT {key}, {sums} FROM recounted WHERE reason = 0 GROUP BY 1 ORDER BY 1"  # noqa: S608 - own names
+    return {row[0]: dict(zip(MEASURES, map(int, row[1:]), strict=True)) for row in _rows(connection, query)}
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return connection.execute(query).fetchall()
+
+
+def _epoch(month: Month) -> int:
+    return int(datetime(month.year, month.month, 1, tzinfo=UTC).timestamp())
+
+
+def _iso(seconds: int | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

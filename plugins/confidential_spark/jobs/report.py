@@ -1,0 +1,208 @@
+"""`report.json`: what one run did, what it proves and how long it took, for people and programs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
+from confidential_spark.core.errors import ResultError
+from confidential_spark.jobs.nytaxi.trip_schema import SYNTHETIC_NOTICE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MAX_REPORT_BYTES = 4 * 1024 * 1024
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measurement(_Part):
+    """Which enclave ran; identities in lower-case hex."""
+
+    mrenclave: str
+    mrsigner: str
+    product_id: int
+    svn: int
+
+
+class Check(_Part):
+    """One result check, as :class:`~confidential_spark.jobs.checks.result.CheckResult` writes it."""
+
+    name: str
+    severity: Literal["error", "warn"]
+    passed: bool
+    got: str
+    expected: str
+    detail: str
+
+
+class Figures(_Part):
+    """The figures a reader asks for first; money in cents, π for SparkPi only."""
+
+    rows: int
+    rejected: int = 0
+    trips: int | None = None
+    revenue_cents: int | None = None
+    pi: float | None = None
+
+    @classmethod
+    def of(cls, summary: Mapping[str, Any]) -> Self:
+        """Pick the figures from a checked `summary.json` of any job."""
+        totals = summary.get("totals", {})
+        return cls(
+            rows=summary["rows"]["input"],
+            rejected=summary["rows"]["rejected"],
+            trips=totals.get("trips"),
+            revenue_cents=totals.get("revenue_cents"),
+            pi=summary.get("pi"),
+        )
+
+
+class RunReport(_Part):
+    """One run's report, version 1.
+
+    :param notice: what the trust level is worth; null for hardware.
+    :param synthetic: whether the input was made up by this project.
+    :param verification: ``VerificationReport.to_dict()``.
+    :param inputs: ``InputManifest.summary()``, None for jobs without input.
+    :param timings: stage or task → seconds of wall time.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    dag_id: str
+    job: str
+    month: str | None
+    platform: str
+    trust: Literal["hardware", "simulated"]
+    notice: str | None
+    synthetic: bool
+    image_digest: str
+    measurement: Measurement
+    figures: Figures
+    verification: dict[str, Any]
+    checks: tuple[Check, ...]
+    inputs: dict[str, Any] | None
+    timings: dict[str, Seconds]
+
+    @model_validator(mode="after")
+    def _say_what_it_is_worth(self) -> Self:
+        expected = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else None
+        if self.notice != expected:
+            raise ValueError(f"trust {self.trust} needs the notice {expected!r}, got {self.notice!r}")
+        return self
+
+    def to_json(self) -> str:
+        """Return the same text for the same report: sorted keys, indented, UTF-8."""
+        value = self.model_dump(mode="json")
+        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `report.json`.
+
+        :raises ResultError: ``report-unreadable``.
+        """
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_REPORT_BYTES + 1)
+            if len(content) > MAX_REPORT_BYTES:
+                raise ValueError(f"more than {MAX_REPORT_BYTES} bytes")
+            return cls.model_validate_json(content)
+        except (OSError, ValueError, ValidationError) as error:
+            raise ResultError(
+                "The report cannot be read.",
+                code="report-unreadable",
+                got=f"{path}: {error}",
+                expected="a report of version 1",
+                action="run the month again",
+            ) from error
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of everything that was timed."""
+        return sum(self.timings.values())
+
+    @property
+    def checks_text(self) -> str:
+        """The checks as a short phrase."""
+        passed = sum(check.passed for check in self.checks)
+        warnings = [check.name for check in self.checks if not check.passed and check.severity == "warn"]
+        note = f" · WARNING: {', '.join(warnings)}" if warnings else ""
+        return f"{passed} of {len(self.checks)} passed{note}"
+
+    def to_xcom(self) -> dict[str, Any]:
+        """Return the report in less than 1 kB."""
+        return {
+            "month": self.month,
+            "trust": self.trust,
+            "notice": self.notice,
+            "synthetic": self.synthetic,
+            "figures": self.figures.model_dump(exclude_none=True),
+            "checks": self.checks_text[:300],
+            "seconds": round(self.seconds, 1),
+        }
+
+    def verdict_text(self, results: str, policy: str, verifier: str = "confidential-spark") -> str:
+        """Return the verdict for terminal and log.
+
+        :param results: folder or link where the results are.
+        :param policy: path of the policy that the evidence must satisfy.
+        :param verifier: how the reader calls this project's command line.
+        """
+        evidence = f"{results.rstrip('/')}/evidence.json"
+        at = self.verification["facts"]["finished_at"]
+        lines = {
+            "Run": self.run_id,
+            "Month": self.month or "–",
+            "Input": self._input_text(),
+            **self._figure_lines(),
+            "Duration": f"{self.seconds:.1f} s",
+            "Checks": self.checks_text,
+            "Enclave": f"MRENCLAVE {self.measurement.mrenclave[:16]}…",
+            "Trust": self.notice or TRUST_HARDWARE,
+            "Results": results,
+            "Evidence": evidence,
+            "Verify": verify_command(evidence, policy, at, verifier),
+        }
+        return "\n".join(f"{name:>9}  {value}" for name, value in lines.items())
+
+    def _input_text(self) -> str:
+        if self.inputs is None:
+            return "none"
+        text = f"{self.inputs['uri']} ({self.inputs['files']} files, {self.inputs['bytes']:,} bytes)"
+        return f"{text} · {SYNTHETIC_NOTICE}" if self.synthetic else text
+
+    def _figure_lines(self) -> dict[str, str]:
+        figures = self.figures
+        lines = {"Rows": f"{figures.rows:,} ({figures.rejected:,} rejected)"}
+        if figures.trips is not None:
+            lines["Trips"] = f"{figures.trips:,}"
+        if figures.revenue_cents is not None:
+            lines["Revenue"] = dollars(figures.revenue_cents)
+        if figures.pi is not None:
+            lines["π"] = f"{figures.pi:.6f}"
+        return lines
+
+
+def verify_command(evidence: str, policy: str, at: str, verifier: str = "confidential-spark") -> str:
+    """Return the shell command that repeats a verification.
+
+    :param at: when the run finished. A token expires within hours; with the time, the command works for ever.
+    :param verifier: how the reader calls this project's command line.
+    """
+    return shlex.join([verifier, "verify", evidence, "--policy", policy, *(["--at", at] if at else [])])
+
+
+def dollars(cents: int) -> str:
+    """Return cents as text, e.g. ``$1,234,567.89``; exact for every size."""
+    whole, rest = divmod(abs(cents), 100)
+    return f"{'-' if cents < 0 else ''}${whole:,}.{rest:02d}"

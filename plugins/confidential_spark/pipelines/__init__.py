@@ -1,0 +1,1 @@
+"""Tasks wired into DAGs."""

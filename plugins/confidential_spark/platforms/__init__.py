@@ -1,0 +1,1 @@
+"""Where enclaves run: one wing per platform."""

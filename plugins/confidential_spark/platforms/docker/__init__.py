@@ -1,0 +1,1 @@
+"""Enclaves in containers of a Docker engine."""

@@ -1,0 +1,1 @@
+"""Whether a Docker engine and its host can run enclaves."""

@@ -1,0 +1,1 @@
+"""Enclaves in pods of a Kubernetes cluster."""

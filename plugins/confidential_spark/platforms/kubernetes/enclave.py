@@ -1,0 +1,435 @@
+"""One try on a Kubernetes cluster: its pods made, its files moved, its log followed, everything removed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.failures import UNNAMED, LogWatcher
+from confidential_spark.enclave import layout, occlum_config
+from confidential_spark.enclave.image import PREFIX
+from confidential_spark.enclave.result_archive import unpack_results
+from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.enclave.tar_stream import Entry, stream_size, tar_stream
+from confidential_spark.platforms.kubernetes import cluster_layout
+from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster
+from confidential_spark.platforms.kubernetes.connection import kubernetes_client
+from confidential_spark.platforms.kubernetes.failures import (
+    API_AWAY,
+    POD_LOST,
+    REFUSED,
+    blame_executors,
+    named,
+    pod_diagnosis,
+)
+from confidential_spark.platforms.kubernetes.names import (
+    NONCE_LABEL,
+    RUN_LABELS,
+    TryNames,
+    label_value,
+    nonce_digest,
+    selector,
+)
+from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
+from confidential_spark.platforms.kubernetes.spark_conf import whole_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from confidential_spark.core.failures import Diagnosis
+    from confidential_spark.operators.output import EnclaveOutput
+    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.pods import PodState
+    from confidential_spark.settings import Settings
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
+LOOK_SECONDS = 10.0
+# A pod that somebody removed ends by itself within its grace period, unless its node is gone.
+LOST_PATIENCE_SECONDS = 120.0
+GONE_SECONDS = 60.0
+SETTLE_SECONDS = 3.0
+# SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
+STOPPED_CODES = (137, 143)
+NOT_STARTED = "pod-unschedulable"
+TRANSFER = cluster_layout.TRANSFER_CONTAINER
+NO_EXECUTORS = "spark-no-executors"
+# Times and owners are of no use here, and file shares do not let everybody set them.
+RECEIVE = (
+    'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
+)
+
+
+def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+    """Return the namespace that the deployment's settings and connection name."""
+
+    return Cluster(
+        lambda: kubernetes_client(settings.aks_conn_id), settings.aks_namespace, patience=patience, **more
+    )
+
+
+def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
+    """Return the labels that all pods of a run have."""
+    return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
+
+
+def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+    """Return the labels that say whose pod it is."""
+    return {
+        **run_labels(ti.dag_id, ti.run_id),
+        f"{PREFIX}task": label_value(ti.task_id),
+        f"{PREFIX}try": str(ti.try_number),
+        f"{PREFIX}map-index": label_value(str(ti.map_index)),
+        NONCE_LABEL: nonce_digest(nonce),
+    }
+
+
+def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels: dict[str, str]) -> PodPlan:
+    """Return what the pods of a try have in common.
+
+    :param image: its reference.
+    """
+    return PodPlan(
+        image=image,
+        names=names,
+        labels=labels,
+        claim=settings.aks_claim,
+        cpu_request=settings.aks_cpu_request,
+        cpu_limit=whole_cores(settings.aks_cpu_request),
+        memory_bytes=memory_bytes(settings.aks_driver_memory),
+        epc_bytes=epc_bytes(settings, trust),
+        aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
+        groups=settings.aks_supplemental_groups,
+        deadline_seconds=settings.aks_deadline_minutes * 60,
+        node_selector=settings.aks_node_selector,
+        tolerations=settings.aks_tolerations,
+        pull_secret=settings.aks_pull_secret,
+    )
+
+
+def epc_bytes(settings: Settings, trust: str) -> int | None:
+    """Return how much enclave memory one pod asks for, or None: none, for it has no SGX."""
+    if settings.aks_epc != "auto":
+        return occlum_config.size_bytes(settings.aks_epc)
+    if trust == TRUST_SIMULATED:
+        return None
+    return occlum_config.enclave_bytes(settings.enclave_sizing())
+
+
+@dataclass
+class KubernetesEnclave:
+    """The pods of one try.
+
+    :param output: reads what the enclave prints.
+    :param stopped: says whether somebody asked the task to end.
+    :param start_seconds: how long a pod may take to start, and a driver may be without any executor.
+    :param executorless_since: seconds since 1970 since when no executor has run, as far as was looked.
+    """
+
+    cluster: Cluster
+    names: TryNames
+    nonce: str
+    output: EnclaveOutput
+    stopped: Callable[[], bool]
+    start_seconds: float
+    executorless_since: float | None = None
+    _told: set[str] = field(default_factory=set)
+    _ended_executors: dict[str, Diagnosis] = field(default_factory=dict)
+    _lost_transfer: _LostPod = field(default_factory=lambda: _LostPod())
+
+    @property
+    def selector(self) -> str:
+        """Selects every pod of the try, executors included."""
+        return selector({NONCE_LABEL: nonce_digest(self.nonce)})
+
+    def await_running(self, pod: str, container: str, *, or_ended: bool = False) -> PodState:
+        """Wait until a container runs.
+
+        :param or_ended: whether it may be over already.
+        :raises EnclaveError: named by the failure table; ``terminated``.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self.require_wanted()
+            state = self.require(pod, container)
+            if state.running or (or_ended and state.ended):
+                return state
+            if state.ended:
+                self._fail(state, container)
+            self.mind_obstacle(state)
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+
+    def follow(
+        self,
+        pod: str,
+        container: str,
+        *,
+        known_until: str = "",
+        on_position: Callable[[str], None] = lambda stamp: None,
+        on_look: Callable[[PodState], None] = lambda state: None,
+        until_ended: bool = True,
+    ) -> bool:
+        """Copy what a container prints until it has ended well; return whether it has.
+
+        :param known_until: time stamp up to which an earlier try has logged already.
+        :param on_position: takes the time stamp up to which the log is complete.
+        :param on_look: is called every ten seconds, as long as the container has not ended.
+        :param until_ended: False: copy what is there, and return.
+        :raises EnclaveError: the program failed, by name; ``pod-lost``; ``terminated``.
+        """
+        tail = _LogTail(self.cluster, pod, container)
+        lost = _LostPod()
+        pause, next_look = FIRST_PAUSE_SECONDS, time.monotonic() + LOOK_SECONDS
+        while True:
+            self.require_wanted()
+            state = self.require(pod, container)
+            for stamp, line in tail.read(patient=state.ended):
+                self.output.feed(line, known=stamp <= known_until)
+            on_position(tail.position)
+            if state.ended:
+                break
+            if not until_ended:
+                # The next look begins behind these lines.
+                self.output.close()
+                return False
+            lost.require_alive(state)
+            if time.monotonic() >= next_look:
+                on_look(state)
+                next_look = time.monotonic() + LOOK_SECONDS
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+        self.output.close()
+        if state.exit_code in STOPPED_CODES:
+            state = self._settled(state, container)
+        if diagnosis := pod_diagnosis(state, self.output.watcher):
+            # Spark names no cause of its own when its executors fail.
+            self.hear_executors()
+            self.output.fail(blame_executors(diagnosis, self._ended_executors.values()))
+        return True
+
+    def _settled(self, state: PodState, container: str) -> PodState:
+        """Return a stopped pod with the reason, which the kubelet may give a moment after the exit code."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not (state.reason or state.deleted) and time.monotonic() < deadline:
+            time.sleep(FIRST_PAUSE_SECONDS)
+            state = self.cluster.find(state.name, container) or replace(state, deleted=True)
+        return state
+
+    def require(self, pod: str, container: str) -> PodState:
+        """Return how a pod is.
+
+        :raises EnclaveError: ``pod-lost`` when there is none.
+        """
+        state = self.cluster.find(pod, container)
+        if state is None:
+            raise named(POD_LOST, f"pod {pod} is not there").error()
+        return state
+
+    def push(self, inputs: Sequence[Path]) -> None:
+        """Send the input to the try's folder on the data volume, in place of what was there.
+
+        :raises EnclaveError: ``pod-command-failed``; what the API refuses.
+        """
+        entries = [
+            Entry(layout.INPUT_DIR.name),
+            *(Entry(f"{layout.INPUT_DIR.name}/{path.name}", path) for path in inputs),
+            Entry(layout.RESULTS_DIR.name),
+        ]
+        folder = str(layout.DATA_DIR / self.names.base)
+
+        def send(program: PodCommand) -> None:
+            program.write(tar_stream(entries, user_id=layout.USER_ID))
+            for _ in program.read():
+                pass
+
+        command = ["bash", "-o", "pipefail", "-c", RECEIVE, "receive", str(stream_size(entries)), folder]
+        self.cluster.run_command(self.names.transfer, TRANSFER, command, send, stdin=True)
+
+    def fetch(self, pod: str, folder: str, target: Path) -> None:
+        """Write the results, which are in a folder of the data volume, into ``target``, an empty folder.
+
+        :raises ResultError: ``results-archive-malformed``, ``results-too-large``.
+        :raises OSError: the files cannot be written.
+        :raises EnclaveError: ``pod-lost``, ``pod-evicted``, ``pod-command-failed``; what the API refuses.
+        """
+
+        def receive(program: PodCommand) -> None:
+            for leftover in sorted(target.rglob("*"), reverse=True):
+                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+            chunks = program.read()
+            unpack_results(chunks, target)
+            for _ in chunks:
+                pass
+
+        command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
+        self.cluster.run_command(pod, TRANSFER, command, receive)
+
+    def look_around(self, driver: PodState) -> None:
+        """Look at the other pods of a driver that has not ended: has it its files, and executors?
+
+        :raises EnclaveError: named by the failure table.
+        """
+        transfer = self.cluster.find(self.names.transfer, TRANSFER)
+        if transfer is None or transfer.ended:
+            raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
+        self._lost_transfer.require_alive(transfer)
+        executors = self.hear_executors()
+        waiting = [state for state in executors if not (state.running or state.ended)]
+        for state in waiting:
+            self._tell_obstacle(state)
+        if not driver.running or any(state.running for state in executors):
+            self.executorless_since = None
+            return
+        if len(waiting) == len(executors):
+            # None has ever run: each has the time that any pod has.
+            for state in waiting:
+                self.mind_obstacle(state)
+        self._mind_missing_executors(waiting)
+
+    def hear_executors(self) -> list[PodState]:
+        """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
+        labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
+        executors = self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER)
+        for state in executors:
+            if state.ended and not state.deleted and (diagnosis := pod_diagnosis(state, LogWatcher())):
+                self._ended_executors[state.name] = diagnosis
+                for line in state.words():
+                    self._tell(f"Executor pod {state.name}: {line}")
+        return executors
+
+    def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
+        """Give a driver up that has had no executor for too long; those that it has lost may come back."""
+        now = time.time()
+        self.executorless_since = self.executorless_since or now
+        if now - self.executorless_since <= self.start_seconds:
+            return
+        if waiting:
+            self.output.fail(self._why_not_started(waiting[0]))
+        # No pod was made at all: only Spark's log says why.
+        diagnosis = self.output.watcher.diagnose()
+        if diagnosis.failure is UNNAMED:
+            diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
+        self.output.fail(diagnosis)
+
+    def remove(self) -> None:
+        """Remove the try's pods, and with them its Secret and its folder on the data volume.
+
+        :raises EnclaveError: ``kubernetes-…``.
+        """
+        self.cluster.delete_pod(self.names.driver)
+        readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
+        selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+        # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
+        for state in self.cluster.pods(selected, ""):
+            self.cluster.delete_pod(state.name)
+        self.cluster.await_gone(selected, GONE_SECONDS)
+        # At its end it removes the folder, which the others must not need any more.
+        for pod in (self.names.transfer, self.names.attest):
+            self.cluster.delete_pod(pod)
+        self.cluster.await_gone(self.selector, GONE_SECONDS)
+
+    def require_wanted(self) -> None:
+        """Stop when the task is to end.
+
+        :raises EnclaveError: ``terminated``, retryable.
+        """
+        if self.stopped():
+            raise EnclaveError(
+                "The task was asked to end, so its pods were ended too.",
+                code="terminated",
+                action="nothing, if it was meant; else run again",
+                retryable=True,
+            )
+
+    def mind_obstacle(self, state: PodState) -> None:
+        """Log what keeps a pod from starting, and give it up when that takes too long.
+
+        :raises EnclaveError: named by the failure table.
+        """
+        self._tell_obstacle(state)
+        if state.is_overdue(self.start_seconds):
+            self.output.fail(self._why_not_started(state))
+
+    def _why_not_started(self, state: PodState) -> Diagnosis:
+        """Name what keeps a pod from starting; what its driver says is of no concern here."""
+        watcher = LogWatcher()
+        for line in (state.obstacle, *self.cluster.warnings(state.name)):
+            self._tell(line)
+            watcher.feed(line)
+        diagnosis = watcher.diagnose()
+        if diagnosis.failure is UNNAMED:
+            return named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
+        return diagnosis
+
+    def _tell_obstacle(self, state: PodState) -> None:
+        if state.obstacle:
+            self._tell(f"Pod {state.name} waits: {state.obstacle}")
+
+    def _tell(self, line: str) -> bool:
+        """Log a line once, and return whether it was new."""
+        if not line or line in self._told:
+            return False
+        self._told.add(line)
+        self.output.log(line)
+        return True
+
+    def _fail(self, state: PodState, container: str) -> NoReturn:
+        """Fail with the words of a pod that should run and has ended."""
+        for _, line in _LogTail(self.cluster, state.name, container).read(patient=True):
+            self.output.feed(line)
+        self.output.close()
+        diagnosis = pod_diagnosis(state, self.output.watcher)
+        self.output.fail(diagnosis or named(POD_LOST, f"pod {state.name} has ended"))
+
+
+@dataclass
+class _LogTail:
+    """Reads a container's log bit by bit."""
+
+    cluster: Cluster
+    pod: str
+    container: str
+    position: str = ""
+    _read_at: float | None = None
+
+    def read(self, *, patient: bool = False) -> list[tuple[str, str]]:
+        """Return the lines since the last time; none where the log is not to be had now.
+
+        :param patient: whether an API that is away is waited for.
+        """
+        began = time.monotonic()
+        within = None if self._read_at is None else began - self._read_at
+        try:
+            lines = list(
+                self.cluster.lines(
+                    self.pod, self.container, after=self.position, within=within, patient=patient
+                )
+            )
+        except EnclaveError as error:
+            # The container has not started, or its node is away: the pod's status decides what follows.
+            if error.code in (API_AWAY, REFUSED):
+                return []
+            raise
+        self._read_at = began
+        if lines:
+            self.position = lines[-1][0]
+        return lines
+
+
+@dataclass
+class _LostPod:
+    """Notices a pod that was removed and does not end: its node is gone."""
+
+    _since: float | None = None
+
+    def require_alive(self, state: PodState) -> None:
+        if not state.deleted:
+            self._since = None
+            return
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since > LOST_PATIENCE_SECONDS:
+            raise named(POD_LOST, f"pod {state.name} was removed, and its node does not answer").error()

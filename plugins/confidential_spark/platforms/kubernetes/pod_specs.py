@@ -1,0 +1,303 @@
+"""The objects of one try on a cluster, as the API takes them: pods with the least rights, and a Secret.
+
+Every pod satisfies Kubernetes' "restricted" Pod Security Standard: no privileges, no path of the node (but
+for AESM's socket, where a setting says so). SGX comes from the device plugin, which adds the devices to a
+container that asks for `sgx.intel.com/epc`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.enclave import layout
+from confidential_spark.enclave.container.pod_launch import ADDRESS_VARIABLE
+from confidential_spark.enclave.spark import MEBIBYTE
+from confidential_spark.platforms.kubernetes import cluster_layout
+from confidential_spark.platforms.kubernetes import spark_conf as kubernetes_spark
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
+    from confidential_spark.platforms.kubernetes.names import TryNames
+
+Json = dict[str, Any]
+
+LAUNCH_FILE = layout.LAUNCH_FILE.name
+# The token outlives its pod's deadline: Spark reads it once.
+TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
+# TERM ends the agent within ten seconds, Occlum included.
+GRACE_SECONDS = 20
+# It starts before the driver, and its files are fetched after it.
+OUTLIVES_SECONDS = 3 * 3600
+SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
+# Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
+# container makes its quotes itself and gets the provision device; `aesmd` asks the node's service for them.
+QUOTE_PROVIDER, AESM_PROVIDER = "sgx.intel.com/quote-provider", "aesmd"
+# The webhook's own names, so that it adds no second volume; AKS has no such webhook everywhere.
+AESM_VOLUME, AESM_DIR = "aesmd-socket", "/var/run/aesmd"
+# Driver and executors reach each other by it.
+OWN_ADDRESS: Json = {"name": ADDRESS_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+RUN_SIZE, LAUNCH_SIZE = "64Mi", "4Mi"
+OWN_DATA_SIZE = "64Mi"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodPlan:
+    """What all pods of a try have in common.
+
+    :param image: reference by digest, or an image's id.
+    :param labels: whose pods they are.
+    :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
+    :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
+    :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
+    :param deadline_seconds: after this, Kubernetes ends a pod.
+    """
+
+    image: str
+    names: TryNames
+    labels: Mapping[str, str]
+    claim: str
+    cpu_request: str
+    cpu_limit: int
+    memory_bytes: int
+    epc_bytes: int | None = None
+    aesm: bool = False
+    groups: Sequence[int] = ()
+    deadline_seconds: int
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, str]] = ()
+    pull_secret: str | None = None
+
+
+def driver_pod(plan: PodPlan) -> Json:
+    """Return the pod of Spark's driver; its launch file comes from the Secret of the same try."""
+    pod = _pod(plan, plan.names.driver, cluster_layout.ROLE_DRIVER)
+    spec = pod["spec"]
+    spec["serviceAccountName"] = cluster_layout.DRIVER_ACCOUNT
+    container = _enclave(plan, "run", _resources(plan))
+    container["env"].append(OWN_ADDRESS)
+    container["volumeMounts"] += [
+        {"name": "launch-files", "mountPath": str(layout.LAUNCH_MOUNT), "readOnly": True},
+        {"name": "service-account", "mountPath": str(layout.SERVICE_ACCOUNT_MOUNT), "readOnly": True},
+        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base},
+    ]
+    spec["containers"] = [container]
+    spec["volumes"] = [
+        *_enclave_volumes(plan),
+        {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}},
+        {"name": "service-account", "projected": _credentials(plan.deadline_seconds)},
+        {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
+    ]
+    return pod
+
+
+def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
+    """Return the template that Spark makes executors from; it adds command, resources and their addresses.
+
+    :param launch: what every executor is told; nothing of it is secret.
+    """
+    pod = _pod(plan, None, None)
+    spec = pod["spec"]
+    spec["serviceAccountName"] = cluster_layout.EXECUTOR_ACCOUNT
+    container = _enclave(plan, None, {})
+    container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
+    container["volumeMounts"].append(
+        # Writable, because Occlum opens every file of the host for writing, too.
+        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base}
+    )
+    spec["containers"] = [container]
+    spec["volumes"] = [
+        # Spark gives an executor a volume for its local files, unless one has such a name.
+        *_enclave_volumes(plan, temporary="spark-local-dir-1"),
+        {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
+    ]
+    container["volumeMounts"][0]["name"] = "spark-local-dir-1"
+    return pod
+
+
+def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: str) -> Json:
+    """Return the Secret with the driver's files; it goes when the driver's pod goes.
+
+    :param executor: the executors' template.
+    :param owner_uid: of the driver's pod.
+    """
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": plan.names.driver, "uid": owner_uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": plan.names.launch,
+            "labels": dict(plan.labels),
+            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": False}],
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "stringData": {
+            LAUNCH_FILE: json.dumps(asdict(launch)),
+            # JSON is YAML, too.
+            kubernetes_spark.EXECUTOR_TEMPLATE: json.dumps(executor),
+        },
+    }
+
+
+def transfer_pod(plan: PodPlan) -> Json:
+    """Return the pod that keeps the try's folder on the data volume, without an enclave."""
+    pod = _pod(plan, plan.names.transfer, cluster_layout.ROLE_TRANSFER)
+    # It outlives the others, which need it, and whose results are fetched from it.
+    pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
+    pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
+    pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
+    return pod
+
+
+def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
+    """Return the pod with an enclave that attests, and a container that keeps what it wrote for Airflow.
+
+    Not one after the other: the device plugin's webhook gives no devices to init containers.
+    """
+    pod = _pod(plan, plan.names.attest, cluster_layout.ROLE_ATTEST)
+    enclave = _enclave(plan, "attest", _resources(plan))
+    enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
+    enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
+    pod["spec"]["containers"] = [enclave, _transfer(plan, [])]
+    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _tmpfs("data", OWN_DATA_SIZE)]
+    return pod
+
+
+def measure_pod(plan: PodPlan) -> Json:
+    """Return the pod that prints who the image's enclave is; the enclave is not started."""
+    pod = _pod(plan, plan.names.measure, cluster_layout.ROLE_TRANSFER)
+    container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, "measure")
+    container["resources"] = _resources(plan)
+    container["volumeMounts"] = _scratch_mounts()
+    pod["spec"]["containers"] = [container]
+    pod["spec"]["volumes"] = _scratch()
+    return pod
+
+
+def quote_annotations(plan: PodPlan) -> dict[str, str]:
+    """Return what tells the device plugin's webhook who makes the quotes; nothing where there is no SGX."""
+    if plan.epc_bytes is None:
+        return {}
+    return {QUOTE_PROVIDER: AESM_PROVIDER if plan.aesm else cluster_layout.ENCLAVE_CONTAINER}
+
+
+def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
+    """Return a pod without containers.
+
+    :param role: Spark gives its executors theirs itself.
+    """
+    labels = {**plan.labels, **({cluster_layout.ROLE_LABEL: role} if role else {})}
+    metadata: Json = {"labels": labels, **({"name": name} if name else {})}
+    if role != cluster_layout.ROLE_TRANSFER and (annotations := quote_annotations(plan)):
+        metadata["annotations"] = annotations
+    spec: Json = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": plan.deadline_seconds,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": layout.USER_ID,
+            "runAsGroup": layout.GROUP_ID,
+            "fsGroup": layout.GROUP_ID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            **({"supplementalGroups": list(plan.groups)} if plan.groups else {}),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "nodeSelector": dict(plan.node_selector),
+        "tolerations": [dict(toleration) for toleration in plan.tolerations],
+    }
+    if plan.pull_secret:
+        spec["imagePullSecrets"] = [{"name": plan.pull_secret}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _container(plan: PodPlan, name: str, *arguments: str) -> Json:
+    return {
+        "name": name,
+        "image": plan.image,
+        "imagePullPolicy": cluster_layout.PULL_POLICY,
+        **({"args": list(arguments)} if arguments else {}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        # The agent's last words are the error's text.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
+    """Return a container that starts the image's enclave; an executor's command comes from Spark."""
+    container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, *([command] if command else []))
+    container["env"] = [{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []
+    container["volumeMounts"] = _scratch_mounts()
+    if plan.aesm:
+        container["volumeMounts"].append({"name": AESM_VOLUME, "mountPath": AESM_DIR})
+    container["resources"] = resources
+    if plan.epc_bytes is not None:
+        # Kubernetes does not divide it: request and limit are one number.
+        for kind in ("requests", "limits"):
+            resources.setdefault(kind, {})[cluster_layout.EPC_RESOURCE] = str(plan.epc_bytes)
+    return container
+
+
+def _transfer(plan: PodPlan, folder: Sequence[str]) -> Json:
+    container = _container(plan, cluster_layout.TRANSFER_CONTAINER, "transfer", *folder)
+    small = {"cpu": SMALL_CPU, "memory": SMALL_MEMORY}
+    container["resources"] = {"requests": {**small, "cpu": "10m"}, "limits": small}
+    container["volumeMounts"] = [{"name": "data", "mountPath": str(layout.DATA_DIR)}]
+    return container
+
+
+def _resources(plan: PodPlan) -> Json:
+    """Return request and limit of a pod of ours; an executor's come from Spark's settings."""
+    memory = str(plan.memory_bytes)
+    return {
+        "requests": {"cpu": plan.cpu_request, "memory": memory},
+        "limits": {"cpu": str(plan.cpu_limit), "memory": memory},
+    }
+
+
+def _scratch_mounts() -> list[Json]:
+    return [
+        {"name": "tmp", "mountPath": str(layout.TEMPORARY_DIR)},
+        {"name": "launch", "mountPath": str(layout.LAUNCH_DIR)},
+        {"name": "run", "mountPath": str(layout.RUN_DIR)},
+    ]
+
+
+def _enclave_volumes(plan: PodPlan, temporary: str = "tmp") -> list[Json]:
+    """Return what an enclave's container always mounts."""
+    socket = {"name": AESM_VOLUME, "hostPath": {"path": AESM_DIR, "type": "Directory"}}
+    return [*_scratch(temporary), *([socket] if plan.aesm else [])]
+
+
+def _scratch(temporary: str = "tmp") -> list[Json]:
+    """Return the writable folders: memory, which counts towards the pod's limit."""
+    size = f"{kubernetes_spark.SCRATCH_BYTES // MEBIBYTE}Mi"
+    return [_tmpfs(temporary, size), _tmpfs("launch", LAUNCH_SIZE), _tmpfs("run", RUN_SIZE)]
+
+
+def _tmpfs(name: str, size: str) -> Json:
+    return {"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
+
+
+def _credentials(deadline_seconds: int) -> Json:
+    """Return token and CA of the pod's service account, for as long as the pod may run."""
+    seconds = max(deadline_seconds + TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS)
+    ca = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    return {
+        "defaultMode": 0o440,
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": seconds}},
+            {"configMap": ca},
+        ],
+    }

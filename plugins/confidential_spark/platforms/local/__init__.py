@@ -1,0 +1,1 @@
+"""Enclaves as child processes of the Airflow task, always simulated."""

@@ -1,0 +1,122 @@
+"""Spark in a simulated enclave: a child process on the Airflow machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.enclave.class_archive import class_archive_path
+from confidential_spark.enclave.java import find_java
+from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
+from confidential_spark.hooks.endpoints import attestation_endpoints
+from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.operators.attempt import EnclaveRun
+from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.platforms.local.process import EnclaveProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Context
+
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.enclave.spark import SparkRuntime
+    from confidential_spark.hooks.attestation import AttestationProvider
+    from confidential_spark.operators.base import RunScope
+
+
+class EnclaveSparkLocalOperator(ConfidentialOperator):
+    """Run one Spark job in a simulated enclave on this machine.
+
+    :param platform: ``local``.
+    :param image: what `resolve_image` returned.
+    :param manifest: what `resolve_input` returned, or None for jobs without input.
+    """
+
+    template_fields = ("image", "manifest")
+
+    def __init__(
+        self,
+        *,
+        platform: Platform,
+        image: Mapping[str, Any],
+        manifest: Mapping[str, Any] | None,
+        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+    ) -> None:
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.platform = platform
+        self.image = image
+        self.manifest = manifest
+        self._enclave: EnclaveProcess | None = None
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, str]:
+        """Run the job and return the :class:`EnclaveRun` that verification needs."""
+        run = EnclaveRun.prepare(context, scope, self.job, self.settings)
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        with (
+            store.hold(run.staging),
+            attestation_endpoints(self.platform, self.settings) as endpoints,
+            TemporaryDirectory(prefix="enclave-") as folder,
+        ):
+            launch_file = Path(folder) / "launch.json"
+            self.launch_spec(run, scope, endpoints.provider, Path(folder) / "work").write(launch_file)
+            self._enclave = EnclaveProcess(
+                "run",
+                launch_file,
+                log=lambda line: self.log.info("%s", line),
+                on_progress=lambda record: self.show_progress(context, record),
+            )
+            self._enclave.run()
+        self.announce(f"{self.job.title} ran and signed its results")
+        return run.to_xcom()
+
+    def launch_spec(
+        self, run: EnclaveRun, scope: RunScope, provider: AttestationProvider, work_dir: Path
+    ) -> LaunchSpec:
+        """Return what the agent is asked to do.
+
+        :raises ConfigurationError: no fit Java, no Spark, too little memory, before anything is started.
+        """
+        runtime = self.spark_runtime()
+        return LaunchSpec(
+            nonce=run.nonce,
+            run_id=run.run_id,
+            results_dir=run.staging,
+            attestation_url=provider.url,
+            attestation_api_version=provider.api_version,
+            quote_provider="software",
+            jobs_dir=str(self.settings.jobs_dir),
+            job=self.job.name,
+            job_file=str(self.job.file(self.settings.jobs_dir)),
+            arguments=self.job.arguments_for(scope.month, scope.options),
+            month=str(scope.month) if scope.month else None,
+            input=self.manifest["uri"] if self.manifest else None,
+            work_dir=str(work_dir),
+            image_digest=self.image["digest"],
+            java=str(runtime.java),
+            spark_home=str(runtime.spark_home),
+            python=str(runtime.python),
+            jvm_options=list(runtime.jvm_options),
+            spark_conf=runtime.spark_conf,
+        )
+
+    def spark_runtime(self) -> SparkRuntime:
+        """Choose Java, JVM options and Spark settings for the size of the input."""
+        java = find_java()
+        return choose_runtime(
+            input_bytes=self.manifest["bytes"] if self.manifest else 0,
+            cores=self.settings.spark_cores,
+            memory=self.settings.spark_memory,
+            installation=host_installation(
+                java=java,
+                archive=class_archive_path(self.settings.cache_dir, java.path, find_spark_home()),
+            ),
+        )
+
+    def on_kill(self) -> None:
+        """End the enclave with the task."""
+        if self._enclave is not None:
+            self._enclave.terminate()

@@ -1,0 +1,1 @@
+"""Stands in for Occlum and SGX: measures, runs and quotes in software."""

@@ -1,0 +1,1 @@
+"""Stands in for Intel: the development root, its certificates and keys."""

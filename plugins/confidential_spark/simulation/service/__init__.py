@@ -1,0 +1,1 @@
+"""Stands in for Microsoft Azure Attestation, on the loopback."""

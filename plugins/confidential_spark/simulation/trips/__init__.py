@@ -1,0 +1,1 @@
+"""Stands in for taxi trips: deterministic months with the true schema."""

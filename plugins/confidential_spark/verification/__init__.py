@@ -1,0 +1,1 @@
+"""What an outsider installs: evidence in, PASS or FAIL out."""

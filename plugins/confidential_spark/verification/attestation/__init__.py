@@ -1,0 +1,1 @@
+"""One attestation: token, quote, collateral and runtime data."""

@@ -1,0 +1,1 @@
+"""One run's evidence: bundle, signed statement, executors and result files."""

@@ -1,0 +1,70 @@
+"""The bundle an outsider gets: ``evidence.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.verification import strict_json
+from confidential_spark.verification.evidence.statement import Statement
+from confidential_spark.verification.json_object import JsonObject
+from confidential_spark.verification.refusals import Refusal, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEDIA_TYPE = "application/vnd.confidential-spark.evidence.v1+json"
+MAX_EVIDENCE_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A decoded bundle. Its ``jwks`` is a snapshot, trusted only where a policy pins the key."""
+
+    statement: Statement
+    notice: str | None
+    collateral: str
+    jwks: str
+
+    @classmethod
+    def parse(cls, data: bytes) -> Evidence:
+        """Read a bundle.
+
+        :raises VerificationError: ``evidence-malformed``, ``evidence-duplicate-key``, ``statement-…``.
+        """
+        value = strict_json.loads(
+            data,
+            what="evidence",
+            max_bytes=MAX_EVIDENCE_BYTES,
+            malformed=Refusal.EVIDENCE_MALFORMED,
+            duplicate=Refusal.EVIDENCE_DUPLICATE_KEY,
+        )
+        bundle = JsonObject.of(value, "evidence", Refusal.EVIDENCE_MALFORMED)
+        bundle.only(("mediaType", "notice", "envelope", "collateral", "jwks"))
+        if bundle.text("mediaType") != MEDIA_TYPE:
+            refuse(bundle.code, "Another kind of bundle.", got=bundle.text("mediaType"), expected=MEDIA_TYPE)
+        return cls(
+            statement=Statement.decode(bundle.object("envelope")),
+            notice=bundle.optional_text("notice"),
+            collateral=json.dumps(bundle.object("collateral").members),
+            jwks=json.dumps(bundle.object("jwks").members),
+        )
+
+
+def evidence_bundle(
+    envelope: Mapping[str, Any], *, notice: str | None, collateral: Mapping[str, Any], jwks: Mapping[str, Any]
+) -> bytes:
+    """Return ``evidence.json`` for an enclave's envelope.
+
+    :param collateral: dcap-qvl's ``QuoteCollateralV3`` as JSON values.
+    :param jwks: the attestation provider's key set at the time of the run.
+    """
+    bundle = {
+        "mediaType": MEDIA_TYPE,
+        "notice": notice,
+        "envelope": dict(envelope),
+        "collateral": dict(collateral),
+        "jwks": dict(jwks),
+    }
+    return (json.dumps(bundle, ensure_ascii=False, indent=1) + "\n").encode()

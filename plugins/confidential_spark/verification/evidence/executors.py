@@ -1,0 +1,120 @@
+"""The executors of a distributed run: enclaves of their own, listed in the driver's signed statement.
+
+Each is judged like the driver, by steps 1 to 10 under the same policy, and has to be the same program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from confidential_spark.agent.protocol import (
+    MAX_EXECUTORS,
+    MAX_QUOTE_BYTES,
+    MAX_RUNTIME_DATA_BYTES,
+    MAX_TOKEN_BYTES,
+    executor_role,
+)
+from confidential_spark.core.errors import VerificationError
+from confidential_spark.verification.context import Context
+from confidential_spark.verification.json_object import JsonObject
+from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.report import ExecutorFacts
+from confidential_spark.verification.steps import AttestationSteps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class ExecutorRecord:
+    """One executor's entry in the statement."""
+
+    id: str
+    quote: bytes
+    token: str
+    runtime_data: bytes
+
+
+def read_executors(predicate: JsonObject) -> tuple[ExecutorRecord, ...] | None:
+    """Return the statement's executors, or None: a run in one process.
+
+    :raises VerificationError: ``statement-predicate``.
+    """
+    if "executors" not in predicate.members:
+        return None
+    items = predicate.array("executors", max_items=MAX_EXECUTORS)
+    if not items:
+        refuse(
+            predicate.code, "The list of executors is empty.", got="none", expected="one or more, or no list"
+        )
+    return tuple(_record(JsonObject.of(item, "executor", predicate.code)) for item in items)
+
+
+def _record(item: JsonObject) -> ExecutorRecord:
+    item.only(("id", "quote", "token", "runtime_data"))
+    return ExecutorRecord(
+        id=item.text("id", "[0-9]{1,9}"),
+        quote=item.base64url("quote", MAX_QUOTE_BYTES),
+        token=item.text("token", max_length=MAX_TOKEN_BYTES),
+        runtime_data=item.base64url("runtime_data", MAX_RUNTIME_DATA_BYTES),
+    )
+
+
+def verify_executors(
+    records: Sequence[ExecutorRecord], driver: AttestationSteps
+) -> tuple[ExecutorFacts, ...]:
+    """Accept executors that attested themselves for the driver's nonce and run, as the driver's program.
+
+    :param driver: the driver's steps, all passed.
+    :raises VerificationError: with the code of the step that an executor fails, naming the executor;
+        ``executor-measurement``, ``executor-duplicate``.
+    """
+    facts = tuple(_verify(record, driver) for record in records)
+    tokens = [driver.context.facts["token_id"], *(executor.token_id for executor in facts)]
+    if len(set(tokens)) != len(tokens):
+        refuse(
+            Refusal.EXECUTOR_DUPLICATE,
+            "Two enclaves of the run have the same token.",
+            got=f"{len(set(tokens))} different tokens",
+            expected=f"{len(tokens)}",
+        )
+    return facts
+
+
+def _verify(record: ExecutorRecord, driver: AttestationSteps) -> ExecutorFacts:
+    context = Context(
+        driver.context.policy,
+        driver.context.now,
+        replace(
+            driver.context.expectations,
+            nonce=driver.runtime.nonce,
+            seen_nonces=(),
+            run_id=driver.runtime.run_id,
+            job=executor_role(record.id),
+            job_file_sha256=None,
+        ),
+        driver.context.ledger_source,
+    )
+    steps = AttestationSteps(context, jwks=driver.trusted_jwks, collateral=driver.collateral_json)
+    try:
+        steps.take(record.token, record.quote, record.runtime_data)
+        for _, check in steps.checks():
+            check()
+    except VerificationError as error:
+        raise VerificationError(
+            f"Executor {record.id}: {error.message}",
+            code=error.code,
+            got=error.got,
+            expected=error.expected,
+            action=error.action,
+        ) from error
+    if steps.enclave != driver.enclave:
+        refuse(
+            Refusal.EXECUTOR_MEASUREMENT,
+            f"Executor {record.id} is another program than the driver.",
+            got=steps.enclave.mrenclave,
+            expected=driver.enclave.mrenclave,
+        )
+    names = ("mrenclave", "quote_sha256", "token_id", "tcb_status")
+    return ExecutorFacts(id=record.id, **{name: context.facts[name] for name in names})

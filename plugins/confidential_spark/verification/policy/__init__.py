@@ -1,0 +1,1 @@
+"""What is accepted: policies, pinned roots and the ledger of approvals."""

@@ -1,0 +1,204 @@
+"""Approvals of enclave measurements: an append-only file in which every line vouches for the one before it.
+
+Each line is one entry as canonical JSON; ``previous`` is the SHA-256 of the line before (64 zeros in the
+first). Changing, removing or reordering a line breaks the chain. Cutting lines off the end does not: whoever
+needs to see that keeps the head (:attr:`Ledger.head`) elsewhere and gives it as ``expected_head``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.agent.protocol import canonical_json, sha256_hex
+from confidential_spark.core.errors import VerificationError
+from confidential_spark.verification import strict_json
+from confidential_spark.verification.json_object import JsonObject
+from confidential_spark.verification.refusals import Refusal, refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NO_ENTRY = "0" * 64
+MAX_LEDGER_BYTES = 8 * 1024 * 1024
+MAX_LINE_BYTES = 4096
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+_REVISION = r"[0-9a-f]{7,64}(-dirty)?"
+_MEMBERS = (
+    "v",
+    "approved_at",
+    "approved_by",
+    "image_digest",
+    "mrenclave",
+    "mrsigner",
+    "product_id",
+    "svn",
+    "git_revision",
+    "previous",
+)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """One approved identity: who approved it, when, and what was measured.
+
+    :param approved_at: UTC, ``2026-11-23T10:00:00Z``.
+    :param image_digest: ``sha256:`` and 64 hex digits.
+    :param git_revision: the commit the image was built from, ``-dirty`` when changed.
+    """
+
+    approved_at: str
+    approved_by: str
+    image_digest: str
+    mrenclave: str
+    mrsigner: str
+    product_id: int
+    svn: int
+    git_revision: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A ledger whose chain was verified; ``head`` is the SHA-256 of its last line."""
+
+    approvals: tuple[Approval, ...]
+    head: str
+
+    def approves(self, mrenclave: str, mrsigner: str, product_id: int, svn: int) -> bool:
+        """Whether one entry approves exactly this identity."""
+        identity = (mrenclave, mrsigner, product_id, svn)
+        return any((a.mrenclave, a.mrsigner, a.product_id, a.svn) == identity for a in self.approvals)
+
+
+def parse_ledger(data: bytes, *, expected_head: str | None = None) -> Ledger:
+    """Read and verify a ledger.
+
+    :raises VerificationError: ``input-too-large``, ``ledger-malformed``, ``ledger-broken`` (naming the line),
+        ``ledger-head-mismatch``.
+    """
+    if len(data) > MAX_LEDGER_BYTES:
+        refuse(
+            Refusal.INPUT_TOO_LARGE,
+            "The ledger is too large.",
+            got=f"{len(data)} bytes",
+            expected=f"at most {MAX_LEDGER_BYTES} bytes",
+        )
+    if data and not data.endswith(b"\n"):
+        refuse(
+            Refusal.LEDGER_MALFORMED,
+            "The ledger's last line is cut off.",
+            got="no line end",
+            expected="whole lines",
+        )
+    approvals: list[Approval] = []
+    head = NO_ENTRY
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        approvals.append(_entry(line, number, head))
+        head = sha256_hex(line)
+    if expected_head is not None and head != expected_head:
+        refuse(
+            Refusal.LEDGER_HEAD_MISMATCH,
+            "The ledger ends in another entry.",
+            got=head,
+            expected=expected_head,
+        )
+    return Ledger(tuple(approvals), head)
+
+
+def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
+    """Read and verify a ledger file.
+
+    :raises VerificationError: ``ledger-missing``, and as :func:`parse_ledger`.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LEDGER_BYTES + 1)
+    except (OSError, ValueError) as error:
+        _missing(path, error)
+    return parse_ledger(data, expected_head=expected_head)
+
+
+def append_approval(path: Path, approval: Approval) -> Ledger:
+    """Add an approval to the ledger, durably and never beside another writer; the file is made if absent.
+
+    The existing chain is verified first: nothing is added to a broken ledger. A crash in the middle of the
+    write leaves a cut-off last line, which every later read refuses.
+
+    :raises VerificationError: as :func:`read_ledger`, and ``ledger-malformed`` for an invalid approval.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        data = file.read()
+        ledger = parse_ledger(data)
+        line = canonical_json({"v": 1, **asdict(approval), "previous": ledger.head})
+        grown = parse_ledger(data + line + b"\n")
+        _write_whole(file.fileno(), line + b"\n", len(data))
+    return grown
+
+
+def _write_whole(descriptor: int, data: bytes, size_before: int) -> None:
+    try:
+        written = os.write(descriptor, data)
+        if written != len(data):
+            raise OSError(f"only {written} of {len(data)} bytes were written")
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size_before)
+        raise
+
+
+def _entry(line: bytes, number: int, head: str) -> Approval:
+    try:
+        entry = JsonObject.of(_json(line), "entry", Refusal.LEDGER_MALFORMED).only(_MEMBERS)
+        entry.integer("v", 1, 1)
+        approval = Approval(
+            approved_at=entry.text("approved_at", _TIME),
+            approved_by=entry.text("approved_by", max_length=256),
+            image_digest=entry.text("image_digest", r"sha256:[0-9a-f]{64}"),
+            mrenclave=entry.hexadecimal("mrenclave", 32),
+            mrsigner=entry.hexadecimal("mrsigner", 32),
+            product_id=entry.integer("product_id", 0, 0xFFFF),
+            svn=entry.integer("svn", 0, 0xFFFF),
+            git_revision=entry.text("git_revision", _REVISION),
+        )
+        previous = entry.hexadecimal("previous", 32)
+    except VerificationError as error:
+        refuse(
+            Refusal.LEDGER_MALFORMED,
+            f"Line {number} of the ledger is not an entry: {error.message}",
+            got=error.got,
+            expected=error.expected,
+        )
+    if previous != head:
+        refuse(
+            Refusal.LEDGER_BROKEN,
+            f"Line {number} of the ledger does not follow from the line before it.",
+            got=previous,
+            expected=head,
+            action="restore the ledger from its backup and find out who changed it",
+        )
+    return approval
+
+
+def _json(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    value = strict_json.loads(
+        line, what="ledger line", max_bytes=MAX_LINE_BYTES, malformed=Refusal.LEDGER_MALFORMED
+    )
+    if isinstance(value, dict) and canonical_json(value) != line:
+        refuse(
+            Refusal.LEDGER_MALFORMED, "it is not canonical JSON", got=line.decode(), expected="canonical JSON"
+        )
+    return value
+
+
+def _missing(path: Path, error: Exception) -> None:
+    refuse(
+        Refusal.LEDGER_MISSING,
+        "The ledger cannot be read.",
+        got=f"{path}: {error}",
+        expected="a file of approvals",
+        action="give the ledger of approved measurements (--ledger)",
+    )

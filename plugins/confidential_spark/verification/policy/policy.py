@@ -1,0 +1,369 @@
+"""Policies: which evidence is accepted. Written in YAML, validated strictly, immutable afterwards.
+
+An unknown key, a wrong type or an empty allow-list makes the whole policy unusable: a policy that is not
+understood in full must not let anything through.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+
+from confidential_spark.agent.protocol import TRUST_HARDWARE
+from confidential_spark.core import base64url, strict_yaml
+from confidential_spark.core.errors import PolicyError, shorten
+from confidential_spark.verification.policy.root_certificates import (
+    DEVELOPMENT_ROOT_SPKI_SHA256,
+    RootCertificate,
+    read_root,
+)
+from confidential_spark.verification.refusals import Refusal, refuse
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# Occlum's public development key signs every enclave built without an own key: anyone can be this signer.
+OCCLUM_DEVELOPMENT_MRSIGNER = "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e"
+LEDGER = "ledger"
+MAX_SKEW = timedelta(minutes=10)
+MAX_TOKEN_LIFETIME = timedelta(hours=8)
+_MAX_PORT = 65535
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+# RFC 6761: names that never exist, and the machine itself. A numeric last label makes an IPv4 address.
+_RESERVED_DOMAINS = frozenset({"invalid", "localhost"})
+_NUMERIC = r"[0-9]+|0x[0-9a-f]*"
+_ISSUER = r"(https://[a-z0-9-]+(\.[a-z0-9-]+)*|http://(127\.0\.0\.1|localhost))(:(?P<port>[1-9][0-9]{0,4}))?"
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta) and value >= timedelta(0):
+        return value
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,4})([smhd])", value, re.ASCII) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a string such as 90s, 15m, 8h or 30d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _array(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _measurements(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be a list of measurements")
+    for item in value:
+        if not isinstance(item, str) or re.fullmatch(r"[0-9a-f]{64}", item, re.ASCII) is None:
+            raise ValueError(f"a measurement is 64 lower-case hex digits, not {str(item)[:80]!r}")
+    return tuple(value)
+
+
+def _allowed_measurements(value: object) -> str | tuple[str, ...]:
+    if value == LEDGER:
+        return LEDGER
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"must be {LEDGER!r} or a list of measurements")
+    if not value:
+        raise ValueError("an empty allow-list would refuse everything; name at least one measurement")
+    return _measurements(value)
+
+
+def _policy_hash(value: object) -> str:
+    if not isinstance(value, str) or len(base64url.decode(value)) != 32:
+        raise ValueError("a policy hash is the base64url of 32 bytes, as in x-ms-policy-hash")
+    return value
+
+
+Duration = Annotated[timedelta, PlainValidator(_duration)]
+Measurements = Annotated[tuple[str, ...], PlainValidator(_measurements)]
+AllowedMeasurements = Annotated[str | tuple[str, ...], PlainValidator(_allowed_measurements)]
+PolicyHash = Annotated[str, PlainValidator(_policy_hash)]
+UInt16 = Annotated[int, Field(ge=0, le=0xFFFF)]
+TcbStatus = Literal[
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+]
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Advisory = Annotated[str, Field(pattern=r"^INTEL-SA-[0-9]{5}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=False
+    )
+
+
+class AttestationPolicy(_Section):
+    """Who may issue tokens, and how fresh they must be."""
+
+    issuer: Annotated[str, Field(max_length=255)]
+    token_signing_keys: (
+        Annotated[tuple[Fingerprint, ...], Field(min_length=1), BeforeValidator(_array)] | None
+    ) = None
+    policy_hash: PolicyHash | None = None
+    max_token_lifetime: Duration = MAX_TOKEN_LIFETIME
+    max_token_age: Duration | None = None
+    clock_skew: Duration = timedelta(0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        match = re.fullmatch(_ISSUER, self.issuer)
+        if match is None or int(match["port"] or 0) > _MAX_PORT:
+            raise ValueError(f"issuer must be https://host without a path, got {self.issuer!r}")
+        if not timedelta(0) < self.max_token_lifetime <= MAX_TOKEN_LIFETIME:
+            raise ValueError("max_token_lifetime must be between 1s and 8h")
+        if self.clock_skew > MAX_SKEW:
+            raise ValueError("clock_skew must be at most 10m")
+        return self
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether the issuer can only be a simulation: a name that never exists, loopback, or a number."""
+        top_level = (urlsplit(self.issuer).hostname or "").rpartition(".")[2]
+        return top_level in _RESERVED_DOMAINS or re.fullmatch(_NUMERIC, top_level) is not None
+
+
+class AllowedIdentities(_Section):
+    """Measurements that are accepted, or ``ledger``, and measurements that never are."""
+
+    allow: AllowedMeasurements
+    deny: Measurements = ()
+
+
+class AllowedProducts(_Section):
+    """Product ids that are accepted."""
+
+    allow: Annotated[tuple[UInt16, ...], Field(min_length=1), BeforeValidator(_array)]
+
+
+class MinimumVersion(_Section):
+    """The lowest accepted security version (ISV SVN)."""
+
+    minimum: UInt16
+
+
+class IdentityPolicy(_Section):
+    """Which enclaves are accepted."""
+
+    mrenclave: AllowedIdentities
+    mrsigner: AllowedIdentities
+    product_id: AllowedProducts
+    svn: MinimumVersion
+
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether approvals are read from the ledger."""
+        return LEDGER in (self.mrenclave.allow, self.mrsigner.allow)
+
+
+class DcapPolicy(_Section):
+    """Which platforms are accepted, judged by the quote alone."""
+
+    roots: Annotated[tuple[RootCertificate, ...], Field(min_length=1), BeforeValidator(_array)]
+    accepted_tcb_statuses: Annotated[tuple[TcbStatus, ...], Field(min_length=1), BeforeValidator(_array)]
+    accepted_advisories: Annotated[tuple[Advisory, ...], BeforeValidator(_array)] = ()
+    max_collateral_age: Duration
+    min_tcb_evaluation_data_number: Annotated[int, Field(ge=0, le=100_000)] = 0
+    allow_dynamic_platform: bool = False
+    allow_cached_keys: bool = False
+    allow_smt: bool = False
+
+
+class Policy(_Section):
+    """One complete policy; make it with :func:`load_policy` or :meth:`from_mapping`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: Annotated[int, Field(ge=1, le=2**31)]
+    trust: Literal["hardware", "simulated"]
+    attestation: AttestationPolicy
+    identities: IdentityPolicy
+    dcap: DcapPolicy
+    ledger: Path | None = None
+
+    @classmethod
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], *, base: Path | None = None, source: str = "policy"
+    ) -> Policy:
+        """Make a policy of plain values, as they stand in the YAML file.
+
+        :param base: folder that relative paths (roots, ledger) start from; without it roots are given inline,
+            as PEM text or DER bytes, and the ledger as an absolute path.
+        :param source: the policy's name in messages.
+        :raises PolicyError: ``policy-invalid`` naming each wrong field, or ``policy-root-unreadable``.
+        """
+        try:
+            return cls.model_validate(_with_files(mapping, base))
+        except ValidationError as error:
+            raise _readable(error, source) from error
+        except PolicyError:
+            raise
+        except Exception as error:
+            raise PolicyError(
+                f"{source}: {error}", code="policy-invalid", got=type(mapping).__name__, expected="a mapping"
+            ) from error
+
+    @model_validator(mode="after")
+    def _keep_simulation_apart(self) -> Self:
+        if self.trust != TRUST_HARDWARE:
+            return self
+        if any(
+            root.spki_sha256 == DEVELOPMENT_ROOT_SPKI_SHA256 or root.simulated for root in self.dcap.roots
+        ):
+            raise ValueError(
+                "a hardware policy must not trust the development root: anyone can sign with its key"
+            )
+        if self.attestation.is_reserved:
+            raise ValueError(
+                f"a hardware policy must not trust the simulated issuer {self.attestation.issuer}"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name, version and trust level, for reports."""
+        return f"{self.name} (version {self.version}, {self.trust})"
+
+    @property
+    def approvals_path(self) -> Path:
+        """The file of approvals that the policy names.
+
+        :raises VerificationError: ``ledger-missing`` when it names none.
+        """
+        if self.ledger is None:
+            refuse(
+                Refusal.LEDGER_MISSING,
+                "The policy asks for a ledger and none was given.",
+                got="nothing",
+                expected="a file of approvals",
+                action="give the ledger of approved measurements (--ledger)",
+            )
+        return self.ledger
+
+    @property
+    def denied_mrsigners(self) -> tuple[str, ...]:
+        """Signers that are refused whatever the allow-list says."""
+        always = (OCCLUM_DEVELOPMENT_MRSIGNER,) if self.trust == TRUST_HARDWARE else ()
+        return (*always, *self.identities.mrsigner.deny)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy file; relative paths in it start from its folder.
+
+    :raises PolicyError: ``policy-unreadable``, ``policy-malformed``, ``policy-invalid``,
+        ``policy-root-unreadable``.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(strict_yaml.MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise PolicyError(
+            "The policy file cannot be read.",
+            code="policy-unreadable",
+            got=str(error),
+            expected="a readable YAML file",
+            action="give the path of a policy, e.g. include/policies/production.yaml",
+        ) from error
+    return parse_policy(data, base=path.resolve().parent, source=path.name)
+
+
+def parse_policy(data: bytes, *, base: Path | None = None, source: str = "policy") -> Policy:
+    """Read a policy from YAML bytes; see :meth:`Policy.from_mapping`.
+
+    :raises PolicyError: ``policy-malformed``, ``policy-invalid``, ``policy-root-unreadable``.
+    """
+    try:
+        value = strict_yaml.loads(data)
+    except ValueError as error:
+        raise PolicyError(
+            f"{source} is not a policy: it is not plain YAML.",
+            code="policy-malformed",
+            got=str(error),
+            expected="plain YAML",
+        ) from error
+    return Policy.from_mapping(value, base=base, source=source)
+
+
+def as_policy(policy: Policy | Mapping[str, Any] | str | bytes | os.PathLike[str]) -> Policy:
+    """Return a policy from whatever a caller has: a policy, plain values, YAML bytes or a path.
+
+    :raises PolicyError: as :func:`load_policy`.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, Mapping):
+        return Policy.from_mapping(policy)
+    if isinstance(policy, bytes):
+        return parse_policy(policy)
+    if isinstance(policy, (str, os.PathLike)):
+        return load_policy(Path(policy))
+    raise PolicyError(
+        "That is not a policy.",
+        code="policy-invalid",
+        got=type(policy).__name__,
+        expected="Policy, mapping, YAML bytes or a path",
+    )
+
+
+def _with_files(mapping: Mapping[str, Any], base: Path | None) -> dict[str, Any]:
+    policy = dict(mapping)
+    dcap = policy.get("dcap")
+    if isinstance(dcap, Mapping) and isinstance(dcap.get("roots"), (list, tuple)):
+        policy["dcap"] = {**dcap, "roots": [read_root(root, base) for root in dcap["roots"]]}
+    ledger = policy.get("ledger")
+    if isinstance(ledger, str):
+        policy["ledger"] = (base or Path()) / ledger
+    return policy
+
+
+def _shown(value: object) -> str:
+    try:
+        return shorten(value, 120)
+    except Exception as error:  # Python refuses to print integers of thousands of digits
+        return f"{type(value).__name__} that cannot be shown: {error}"
+
+
+def _got(problem: ErrorDetails) -> str:
+    # pydantic's input for an absent or contradictory field is all that surrounds it.
+    if problem["type"] == "missing":
+        return f"no {_place(problem)}"
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        return f"{_place(problem)} as a whole"
+    return f"{_place(problem)} = {_shown(problem['input'])}"
+
+
+def _place(problem: ErrorDetails) -> str:
+    return ".".join(map(str, problem["loc"])) or "policy"
+
+
+def _readable(error: ValidationError, source: str) -> PolicyError:
+    problems = error.errors(include_url=False)
+    lines = [
+        f"{_place(problem)}: {problem['msg'].removeprefix('Value error, ')}" for problem in problems[:10]
+    ]
+    first = problems[0]
+    return PolicyError(
+        f"{source} is not a valid policy: {'; '.join(lines)}",
+        code="policy-invalid",
+        got=_got(first),
+        expected=first["msg"].removeprefix("Value error, "),
+        action="docs/verification.md describes every field",
+    )

@@ -1,0 +1,262 @@
+"""What a verification found: numbered steps with got and expected, and the facts that were proven."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
+from confidential_spark.core.errors import ConfidentialSparkError, VerificationError, shorten
+from confidential_spark.verification.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+NOT_COMPARED = "NOT COMPARED"
+_MAX_DETAIL = 400
+
+
+class Status(StrEnum):
+    """How one step ended."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict
+    FAIL = "FAIL"
+    NOT_RUN = "NOT RUN"
+
+
+class Outcome(StrEnum):
+    """What the verification as a whole says."""
+
+    VERIFIED = "verified"
+    REFUSED = "refused"
+    NOT_CHECKED = "not-checked"
+
+
+class Step(Enum):
+    """The steps of a verification; a step's number and title are an interface."""
+
+    PREPARE = 0, "Policy, clock and expectations are usable"
+    DECODE = 1, "Sizes, strict base64url and strict JSON"
+    HEADER = 2, "Token header: RS256, issuer's key address, nothing else"
+    SIGNATURE = 3, "Token signature by exactly one trusted key"
+    TIME = 4, "Issuer, lifetime and freshness of the token"
+    KIND = 5, "The token is an SGX attestation"
+    IDENTITY = 6, "Enclave identity: not debuggable, allowed, not denied"
+    BINDING = 7, "Token is bound to the runtime data"
+    QUOTE_MATCH = 8, "Token and quote say the same"
+    QUOTE = 9, "Quote: chain to the pinned root, TCB status, advisories, collateral"
+    RUNTIME_DATA = 10, "Runtime data: nonce, run, job, public key"
+    STATEMENT = 11, "Statement signed with the attested key and consistent"
+    RESULTS = 12, "Every result file has its listed digest"
+    TRUST = 13, "Trust level of evidence and policy agree"
+
+    @property
+    def number(self) -> int:
+        """The step's number in documents and reports."""
+        return int(self.value[0])
+
+    @property
+    def title(self) -> str:
+        """What the step shows when it passes."""
+        return str(self.value[1])
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One line of a report; ``code``, ``got`` and ``expected`` are set when the step failed."""
+
+    number: int
+    title: str
+    status: Status
+    code: str | None = None
+    got: str | None = None
+    expected: str | None = None
+    detail: str = ""
+    action: str | None = None
+
+
+@dataclass(frozen=True)
+class ExecutorFacts:
+    """What was proven of one executor.
+
+    :param id: Spark's number for it; a replaced executor has another one.
+    """
+
+    id: str
+    mrenclave: str
+    quote_sha256: str
+    token_id: str
+    tcb_status: str
+
+
+@dataclass(frozen=True)
+class VerifiedFacts:
+    """What the passed steps proved; a fact is None while the step that proves it has not passed."""
+
+    issuer: str | None = None
+    key_id: str | None = None
+    token_id: str | None = None
+    issued_at: str | None = None
+    expires_at: str | None = None
+    mrenclave: str | None = None
+    mrsigner: str | None = None
+    product_id: int | None = None
+    svn: int | None = None
+    quote_sha256: str | None = None
+    tcb_status: str | None = None
+    advisories: tuple[str, ...] | None = None
+    fmspc: str | None = None
+    tcb_evaluation_data_number: int | None = None
+    collateral_expires_at: str | None = None
+    root_spki_sha256: str | None = None
+    nonce: str | None = None
+    run_id: str | None = None
+    job_name: str | None = None
+    job_file_sha256: str | None = None
+    arguments_sha256: str | None = None
+    signing_key_thumbprint: str | None = None
+    month: str | None = None
+    image_digest: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    results: dict[str, str] | None = None
+    executors: tuple[ExecutorFacts, ...] | None = None
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """The verdict. Only :attr:`passed` means verified; everything else proves nothing.
+
+    :param policy: name and version of the policy, or a stand-in when it could not be read.
+    :param trust: ``hardware`` or ``simulated`` when verified, else None.
+    """
+
+    policy: str
+    steps: tuple[StepResult, ...]
+    facts: VerifiedFacts = field(default_factory=VerifiedFacts)
+    trust: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every step passed."""
+        return bool(self.steps) and all(step.status is Status.PASS for step in self.steps)
+
+    @property
+    def failure(self) -> StepResult | None:
+        """The first step that failed."""
+        return next((step for step in self.steps if step.status is Status.FAIL), None)
+
+    @property
+    def code(self) -> str | None:
+        """The failed step's stable short code."""
+        return self.failure.code if self.failure else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Verified, refused, or not checked because something on the checking side is missing."""
+        if self.passed:
+            return Outcome.VERIFIED
+        failed = self.failure
+        return Outcome.NOT_CHECKED if failed and failed.number == 0 else Outcome.REFUSED
+
+    def raise_for_failure(self) -> None:
+        """Do nothing when verified.
+
+        :raises VerificationError: with the first failure's code, got and expected.
+        """
+        if self.passed:
+            return
+        failed = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, Refusal.CHECK_CRASHED.value)
+        raise VerificationError(
+            f"Step {failed.number} ({failed.title}) failed: {failed.detail}",
+            code=failed.code or Refusal.CHECK_CRASHED.value,
+            got=failed.got,
+            expected=failed.expected,
+            action=failed.action,
+        )
+
+    @classmethod
+    def not_checked(cls, policy: str, error: ConfidentialSparkError) -> VerificationReport:
+        """Return the report of a verification that could not start."""
+
+        def fail() -> str:
+            raise error
+
+        return cls(policy, run_checks([(Step.PREPARE, fail)]))
+
+    def text(self) -> str:
+        """Return the report for people: one line per step, and the verdict."""
+        lines = [f"Policy: {self.policy}"]
+        for step in self.steps:
+            note = step.detail and f" · {step.detail}"
+            lines.append(f"{step.number:>2} {step.status:<7} {step.title}{note}")
+            for name, value in (("got", step.got), ("expected", step.expected), ("do", step.action)):
+                if value is not None:
+                    lines.append(f"{name:>20}: {value}")
+        return "\n".join([*lines, self._verdict()])
+
+    def _verdict(self) -> str:
+        failed = self.failure
+        if failed is None:
+            meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else "hardware"
+            return f"VERIFIED · trust: {meaning}"
+        name = "REFUSED" if self.outcome is Outcome.REFUSED else "NOT CHECKED"
+        return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
+
+    def without_trust(self) -> VerificationReport:
+        """Return the report of a verification that proved nothing."""
+        return replace(self, trust=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "outcome": self.outcome.value,
+            "passed": self.passed,
+            "trust": self.trust,
+            "policy": self.policy,
+            "code": self.code,
+            "steps": [asdict(step) | {"status": step.status.value} for step in self.steps],
+            "facts": asdict(self.facts),
+        }
+
+
+Check = tuple[Step, "Callable[[], str]"]
+
+
+def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
+    """Run checks in order up to the first that fails; the rest is reported as not run.
+
+    A check returns what it found, or raises. Any exception, foreseen or not, is that step's failure:
+    a verifier that breaks down must not let anything through.
+    """
+    results: list[StepResult] = []
+    failed = False
+    for step, check in checks:
+        result = StepResult(step.number, step.title, Status.NOT_RUN) if failed else _run(step, check)
+        failed = failed or result.status is Status.FAIL
+        results.append(result)
+    return tuple(results)
+
+
+def _run(step: Step, check: Callable[[], str]) -> StepResult:
+    blank = StepResult(step.number, step.title, Status.FAIL)
+    try:
+        return replace(blank, status=Status.PASS, detail=shorten(check(), _MAX_DETAIL))
+    except ConfidentialSparkError as error:
+        return replace(
+            blank,
+            code=error.code,
+            got=error.got,
+            expected=error.expected,
+            detail=shorten(error.message, _MAX_DETAIL),
+            action=error.action,
+        )
+    except Exception as error:
+        return replace(
+            blank,
+            code=Refusal.CHECK_CRASHED.value,
+            got=shorten(f"{type(error).__name__}: {error}"),
+            expected="an input that the check can handle",
+            detail="The check itself failed.",
+        )

@@ -1,0 +1,262 @@
+"""Steps 1 to 10: token, quote and runtime data. The order is that of docs/verification.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confidential_spark.agent.protocol import (
+    MAX_QUOTE_BYTES,
+    MAX_RUNTIME_DATA_BYTES,
+    MAX_TOKEN_BYTES,
+    b64url,
+    report_data,
+    sha256_hex,
+)
+from confidential_spark.verification.attestation import maa_token as tokens
+from confidential_spark.verification.attestation import signing_keys as key_set
+from confidential_spark.verification.attestation.collateral import MAX_COLLATERAL_BYTES
+from confidential_spark.verification.attestation.dcap import verify_quote
+from confidential_spark.verification.attestation.identity import EnclaveClaims, require_identity
+from confidential_spark.verification.attestation.runtime_data import RuntimeData, require_nonce, require_run
+from confidential_spark.verification.attestation.sgx_quote import ReportBody
+from confidential_spark.verification.context import Context, json_text, require_bytes, require_size
+from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.report import NOT_COMPARED, Check, Step
+
+if TYPE_CHECKING:
+    from confidential_spark.verification.json_object import JsonObject
+
+# Claims of enclaves with key separation and sharing (KSS); compared with the quote when the token has them.
+_KSS_CLAIMS = {
+    "x-ms-sgx-config-id": "config_id",
+    "x-ms-sgx-isv-extended-product-id": "isv_extended_product_id",
+    "x-ms-sgx-isv-family-id": "isv_family_id",
+}
+
+
+class AttestationSteps:
+    """Judges one token with its quote and runtime data; each step relies on those before it."""
+
+    token: tokens.Token
+    kid: str
+    times: tokens.TokenTimes
+    enclave: EnclaveClaims
+    runtime: RuntimeData
+    trusted_jwks: str | bytes
+    collateral_json: str | bytes
+
+    def __init__(self, context: Context, *, jwks: object, collateral: object) -> None:
+        """Judge against ``context``; token, quote and runtime data come with :meth:`take`."""
+        self.context = context
+        self.jwks = jwks
+        self.collateral = collateral
+        self.quote = b""
+        self.runtime_data = b""
+
+    def checks(self) -> list[Check]:
+        """Return steps 2 to 10 in order."""
+        return [
+            (Step.HEADER, self.header),
+            (Step.SIGNATURE, self.signature),
+            (Step.TIME, self.time),
+            (Step.KIND, self.kind),
+            (Step.IDENTITY, self.identity),
+            (Step.BINDING, self.binding),
+            (Step.QUOTE_MATCH, self.quote_match),
+            (Step.QUOTE, self.dcap),
+            (Step.RUNTIME_DATA, self.runtime_data_content),
+        ]
+
+    def take(self, token: object, quote: object, runtime_data: object) -> str:
+        """Step 1: take inputs of acceptable type and size, and decode the token.
+
+        :raises VerificationError: ``input-…``, ``token-malformed``, ``token-duplicate-key``.
+        """
+        self.quote = require_bytes(quote, "quote", MAX_QUOTE_BYTES)
+        self.runtime_data = require_bytes(runtime_data, "runtime data", MAX_RUNTIME_DATA_BYTES)
+        self.trusted_jwks = json_text(self.jwks, "key set", Refusal.JWKS_MALFORMED, key_set.MAX_JWKS_BYTES)
+        self.collateral_json = json_text(
+            self.collateral, "collateral", Refusal.COLLATERAL_MALFORMED, MAX_COLLATERAL_BYTES
+        )
+        self.token = tokens.Token.decode(_token_text(token))
+        return f"token {len(self.token.signing_input)} bytes, quote {len(self.quote)} bytes"
+
+    def header(self) -> str:
+        """Step 2: accept the token's header."""
+        self.kid = tokens.require_header(self.token.header, self.context.policy.attestation.issuer)
+        return f"RS256, key {self.kid}"
+
+    def signature(self) -> str:
+        """Step 3: verify the token's signature."""
+        key = key_set.signing_key(self.trusted_jwks, self.kid)
+        pins = self.context.policy.attestation.token_signing_keys
+        key_set.require_pinned(key, pins)
+        key_set.require_signature(self.token, key)
+        self.context.facts |= {"key_id": self.kid}
+        pinned = "pinned by the policy" if pins else "of the given key set"
+        return f"RSA-{key.key_size}, SHA-256 {key_set.fingerprint(key)}, {pinned}"
+
+    def time(self) -> str:
+        """Step 4: accept issuer and times, and a token id that was not seen before."""
+        policy, expected = self.context.policy.attestation, self.context.expectations
+        tokens.require_issuer(self.token.claims, policy.issuer)
+        self.times = tokens.TokenTimes.of(self.token.claims)
+        tokens.require_times(self.times, policy, int(self.context.now.timestamp()))
+        if expected.run_started_at is not None:
+            tokens.require_issued_after(self.times, expected.run_started_at, policy)
+        self._require_unused_token()
+        issued, expires = (
+            tokens.utc_text(moment) for moment in (self.times.issued_at, self.times.expires_at)
+        )
+        self.context.facts |= {"issuer": policy.issuer, "issued_at": issued, "expires_at": expires}
+        started = "after the run started" if expected.run_started_at else f"run start {NOT_COMPARED}"
+        return f"issued {issued}, expires {expires}, {started}"
+
+    def kind(self) -> str:
+        """Step 5: accept an SGX attestation."""
+        policy_hash = self.context.policy.attestation.policy_hash
+        token_id = tokens.require_kind(self.token.claims, policy_hash)
+        self.context.facts |= {"token_id": token_id}
+        return f"sgx 1.0, policy hash {'as pinned' if policy_hash else NOT_COMPARED}"
+
+    def identity(self) -> str:
+        """Step 6: accept the enclave that the token names."""
+        self.enclave = EnclaveClaims.of(self.token.claims)
+        require_identity(self.enclave, self.context.policy, self.context.read_ledger)
+        enclave = self.enclave
+        self.context.facts |= {
+            "mrenclave": enclave.mrenclave,
+            "mrsigner": enclave.mrsigner,
+            "product_id": enclave.product_id,
+            "svn": enclave.svn,
+        }
+        return f"MRENCLAVE {enclave.mrenclave}, product {enclave.product_id}, SVN {enclave.svn}"
+
+    def binding(self) -> str:
+        """Step 7: accept a token about exactly this runtime data."""
+        held = self.token.claims.base64url("x-ms-sgx-ehd", MAX_RUNTIME_DATA_BYTES)
+        if held != self.runtime_data:
+            refuse(
+                Refusal.EHD_MISMATCH,
+                "The token is about other runtime data.",
+                got=f"SHA-256 {sha256_hex(held)}",
+                expected=f"SHA-256 {sha256_hex(self.runtime_data)}",
+            )
+        claimed = self.token.claims.hexadecimal("x-ms-sgx-report-data", 64)
+        expected = report_data(self.runtime_data).hex()
+        if claimed != expected:
+            refuse(
+                Refusal.REPORT_DATA_MISMATCH,
+                "The report data does not bind the runtime data.",
+                got=claimed,
+                expected=expected,
+            )
+        return f"SHA-256 of the runtime data {claimed[:64]}"
+
+    def quote_match(self) -> str:
+        """Step 8: accept a quote that the token was issued for and that says the same."""
+        claims = self.token.claims
+        digest = sha256_hex(self.quote)
+        claimed = claims.object("x-ms-sgx-collateral").hexadecimal("quotehash", 32)
+        if claimed != digest:
+            refuse(
+                Refusal.QUOTE_HASH_MISMATCH,
+                "The token was issued for another quote.",
+                got=f"SHA-256 {digest}",
+                expected=f"SHA-256 {claimed}",
+            )
+        report = ReportBody.from_quote(self.quote)
+        _require_equal(self._compared(report, claims))
+        self.context.facts |= {"quote_sha256": digest}
+        return f"SHA-256 of the quote {digest}"
+
+    def dcap(self) -> str:
+        """Step 9: verify the quote itself."""
+        context = self.context
+        platform = verify_quote(self.quote, self.collateral_json, context.policy.dcap, context.now)
+        context.facts |= {
+            "tcb_status": platform.tcb_status,
+            "advisories": platform.advisories,
+            "fmspc": platform.fmspc,
+            "tcb_evaluation_data_number": platform.tcb_evaluation_data_number,
+            "collateral_expires_at": tokens.utc_text(int(platform.collateral_expires.timestamp())),
+            "root_spki_sha256": platform.root_spki_sha256,
+        }
+        return ", ".join([platform.tcb_status, *platform.advisories, f"root key {platform.root_spki_sha256}"])
+
+    def runtime_data_content(self) -> str:
+        """Step 10: accept runtime data of the expected nonce, run and job."""
+        expected = self.context.expectations
+        runtime = RuntimeData.parse(self.runtime_data)
+        require_nonce(runtime.nonce, expected.nonce, expected.seen_nonces)
+        require_run(runtime, expected.run_id, expected.job, expected.job_file_sha256)
+        self.runtime = runtime
+        self.context.facts |= {
+            "nonce": b64url(runtime.nonce),
+            "run_id": runtime.run_id,
+            "job_name": runtime.job.name,
+            "job_file_sha256": runtime.job.file_sha256,
+            "arguments_sha256": runtime.job.arguments_sha256,
+            "signing_key_thumbprint": runtime.thumbprint,
+        }
+        job = expected.job or expected.job_file_sha256
+        compared = (("nonce", expected.nonce), ("run id", expected.run_id), ("job", job))
+        return ", ".join(f"{name} {'as expected' if value else NOT_COMPARED}" for name, value in compared)
+
+    def _require_unused_token(self) -> None:
+        token_id = self.token.claims.members.get("jti")
+        if isinstance(token_id, str) and token_id in self.context.expectations.seen_token_ids:
+            refuse(
+                Refusal.TOKEN_REPLAYED,
+                "The token was used before.",
+                got=token_id,
+                expected="an unused token id",
+            )
+
+    def _compared(self, report: ReportBody, claims: JsonObject) -> list[tuple[str, object, object]]:
+        compared: list[tuple[str, object, object]] = [
+            ("x-ms-sgx-is-debuggable", self.enclave.debuggable, report.debuggable),
+            ("x-ms-sgx-mrenclave", self.enclave.mrenclave, report.mrenclave),
+            ("x-ms-sgx-mrsigner", self.enclave.mrsigner, report.mrsigner),
+            ("x-ms-sgx-product-id", self.enclave.product_id, report.product_id),
+            ("x-ms-sgx-svn", self.enclave.svn, report.svn),
+            (
+                "x-ms-sgx-report-data",
+                claims.hexadecimal("x-ms-sgx-report-data", 64),
+                report.report_data.hex(),
+            ),
+        ]
+        for name, field in _KSS_CLAIMS.items():
+            if name in claims.members:
+                compared.append((name, claims.members[name], getattr(report, field).hex()))
+        if "x-ms-sgx-config-svn" in claims.members:
+            compared.append(("x-ms-sgx-config-svn", claims.integer("x-ms-sgx-config-svn"), report.config_svn))
+        return compared
+
+
+def _require_equal(compared: list[tuple[str, object, object]]) -> None:
+    for name, claimed, measured in compared:
+        if claimed != measured:
+            refuse(
+                Refusal.CLAIM_QUOTE_MISMATCH,
+                f"The token's {name} is not the quote's.",
+                got=f"token: {claimed!r}",
+                expected=f"quote: {measured!r}",
+            )
+
+
+def _token_text(token: object) -> str:
+    if not isinstance(token, (str, bytes)):
+        refuse(
+            Refusal.INPUT_TYPE,
+            "The token has the wrong type.",
+            got=type(token).__name__,
+            expected="str or bytes",
+        )
+    require_size(token, "token", MAX_TOKEN_BYTES)
+    if isinstance(token, str):
+        return token
+    try:
+        return token.decode("ascii")
+    except UnicodeDecodeError as error:
+        refuse(Refusal.TOKEN_MALFORMED, "The token is not ASCII.", got=str(error), expected="a compact JWS")

@@ -1,0 +1,103 @@
+"""A loopback service that misbehaves as told: what an attestation provider on a bad day does to a client."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from confidential_spark.simulation.service import api as attestation_api
+from confidential_spark.simulation.service.api import Request
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One misbehaviour, in the order things happen on the wire.
+
+    :param delay: seconds before the first byte.
+    :param raw: bytes sent instead of an HTTP answer.
+    :param announce: Content-Length to claim, when it is not the body's.
+    :param trickle: seconds between single bytes of the body.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    raw: bytes | None = None
+    announce: int | None = None
+    trickle: float = 0.0
+
+
+class FaultyService:
+    """Answers the first requests with faults, in order, and all later ones properly."""
+
+    def __init__(self, *faults: Fault, now: datetime | None = None) -> None:
+        self.faults = deque(faults)
+        self.now = now
+        self.requests: list[Request] = []
+        self._server = _Server(("127.0.0.1", 0), _Connection)
+        self._server.service = self
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> FaultyService:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    service: FaultyService
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that hangs up on a fault is what tests are after."""
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        request = self._request()
+        service = self.server.service
+        service.requests.append(request)
+        if service.faults:
+            self._misbehave(service.faults.popleft())
+        else:
+            answer = attestation_api.answer(request, service.now or datetime.now(UTC))
+            self._misbehave(Fault(answer.status, answer.body, dict(answer.headers)))
+
+    def _request(self) -> Request:
+        method, target, _ = self.rfile.readline().decode("ascii").split()
+        headers: dict[str, str] = {}
+        while line := self.rfile.readline().decode("latin-1").strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        return Request(method, target, headers.get("content-type", ""), body)
+
+    def _misbehave(self, fault: Fault) -> None:
+        time.sleep(fault.delay)
+        if fault.raw is not None:
+            self.wfile.write(fault.raw)
+            return
+        length = len(fault.body) if fault.announce is None else fault.announce
+        headers = {"Content-Length": str(length), "Connection": "close", **fault.headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.wfile.write(f"HTTP/1.1 {fault.status} Something\r\n{lines}\r\n".encode("latin-1"))
+        if not fault.trickle:
+            self.wfile.write(fault.body)
+            return
+        for byte in fault.body:
+            self.wfile.write(bytes([byte]))
+            time.sleep(fault.trickle)

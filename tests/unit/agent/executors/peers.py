@@ -1,0 +1,59 @@
+"""Simulated enclaves that attest to each other, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from confidential_spark.agent.attestation.attest import Attestation
+from confidential_spark.agent.attestation.measurement import Measurement
+from confidential_spark.agent.attestation.quote import software_quote
+from confidential_spark.agent.executors.peer import AttestationAnchor, Expected, PeerAttestation
+from confidential_spark.agent.protocol import (
+    JobIdentity,
+    canonical_json,
+    executor_role,
+    public_jwk,
+    report_data,
+    runtime_data,
+)
+from confidential_spark.simulation.service.tokens import ISSUER, jwks, sign_token, token_claims
+from cryptography.hazmat.primitives.asymmetric import ec
+
+OURS = Measurement(mrenclave="11" * 32, mrsigner="22" * 32, product_id=1, svn=3)
+NONCE = bytes(range(32))
+RUN_ID = "nytaxi_aks/manual__1"
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+ANCHOR = AttestationAnchor(
+    issuer=ISSUER, token_signing_keys=(), mrsigner=OURS.mrsigner, product_id=OURS.product_id, svn=OURS.svn
+)
+EXPECTED = Expected(ANCHOR, OURS.mrenclave, NONCE, RUN_ID, int(NOW.timestamp()))
+JWKS = canonical_json(jwks())
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """One enclave and what it says about itself; ``claims`` replaces claims of its token."""
+
+    measurement: Measurement = OURS
+    job: JobIdentity = field(default_factory=lambda: executor_role("1"))
+    nonce: bytes = NONCE
+    run_id: str = RUN_ID
+    issued_at: datetime = NOW - timedelta(seconds=1)
+    claims: dict[str, Any] = field(default_factory=dict)
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+
+    def attest(self) -> Attestation:
+        jwk = public_jwk(self.key.public_key())
+        data = runtime_data(nonce=self.nonce, run_id=self.run_id, jwk=jwk, job=self.job)
+        quote = software_quote(self.measurement).quote(report_data(data))
+        claims = token_claims(quote, data, now=self.issued_at) | self.claims
+        return Attestation(quote, sign_token(claims), data, "simulated")
+
+    def show(self) -> PeerAttestation:
+        attestation = self.attest()
+        return PeerAttestation(attestation.quote, attestation.token, attestation.runtime_data)
+
+    def with_measurement(self, **changes: Any) -> Enclave:
+        return replace(self, measurement=replace(self.measurement, **changes))

@@ -1,0 +1,493 @@
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import pytest
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.executors import exchange, secret_release
+from confidential_spark.agent.executors.driver import ExecutorEnclaves
+from confidential_spark.agent.executors.peer import PeerAttestation, verify_peer
+from confidential_spark.agent.executors.secret_release import SecretRelease, request_secret
+from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
+from confidential_spark.core.failures import LogWatcher
+
+from tests.unit.agent.executors.peers import EXPECTED, JWKS, Enclave
+
+DRIVER_JOB = JobIdentity("nytaxi", "aa" * 32, "bb" * 32)
+
+
+def verify(peer: PeerAttestation):
+    return verify_peer(peer, JWKS, EXPECTED)
+
+
+@pytest.fixture
+def driver() -> Enclave:
+    return Enclave(job=DRIVER_JOB)
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def release(driver: Enclave, lines: list[str], tmp_path) -> SecretRelease:
+    return SecretRelease(
+        ("127.0.0.1", 0),
+        own=driver.attest().record(),
+        key=driver.key,
+        verify=verify,
+        work_dir=tmp_path / "work",
+        say=lines.append,
+    )
+
+
+def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trusts=verify) -> bytes:
+    attestation = executor.attest() if own is None else own
+    return request_secret(
+        ("127.0.0.1", port),
+        executor_id=executor_id,
+        own=attestation.record(),
+        runtime=attestation.runtime_data,
+        key=executor.key,
+        verify=trusts,
+    )
+
+
+def test_an_attested_executor_gets_the_secret_and_is_recorded(release: SecretRelease):
+    with release.listening() as port:
+        first = Enclave().attest()
+        executor = Enclave(job=executor_role("2"))
+        assert ask(port, executor, "2") == release.secret
+        assert len(release.secret) == 32
+        assert [record["id"] for record in release.records()] == ["2"]
+        assert release.records()[0].keys() == {"id", *first.record()}
+    release.raise_for_intruder()
+
+
+def test_no_key_is_left_on_disk(release: SecretRelease, tmp_path):
+    with release.listening():
+        assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("executor", "executor_id", "code"),
+    [
+        pytest.param(Enclave().with_measurement(mrenclave="33" * 32), "1", "peer-measurement", id="image"),
+        pytest.param(Enclave().with_measurement(mrsigner="33" * 32), "1", "peer-measurement", id="signer"),
+        pytest.param(Enclave(nonce=bytes(32)), "1", "peer-foreign", id="run"),
+        pytest.param(Enclave(), "2", "peer-role", id="another-id"),
+        pytest.param(Enclave(), "x", "message-malformed", id="no-id"),
+        pytest.param(Enclave(), "\u0661", "message-malformed", id="another-digit"),
+        pytest.param(Enclave(job=DRIVER_JOB), "1", "peer-role", id="a-driver"),
+    ],
+)
+def test_who_is_refused_gets_nothing(release: SecretRelease, lines, executor, executor_id: str, code: str):
+    with release.listening() as port, pytest.raises(AgentError, match="release-refused") as caught:
+        ask(port, executor, executor_id)
+    assert code in str(caught.value)
+    assert any("got nothing" in line and code in line for line in lines)
+    assert release.records() == []
+
+
+def test_another_program_ends_the_run(release: SecretRelease):
+    with release.listening() as port:
+        with pytest.raises(AgentError):
+            ask(port, Enclave().with_measurement(mrenclave="33" * 32))
+        assert ask(port, Enclave()) == release.secret
+    with pytest.raises(AgentError, match="peer-measurement"):
+        release.raise_for_intruder()
+
+
+def framed(message) -> bytes:
+    data = json.dumps(message).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def part(value) -> str:
+    return b64url(json.dumps(value).encode())
+
+
+def raw_exchange(port: int, message: bytes) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as channel:
+        channel.sendall(message)
+        channel.settimeout(5)
+        answer = b""
+        while chunk := channel.recv(65_536):
+            answer += chunk
+        return answer
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param((2**31).to_bytes(4, "big"), id="huge"),
+        pytest.param(b"\0\0\0\2[]", id="array"),
+        pytest.param(b"\0\0\0\5{\xff\xff\xff}", id="no-utf8"),
+        pytest.param(b"\0\0\0\2{}", id="empty"),
+        pytest.param(b"\0\0\0\x0f" + b'{"a":1,"a": 2 }', id="key-twice"),
+    ],
+)
+def test_garbage_is_refused_and_is_no_intruder(release: SecretRelease, message: bytes):
+    with release.listening() as port:
+        answer = raw_exchange(port, message)
+        assert "refused" in json.loads(answer[4:])
+        assert ask(port, Enclave()) == release.secret
+    release.raise_for_intruder()
+
+
+def test_plain_text_on_the_port_is_noise(release: SecretRelease):
+    with release.listening() as port:
+        with socket.create_connection(("127.0.0.1", port), 5) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert ask(port, Enclave()) == release.secret
+
+
+def test_a_replayed_attestation_gets_bytes_that_only_its_owner_can_read(release: SecretRelease):
+    genuine, thief = Enclave(), Enclave()
+    with release.listening() as port, pytest.raises(AgentError, match="driver-not-attested"):
+        ask(port, thief, own=genuine.attest())
+
+
+@pytest.mark.parametrize(
+    "impostor",
+    [
+        pytest.param(Enclave(job=DRIVER_JOB).with_measurement(mrenclave="33" * 32), id="another-image"),
+        pytest.param(Enclave(job=DRIVER_JOB, nonce=bytes(32)), id="another-run"),
+    ],
+)
+def test_an_executor_takes_no_secret_from_another_driver(impostor: Enclave, tmp_path):
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=impostor.attest().record(),
+        key=impostor.key,
+        verify=verify,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port, pytest.raises(AgentError, match="peer-"):
+        ask(port, Enclave())
+
+
+def test_a_stolen_driver_attestation_does_not_help_without_its_key(driver: Enclave, tmp_path):
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=driver.attest().record(),
+        key=Enclave().key,
+        verify=verify,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port, pytest.raises(AgentError, match="driver-not-attested"):
+        ask(port, Enclave())
+
+
+@contextmanager
+def man_in_the_middle(port: int, certificate):
+    """Terminate TLS with another certificate and pass every byte on to the driver."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    outward = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outward.check_hostname = False
+    outward.verify_mode = ssl.CERT_NONE
+
+    def relay() -> None:
+        plain, _ = listener.accept()
+        with (
+            certificate.wrap_socket(plain, server_side=True) as inside,
+            socket.create_connection(("127.0.0.1", port)) as far,
+            outward.wrap_socket(far) as outside,
+        ):
+            size = inside.recv(4)
+            body = b""
+            while len(body) < int.from_bytes(size, "big"):
+                body += inside.recv(65_536)
+            outside.sendall(size + body)
+            while chunk := outside.recv(65_536):
+                inside.sendall(chunk)
+
+    thread = threading.Thread(target=relay)
+    thread.start()
+    yield listener.getsockname()[1]
+    thread.join(10)
+    listener.close()
+
+
+def test_a_man_in_the_middle_is_noticed_by_his_certificate(release: SecretRelease, tmp_path):
+    other, _ = exchange.tls_server(tmp_path / "other")
+    with (
+        release.listening() as port,
+        man_in_the_middle(port, other) as middle,
+        pytest.raises(AgentError, match="another certificate"),
+    ):
+        ask(middle, Enclave())
+
+
+def test_a_driver_that_is_away_can_be_asked_again():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(AgentError, match="driver-unreachable") as caught:
+        ask(port, Enclave())
+    assert caught.value.exit_code == 75
+
+
+def test_a_driver_that_cannot_judge_now_can_be_asked_again(release: SecretRelease):
+    def away(peer: PeerAttestation):
+        raise AgentError(
+            "The provider is away.",
+            exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+            code="attestation-unreachable",
+        )
+
+    release._verify = away
+    with release.listening() as port, pytest.raises(AgentError, match="driver-unreachable") as caught:
+        ask(port, Enclave())
+    assert caught.value.exit_code == 75
+    assert release.records() == []
+
+
+def test_a_port_in_use_is_named(release: SecretRelease):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        release._address = other.getsockname()
+        with pytest.raises(AgentError, match="release-port-unavailable"), release.listening():
+            pass
+
+
+def test_answers_differ_each_time(release: SecretRelease):
+    executor = Enclave()
+    own = replace(executor.attest())
+    with release.listening() as port:
+        request = json.dumps({"v": 1, "executor_id": "1", "attestation": own.record()}).encode()
+        answers = {raw_exchange(port, len(request).to_bytes(4, "big") + request) for _ in range(2)}
+    assert len(answers) == 2
+    assert all(b64url(release.secret).encode() not in answer for answer in answers)
+
+
+def test_another_program_of_another_run_is_noise(release: SecretRelease):
+    """Anybody has genuine enclaves of his own, and reaches the port: that must not end a run."""
+    stranger = Enclave(nonce=bytes(32), run_id="somebody/else").with_measurement(mrenclave="99" * 32)
+    with release.listening() as port:
+        with pytest.raises(AgentError, match="peer-foreign"):
+            ask(port, stranger)
+        assert ask(port, Enclave()) == release.secret
+    release.raise_for_intruder()
+
+
+@pytest.mark.parametrize("role", [executor_role("9"), JobIdentity("attest", "aa" * 32, "bb" * 32)])
+def test_an_enclave_of_the_run_that_is_no_driver_gives_no_secret(role: JobIdentity, tmp_path):
+    other = Enclave(job=role)
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=other.attest().record(),
+        key=other.key,
+        verify=verify,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port, pytest.raises(AgentError, match="not its driver"):
+        ask(port, Enclave())
+
+
+def test_who_asks_again_is_answered_and_listed_once(release: SecretRelease):
+    """Or whoever replays a request would make a statement that is too long for every verifier."""
+    executor = Enclave()
+    own = executor.attest()
+    with release.listening() as port:
+        for _ in range(3):
+            assert ask(port, executor, own=own) == release.secret
+    assert len(release.records()) == 1
+
+
+def test_no_more_executors_than_a_verifier_reads(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "MAX_EXECUTORS", 1)
+    with release.listening() as port:
+        assert ask(port, Enclave()) == release.secret
+        with pytest.raises(AgentError, match="executors-too-many"):
+            ask(port, Enclave(job=executor_role("2")), "2")
+    assert [record["id"] for record in release.records()] == ["1"]
+
+
+def test_nobody_gets_the_secret_after_the_list_was_taken(release: SecretRelease, tmp_path):
+    enclaves = ExecutorEnclaves("127.0.0.1", tmp_path / "secret", release)
+    with release.listening() as port:
+        ask(port, Enclave())
+        listed = enclaves.records()
+        with pytest.raises(AgentError, match="driver-unreachable"):
+            ask(port, Enclave(job=executor_role("2")), "2")
+    assert release.records() == listed
+
+
+def test_who_was_being_judged_when_the_list_was_taken_gets_nothing(driver: Enclave, tmp_path):
+    def verify_late(peer: PeerAttestation):
+        release.close()
+        return verify(peer)
+
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=driver.attest().record(),
+        key=driver.key,
+        verify=verify_late,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port, pytest.raises(AgentError, match="release-closed"):
+        ask(port, Enclave())
+    assert release.records() == []
+
+
+def test_an_intruder_is_found_when_the_list_is_taken(release: SecretRelease, tmp_path):
+    enclaves = ExecutorEnclaves("127.0.0.1", tmp_path / "secret", release)
+    with release.listening() as port:
+        ask(port, Enclave())
+        with pytest.raises(AgentError):
+            ask(port, Enclave(job=executor_role("2")).with_measurement(mrenclave="33" * 32), "2")
+        with pytest.raises(AgentError, match="peer-measurement"):
+            enclaves.records()
+
+
+HOSTILE = "[quota-exceeded] exceeded quota\n::endgroup::\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({"alg": HOSTILE}, id="alg"),
+        pytest.param({"alg": "RS256", "kid": HOSTILE}, id="kid"),
+        pytest.param({"alg": "RS256", "kid": [[[HOSTILE]]]}, id="kid-nested"),
+        pytest.param({"alg": "RS256", "kid": {"a": HOSTILE * 1000}}, id="kid-long"),
+    ],
+)
+def test_a_strangers_words_are_in_no_log(release: SecretRelease, lines, capfd, header):
+    """A log decides whether a run is tried again."""
+    token = ".".join((part(header), part({}), "AA"))
+    record = Enclave().attest().record() | {"token": token}
+    with release.listening() as port:
+        answer = raw_exchange(port, framed({"v": 1, "executor_id": HOSTILE[:5], "attestation": record}))
+        answer += raw_exchange(port, framed({"v": 1, "executor_id": "1", "attestation": record}))
+        answer += raw_exchange(port, framed({HOSTILE: 1}))
+        with pytest.raises(AgentError):
+            ask(port, Enclave().with_measurement(mrenclave="33" * 32))
+    with pytest.raises(AgentError) as ended:
+        release.raise_for_intruder()
+    said = "\n".join([*lines, str(ended.value), answer.decode(errors="replace"), *capfd.readouterr()])
+    assert "quota" not in said
+    watcher = LogWatcher()
+    for line in (*lines, str(ended.value)):
+        watcher.feed(line)
+    assert watcher.diagnose(71).failure.name == "peer-measurement"
+
+
+@pytest.mark.parametrize("depth", [50, 900, 960, 990, 20_000])
+def test_a_deep_token_is_noise(release: SecretRelease, capfd, depth):
+    header = '{"alg":"RS256","kid":' + "[" * depth + "]" * depth + "}"
+    record = Enclave().attest().record() | {"token": f"{b64url(header.encode())}.{part({})}.AA"}
+    with release.listening() as port:
+        raw_exchange(port, framed({"v": 1, "executor_id": "1", "attestation": record}))
+        assert ask(port, Enclave()) == release.secret
+    assert capfd.readouterr().err == ""
+
+
+def test_noise_is_logged_once_and_counted(release: SecretRelease, lines):
+    with release.listening() as port:
+        for _ in range(3):
+            raw_exchange(port, framed({}))
+    assert [line for line in lines if "refused" in line.lower()] == [
+        "Somebody was refused and got nothing: peer-malformed; more of the kind are only counted",
+        "Refused on the executors' port, in all: {'peer-malformed': 3}",
+    ]
+
+
+def test_a_driver_that_is_none_puts_no_words_into_an_executors_log(tmp_path):
+    context, _ = exchange.tls_server(tmp_path)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        plain, _ = listener.accept()
+        with context.wrap_socket(plain, server_side=True) as channel:
+            wire = exchange.Exchange(channel, time.monotonic() + 10)
+            wire.receive()
+            wire.send({"v": 1, "refused": [HOSTILE]})
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with pytest.raises(AgentError, match="no known reason") as caught:
+        ask(listener.getsockname()[1], Enclave())
+    thread.join(10)
+    listener.close()
+    assert "quota" not in str(caught.value)
+
+
+def test_idle_connections_hold_few_threads_and_not_for_ever(driver: Enclave, tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "MAX_EXCHANGES", 2)
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    at_work = []
+
+    def verify_and_count(peer: PeerAttestation):
+        at_work.append(sum("process_request_thread" in thread.name for thread in threading.enumerate()))
+        return verify(peer)
+
+    release = SecretRelease(
+        ("127.0.0.1", 0),
+        own=driver.attest().record(),
+        key=driver.key,
+        verify=verify_and_count,
+        work_dir=tmp_path,
+        say=lambda line: None,
+    )
+    with release.listening() as port:
+        idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(6)]
+        assert ask(port, Enclave()) == release.secret
+        for connection in idle:
+            connection.close()
+    assert len(at_work) == 1
+    assert at_work[0] <= 2
+
+
+def drip(channel: ssl.SSLSocket) -> None:
+    pause = threading.Event()
+    for _ in range(1000):
+        channel.sendall(b"x")
+        pause.wait(0.02)
+
+
+def test_a_byte_now_and_then_buys_no_time(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    context = exchange.tls_client()
+    with (
+        release.listening() as port,
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain) as channel,
+    ):
+        channel.sendall((500_000).to_bytes(4, "big"))
+        with pytest.raises(OSError, match=r".*"):
+            drip(channel)
+
+
+def test_silence_ends_an_exchange_too(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
+    with (
+        release.listening() as port,
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        exchange.tls_client().wrap_socket(plain) as channel,
+    ):
+        channel.sendall((500_000).to_bytes(4, "big"))
+        with suppress(ConnectionResetError, ssl.SSLEOFError):
+            assert channel.recv(1) == b""
+
+
+def test_closing_does_not_wait_for_idle_connections(release: SecretRelease, monkeypatch):
+    monkeypatch.setattr(exchange, "MAX_EXCHANGES", 1)
+    with release.listening() as port:
+        idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(3)]
+    for connection in idle:
+        connection.close()

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+from confidential_spark.agent.launch.allowed_settings import (
+    FIXED_SETTINGS,
+    allowed_jvm_option,
+    allowed_spark_setting,
+    secret_values,
+    spark_setting_form,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+AZURE = "spark.hadoop.fs.azure."
+KEY = f"{AZURE}account.key.data.blob.core.windows.net"
+SAS = f"{AZURE}sas.trips.data.blob.core.windows.net"
+KEY_VALUE = "c2VjcmV0LWtleQ=="
+SAS_VALUE = "sv=2022-11-02&sp=rl&se=2026-12-01T00%3A00%3A00Z&sig=ab%2Bcd%3D"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "-javaagent:/host/evil.jar",
+        "-agentpath:/host/evil.so",
+        "-agentlib:jdwp=transport=dt_socket,server=y",
+        "-Xbootclasspath/a:/host/evil.jar",
+        "-cp",
+        "/host/evil.jar",
+        "@/host/arguments",
+        "-XX:OnOutOfMemoryError=/host/evil",
+        "-XX:OnError=/host/evil",
+        "-XX:Flags=/host/flags",
+        "-XX:VMOptionsFile=/host/flags",
+        "-XX:SharedArchiveFile=/base.jsa:/host/evil.jsa",
+        "-XX:DumpLoadedClassList=/tmp/classes",
+        "-Dlog4j2.configurationFile=http://host/evil.xml",
+        "-Djava.security.manager=Evil",
+        "-Duser.timezone=UTC\n-javaagent:x",
+        "--patch-module=java.base=/host",
+        "-Xmx",
+        "-Xmx0g",
+    ],
+)
+def test_refuses_jvm_options_that_bring_code(option):
+    assert not allowed_jvm_option(option)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "spark.jars",
+        "spark.jars.packages",
+        "spark.submit.pyFiles",
+        "spark.driver.extraJavaOptions",
+        "spark.driver.extraClassPath",
+        "spark.executorEnv.LD_PRELOAD",
+        "spark.pyspark.python",
+        "spark.plugins",
+        "spark.extraListeners",
+        "spark.sql.extensions",
+        "spark.sql.catalog.evil",
+        "spark.hadoop.fs.defaultFS",
+        "spark.hadoop.fs.azure.shellkeyprovider.script",
+        "spark.hadoop.fs.azure.account.keyprovider.a.blob.core.windows.net",
+        "spark.hadoop.fs.azure.account.key.a=b spark.jars",
+        "spark.hadoop.fs.azure.sas.token.provider.type",
+        "spark.hadoop.fs.azure.sas.token.provider.type.data.dfs.core.windows.net",
+        "spark.hadoop.fs.azure.account.oauth.provider.type.data.dfs.core.windows.net",
+        "spark.hadoop.fs.azure.account.key",
+        "spark.ui.port",
+        "spark.master\nspark.jars",
+    ],
+)
+def test_refuses_spark_settings_that_bring_code(name):
+    assert spark_setting_form(name) is None
+    assert not allowed_spark_setting(name, "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("spark.master", "spark://evil:7077", id="foreign-cluster"),
+        pytest.param("spark.master", "local-cluster[2,1,1024]", id="local-cluster"),
+        pytest.param("spark.master", "local[2]\nspark.jars /host/evil.jar", id="second-setting"),
+        pytest.param("spark.authenticate", "false", id="no-authentication"),
+        pytest.param("spark.network.crypto.enabled", "false", id="no-encryption"),
+        pytest.param("spark.network.crypto.saslFallback", "true", id="fallback"),
+        pytest.param("spark.io.encryption.enabled", "false", id="plain-spills"),
+        pytest.param("spark.io.encryption.keySizeBits", "8", id="short-key"),
+        pytest.param("spark.ui.enabled", "true", id="page-on-a-port"),
+        pytest.param("spark.driver.host", "10.0.0.1", id="reachable-driver"),
+        pytest.param("spark.driver.bindAddress", "0.0.0.0", id="every-interface"),  # noqa: S104
+        pytest.param("spark.sql.session.timeZone", "America/New_York", id="other-hours"),
+        pytest.param("spark.sql.shuffle.partitions", "${env:HOME}", id="substitution"),
+        pytest.param(
+            "spark.kubernetes.authenticate.oauthTokenFile",
+            "/host/launch/../../tmp/work/spark-secret",
+            id="private-file-as-token",
+        ),
+        pytest.param("spark.kubernetes.executor.podTemplateFile", "/host/launch/", id="folder-as-template"),
+        pytest.param(KEY, "com.evil.KeyProvider", id="class-as-key"),
+        pytest.param(KEY, "", id="empty-key"),
+        pytest.param(SAS, "com.evil.SasProvider", id="class-as-sas"),
+        pytest.param(f"{AZURE}account.auth.type", "Custom", id="custom-authentication"),
+        pytest.param(f"{AZURE}storage.emulator.account.name", "evil", id="emulator"),
+    ],
+)
+def test_refuses_values_that_weaken_or_bring_code(name, value):
+    assert spark_setting_form(name) is not None
+    assert not allowed_spark_setting(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *FIXED_SETTINGS.items(),
+        ("spark.master", "local[200]"),
+        ("spark.driver.memory", "2g"),
+        ("spark.kubernetes.authenticate.oauthTokenFile", "/host/launch/service-account/token"),
+        ("spark.kubernetes.executor.podTemplateFile", "/host/launch/executor.yaml"),
+        (KEY, KEY_VALUE),
+        (SAS, SAS_VALUE),
+        (f"{AZURE}sas.fixed.token.data.dfs.core.windows.net", SAS_VALUE),
+        (f"{AZURE}account.auth.type.data.dfs.core.windows.net", "SAS"),
+        (f"{AZURE}storage.emulator.account.name", "devstoreaccount1.blob.core.windows.net"),
+    ],
+)
+def test_accepts(name, value):
+    assert allowed_spark_setting(name, value)
+
+
+def test_credentials_are_secret_and_choices_are_not():
+    settings = {
+        KEY: KEY_VALUE,
+        SAS: SAS_VALUE,
+        f"{AZURE}account.auth.type": "SharedKey",
+        "spark.master": "local[200]",
+    }
+    assert secret_values(settings) == (SAS_VALUE, KEY_VALUE)
+
+
+@given(st.sampled_from([*FIXED_SETTINGS, "spark.master", KEY, SAS]), st.text(max_size=60))
+def test_no_accepted_value_starts_a_second_line(name, value):
+    if allowed_spark_setting(name, value):
+        assert value.isprintable()
+        assert not set(value) & set("$ {}\\\"'")

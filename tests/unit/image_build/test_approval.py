@@ -1,0 +1,258 @@
+"""Who may approve what: the policy first, then a person, then the ledger; anything else publishes nothing."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
+from confidential_spark.core.errors import ConfidentialSparkError, PolicyError
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.image_build.approval import (
+    ALIAS,
+    ApproveMeasurementOperator,
+    CompareWithLedgerOperator,
+    PublishImageOperator,
+    RecordApprovalOperator,
+    new_approval,
+    person,
+)
+from confidential_spark.settings import PROJECT_DIR, Settings
+from confidential_spark.verification.policy.ledger import append_approval, read_ledger
+from confidential_spark.verification.policy.policy import load_policy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset
+
+DIGEST = "sha256:" + "ab" * 32
+IMAGE = EnclaveImage(
+    reference=DIGEST,
+    digest=DIGEST,
+    trust="simulated",
+    mrenclave="01" * 32,
+    mrsigner="02" * 32,
+    product_id=1,
+    svn=1,
+    debuggable=False,
+    inputs_sha256="03" * 32,
+)
+DECISION = {"approved_by": "ada", "approved_at": "2026-11-23T10:00:00Z"}
+NOON = datetime(2026, 11, 23, 13, 0, tzinfo=timezone(timedelta(hours=1)))
+
+
+def measured(image: EnclaveImage = IMAGE) -> dict[str, Any]:
+    return {"image": image.to_xcom(), "revision": "0123abc"}
+
+
+class Events(dict):
+    """Outlet events, of one alias."""
+
+    def __init__(self) -> None:
+        self[ALIAS] = SimpleNamespace(add=lambda asset, extra: self.added.append((asset, extra)))
+        self.added: list[tuple[Asset, dict[str, Any]]] = []
+
+
+@pytest.fixture
+def deployment(tmp_path, monkeypatch) -> SimpleNamespace:
+    """A deployment that simulates, with an empty ledger."""
+    policies = tmp_path / "include" / "policies"
+    policies.mkdir(parents=True)
+    (policies / "roots").symlink_to(PROJECT_DIR / "include" / "policies" / "roots")
+    policy = policies / "simulation-image.yaml"
+    policy.write_text((PROJECT_DIR / "include" / "policies" / policy.name).read_text())
+    settings = Settings(include_dir=tmp_path / "include", dcsv3_policy="simulation-image")
+    monkeypatch.setattr("confidential_spark.image_build.operators.get_settings", lambda: settings)
+    return SimpleNamespace(ledger=load_policy(policy).approvals_path, settings=settings, policy=policy)
+
+
+def context() -> dict[str, Any]:
+    ti = SimpleNamespace(task_id="task", xcom_push=lambda **_: None)
+    return {
+        "ti": ti,
+        "outlet_events": Events(),
+        "dag": SimpleNamespace(params={}),
+        "dag_run": SimpleNamespace(conf={}),
+    }
+
+
+def compare(image: EnclaveImage = IMAGE) -> dict[str, Any]:
+    return CompareWithLedgerOperator(task_id="compare", measured=measured(image)).run(context())
+
+
+def record(image: EnclaveImage = IMAGE) -> dict[str, Any]:
+    return RecordApprovalOperator(task_id="record", measured=measured(image), decision=DECISION).run(
+        context()
+    )
+
+
+def test_a_new_measurement_is_not_approved_and_an_approved_one_is(deployment) -> None:
+    assert compare()["approved"] is False
+    assert not deployment.ledger.exists()
+    record()
+    assert compare() | {"approved": True, "by": "ada, 2026-11-23T10:00:00Z", "approvals": 1} == compare()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"mrenclave": "09" * 32}, id="measurement"),
+        pytest.param({"mrsigner": "09" * 32}, id="signer"),
+        pytest.param({"svn": 2}, id="version"),
+    ],
+)
+def test_an_approval_is_for_one_identity(deployment, other) -> None:
+    record()
+    assert compare(replace(IMAGE, **other))["approved"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param({"debuggable": True}, "debuggable", id="debug-build"),
+        pytest.param({"product_id": 7}, "product-id-not-allowed", id="other-product"),
+        pytest.param({"svn": 0}, "svn-too-low", id="old-version"),
+        pytest.param({"trust": "hardware"}, "image-trust-mismatch", id="other-trust"),
+    ],
+)
+def test_nobody_is_asked_about_what_the_policy_denies(deployment, change, code: str) -> None:
+    with pytest.raises(ConfidentialSparkError) as refusal:
+        compare(replace(IMAGE, **change))
+    assert (refusal.value.code, refusal.value.retryable) == (code, False)
+
+
+def test_a_broken_ledger_stops_everything(deployment) -> None:
+    record()
+    deployment.ledger.write_bytes(deployment.ledger.read_bytes().replace(b"ada", b"eve"))
+    record_it = RecordApprovalOperator(task_id="record", measured=measured(), decision=DECISION)
+    append_it = replace(IMAGE, svn=3)
+    deployment.ledger.write_bytes(deployment.ledger.read_bytes()[:-1])
+    before = deployment.ledger.read_bytes()
+    for attempt in (compare, lambda: compare(append_it), lambda: record_it.run(context())):
+        with pytest.raises(ConfidentialSparkError, match="ledger-malformed"):
+            attempt()
+    assert deployment.ledger.read_bytes() == before
+
+
+def test_an_approval_is_recorded_once(deployment) -> None:
+    first = record()
+    assert record() == first == {"approvals": 1, "head": read_ledger(deployment.ledger).head}
+    [entry] = read_ledger(deployment.ledger).approvals
+    assert (entry.approved_by, entry.git_revision, entry.image_digest) == ("ada", "0123abc", DIGEST)
+
+
+def approve_task(approved: bool = False) -> ApproveMeasurementOperator:
+    comparison = {"approved": approved, "by": "ada", "policy": "simulation-image", "approvals": 0}
+    return ApproveMeasurementOperator(
+        task_id="approve", measured=measured(), comparison=comparison, response_timeout=timedelta(hours=1)
+    )
+
+
+def answer(**change: Any) -> dict[str, Any]:
+    return {
+        "chosen_options": ["Approve"],
+        "params_input": {},
+        "responded_at": NOON,
+        "responded_by_user": {"id": "7", "name": "Ada"},
+        "timedout": False,
+        **change,
+    }
+
+
+def test_an_approval_says_who_and_when() -> None:
+    decision = approve_task().execute_complete(context(), answer())
+    assert decision == {"approved_by": "Ada (7)", "approved_at": "2026-11-23T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        pytest.param(answer(chosen_options=["Reject"]), "approval-rejected", id="rejected"),
+        pytest.param(answer(chosen_options=[]), "approval-rejected", id="nothing-chosen"),
+        pytest.param(answer(chosen_options=["Approve", "Reject"]), "approval-rejected", id="both"),
+        pytest.param(answer(responded_by_user=None), "approval-rejected", id="by-nobody"),
+        pytest.param({"error": "time", "error_type": "timeout"}, "approval-timed-out", id="timed-out"),
+        pytest.param({"error": "boom", "error_type": "unknown"}, "approval-failed", id="broken"),
+    ],
+)
+def test_anything_else_fails_for_good(event, code: str) -> None:
+    with pytest.raises(AirflowFailException, match=code):
+        approve_task().execute_complete(context(), event)
+
+
+def test_nobody_is_asked_twice() -> None:
+    with pytest.raises(AirflowSkipException, match="ada"):
+        approve_task(approved=True).execute(context())
+
+
+def test_a_person_reads_what_they_approve(monkeypatch) -> None:
+    asked = {}
+    monkeypatch.setattr(
+        "airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **facts: asked.update(facts)
+    )
+    task = approve_task()
+    with pytest.raises(TaskAwaitingInput):
+        task.execute(context() | {"task_instance": SimpleNamespace(id="1")})
+    for fact in (IMAGE.mrenclave, IMAGE.mrsigner, DIGEST, "0123abc", "simulated"):
+        assert fact in asked["body"]
+    assert asked["options"] == ["Approve", "Reject"]
+    assert not asked["defaults"]
+
+
+@pytest.mark.parametrize(
+    ("user", "name"),
+    [
+        pytest.param({"id": "admin", "name": "admin"}, "admin", id="same"),
+        pytest.param({"id": "7", "name": "Ada"}, "Ada (7)", id="both"),
+        pytest.param({"id": "7", "name": ""}, "7", id="no-name"),
+        pytest.param({"id": "7", "name": "x" * 999}, "x" * 256, id="too-long"),
+        pytest.param(None, "nobody", id="nobody"),
+    ],
+)
+def test_people_are_named_as_the_ledger_takes_it(user, name: str, tmp_path) -> None:
+    assert person(user) == name
+    append_approval(
+        tmp_path / "ledger", new_approval(IMAGE, "0123abc", **DECISION | {"approved_by": person(user)})
+    )
+
+
+def publish() -> tuple[dict[str, Any], list[Any]]:
+    task, given = PublishImageOperator(task_id="publish", measured=measured()), context()
+    return task.run(given), given["outlet_events"].added
+
+
+def test_an_approved_image_is_announced(deployment) -> None:
+    record()
+    value, events = publish()
+    assert value == IMAGE.to_xcom()
+    [(asset, extra)] = events
+    assert (asset.name, extra) == ("enclave_image_simulated", IMAGE.to_xcom())
+
+
+def test_an_image_that_nobody_approved_is_never_announced(deployment) -> None:
+    given = context()
+    with pytest.raises(PolicyError):
+        PublishImageOperator(task_id="publish", measured=measured()).run(given)
+    assert given["outlet_events"].added == []
+
+
+def test_a_pushed_image_is_announced_by_its_digest(deployment, monkeypatch) -> None:
+    record()
+    repository = "registry.example/team/enclave"
+    settings = deployment.settings.model_copy(update={"image_push_repository": repository})
+    monkeypatch.setattr("confidential_spark.image_build.operators.get_settings", lambda: settings)
+    pushed = f"{repository}@sha256:{'cd' * 32}"
+    store = SimpleNamespace(push=lambda *arguments: pushed)
+    monkeypatch.setattr(PublishImageOperator, "store", lambda self, _: store)
+    monkeypatch.setattr(PublishImageOperator, "build_log", FakeLog(), raising=False)
+    value, [(_, extra)] = publish()
+    assert (value["reference"], value["digest"]) == (pushed, f"sha256:{'cd' * 32}")
+    assert extra == value
+
+
+class FakeLog:
+    def group(self, title: str):
+        return nullcontext()

@@ -1,0 +1,72 @@
+import pytest
+import yaml
+from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.jobs.checks.limits import NytaxiLimits, SparkPiLimits, load_limits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.jobs.month_under_test import CHECKS
+
+SHIPPED = yaml.safe_load((CHECKS / "nytaxi.yaml").read_text())
+
+
+def test_the_shipped_files_are_valid():
+    assert isinstance(load_limits(CHECKS / "nytaxi.yaml"), NytaxiLimits)
+    assert isinstance(load_limits(CHECKS / "sparkpi.yaml"), SparkPiLimits)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"surprise": 1}, id="unknown-key"),
+        pytest.param({"job": "other"}, id="unknown-job"),
+        pytest.param({"max_reject_share": 1.01}, id="share-over-1"),
+        pytest.param({"max_reject_share": -0.1}, id="negative-share"),
+        pytest.param({"max_reject_share": "0.05"}, id="text"),
+        pytest.param({"max_reject_share": True}, id="boolean"),
+        pytest.param({"max_reject_share": float("nan")}, id="nan"),
+        pytest.param({"max_rule_share": {}}, id="no-rules"),
+        pytest.param({"max_rule_share": {"no_such_rule": 0.1}}, id="unknown-rule"),
+        pytest.param({"zones_since": "2016-13"}, id="no-month"),
+        pytest.param({"trailing": {"months": 3, "at_least": 4, "max_z_score": 3.5}}, id="more-than-all"),
+        pytest.param({"trailing": {"months": 12, "at_least": 2, "max_z_score": 3.5}}, id="two-months"),
+        pytest.param({"trailing": {"months": 12, "at_least": 4, "max_z_score": 0}}, id="no-tolerance"),
+        pytest.param({"trailing": None}, id="nothing"),
+    ],
+)
+def test_refuses_senseless_limits(tmp_path, change):
+    path = tmp_path / "nytaxi.yaml"
+    path.write_text(yaml.safe_dump(SHIPPED | change))
+    with pytest.raises(ConfigurationError, match="checks-invalid"):
+        load_limits(path)
+
+
+@pytest.mark.parametrize("key", sorted(SHIPPED))
+def test_refuses_missing_limits(tmp_path, key):
+    path = tmp_path / "nytaxi.yaml"
+    path.write_text(yaml.safe_dump({name: value for name, value in SHIPPED.items() if name != key}))
+    with pytest.raises(ConfigurationError, match="checks-invalid"):
+        load_limits(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"job: nytaxi\njob: sparkpi", b"&a [*a]", b"\xff", b"x: [", b"!!python/object:os.system {}"]
+)
+def test_refuses_what_is_not_plain_yaml(tmp_path, content):
+    path = tmp_path / "nytaxi.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="checks-unreadable"):
+        load_limits(path)
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="checks-unreadable"):
+        load_limits(tmp_path / "absent.yaml")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_clearly(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("limits") / "any.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="checks-"):
+        load_limits(path)

@@ -1,0 +1,131 @@
+"""What a launch on a Docker engine says, without an engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.agent.protocol import b64url
+from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.core.platforms import Platform
+from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.operators.attempt import EnclaveRun
+from confidential_spark.operators.base import RunScope
+from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.platforms.docker.enclave import (
+    GIBIBYTE,
+    SGX_DEVICES,
+    container_spec,
+    sgx_devices,
+    spark_memory,
+)
+from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
+from confidential_spark.settings import Settings, get_settings
+
+SIMULATED = EnclaveImage(
+    reference=f"sha256:{'a' * 64}",
+    digest=f"sha256:{'a' * 64}",
+    trust="simulated",
+    mrenclave="b" * 64,
+    mrsigner="c" * 64,
+    product_id=1,
+    svn=1,
+    debuggable=False,
+    inputs_sha256="d" * 64,
+)
+HARDWARE = replace(SIMULATED, trust="hardware")
+
+
+def spec_of(image: EnclaveImage, **settings: Any) -> Any:
+    launch = LaunchSpec(
+        nonce=b64url(bytes(32)),
+        run_id="r",
+        results_dir="/r",
+        **quote_source(SIMULATED, Platform.DCSV3, Settings()),
+    )
+    return container_spec(Settings(**settings), image, "run", launch, {"label": "x"}, ())
+
+
+def test_a_simulated_enclave_asks_itself_and_has_no_network() -> None:
+    source = quote_source(SIMULATED, Platform.DCSV3, Settings())
+    assert source["quote_provider"] == "software"
+    assert source["attestation_url"].startswith("http://127.0.0.1:")
+    assert spec_of(SIMULATED, dcsv3_network="bridge", dcsv3_aesm_dir="/var/run/aesmd").network == "none"
+    assert spec_of(SIMULATED, dcsv3_aesm_dir="/var/run/aesmd").aesm_dir is None
+
+
+def test_a_hardware_enclave_asks_the_policys_provider(monkeypatch) -> None:
+    connection = {"conn_type": "http", "host": "https://sharedweu.weu.attest.azure.net"}
+    monkeypatch.setenv("AIRFLOW_CONN_MAA_DEFAULT", json.dumps(connection))
+    source = quote_source(HARDWARE, Platform.DCSV3, Settings())
+    assert source == {
+        "quote_provider": "occlum",
+        "attestation_url": "https://sharedweu.weu.attest.azure.net",
+        "attestation_api_version": "2022-08-01",
+    }
+    spec = spec_of(HARDWARE, dcsv3_network="sgx", dcsv3_aesm_dir="/var/run/aesmd")
+    assert (spec.network, spec.aesm_dir) == ("sgx", "/var/run/aesmd")
+
+
+@pytest.mark.parametrize(
+    ("image", "setting", "devices"),
+    [
+        pytest.param(SIMULATED, "auto", ((),), id="simulated"),
+        pytest.param(SIMULATED, "/dev/sgx/enclave", ((),), id="simulated-whatever-is-set"),
+        pytest.param(HARDWARE, "auto", SGX_DEVICES, id="both-namings"),
+        pytest.param(HARDWARE, "/dev/sgx_enclave,/dev/sgx_provision", (SGX_DEVICES[1],), id="one-naming"),
+    ],
+)
+def test_devices(image, setting, devices) -> None:
+    assert tuple(sgx_devices(image, Settings(dcsv3_sgx_devices=setting))) == devices
+
+
+def test_what_may_be_secret_is_not_shown() -> None:
+    spec = spec_of(SIMULATED)
+    assert json.loads(spec.environment["ENCLAVE_LAUNCH"])["run_id"] == "r"
+    assert "ENCLAVE_LAUNCH" not in repr(spec)
+
+
+def test_spark_gets_the_limit_without_the_scratch_space() -> None:
+    settings = Settings(dcsv3_memory="3g")
+    assert spark_memory(settings) == f"{2 * GIBIBYTE // 1024}k"
+    assert spec_of(SIMULATED, dcsv3_memory="3g").memory_bytes == 3 * GIBIBYTE
+
+
+def test_only_the_simulated_image_has_a_class_archive() -> None:
+    assert image_installation(SIMULATED).archive == Path("/opt/spark/spark-classes.jsa")
+    assert image_installation(HARDWARE).archive is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"),
+    [
+        pytest.param({"DCSV3_MEMORY": "1g"}, "memory-too-small", id="less-than-the-scratch-space"),
+        pytest.param({"DCSV3_MEMORY": "1500m"}, "memory-too-small", id="little-for-spark"),
+        pytest.param({"DCSV3_MEMORY": "4gb"}, "memory-malformed", id="malformed"),
+        pytest.param({"ENCLAVE_USER_SPACE_SIZE": "3GB"}, "enclave-memory-too-small", id="small-enclave"),
+    ],
+)
+def test_memory_that_cannot_work_is_refused_before_anything_starts(monkeypatch, variables, code) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"CONFIDENTIAL_SPARK_{name}", value)
+    get_settings.cache_clear()
+    operator = EnclaveSparkDockerOperator(
+        task_id="run_spark", job=SPARKPI, platform=Platform.DCSV3, image=SIMULATED.to_xcom(), manifest=None
+    )
+    scope = RunScope("d", "r", 1, None, {"partitions": 1})
+    run = EnclaveRun("d/r", b64url(bytes(32)), "2026-11-23T10:00:00+00:00", "run=r", "/staging")
+    with pytest.raises(ConfigurationError) as refusal:
+        operator.launch_spec(scope, SIMULATED, run)
+    assert refusal.value.code == code
+    get_settings.cache_clear()
+
+
+def test_a_setting_that_names_no_digest_is_refused() -> None:
+    with pytest.raises(ValueError, match="dcsv3_image"):
+        Settings(dcsv3_image="registry.example/enclave:latest")

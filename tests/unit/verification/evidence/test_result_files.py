@@ -1,0 +1,156 @@
+"""Results that are not those of the statement (step 12)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from confidential_spark.core.errors import VerificationError
+from confidential_spark.verification.evidence.result_files import require_safe_name
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.factories.bundles import RESULTS, make_bundle
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, content in RESULTS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def verify(results):
+    report = make_bundle().verify(results=results)
+    assert report.passed or report.failure.number == 12, report.text()
+    return report
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param(lambda r: r, None, id="genuine"),
+        pytest.param(lambda r: r | {"summary.json": b"{}"}, "result-digest-mismatch", id="content"),
+        pytest.param(lambda r: r | {"empty.csv": b"\n"}, "result-digest-mismatch", id="was-empty"),
+        pytest.param(
+            lambda r: r | {"summary.json": r["empty.csv"], "empty.csv": r["summary.json"]},
+            "result-digest-mismatch",
+            id="exchanged",
+        ),
+        pytest.param(lambda r: {}, "result-missing", id="none"),
+        pytest.param(lambda r: {"summary.json": r["summary.json"]}, "result-missing", id="some"),
+        pytest.param(lambda r: r | {"extra.json": b""}, "result-unlisted", id="one-more"),
+        pytest.param(
+            lambda r: r | {"by_hour/evidence.json": b""}, "result-unlisted", id="companion-elsewhere"
+        ),
+        pytest.param(
+            lambda r: r | {"evidence.json": b"", "envelope.json": b"", "report.json": b""},
+            None,
+            id="companions",
+        ),
+        pytest.param(lambda r: r | {"summary.json": "text"}, "input-type", id="text"),
+        pytest.param(lambda r: r | {"summary.json": bytearray(r["summary.json"])}, "input-type", id="array"),
+        pytest.param(lambda r: r | {"summary.json": None}, "input-type", id="null"),
+        pytest.param(lambda r: r | {7: b""}, "result-unlisted", id="name-number"),
+    ],
+)
+def test_results_by_name(change, code):
+    assert verify(change(dict(RESULTS))).code == code
+
+
+def test_results_in_a_folder(folder):
+    assert verify(folder).passed
+    assert verify(str(folder)).passed
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        pytest.param(
+            lambda d: (d / "summary.json").write_bytes(b"x"), "result-digest-mismatch", id="content"
+        ),
+        pytest.param(lambda d: (d / "summary.json").unlink(), "result-missing", id="missing"),
+        pytest.param(lambda d: (d / "extra").write_bytes(b""), "result-unlisted", id="unlisted"),
+        pytest.param(lambda d: (d / "by_hour" / ".hidden").write_bytes(b""), "result-unlisted", id="hidden"),
+        pytest.param(lambda d: (d / "empty-folder").mkdir(), "result-unlisted", id="empty-folder"),
+        pytest.param(lambda d: (d / "report.json").mkdir(), "result-unlisted", id="companion-empty-folder"),
+        pytest.param(lambda d: (d / "a" / "b").mkdir(parents=True), "result-unlisted", id="empty-inner"),
+        pytest.param(lambda d: (d / "report.json").write_bytes(b"{}"), None, id="report-beside"),
+        pytest.param(lambda d: (d / "link").symlink_to("summary.json"), "result-not-a-file", id="extra-link"),
+        pytest.param(lambda d: (d / "report.json").symlink_to("x"), "result-not-a-file", id="companion-link"),
+        pytest.param(lambda d: os.mkfifo(d / "pipe"), "result-not-a-file", id="pipe"),
+    ],
+)
+def test_folder_that_is_not_the_statements(folder, spoil, code):
+    spoil(folder)
+    assert verify(folder).code == code
+
+
+def test_folders_nested_beyond_pythons_stack_are_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    failure = verify(folder).failure
+    for _ in range(1500):  # pytest's own cleaning would exhaust the stack
+        os.chdir("..")
+        Path("d").rmdir()
+    assert (failure.code, failure.expected) == ("result-unlisted", "at most 64")
+
+
+def test_link_to_the_right_content_is_refused(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "summary.json"
+    (folder / "summary.json").rename(elsewhere)
+    (folder / "summary.json").symlink_to(elsewhere)
+    assert verify(folder).code == "result-not-a-file"
+
+
+def test_linked_folder_is_refused(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "by_hour"
+    (folder / "by_hour").rename(elsewhere)
+    (folder / "by_hour").symlink_to(elsewhere)
+    assert verify(folder).code == "result-not-a-file"
+
+
+def test_socket_is_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        assert verify(folder).code == "result-not-a-file"
+
+
+def test_folder_in_place_of_a_file_is_refused(folder):
+    (folder / "summary.json").unlink()
+    (folder / "summary.json").mkdir()
+    assert verify(folder).code == "result-missing"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        pytest.param("/nowhere", "result-unreadable", id="absent"),
+        pytest.param("\0", "result-unreadable", id="nul"),
+        pytest.param("", "result-missing", id="empty-current-folder"),
+        pytest.param(7, "input-type", id="number"),
+        pytest.param(None, "input-type", id="none"),
+    ],
+)
+def test_folder_that_cannot_be_read_is_refused(path, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report = make_bundle().verify(results=path)
+    assert (report.code, report.failure.number) == (code, 12)
+
+
+@given(st.text(max_size=40))
+def test_accepted_names_stay_inside_the_folder(name):
+    try:
+        require_safe_name(name)
+    except VerificationError as refusal:
+        accepted = refusal.code == "statement-subject"
+    else:
+        inside = os.path.normpath(name) == name and not name.startswith(("/", ".."))
+        accepted = inside and "\\" not in name
+    assert accepted

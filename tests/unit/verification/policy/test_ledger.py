@@ -1,0 +1,209 @@
+"""The ledger of approvals: appended durably, verified at every read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from multiprocessing import get_context
+
+import pytest
+from confidential_spark.agent.protocol import canonical_json, sha256_hex
+from confidential_spark.core.errors import VerificationError
+from confidential_spark.verification.policy.ledger import (
+    NO_ENTRY,
+    Approval,
+    append_approval,
+    parse_ledger,
+    read_ledger,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+APPROVAL = Approval(
+    approved_at="2026-11-01T00:00:00Z",
+    approved_by="ada",
+    image_digest="sha256:" + "ab" * 32,
+    mrenclave="01" * 32,
+    mrsigner="02" * 32,
+    product_id=0,
+    svn=1,
+    git_revision="0123abc",
+)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    path = tmp_path / "approvals.jsonl"
+    for name in ("ada", "grace", "edsger"):
+        append_approval(path, replace(APPROVAL, approved_by=name))
+    return path
+
+
+def code(data: bytes, **options) -> tuple[str, str]:
+    with pytest.raises(VerificationError) as refusal:
+        parse_ledger(data, **options)
+    return refusal.value.code, refusal.value.message
+
+
+def rechained(data: bytes) -> bytes:
+    """Forge: chain all lines anew."""
+    head, lines = NO_ENTRY, []
+    for line in data.splitlines():
+        lines.append(canonical_json(json.loads(line) | {"previous": head}))
+        head = sha256_hex(lines[-1])
+    return b"\n".join(lines) + b"\n"
+
+
+def test_approvals_are_read_back_in_order(ledger):
+    read = read_ledger(ledger)
+    assert [approval.approved_by for approval in read.approvals] == ["ada", "grace", "edsger"]
+    assert read.head == sha256_hex(ledger.read_bytes().splitlines()[-1])
+    assert read_ledger(ledger, expected_head=read.head) == read
+    assert read.approves("01" * 32, "02" * 32, 0, 1)
+    assert not read.approves("01" * 32, "02" * 32, 0, 2)
+
+
+def test_empty_ledger_approves_nothing(tmp_path):
+    (tmp_path / "ledger").write_bytes(b"")
+    read = read_ledger(tmp_path / "ledger")
+    assert (read.approvals, read.head) == ((), NO_ENTRY)
+
+
+def lines(*order):
+    return lambda data: b"".join(data.splitlines(keepends=True)[index] for index in order)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "line"),
+    [
+        pytest.param(lambda d: d.replace(b"grace", b"mallory"), "ledger-broken", "Line 3", id="changed"),
+        pytest.param(lambda d: d.replace(b"ada", b"eve"), "ledger-broken", "Line 2", id="first-changed"),
+        pytest.param(lines(0, 2), "ledger-broken", "Line 2", id="middle-removed"),
+        pytest.param(lines(1, 2), "ledger-broken", "Line 1", id="first-removed"),
+        pytest.param(lines(1, 0, 2), "ledger-broken", "Line 1", id="reordered"),
+        pytest.param(lines(0, 1, 1, 2), "ledger-broken", "Line 3", id="repeated"),
+        pytest.param(lambda d: d[:-1], "ledger-malformed", "cut off", id="line-end-missing"),
+        pytest.param(lambda d: d[:-30], "ledger-malformed", "cut off", id="last-line-cut"),
+        pytest.param(lambda d: d + b"\n", "ledger-malformed", "Line 4", id="empty-line"),
+        pytest.param(lambda d: d + b"x\n", "ledger-malformed", "Line 4", id="garbage"),
+        pytest.param(lambda d: b"\xef\xbb\xbf" + d, "ledger-malformed", "Line 1", id="bom"),
+        pytest.param(lambda d: d.replace(b"\n", b"\r\n"), "ledger-malformed", "Line 1", id="crlf"),
+        pytest.param(lambda d: d.replace(b'"v":1', b'"v":2'), "ledger-malformed", "Line 1", id="version"),
+        pytest.param(
+            lambda d: d.replace(b'"svn":1', b'"svn":"1"'), "ledger-malformed", "Line 1", id="svn-text"
+        ),
+        pytest.param(lambda d: d.replace(b'"svn":1', b'"svn": 1'), "ledger-malformed", "Line 1", id="blank"),
+        pytest.param(
+            lambda d: d.replace(b'"svn":1', b'"svn":1,"svn":1'),
+            "ledger-malformed",
+            "Line 1",
+            id="member-twice",
+        ),
+        pytest.param(
+            lambda d: d.replace(b'"svn":1', b'"svn":1,"x":1'), "ledger-malformed", "Line 1", id="unknown"
+        ),
+        pytest.param(lambda d: b"[]\n" + d, "ledger-malformed", "Line 1", id="array"),
+        pytest.param(lambda d: b"[" * 4000 + b"\n", "ledger-malformed", "Line 1", id="deep"),
+        pytest.param(lambda d: b'"' + b"x" * 5000 + b'"\n', "ledger-malformed", "Line 1", id="long-line"),
+    ],
+)
+def test_tampered_ledger_is_refused_with_its_line(ledger, change, expected, line):
+    got, message = code(change(ledger.read_bytes()))
+    assert got == expected
+    assert line in message
+
+
+def test_cut_off_tail_is_seen_only_with_the_expected_head(ledger):
+    head = read_ledger(ledger).head
+    shorter = b"".join(ledger.read_bytes().splitlines(keepends=True)[:2])
+    assert len(parse_ledger(shorter).approvals) == 2
+    assert code(shorter, expected_head=head)[0] == "ledger-head-mismatch"
+
+
+def test_rewritten_ledger_is_seen_only_with_the_expected_head(ledger):
+    head = read_ledger(ledger).head
+    forged = rechained(ledger.read_bytes().replace(b"grace", b"mallory"))
+    assert parse_ledger(forged).approvals[1].approved_by == "mallory"
+    assert code(forged, expected_head=head)[0] == "ledger-head-mismatch"
+
+
+@pytest.mark.parametrize(
+    "approval",
+    [
+        replace(APPROVAL, approved_by=""),
+        replace(APPROVAL, approved_at="now"),
+        replace(APPROVAL, mrenclave="AB" * 32),
+        replace(APPROVAL, image_digest="latest"),
+        replace(APPROVAL, svn=-1),
+        replace(APPROVAL, product_id=True),
+        replace(APPROVAL, git_revision=""),
+        replace(APPROVAL, approved_by="x" * 5000),
+    ],
+    ids=["nobody", "time", "mrenclave", "image", "svn", "product", "revision", "long"],
+)
+def test_invalid_approval_is_not_written(ledger, approval):
+    before = ledger.read_bytes()
+    with pytest.raises(VerificationError, match="ledger-malformed"):
+        append_approval(ledger, approval)
+    assert ledger.read_bytes() == before
+
+
+def test_nothing_is_added_to_a_broken_ledger(ledger):
+    broken = ledger.read_bytes().replace(b"grace", b"mallory")
+    ledger.write_bytes(broken)
+    with pytest.raises(VerificationError, match="ledger-broken"):
+        append_approval(ledger, APPROVAL)
+    assert ledger.read_bytes() == broken
+
+
+def test_ledger_is_not_grown_beyond_what_is_read(ledger, monkeypatch):
+    before = ledger.read_bytes()
+    monkeypatch.setattr("confidential_spark.verification.policy.ledger.MAX_LEDGER_BYTES", len(before) + 10)
+    with pytest.raises(VerificationError, match="input-too-large"):
+        append_approval(ledger, APPROVAL)
+    assert ledger.read_bytes() == before
+
+
+def test_more_than_eight_mebibytes_are_not_read(tmp_path):
+    (tmp_path / "ledger").write_bytes(b"\n" * (8 * 1024 * 1024 + 1))
+    with pytest.raises(VerificationError, match="input-too-large"):
+        read_ledger(tmp_path / "ledger")
+
+
+def test_full_disk_leaves_the_ledger_as_it_was(ledger, monkeypatch):
+    before = ledger.read_bytes()
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real_write(descriptor, data[:20]))
+    with pytest.raises(OSError, match="20 of"):
+        append_approval(ledger, APPROVAL)
+    assert ledger.read_bytes() == before
+
+
+def test_ledger_is_not_written_through_a_link(ledger, tmp_path):
+    (tmp_path / "link").symlink_to(ledger)
+    with pytest.raises(OSError, match=r"link|symbolic"):
+        append_approval(tmp_path / "link", APPROVAL)
+
+
+def append_many(path, name):
+    for _ in range(10):
+        append_approval(path, replace(APPROVAL, approved_by=name))
+
+
+def test_writers_do_not_interleave(tmp_path):
+    path = tmp_path / "approvals.jsonl"
+    context = get_context("fork")
+    writers = [context.Process(target=append_many, args=(path, name)) for name in ("ada", "grace")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    names = [approval.approved_by for approval in read_ledger(path).approvals]
+    assert sorted(names) == ["ada"] * 10 + ["grace"] * 10
+
+
+@given(st.binary(min_size=1))
+def test_any_bytes_are_a_ledger_or_a_refusal(data):
+    with pytest.raises(VerificationError, match="ledger-"):
+        parse_ledger(data)
