@@ -78,7 +78,7 @@ def own_cluster() -> Callable[..., None]:
     def command(*arguments: str) -> None:
         # Tests have a cache of their own, in which there is no cluster.
         environment = os.environ | {"CONFIDENTIAL_SPARK_CACHE_DIR": os.environ[OWN_CLUSTER]}
-        command = [sys.executable, "-m", "tests.cluster", *arguments]
+        command = [sys.executable, "-m", "tests.support.cluster", *arguments]
         subprocess.run(command, check=True, env=environment)
 
     return command

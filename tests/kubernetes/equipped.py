@@ -131,7 +131,7 @@ def _install_namespace() -> None:
 
 
 def _cluster(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tests.cluster", *arguments]
+    return [sys.executable, "-m", "tests.support.cluster", *arguments]
 
 
 def _asked(*arguments: str) -> str:

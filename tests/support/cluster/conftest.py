@@ -41,7 +41,7 @@ class CommandLine:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "tests.cluster", *arguments],
+            [sys.executable, "-m", "tests.support.cluster", *arguments],
             cwd=REPOSITORY,
             env=os.environ | {"CONFIDENTIAL_SPARK_CACHE_DIR": str(self.places.home.parent)},
             capture_output=True,

@@ -35,7 +35,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def run(places: Places, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.cluster", *arguments],
+        [sys.executable, "-m", "tests.support.cluster", *arguments],
         cwd=REPOSITORY,
         env=os.environ | {"CONFIDENTIAL_SPARK_CACHE_DIR": str(places.home.parent)} | environment,
         capture_output=True,
