@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

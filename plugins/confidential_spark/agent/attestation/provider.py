@@ -17,8 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from confidential_spark.agent.errors import AgentError, shorten
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode, shorten
 from confidential_spark.agent.loopback import is_loopback
 from confidential_spark.agent.protocol import MAX_TOKEN_BYTES, b64url
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.allowed_settings import (
     MEMORY,
     allowed_jvm_option,

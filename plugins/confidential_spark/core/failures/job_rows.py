@@ -5,7 +5,7 @@ Sources: Spark 3.5 error classes, Hadoop's Azure connectors, Parquet, and the ag
 
 from __future__ import annotations
 
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.failures.model import Failure, benign, fatal, transient
 
 SIGABRT_CODE, SIGKILL_CODE, SIGSEGV_CODE, SIGINT_CODE = 134, 137, 139, 130

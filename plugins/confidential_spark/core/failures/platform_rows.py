@@ -6,7 +6,7 @@ messages, Kubernetes' own messages, and the seed's known issues.
 
 from __future__ import annotations
 
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.failures.model import Failure, fatal, transient
 
 CLUSTER: tuple[Failure, ...] = (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
+from confidential_spark.enclave.archives import Entry, tar_stream
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, tar_stream
 from confidential_spark.platforms.docker.container import (
     ENGINE_PATIENCE_SECONDS,
     NONCE_LABEL,

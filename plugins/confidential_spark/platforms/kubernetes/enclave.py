@@ -10,10 +10,9 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.enclave import layout, occlum_config
+from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
-from confidential_spark.enclave.result_archive import unpack_results
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, stream_size, tar_stream
 from confidential_spark.platforms.kubernetes import cluster_layout
 from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster
 from confidential_spark.platforms.kubernetes.connection import kubernetes_client

@@ -10,8 +10,7 @@ from email.utils import formatdate
 import pytest
 from confidential_spark.agent.attestation import provider as attestation
 from confidential_spark.agent.attestation.provider import Patience, request_token
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.protocol import MAX_TOKEN_BYTES
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
