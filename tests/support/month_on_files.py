@@ -65,6 +65,7 @@ class MonthOnFiles:
             Style("open the folder, read below it", lambda: read_below(link)),
             Style("tar -C LINK", lambda: untarred(link)),
             Style("cd LINK, cp -r .", lambda: copied('cd "$1" && cp -r . "$2"', link)),
+            Style("cp -r $(realpath LINK)/.", lambda: copied('cp -r "$(realpath "$1")/." "$2"', link)),
             Style("ResultStore.published", lambda: read_tree(str(self.store.published(KEY)))),
             Style("trailing summaries", self.trailing),
             Style("the page's documents and table", self.page),
@@ -72,7 +73,6 @@ class MonthOnFiles:
             Style("verify LINK/evidence.json", lambda: self.verify(evidence)),
             Style("verify … --results LINK", lambda: self.verify(evidence, "--results", link)),
             Style("file by file through the link", lambda: read_tree(link), consistent=False),
-            Style("cp -rL LINK/.", lambda: copied('cp -rL "$1/." "$2"', link), consistent=False),
         ]
 
     def trailing(self) -> Files:
@@ -131,7 +131,7 @@ def read_below(folder: str) -> Files:
 
 def untarred(folder: str) -> Files:
     """Return what tar packs when it changes into a folder."""
-    packed = subprocess.run(["tar", "-C", folder, "-cf", "-", "."], check=True, capture_output=True).stdout
+    packed = output_of("tar", "-C", folder, "-cf", "-", ".")
     with tarfile.open(fileobj=io.BytesIO(packed)) as file:
         members = [(member, file.extractfile(member)) for member in file.getmembers() if member.isfile()]
         return require_complete({Path(member.name).as_posix(): content.read() for member, content in members})
@@ -140,5 +140,13 @@ def untarred(folder: str) -> Files:
 def copied(script: str, folder: str) -> Files:
     """Return what a shell script copies from the folder $1 to the folder $2."""
     with tempfile.TemporaryDirectory() as copy:
-        subprocess.run(["sh", "-c", script, "sh", folder, copy], check=True, capture_output=True)
+        output_of("sh", "-c", script, "sh", folder, copy)
         return read_tree(copy)
+
+
+def output_of(*command: str) -> bytes:
+    """Return what a command prints, or its complaint as an error."""
+    done = subprocess.run(command, check=False, capture_output=True)
+    if done.returncode != 0:
+        raise TornError(f"{command[0]}: {done.stderr.decode()}")
+    return done.stdout
