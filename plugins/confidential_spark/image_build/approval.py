@@ -175,7 +175,7 @@ class PublishImageOperator(EngineImageOperator):
 
     def pushed(self, image: EnclaveImage, context: Context) -> EnclaveImage:
         """Return the image under its name in the registry, or as it is when there is none."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         repository = self.settings.image_push_repository
         if repository is None:

@@ -161,7 +161,7 @@ class BuildImageOperator(EngineImageOperator):
 
     def pulled(self, reference: str, store: ImageStore) -> ImageCandidate:
         """Return the ready image, pulled unless the engine has it."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         image = store.inspect(reference)
         if image is None:
@@ -181,7 +181,7 @@ class BuildImageOperator(EngineImageOperator):
             raise changed("the inputs as a whole", build.inputs_sha256, str(inputs.inputs_sha256))
         labels = inputs.unsigned_labels | inputs.description(build, self.base_name(inputs.trust))
         with self.build_log.group("Sending the build context"):
-            return store.build(build, labels=labels)
+            return store.build(build.tar(), build_args=build.build_args, labels=labels)
 
     def base_name(self, trust: str) -> str:
         """Return what people call the image that the build starts from."""

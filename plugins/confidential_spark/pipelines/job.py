@@ -8,8 +8,7 @@ from airflow.sdk import DAG, Asset, TaskGroup
 
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs.job import JOBS
-from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
-from confidential_spark.operators.image import ResolveSimulatedImageOperator
+from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
 from confidential_spark.operators.verify import (
     CheckResultsOperator,
@@ -28,15 +27,23 @@ from confidential_spark.pipelines.defaults import (
     start_timeout,
     trust_tag,
 )
-from confidential_spark.platforms.docker.attestation_docker import AttestDockerPlatformOperator
-from confidential_spark.platforms.docker.clean_docker import CleanDockerRunOperator
-from confidential_spark.platforms.docker.image_docker import ResolveDockerImageOperator
+from confidential_spark.platforms.docker.operators import (
+    AttestDockerPlatformOperator,
+    CleanDockerRunOperator,
+    ResolveDockerImageOperator,
+)
 from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
-from confidential_spark.platforms.kubernetes.attestation_kubernetes import AttestKubernetesPlatformOperator
-from confidential_spark.platforms.kubernetes.clean_kubernetes import CleanKubernetesRunOperator
-from confidential_spark.platforms.kubernetes.image_kubernetes import ResolveKubernetesImageOperator
+from confidential_spark.platforms.kubernetes.operators import (
+    AttestKubernetesPlatformOperator,
+    CleanKubernetesRunOperator,
+    ResolveKubernetesImageOperator,
+)
 from confidential_spark.platforms.kubernetes.spark import EnclaveSparkKubernetesOperator
-from confidential_spark.platforms.local.operators import EnclaveSparkLocalOperator
+from confidential_spark.platforms.local.operators import (
+    AttestLocalPlatformOperator,
+    EnclaveSparkLocalOperator,
+    ResolveSimulatedImageOperator,
+)
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
