@@ -31,8 +31,8 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 from confidential_spark.core.platforms import Platform
 from confidential_spark.pipelines.defaults import DEFAULT_ARGS, Tag
-from confidential_spark.platforms.docker.check.operator import DockerCheckOperator
-from confidential_spark.platforms.kubernetes.check.operator import ClusterCheckOperator
+from confidential_spark.platforms.docker.check.task import DockerCheckOperator
+from confidential_spark.platforms.kubernetes.check.task import ClusterCheckOperator
 from confidential_spark.platforms.local.check import LocalCheckOperator
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
-from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
+from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
 from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan

@@ -13,8 +13,12 @@ from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster, kubernetes_client
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.platforms.kubernetes.client.cluster import (
+    API_PATIENCE_SECONDS,
+    Cluster,
+    kubernetes_client,
+)
+from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     POD_LOST,
     REFUSED,
@@ -44,8 +48,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.failures import Diagnosis
     from confidential_spark.operators.output import EnclaveOutput
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
-    from confidential_spark.platforms.kubernetes.pods import PodState
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
     from confidential_spark.settings import Settings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0

@@ -18,7 +18,7 @@ from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
 from confidential_spark.operators.output import EnclaveOutput
 from confidential_spark.operators.verify import CleanStagingOperator
-from confidential_spark.platforms.kubernetes.cluster import Cluster
+from confidential_spark.platforms.kubernetes.client.cluster import Cluster
 from confidential_spark.platforms.kubernetes.enclave import (
     GONE_SECONDS,
     KubernetesEnclave,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
-    from confidential_spark.platforms.kubernetes.pods import PodState
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
 
 # Only who builds an image knows what it was built from.
 UNKNOWN_INPUTS = "0" * 64

@@ -34,8 +34,8 @@ from confidential_spark.operators.attempt import (
 )
 from confidential_spark.operators.base import airflow_failures
 from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.enclave import pod_plan, try_labels
-from confidential_spark.platforms.kubernetes.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     RELEASE_PORT,

@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from confidential_spark.core.errors import ConfigurationError, EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     FORBIDDEN,
     POD_LOST,
@@ -35,8 +35,8 @@ from confidential_spark.platforms.kubernetes.failures import (
     named,
     pod_diagnosis,
 )
-from confidential_spark.platforms.kubernetes.pod_exec import PodCommandError, pod_command
-from confidential_spark.platforms.kubernetes.pods import PodState, api_time, stamped_lines
+from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommandError, pod_command
+from confidential_spark.platforms.kubernetes.client.pods import PodState, api_time, stamped_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api, V1Pod
 
     from confidential_spark.core.failures import Diagnosis
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
