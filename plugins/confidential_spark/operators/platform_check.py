@@ -42,8 +42,7 @@ class PlatformCheckOperator(BaseOperator):
     :param platform: the platform.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on."""
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.platform = platform
 

@@ -125,7 +125,7 @@ def read_summary(path: Path) -> Summary:
         raise schema_error("summary", path.name, error) from error
 
 
-def read_json(path: Path, max_bytes: int) -> Any:  # noqa: ANN401 - any JSON value
+def read_json(path: Path, max_bytes: int) -> Any:
     """Read a bounded JSON file.
 
     :raises ResultError: ``summary-unreadable``.

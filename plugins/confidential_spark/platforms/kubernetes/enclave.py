@@ -69,7 +69,7 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
     return Cluster(
@@ -82,7 +82,7 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def try_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose pod it is."""
     return {
         **run_labels(ti.dag_id, ti.run_id),

@@ -38,8 +38,7 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
     :param platform: whose policy decides.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on."""
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.platform = platform
 
@@ -103,9 +102,8 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         platform: Platform,
         image: Mapping[str, Any],
         manifest: Mapping[str, Any] | None,
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform
         self.image = image

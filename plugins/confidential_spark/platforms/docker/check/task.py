@@ -53,8 +53,7 @@ ALL_ROWS = (*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS)
 class DockerCheckOperator(PlatformCheckOperator):
     """Look at the Docker host on which enclaves run."""
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; both assets may be asked for their latest event."""
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
 
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:
