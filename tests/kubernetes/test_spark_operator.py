@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.platforms.kubernetes import cluster as kubernetes_cluster
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
-from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes import trigger as kubernetes_trigger
+from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
+from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 

@@ -36,7 +36,6 @@ class CompareWithLedgerOperator(ImageOperator):
     template_fields = ("measured",)
 
     def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.measured = measured
 
@@ -76,7 +75,6 @@ class ApproveMeasurementOperator(ApprovalOperator):
         comparison: Mapping[str, Any],
         **kwargs: Any,
     ) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(subject="Approve a new enclave image?", **kwargs)
         self.measured = measured
         self.comparison = comparison
@@ -125,7 +123,6 @@ class RecordApprovalOperator(ImageOperator):
     template_fields = ("measured", "decision")
 
     def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.measured = measured
         self.decision = decision
@@ -154,7 +151,6 @@ class PublishImageOperator(EngineImageOperator):
     template_fields = ("measured",)
 
     def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(outlets=[ALIAS], **kwargs)
         self.measured = measured
 
@@ -175,7 +171,7 @@ class PublishImageOperator(EngineImageOperator):
 
     def pushed(self, image: EnclaveImage, context: Context) -> EnclaveImage:
         """Return the image under its name in the registry, or as it is when there is none."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         repository = self.settings.image_push_repository
         if repository is None:

@@ -133,7 +133,6 @@ class ConfidentialOperator(BaseOperator):
     """
 
     def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.job = job
 

@@ -1,10 +1,12 @@
-"""What a pod's status says, reduced to what a run decides by.
+"""What a pod's status and its log say, reduced to what a run decides by.
 
-Source: Kubernetes 1.34, "Pod Lifecycle" and the API reference of `PodStatus`.
+Sources: Kubernetes 1.34, "Pod Lifecycle" and the API reference of `PodStatus`; kubelet `logs.go`: time stamps
+are RFC 3339 with nine digits, in the node's own time zone.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +23,7 @@ IMAGE_TROUBLE = frozenset(
 )
 # A registry may be away for a moment; an image that is still not there after this is not coming.
 IMAGE_PATIENCE_SECONDS = 120.0
+STAMPED = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}) ?(.*)")
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,28 @@ def _unschedulable(conditions: Any) -> str:
         if condition.type == "PodScheduled" and condition.status == "False":
             return str(condition.message or condition.reason or "")
     return ""
+
+
+def stamped_lines(text: str, *, whole: bool) -> list[tuple[str, str]] | None:
+    """Return the lines of a log with their time stamps: in UTC and of one width, so they compare as text.
+
+    A node that has no log puts its reason in the log's place, without a stamp. Such lines are left out; where
+    there are no others, None is returned.
+
+    :param whole: whether the last line is, too.
+    """
+    lines = text.split("\n")
+    last = lines.pop()
+    if whole and last:
+        lines.append(last)
+    found = [match for line in lines if (match := STAMPED.fullmatch(line))]
+    if lines and not found:
+        return None
+    return [(_utc(match), match[4]) for match in found]
+
+
+def _utc(stamp: re.Match[str]) -> str:
+    moment, fraction, zone, _ = stamp.groups()
+    if zone != "Z":
+        moment = datetime.fromisoformat(moment + zone).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{(fraction or '.')[1:].ljust(9, '0')}Z"

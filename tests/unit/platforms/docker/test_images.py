@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confidential_spark.platforms.docker.engine_messages import MAX_LINE, EngineMessages
+from confidential_spark.platforms.docker.images import MAX_LINE, EngineMessages
 from hypothesis import given
 from hypothesis import strategies as st
 

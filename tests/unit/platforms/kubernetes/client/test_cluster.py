@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.platforms.kubernetes import cluster as kubernetes_cluster
-from confidential_spark.platforms.kubernetes.cluster import Cluster
+from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
+from confidential_spark.platforms.kubernetes.client.cluster import Cluster
 from kubernetes.client.exceptions import ApiException
 
 if TYPE_CHECKING:

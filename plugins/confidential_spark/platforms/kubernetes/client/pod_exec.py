@@ -36,7 +36,7 @@ from websocket import (
 )
 
 from confidential_spark.core.errors import EnclaveError, shorten
-from confidential_spark.platforms.kubernetes.failures import kubernetes_failures
+from confidential_spark.platforms.kubernetes.client.failures import kubernetes_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

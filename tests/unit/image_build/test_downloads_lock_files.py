@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.image_build.locked_hashes import file_hashes, requirement_hashes
+from confidential_spark.image_build.downloads import file_hashes, requirement_hashes
 from confidential_spark.settings import PROJECT_DIR
 from hypothesis import given
 from hypothesis import strategies as st

@@ -23,7 +23,7 @@ from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher, Sig
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from confidential_spark.platforms.kubernetes.pods import PodState
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
 
 API_AWAY = "kubernetes-unreachable"
 UNAUTHORIZED = "kubernetes-unauthorized"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confidential_spark.image_build.text_lines import MAX_LINE_BYTES, LineAssembler
+from confidential_spark.image_build.one_shot import MAX_LINE_BYTES, LineAssembler
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.platforms.kubernetes import pod_exec
-from confidential_spark.platforms.kubernetes.pod_exec import PodCommand, PodCommandError, pod_command
+from confidential_spark.platforms.kubernetes.client import pod_exec
+from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand, PodCommandError, pod_command
 from kubernetes.client import ApiClient, Configuration, CoreV1Api
 from websocket import ABNF, WebSocketConnectionClosedException, WebSocketTimeoutException
 

@@ -1,7 +1,7 @@
 from pathlib import PurePosixPath
 
 import pytest
-from confidential_spark.image_build.spark_distribution import is_needed
+from confidential_spark.image_build.installed_files import is_needed
 
 
 @pytest.mark.parametrize(

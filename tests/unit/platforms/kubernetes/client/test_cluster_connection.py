@@ -6,7 +6,7 @@ import json
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.platforms.kubernetes.connection import kubernetes_client
+from confidential_spark.platforms.kubernetes.client.cluster import kubernetes_client
 
 CONNECTION = "AIRFLOW_CONN_KUBERNETES_DEFAULT"
 KUBECONFIG = """
@@ -68,11 +68,11 @@ def test_a_connection_that_nobody_made_is_named(monkeypatch) -> None:
 def test_an_airflow_that_does_not_answer_is_not_a_wrong_connection(monkeypatch) -> None:
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse
-    from confidential_spark.platforms.kubernetes import connection as kubernetes_connection
+    from confidential_spark.platforms.kubernetes.client import cluster
 
     def away(**_: object) -> None:
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
 
-    monkeypatch.setattr(kubernetes_connection, "KubernetesHook", away)
+    monkeypatch.setattr(cluster, "KubernetesHook", away)
     with pytest.raises(AirflowRuntimeError):
         kubernetes_client("kubernetes_default")

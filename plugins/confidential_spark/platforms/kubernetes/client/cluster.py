@@ -1,4 +1,4 @@
-"""A namespace of a cluster: pods and Secrets made once, looked at, and removed.
+"""A namespace of a cluster, reached by an Airflow connection: pods and Secrets made, looked at, and removed.
 
 Every call is one short request, so a pause or a restart of the API is waited for and never mistaken for the
 end of the run. Names follow from the try's nonce, so creating what is there already is no error.
@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.sdk.exceptions import AirflowException
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from yaml import YAMLError
 
-from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.errors import ConfigurationError, EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     FORBIDDEN,
     POD_LOST,
@@ -31,9 +35,8 @@ from confidential_spark.platforms.kubernetes.failures import (
     named,
     pod_diagnosis,
 )
-from confidential_spark.platforms.kubernetes.pod_exec import PodCommandError, pod_command
-from confidential_spark.platforms.kubernetes.pod_log import stamped_lines
-from confidential_spark.platforms.kubernetes.pods import PodState, api_time
+from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommandError, pod_command
+from confidential_spark.platforms.kubernetes.client.pods import PodState, api_time, stamped_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api, V1Pod
 
     from confidential_spark.core.failures import Diagnosis
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,6 +70,9 @@ WARNED_AT = {
 }
 REACHED = {"Scheduled": 1, "Pulling": 2, "Pulled": 2, "Created": 2, "Started": 2}
 LATER = 3
+# What the provider and kubernetes-client raise over a connection or its files; Airflow's own API that is away
+# raises none of them, and may be back at the next try.
+UNUSABLE = (AirflowException, ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError)
 
 
 class Cluster:
@@ -341,3 +347,20 @@ def _absence_allowed() -> Iterator[None]:
     except ApiException as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
+
+
+def kubernetes_client(conn_id: str) -> CoreV1Api:
+    """Return a new client; it reads the connection and its files, and asks the API nothing.
+
+    :raises ConfigurationError: ``kubernetes-connection-invalid``.
+    """
+    try:
+        return KubernetesHook(conn_id=conn_id).core_v1_client
+    except UNUSABLE as error:
+        raise ConfigurationError(
+            "The Kubernetes connection is not usable.",
+            code="kubernetes-connection-invalid",
+            got=f"{type(error).__name__}: {error}",
+            expected="a kubeconfig that this machine can read, or Airflow in a pod",
+            action=f"correct the Airflow connection {conn_id}; docs/aks.md has an example",
+        ) from error

@@ -12,12 +12,10 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.check_rows import CheckRow, Status, attempt, attempt_all, not_looked_at
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.image_build.containers import read_identity
-from confidential_spark.operators.image_published import IMAGE_ASSETS, published_image
-from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row
-from confidential_spark.platforms.docker.check.operator import attestation_row
+from confidential_spark.operators.image import IMAGE_ASSETS, published_image
+from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row, attestation_row
 from confidential_spark.platforms.kubernetes.check.facts import ClusterView
 from confidential_spark.platforms.kubernetes.check.rows import (
     API_ROWS,
@@ -26,15 +24,20 @@ from confidential_spark.platforms.kubernetes.check.rows import (
     api_rows,
     probe_rows,
 )
-from confidential_spark.platforms.kubernetes.cluster_layout import ENCLAVE_CONTAINER
 from confidential_spark.platforms.kubernetes.enclave import (
     connect,
     epc_bytes,
     pod_plan,
     try_labels,
 )
-from confidential_spark.platforms.kubernetes.image_kubernetes import UNKNOWN_INPUTS
-from confidential_spark.platforms.kubernetes.names import RUN_LABELS, TryNames, label_value, selector
+from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
+    RUN_LABELS,
+    TryNames,
+    label_value,
+    selector,
+)
+from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS
 from confidential_spark.platforms.kubernetes.pod_specs import measure_pod
 
 if TYPE_CHECKING:
@@ -62,7 +65,6 @@ class ClusterCheckOperator(PlatformCheckOperator):
     """Look at the Kubernetes cluster on which enclaves run."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Pass on; both assets may be asked for their latest event."""
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
 
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import Diagnosis, LogWatcher, classify
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.platforms.kubernetes.client.failures import (
     api_error,
     blame_executors,
     kubernetes_failures,
     pod_diagnosis,
 )
-from confidential_spark.platforms.kubernetes.pods import PodState
+from confidential_spark.platforms.kubernetes.client.pods import PodState
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import MaxRetryError
 from websocket import WebSocketTimeoutException

@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.sdk.exceptions import AirflowNotFoundException
-
 from confidential_spark.agent.loopback import is_loopback
-from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core.check_rows import (
     CheckRow,
     Status,
@@ -21,9 +18,13 @@ from confidential_spark.core.errors import ConfidentialSparkError, Configuration
 from confidential_spark.enclave.image import EnclaveImage, asset_name
 from confidential_spark.enclave.occlum_config import enclave_bytes
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.hooks.attestation import AttestationHook
-from confidential_spark.operators.image_published import IMAGE_ASSETS
-from confidential_spark.operators.platform_check import DISK_BYTES, PlatformCheckOperator, approval_row
+from confidential_spark.operators.image import IMAGE_ASSETS
+from confidential_spark.operators.platform_check import (
+    DISK_BYTES,
+    PlatformCheckOperator,
+    approval_row,
+    attestation_row,
+)
 from confidential_spark.platforms.docker.check.host import DockerHost
 from confidential_spark.platforms.docker.check.rows import (
     ENGINE_ROWS,
@@ -53,7 +54,6 @@ class DockerCheckOperator(PlatformCheckOperator):
     """Look at the Docker host on which enclaves run."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Pass on; both assets may be asked for their latest event."""
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
 
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:
@@ -188,25 +188,3 @@ def device_sets(settings: Settings) -> Sequence[tuple[str, ...]]:
     if settings.dcsv3_sgx_devices == "auto":
         return SGX_DEVICES
     return (tuple(settings.dcsv3_sgx_devices.split(",")),)
-
-
-def attestation_row(settings: Settings, policy: Policy) -> CheckRow:
-    """Ask the attestation provider for its keys; a simulated image brings its own."""
-    if policy.trust != TRUST_HARDWARE:
-        return CheckRow.absent(
-            "attestation",
-            "the simulated image's own service",
-            f"{policy.attestation.issuer} and its keys",
-            "nothing; hardware enclaves ask Azure Attestation",
-        )
-    try:
-        answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
-    except AirflowNotFoundException as error:
-        answers, said = False, str(error)
-    return CheckRow.judge(
-        "attestation",
-        said,
-        f"{policy.attestation.issuer} and its keys",
-        passed=answers,
-        action=f"correct the Airflow connection {settings.attestation_conn_id}, or the way to the provider",
-    )

@@ -6,7 +6,7 @@ import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.platforms.docker.registry import RegistryLogin
+from confidential_spark.platforms.docker.engine import RegistryLogin
 
 FIELDS = {"conn_type": "docker", "host": "example.azurecr.io", "login": "robot", "password": "hush-hush"}
 
