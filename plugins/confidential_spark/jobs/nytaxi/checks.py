@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import PurePosixPath
+from statistics import median
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -24,7 +25,6 @@ from confidential_spark.jobs.nytaxi.summary import (
     read_summary,
     read_table,
 )
-from confidential_spark.jobs.nytaxi.trailing import robust_z_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.checks.limits import NytaxiLimits
 
 ZONES = range(266)
+# Turns a median absolute deviation into a standard deviation, for normally distributed figures.
+MAD_TO_SIGMA = 1.4826
+# Months that are all alike would make every small change an alarm.
+SMALLEST_RELATIVE_SPREAD = 0.02
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,13 @@ def check_trailing(subject: MonthUnderCheck) -> Iterator[CheckResult]:
             f"within ±{limits.max_z_score:g}",
             f"against {len(history)} earlier months",
         )
+
+
+def robust_z_score(value: float, history: Sequence[float]) -> float:
+    """Return how many robust deviations ``value`` lies from the median of a non-empty ``history``."""
+    centre = median(history)
+    spread = MAD_TO_SIGMA * median(abs(item - centre) for item in history)
+    return (value - centre) / max(spread, SMALLEST_RELATIVE_SPREAD * abs(centre), 1.0)
 
 
 def _instant(text: str) -> datetime:
