@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs.job import SPARKPI
-from confidential_spark.pipelines.defaults import Tag, partitions_param, publish_param
+from confidential_spark.pipelines.defaults import Tag
 from confidential_spark.pipelines.job import confidential_dag
+from confidential_spark.pipelines.params import partitions_param, publish_param
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

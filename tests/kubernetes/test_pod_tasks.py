@@ -12,7 +12,7 @@ from confidential_spark.core.errors import EnclaveError, ResultError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs.job import SPARKPI
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.kubernetes import clean_kubernetes
 from confidential_spark.platforms.kubernetes.attestation_kubernetes import AttestKubernetesPlatformOperator
 from confidential_spark.platforms.kubernetes.clean_kubernetes import CleanKubernetesRunOperator

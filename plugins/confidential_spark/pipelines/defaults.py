@@ -1,4 +1,4 @@
-"""What the DAG files share: names, tags, limits and trigger-form fields."""
+"""What the DAG files share: names, tags, limits and retries."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from datetime import timedelta
 from enum import StrEnum
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.core.platforms import Platform
 from confidential_spark.settings import get_settings
 
 OWNER = "confidential-spark"
 FIRST_MONTH = pendulum.datetime(2009, 1, 1, tz="UTC")
 MONTHLY = CronDataIntervalTimetable("0 0 1 * *", timezone="UTC")
-INPUT_PATTERN = r"^file://\S+$"
 
 
 def spark_timeout() -> timedelta:
@@ -102,66 +100,3 @@ DEFAULT_ARGS: dict[str, object] = {
     "max_retry_delay": timedelta(minutes=10),
     "execution_timeout": TASK_TIMEOUT,
 }
-
-
-def month_param() -> Param:
-    """Return the trigger form's month field."""
-    return Param(
-        None,
-        type=["null", "string"],
-        pattern=MONTH_PATTERN,
-        title="Month",
-        section="Run",
-        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval.",
-    )
-
-
-def input_param() -> Param:
-    """Return the trigger form's input field."""
-    return Param(
-        None,
-        type=["null", "string"],
-        pattern=INPUT_PATTERN,
-        title="Input location",
-        section="Run",
-        description_md="A URI such as `file:///data/yellow`, or a template with `{year}` and `{month}`. "
-        "Leave empty for the deployment's setting.",
-    )
-
-
-def publish_param() -> Param:
-    """Return the trigger form's publish switch."""
-    return Param(
-        True,
-        type="boolean",
-        title="Publish",
-        section="Run",
-        description_md="Off: everything runs and is checked, nothing is published.",
-    )
-
-
-def outlier_cap_param() -> Param:
-    """Return the trigger form's outlier cap."""
-    return Param(
-        1000,
-        type="integer",
-        minimum=1,
-        maximum=1_000_000,
-        title="Outlier cap (US dollars)",
-        section="NYTaxi",
-        description_md="A trip whose fare, tip or total is above this is counted and left out of the "
-        "sums. One fare of $429,490.20 (2018-08) moves a yearly mean by itself.",
-    )
-
-
-def partitions_param() -> Param:
-    """Return the trigger form's number of SparkPi partitions."""
-    return Param(
-        4,
-        type="integer",
-        minimum=1,
-        maximum=1000,
-        title="Partitions",
-        section="SparkPi",
-        description_md="Each partition draws 200,000 points.",
-    )

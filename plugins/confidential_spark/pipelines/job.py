@@ -9,14 +9,11 @@ from airflow.sdk import DAG, Asset, TaskGroup
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs.job import JOBS
 from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
+from confidential_spark.operators.check import CheckResultsOperator
 from confidential_spark.operators.image import ResolveSimulatedImageOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
-from confidential_spark.operators.verify import (
-    CheckResultsOperator,
-    CleanStagingOperator,
-    PublishOperator,
-    VerifyEvidenceOperator,
-)
+from confidential_spark.operators.publish import CleanStagingOperator, PublishOperator
+from confidential_spark.operators.verify import VerifyEvidenceOperator
 from confidential_spark.pipelines.defaults import (
     DEFAULT_ARGS,
     FIRST_MONTH,

@@ -63,7 +63,7 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
 
 
 def test_the_form_says_how_many_points_a_partition_draws() -> None:
-    from confidential_spark.pipelines.defaults import partitions_param
+    from confidential_spark.pipelines.params import partitions_param
 
     program = ast.parse((ROOT / "include" / "jobs" / "sparkpi.py").read_text())
     constants = {

@@ -15,7 +15,7 @@ from confidential_spark.jobs.job import NYTAXI, SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.base import ConfidentialOperator, run_scope
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.operators.attempt import attempt_prefix
-from confidential_spark.pipelines.defaults import INPUT_PATTERN
+from confidential_spark.pipelines.params import INPUT_PATTERN
 from confidential_spark.settings import get_settings
 from confidential_spark.simulation.trips.month import write_month
 

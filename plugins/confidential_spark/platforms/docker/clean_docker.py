@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.docker.container import EnclaveContainer
 from confidential_spark.platforms.docker.enclave import connect
 from confidential_spark.platforms.docker.operators import NONCE_KEY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.kubernetes.enclave import GONE_SECONDS, connect, run_labels
 from confidential_spark.platforms.kubernetes.names import NONCE_LABEL, selector
 
