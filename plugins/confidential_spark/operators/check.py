@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.stages import FAILED_CHECKS_KEY
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.result_store import ResultStore, month_key
+from confidential_spark.jobs import JOBS
 from confidential_spark.operators.verify import ValidationOperator, read_statement
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from confidential_spark.core.months import Month
+    from confidential_spark.core.platforms import Platform
     from confidential_spark.jobs.checks.result import CheckResult
+    from confidential_spark.jobs.checks.subject import PublishedMonth
     from confidential_spark.jobs.report import RunReport
     from confidential_spark.operators.attempt import EnclaveRun
     from confidential_spark.operators.base import RunScope
@@ -46,7 +51,8 @@ class CheckResultsOperator(ValidationOperator):
     def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> dict[str, Any]:
         """Write the report and return its small form; every check is also in the log."""
         # Imported late: DAG files import this module, and need no DuckDB to be parsed.
-        from confidential_spark.jobs.checks.run import require_passed, summarise
+        from confidential_spark.jobs.checks.result import summarise
+        from confidential_spark.jobs.checks.run import require_passed
 
         predicate = read_statement(staging)[1].predicate.members
         results = self.check(scope, staging, predicate)
@@ -62,22 +68,19 @@ class CheckResultsOperator(ValidationOperator):
 
     def check(self, scope: RunScope, staging: Path, predicate: Mapping[str, Any]) -> list[CheckResult]:
         """Run the job's checks against the limits of `include/checks/`."""
-        from confidential_spark.jobs.checks.limits import NytaxiLimits, load_limits
+        from confidential_spark.jobs.checks.limits import load_limits
         from confidential_spark.jobs.checks.run import run_checks
         from confidential_spark.jobs.input.manifest import InputTotals
 
-        limits = load_limits(self.settings.checks_path(self.job.name))
-        trailing: Sequence[Mapping[str, Any]] = ()
-        if scope.month and isinstance(limits, NytaxiLimits):
-            store = ResultStore(self.settings.results_dir, scope.dag_id)
-            trailing = store.trailing_summaries(scope.month, limits.trailing.months)
+        rules = self.job.rules()
         return run_checks(
+            rules,
             staging,
-            limits=limits,
+            limits=load_limits(self.settings.checks_path(self.job.name), rules.limits),
             predicate=predicate,
+            published=StoredResults(self.settings.results_dir, self.job.name, self.platform, scope.month),
             month=scope.month,
             recorded_input=InputTotals.from_dict(dict(self.manifest)) if self.manifest else None,
-            trailing=trailing,
         )
 
     def report(
@@ -103,12 +106,48 @@ class CheckResultsOperator(ValidationOperator):
             synthetic=bool(self.manifest and self.manifest["synthetic"]),
             image_digest=facts["image_digest"],
             measurement=Measurement(**{name: facts[name] for name in Measurement.model_fields}),
-            figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes())),
+            figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes()), self.job),
             verification=dict(self.verification),
             checks=tuple(Check(**result.to_dict()) for result in results),
             inputs=dict(self.manifest) if self.manifest else None,
             timings=timings(context, run, facts),
         )
+
+
+@dataclass(frozen=True)
+class StoredResults:
+    """What is published on one platform, for the checks of one run.
+
+    :param job: name of the run's job.
+    :param month: the run's month; without one there is nothing to compare with.
+    """
+
+    root: Path
+    job: str
+    platform: Platform
+    month: Month | None
+
+    def earlier(self, months: int) -> Sequence[Mapping[str, Any]]:
+        """Return this job's summaries of the latest ``months`` months before the run's, oldest first."""
+        return self._store(self.job).trailing_summaries(self.month, months) if self.month else ()
+
+    def same_month(self, job: str) -> PublishedMonth | None:
+        """Return what another job has published for the run's month, or None.
+
+        :raises ResultError: ``summary-unreadable``, ``report-unreadable``.
+        """
+        from confidential_spark.jobs.checks.subject import PublishedMonth
+        from confidential_spark.jobs.report import RunReport
+
+        store = self._store(job)
+        if self.month is None or self.month not in store.published_months():
+            return None
+        key = month_key(self.month)
+        report = RunReport.read(store.published(key) / "report.json")
+        return PublishedMonth(store.read_summary(key), (report.inputs or {}).get("files_sha256", ""))
+
+    def _store(self, job: str) -> ResultStore:
+        return ResultStore(self.root, JOBS[job].dag_id(self.platform))
 
 
 def timings(context: Context, run: EnclaveRun, facts: Mapping[str, Any]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
@@ -11,6 +12,9 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.platforms import Platform
 from confidential_spark.settings import get_settings
+
+if TYPE_CHECKING:
+    from confidential_spark.jobs.job import SparkJob
 
 OWNER = "confidential-spark"
 FIRST_MONTH = pendulum.datetime(2009, 1, 1, tz="UTC")
@@ -39,13 +43,16 @@ def run_timeout() -> timedelta:
 
 
 class Tag(StrEnum):
-    """The only tags a DAG may carry; a test enforces it."""
+    """The only tags a DAG may carry besides its job's; a test enforces it."""
 
-    NYTAXI = "job/nytaxi"
-    SPARKPI = "job/sparkpi"
     PLATFORM = "area/platform"
     SIMULATED = "trust/simulated"
     HARDWARE = "trust/hardware"
+
+
+def job_tag(job: SparkJob) -> str:
+    """Return the tag of a job's DAGs."""
+    return f"job/{job.name}"
 
 
 def trust_tag(platform: Platform) -> Tag:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.job import JOBS, NYTAXI, SPARKPI, publication_key, safe_name
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.job import publication_key, safe_name
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from hypothesis import given
 from hypothesis import strategies as st
 
