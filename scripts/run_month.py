@@ -1,7 +1,8 @@
 """Run one month of a job through all four stages on this machine and print a verdict.
 
 The run is one of the DAG `nytaxi_local`, or of another job's or platform's, without a scheduler (see
-`dag_run`). This program starts it, shows its progress, keeps its log and reads the published report at the end.
+`dag_run`). This program starts it, shows its progress, keeps its log and reads the published report at the
+end.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def test_files_that_are_lost_while_they_are_sent(spark, tmp_path, monkeypatch, h
     with (folder / "part-0.parquet").open("wb") as part:
         part.truncate(8 * 2**20)
     spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 8 * 2**20}
-    whole = kubernetes_enclave.tar_stream
+    whole = kubernetes_enclave.archives
 
     def interrupted(entries: Any, **fields: Any) -> Iterator[bytes]:
         for number, chunk in enumerate(whole(entries, **fields)):

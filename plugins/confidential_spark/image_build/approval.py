@@ -35,7 +35,7 @@ class CompareWithLedgerOperator(ImageOperator):
 
     template_fields = ("measured",)
 
-    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.measured = measured
@@ -74,14 +74,14 @@ class ApproveMeasurementOperator(ApprovalOperator):
         *,
         measured: Mapping[str, Any],
         comparison: Mapping[str, Any],
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(subject="Approve a new enclave image?", **kwargs)
         self.measured = measured
         self.comparison = comparison
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - never returns
+    def execute(self, context: Context) -> Any:
         """Ask, with all that a person needs to decide."""
         self.log.info("%s %s", STARTED, self.task_id)
         if self.comparison["approved"]:
@@ -124,7 +124,7 @@ class RecordApprovalOperator(ImageOperator):
 
     template_fields = ("measured", "decision")
 
-    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.measured = measured
@@ -153,7 +153,7 @@ class PublishImageOperator(EngineImageOperator):
 
     template_fields = ("measured",)
 
-    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(outlets=[ALIAS], **kwargs)
         self.measured = measured

@@ -36,14 +36,14 @@ REPOSITORY = "confidential-spark/enclave"
 class ImageOperator(BaseOperator):
     """Base of the tasks: subclasses write :meth:`run`, and raise this project's errors."""
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def execute(self, context: Context) -> Any:
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
             require_known_params(context)
             return self.run(context)
 
-    def run(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context) -> Any:
         """Do the work and return a small XCom value."""
         raise NotImplementedError
 
@@ -139,7 +139,7 @@ class BuildImageOperator(EngineImageOperator):
 
     template_fields = ("inputs",)
 
-    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.inputs = inputs
@@ -201,7 +201,7 @@ class SignEnclaveOperator(EngineImageOperator):
 
     template_fields = ("inputs", "image")
 
-    def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.inputs = inputs
@@ -242,7 +242,7 @@ class MeasureEnclaveOperator(EngineImageOperator):
 
     template_fields = ("image",)
 
-    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.image = image

@@ -61,7 +61,7 @@ class AttestPlatformOperator(ConfidentialOperator):
         platform: Platform,
         image: Mapping[str, Any],
         nonce: Mapping[str, str],
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
         """Pass on."""
         super().__init__(**kwargs)

@@ -41,7 +41,7 @@ class CheckResultsOperator(ValidationOperator):
         *,
         verification: Mapping[str, Any],
         manifest: Mapping[str, Any] | None,
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
         """Pass on."""
         super().__init__(**kwargs)

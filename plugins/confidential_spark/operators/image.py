@@ -49,7 +49,7 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
     :param platform: whose policy decides.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform

@@ -29,7 +29,7 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
     :param platform: whose policy decides.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         """Pass on; both assets may be asked for their latest event."""
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
         self.platform = platform

@@ -40,7 +40,7 @@ class PlatformCheckOperator(BaseOperator):
     :param platform: the platform.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform

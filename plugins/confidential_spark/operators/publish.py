@@ -28,7 +28,7 @@ class PublishOperator(ValidationOperator):
 
     template_fields = ("run_result", "verification")
 
-    def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on."""
         super().__init__(**kwargs)
         self.verification = verification

@@ -41,20 +41,20 @@ class ValidationOperator(ConfidentialOperator):
 
     template_fields: Collection[str] = ("run_result",)
 
-    def __init__(self, *, platform: Platform, run_result: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, platform: Platform, run_result: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform
         self.run_result = run_result
 
-    def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context, scope: RunScope) -> Any:
         """Validate while nobody else may clean the try's folder away."""
         run = EnclaveRun.from_xcom(self.run_result)
         store = ResultStore(self.settings.results_dir, scope.dag_id)
         with store.hold(run.staging) as staging:
             return self.validate(context, scope, run, staging)
 
-    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> Any:  # noqa: ANN401
+    def validate(self, context: Context, scope: RunScope, run: EnclaveRun, staging: Path) -> Any:
         """Do the work on the try's folder and return a small XCom value."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class VerifyEvidenceOperator(ValidationOperator):
 
     template_fields = ("run_result", "image")
 
-    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:
         """Pass on."""
         super().__init__(**kwargs)
         self.image = image

@@ -124,7 +124,7 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
     wire_validation(common, image, spark, manifest)
 
 
-def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, manifest: Any) -> None:  # noqa: ANN401 - XComArg
+def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, manifest: Any) -> None:
     """Put the validation stage after ``spark``; the try's staging is removed whatever happens."""
     with TaskGroup("validation", tooltip="Believe nothing: verify the evidence, check the results, publish"):
         verified = VerifyEvidenceOperator(
@@ -174,7 +174,7 @@ def wire_vm(dag: DAG, vm: str) -> None:
     leaves >> deallocate_vm.as_teardown(setups=start_vm)
 
 
-def result_of(task: Operator) -> Any:  # noqa: ANN401 - stands for whatever the task will return
+def result_of(task: Operator) -> Any:
     """Return what ``task`` will have returned when another task uses it."""
     return task.output
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.nytaxi import NYTAXI

@@ -62,9 +62,9 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
         self,
         *,
         platform: Platform,
-        image: Any,  # noqa: ANN401 - XComArg now, a mapping when rendered
-        manifest: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        image: Any,
+        manifest: Any,
+        **kwargs: Any,
     ) -> None:
         """Pass on."""
         super().__init__(image=image, mount_tmp_dir=False, user=layout.USER, **kwargs)

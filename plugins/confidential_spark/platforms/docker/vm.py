@@ -28,7 +28,7 @@ class DeallocateIdleVmOperator(AzureVirtualMachineStopOperator):
     :param dag_ids: the DAGs whose runs use the VM, this one included.
     """
 
-    def __init__(self, *, dag_ids: Sequence[str], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, *, dag_ids: Sequence[str], **kwargs: Any) -> None:
         """Pass on."""
         super().__init__(pool=VM_POOL, **kwargs)
         self.dag_ids = list(dag_ids)

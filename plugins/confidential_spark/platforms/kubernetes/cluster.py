@@ -128,7 +128,7 @@ class Cluster:
                     raise
                 time.sleep(API_PAUSE_SECONDS)
 
-    def create_pod(self, pod: Any) -> str:  # noqa: ANN401 - V1Pod or its JSON
+    def create_pod(self, pod: Any) -> str:
         """Create a pod and return its uid; one of this name that is there already is used.
 
         :raises EnclaveError: ``pod-lost``: one of this name is being removed, and does not go.
@@ -143,7 +143,7 @@ class Cluster:
                 raise named(POD_LOST, f"an earlier pod {name} is being removed, and does not go").error()
             time.sleep(GONE_POLL_SECONDS)
 
-    def _made_or_there(self, client: CoreV1Api, name: str, pod: Any) -> V1Pod | None:  # noqa: ANN401
+    def _made_or_there(self, client: CoreV1Api, name: str, pod: Any) -> V1Pod | None:
         """Return the new pod or the one that is there, or None when that one has just gone."""
         try:
             return client.create_namespaced_pod(self.namespace, pod, **_timeout())

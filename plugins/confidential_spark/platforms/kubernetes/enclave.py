@@ -10,10 +10,9 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.enclave import layout, occlum_config
+from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
-from confidential_spark.enclave.result_archive import unpack_results
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, stream_size, tar_stream
 from confidential_spark.platforms.kubernetes import cluster_layout
 from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster
 from confidential_spark.platforms.kubernetes.connection import kubernetes_client
@@ -63,7 +62,7 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
     return Cluster(
@@ -76,7 +75,7 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def try_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose pod it is."""
     return {
         **run_labels(ti.dag_id, ti.run_id),

@@ -194,9 +194,9 @@ class _ExecClient(ApiClient):
         self,
         method: str,
         url: str,
-        query_params: Any = None,  # noqa: ANN401 - the base's
+        query_params: Any = None,
         headers: Mapping[str, str] | None = None,
-        **_: Any,  # noqa: ANN401
+        **_: Any,
     ) -> WebSocket:
         """Return the open connection.
 

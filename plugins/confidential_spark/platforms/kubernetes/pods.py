@@ -51,7 +51,7 @@ class PodState:
     age: float = 0.0
 
     @classmethod
-    def of(cls, pod: Any, container: str, *, now: datetime | None = None) -> PodState:  # noqa: ANN401 - V1Pod
+    def of(cls, pod: Any, container: str, *, now: datetime | None = None) -> PodState:
         """Read a pod of the API.
 
         :param now: the API server's time, see :func:`api_time`; this machine's where it is not known, whose
@@ -123,7 +123,7 @@ def api_time(headers: Mapping[str, str]) -> datetime | None:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _unschedulable(conditions: Any) -> str:  # noqa: ANN401 - V1PodCondition
+def _unschedulable(conditions: Any) -> str:
     for condition in conditions:
         if condition.type == "PodScheduled" and condition.status == "False":
             return str(condition.message or condition.reason or "")

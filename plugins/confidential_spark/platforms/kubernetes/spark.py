@@ -90,9 +90,9 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         self,
         *,
         platform: Platform,
-        image: Any,  # noqa: ANN401 - XComArg now, a mapping when rendered
-        manifest: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        image: Any,
+        manifest: Any,
+        **kwargs: Any,
     ) -> None:
         """Pass on."""
         super().__init__(base_container_name=ENCLAVE, random_name_suffix=False, **kwargs)

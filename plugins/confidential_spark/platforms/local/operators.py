@@ -43,7 +43,7 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         platform: Platform,
         image: Mapping[str, Any],
         manifest: Mapping[str, Any] | None,
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
         """Pass on."""
         super().__init__(**kwargs)

@@ -183,7 +183,7 @@ def _entry(line: bytes, number: int, head: str) -> Approval:
     return approval
 
 
-def _json(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def _json(line: bytes) -> Any:
     value = strict_json.loads(
         line, what="ledger line", max_bytes=MAX_LINE_BYTES, malformed=Refusal.LEDGER_MALFORMED
     )

@@ -52,7 +52,7 @@ ALL_ROWS = (*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS)
 class DockerCheckOperator(PlatformCheckOperator):
     """Look at the Docker host on which enclaves run."""
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, **kwargs: Any) -> None:
         """Pass on; both assets may be asked for their latest event."""
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
 

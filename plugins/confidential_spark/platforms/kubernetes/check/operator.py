@@ -61,7 +61,7 @@ DAG_LABEL, _ = RUN_LABELS
 class ClusterCheckOperator(PlatformCheckOperator):
     """Look at the Kubernetes cluster on which enclaves run."""
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+    def __init__(self, **kwargs: Any) -> None:
         """Pass on; both assets may be asked for their latest event."""
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import InputError
-from confidential_spark.enclave.tar_stream import Entry, tar_stream
+from confidential_spark.enclave.archives import Entry, tar_stream
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,8 @@
-"""Result files on their way out of a container: a tar stream, read as hostile input.
+"""Tar streams between the pipeline and a container: inputs on their way in, result files on their way out.
 
-The stream comes from the engine, which is as much a stranger as the network. So the reader knows regular
-files and folders and nothing else: no link, no device, no extended header, no name that leaves the folder.
+What comes out is read as hostile input: it comes from the engine, which is as much a stranger as the network.
+So the reader knows regular files and folders and nothing else: no link, no device, no extended header, no
+name that leaves the folder.
 
 Source: POSIX.1-1988 ustar, as Docker's engine writes it for short names.
 """
@@ -13,7 +14,7 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.errors import ResultError
+from confidential_spark.core.errors import InputError, ResultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +26,81 @@ MAX_BYTES = 4 * 1024**3
 # Spark's file names, and folders such as `hour=7`; nothing hidden.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}", re.ASCII)
 MAX_DEPTH = 8
+CHUNK_BYTES = 1024 * 1024
+END = bytes(2 * BLOCK)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the stream.
+
+    :param source: the file whose content it has, or None for a folder.
+    """
+
+    name: str
+    source: Path | None = None
+
+
+def stream_size(entries: Iterable[Entry]) -> int:
+    """Return how many bytes :func:`tar_stream` will yield, as the files are now.
+
+    :raises InputError: ``input-not-read``.
+    """
+    return sum(_entry_size(entry) for entry in entries) + len(END)
+
+
+def tar_stream(entries: Iterable[Entry], *, user_id: int) -> Iterator[bytes]:
+    """Yield a tar archive; everything in it belongs to ``user_id``, and to nobody else.
+
+    :raises InputError: ``input-not-read``, or ``input-changed`` for a file whose size changes meanwhile.
+    """
+    for entry in entries:
+        header = tarfile.TarInfo(entry.name)
+        header.uid = header.gid = user_id
+        if entry.source is None:
+            header.type, header.mode = tarfile.DIRTYPE, 0o700
+            yield header.tobuf()
+            continue
+        try:
+            header.mode, header.size = 0o400, entry.source.stat().st_size
+            yield header.tobuf()
+            yield from _content(entry.source, header.size)
+        except OSError as error:
+            # As OSError it would pass for a broken connection to the engine that reads this stream.
+            raise _unusable("input-not-read", entry.source, error.strerror or str(error)) from error
+    yield END
+
+
+def _entry_size(entry: Entry) -> int:
+    header = len(tarfile.TarInfo(entry.name).tobuf())
+    if entry.source is None:
+        return header
+    try:
+        size = entry.source.stat().st_size
+    except OSError as error:
+        raise _unusable("input-not-read", entry.source, error.strerror or str(error)) from error
+    return header + size + -size % BLOCK
+
+
+def _content(source: Path, size: int) -> Iterator[bytes]:
+    left = size
+    with source.open("rb") as file:
+        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk
+        if left or file.read(1):
+            raise _unusable("input-changed", source, f"no longer {size} bytes")
+    yield bytes(-size % BLOCK)
+
+
+def _unusable(code: str, source: Path, got: str) -> InputError:
+    return InputError(
+        "An input file cannot be sent to the enclave.",
+        code=code,
+        got=f"{source.name}: {got}",
+        expected="a readable file that nobody writes to",
+        action="run again when the input folder is at rest",
+    )
 
 
 @dataclass(frozen=True)

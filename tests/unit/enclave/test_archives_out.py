@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import ResultError
-from confidential_spark.enclave.result_archive import ArchiveLimits, unpack_results
+from confidential_spark.enclave.archives import ArchiveLimits, unpack_results
 from hypothesis import given
 from hypothesis import strategies as st
 
