@@ -17,7 +17,7 @@ from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
 from confidential_spark.operators.output import EnclaveOutput
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.kubernetes.client.cluster import Cluster
 from confidential_spark.platforms.kubernetes.enclave import (
     GONE_SECONDS,
