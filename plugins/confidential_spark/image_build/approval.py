@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.enclave.image import EnclaveImage
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.policy.ledger import Approval, Ledger
-    from confidential_spark.verification.policy.policy import Policy
 
 ALIAS = AssetAlias("enclave_image")
 NOBODY = "nobody yet"

@@ -37,7 +37,7 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the image; see :class:`EnclaveImage`."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         policy = load_policy(self.settings.policy_path(self.platform))
         image = self.pinned_image(context) or self.published_image(context, policy.trust)

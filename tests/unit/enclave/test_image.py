@@ -8,7 +8,7 @@ import pytest
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave.image import PREFIX, EnclaveImage
 from confidential_spark.settings import PROJECT_DIR
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
 from hypothesis import given
 from hypothesis import strategies as st
 

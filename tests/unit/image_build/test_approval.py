@@ -22,8 +22,8 @@ from confidential_spark.image_build.approval import (
     person,
 )
 from confidential_spark.settings import PROJECT_DIR, Settings
+from confidential_spark.verification import load_policy
 from confidential_spark.verification.policy.ledger import append_approval, read_ledger
-from confidential_spark.verification.policy.policy import load_policy
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
