@@ -132,7 +132,7 @@ class RecordApprovalOperator(ImageOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return the ledger's length and head."""
-        from confidential_spark.verification.policy.ledger import append_approval
+        from confidential_spark.image_build.ledger import append_approval
 
         image, policy = measured_image(self.measured), self.policy()
         ledger = read_approvals(policy)
