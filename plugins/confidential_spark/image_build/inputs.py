@@ -82,7 +82,7 @@ def _common_files(settings: Settings) -> Files:
 def _attestation_provider(settings: Settings) -> bytes:
     """Return whom the image's enclaves will trust, as `enclave/container/attestation_anchor.py` reads it."""
     # Imported late: it loads pydantic models that DAG files do without.
-    from confidential_spark.verification.policy.policy import load_policy
+    from confidential_spark.verification import load_policy
 
     trusted = load_policy(settings.policy_path(Platform.DCSV3)).attestation
     return canonical_json(

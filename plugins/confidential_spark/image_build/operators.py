@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.image_build.one_shot import OneShot, OneShotContainer
     from confidential_spark.platforms.docker.images import ImageStore
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 REPOSITORY = "confidential-spark/enclave"
 
@@ -59,7 +59,7 @@ class ImageOperator(BaseOperator):
     def policy(self) -> Policy:
         """Return the policy that decides what is built, and who may run."""
         # Imported late, here and below: DAG files import this module, and need none of it to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         policy = load_policy(self.settings.policy_path(Platform.DCSV3))
         if policy.trust == TRUST_SIMULATED:

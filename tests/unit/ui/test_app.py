@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
-from confidential_spark.verification.report import Outcome
+from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY

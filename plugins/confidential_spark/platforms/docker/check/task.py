@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.settings import Settings
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 REQUEST_TIMEOUT_SECONDS = 60
 IMAGE_ROWS = ("image", "measurement")
