@@ -67,7 +67,7 @@ def foreign_image() -> str:
 
 @pytest.fixture(scope="session")
 def own_cluster() -> Callable[..., None]:
-    """Run a command of `tests.cluster`, e.g. stop the API server."""
+    """Run a command of `tests.support.cluster`, e.g. stop the API server."""
     if OWN_CLUSTER not in os.environ:
         pytest.skip("!!! NOT TESTED: the programs of somebody else's cluster cannot be stopped")
     if not os.environ.get("KUBERNETES_OUTAGES"):
