@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from confidential_spark.agent.loopback import is_loopback
+from confidential_spark.agent.bounded_http import is_loopback
 from confidential_spark.core.check_rows import (
     CheckRow,
     Status,
