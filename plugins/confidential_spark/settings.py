@@ -17,7 +17,6 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import REFERENCE
 from confidential_spark.enclave.occlum_config import EnclaveSizing
-from confidential_spark.platforms.kubernetes import cluster_layout
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 ENV_PREFIX = "CONFIDENTIAL_SPARK_"
@@ -155,10 +154,10 @@ class Settings(BaseSettings):
         default="kubernetes_default", description="Connection of the Kubernetes cluster of `aks`."
     )
     aks_namespace: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
-        default=cluster_layout.NAMESPACE, description="Namespace of the pods, as in `include/kubernetes`."
+        default="confidential-spark", description="Namespace of the pods, as in `include/kubernetes`."
     )
     aks_claim: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
-        default=cluster_layout.DATA_CLAIM,
+        default="confidential-spark-data",
         description="PersistentVolumeClaim through which driver and executors share files; ReadWriteMany "
         "where they may be on several nodes.",
     )

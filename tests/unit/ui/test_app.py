@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
-from confidential_spark.verification.report import Outcome
+from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY
@@ -81,12 +81,12 @@ def test_viewers_may_see_everything_and_every_answer_is_locked_down(browse, publ
 
 def test_the_list_links_each_published_month_and_each_run(browse, publish, dag_run):
     publish()
-    publish(key="month=2018-07", summary={**SUMMARY, "totals": {"trips": 3}})
+    publish(key="month=2018-07", summary={**SUMMARY, "rows": {"accepted": 3}})
     dag_run("running", {"image.resolve_image": "running"})
     page = browse().get("/").text
 
     assert f'href="results/{DAG_ID}/month%3D2018-05"' in page
-    assert 'aria-label="2018-07, published, 3 trips"' in page
+    assert 'aria-label="2018-07, published, 3 rows"' in page
     assert 'aria-label="2018-06, not published"' in page
     assert f'href="runs/{DAG_ID}/manual__2018-06-01T00%3A00%3A00%2B00%3A00"' in page
     assert "RUNNING" in page

@@ -60,7 +60,7 @@ def connect(settings: Settings, *, patience: float = ENGINE_PATIENCE_SECONDS) ->
     return ask_engine(lambda: address.connect(timeout=REQUEST_TIMEOUT_SECONDS), patience)
 
 
-def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def run_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     return {
         f"{PREFIX}dag": ti.dag_id,
