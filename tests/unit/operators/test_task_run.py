@@ -12,14 +12,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import ResultError
-<<<<<<< HEAD
 from confidential_spark.hooks.result_store import REQUIRED_FILES, ResultStore
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
-=======
-from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.jobs.sparkpi import SPARKPI
->>>>>>> main
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.base import ConfidentialOperator, run_scope
