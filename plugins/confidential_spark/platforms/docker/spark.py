@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.operators.docker import DockerOperator
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
@@ -16,9 +15,9 @@ from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.enclave.spark import choose_runtime
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.jobs.input.location import local_folder
+from confidential_spark.jobs.input.location import parquet_files
 from confidential_spark.operators.attempt import EnclaveRun, StoredTry, log_position, save_log_position
-from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
 from confidential_spark.platforms.docker.container import ENGINE_AWAY, EnclaveContainer
 from confidential_spark.platforms.docker.enclave import (
     container_spec,
@@ -30,10 +29,10 @@ from confidential_spark.platforms.docker.operators import DockerTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from airflow.sdk import Context
 
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.base import RunScope
     from confidential_spark.platforms.docker.enclave import DockerEnclave
@@ -115,17 +114,17 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
         """Return the id of the run's container, which is started unless it was."""
         if found := enclave.container.find():
             return str(found["Id"])
-        launch = self.launch_spec(scope, image, run)
+        launch = self.launch(scope, image, run)
         labels = run_labels(context["ti"], run.nonce)
         specs = [
             container_spec(self.settings, image, "run", launch, labels, devices)
             for devices in sgx_devices(image, self.settings)
         ]
-        container = enclave.start(specs, self.input_files())
+        container = enclave.start(specs, parquet_files(self.manifest["uri"]) if self.manifest else [])
         self.log.info("Container %s of image %s has started", container[:12], image.digest)
         return container
 
-    def launch_spec(self, scope: RunScope, image: EnclaveImage, run: EnclaveRun) -> LaunchSpec:
+    def launch(self, scope: RunScope, image: EnclaveImage, run: EnclaveRun) -> LaunchSpec:
         """Return what the agent is asked to do.
 
         :raises ConfigurationError: too little memory for Spark, too much for its enclave, cores out of range.
@@ -137,30 +136,9 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
             installation=image_installation(image),
         )
         require_memory_fits(runtime.memory, self.settings.enclave_sizing())
-        return LaunchSpec(
-            nonce=run.nonce,
-            run_id=run.run_id,
-            results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, self.platform, self.settings),
-            job=self.job.name,
-            job_file=str(layout.JOBS_DIR / f"{self.job.name}.py"),
-            arguments=self.job.arguments_for(scope.month, scope.options),
-            month=str(scope.month) if scope.month else None,
-            input=f"file://{layout.INPUT_DIR}" if self.manifest else None,
-            work_dir=str(layout.WORK_DIR),
-            image_digest=image.digest,
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=list(runtime.jvm_options),
-            spark_conf=runtime.spark_conf,
-        )
-
-    def input_files(self) -> list[Path]:
-        """Return the month's files on this machine, which are sent to the enclave's engine."""
-        if not self.manifest:
-            return []
-        return sorted(local_folder(self.manifest["uri"]).glob("[!._]*.parquet"))
+        source = quote_source(image, self.platform, self.settings)
+        places = image_places(self.job, has_input=bool(self.manifest))
+        return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 
     def remember(self, context: Context, stamp: str) -> None:
         """Keep where the log is complete, now and then."""

@@ -33,7 +33,7 @@ from confidential_spark.operators.attempt import (
     save_log_position,
 )
 from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.enclave import pod_plan, try_labels
 from confidential_spark.platforms.kubernetes.names import (
@@ -174,7 +174,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         image = EnclaveImage.from_xcom(self.enclave_image)
         labels = try_labels(context["ti"], run.nonce)
         plan = pod_plan(self.settings, image.reference, image.trust, enclave.names, labels)
-        launch = self.launch_spec(scope, image, run, enclave)
+        launch = self.launch(scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
             enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
@@ -257,7 +257,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         )
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 
-    def launch_spec(
+    def launch(
         self, scope: RunScope, image: EnclaveImage, run: EnclaveRun, enclave: KubernetesEnclave
     ) -> LaunchSpec:
         """Return what the driver's agent is asked to do.
@@ -282,25 +282,9 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         )
         for plan in (runtime.memory, executors.memory_plan):
             require_memory_fits(plan, settings.enclave_sizing())
-        return LaunchSpec(
-            nonce=run.nonce,
-            run_id=run.run_id,
-            results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, self.platform, settings),
-            job=self.job.name,
-            job_file=str(layout.JOBS_DIR / f"{self.job.name}.py"),
-            arguments=self.job.arguments_for(scope.month, scope.options),
-            month=str(scope.month) if scope.month else None,
-            input=f"file://{layout.INPUT_DIR}" if self.manifest else None,
-            work_dir=str(layout.WORK_DIR),
-            image_digest=image.digest,
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=list(runtime.jvm_options),
-            spark_conf=runtime.spark_conf,
-            release_port=RELEASE_PORT,
-        )
+        source = quote_source(image, self.platform, settings)
+        places = image_places(self.job, has_input=bool(self.manifest), release_port=RELEASE_PORT)
+        return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 
     def remember(self, context: Context, stamp: str) -> None:
         """Keep where the log is complete, now and then; that it cannot be kept is no reason to lose a run."""
