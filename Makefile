@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
+JOB ?= nytaxi
 MONTH ?= 2018-05
 INPUT ?=
 ROWS ?= 10000
@@ -11,7 +12,7 @@ PORT ?= 8080
 PLATFORM ?= local
 APPROVE ?= ask
 # Through the environment, so that no value is ever read as shell code.
-export MONTH INPUT ROWS PORT PLATFORM APPROVE
+export JOB MONTH INPUT ROWS PORT PLATFORM APPROVE
 
 .PHONY: help
 help: ## List the targets
@@ -26,8 +27,8 @@ install-dev: ## The same, with what tests and linters need
 	@$(PYTHON) scripts/install.py --dev
 
 .PHONY: run
-run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000 PLATFORM=dcsv3)
-	@$(BIN)/python -m scripts.run_month --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
+run: install ## Run one month of a job through all four stages (JOB=nytaxi MONTH=2018-05 INPUT=file:///… ROWS=10000 PLATFORM=dcsv3)
+	@$(BIN)/python -m scripts.run_month --job "$$JOB" --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
 
 .PHONY: image
 image: install ## Build and approve the enclave image for PLATFORM=dcsv3 on this machine's Docker engine (APPROVE=yes)

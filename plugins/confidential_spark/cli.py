@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.verification.report import VerificationReport
+    from confidential_spark.verification import VerificationReport
 
 EXIT_VERIFIED = 0
 EXIT_REFUSED = 1
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _verify(options: argparse.Namespace) -> int:
     # Imported late, so that --help and usage errors need no cryptography.
     from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.verification.report import Outcome, VerificationReport
+    from confidential_spark.verification import Outcome, VerificationReport
 
     try:
         report = _report(options)
@@ -94,10 +94,9 @@ def _crashed(error: Exception) -> ConfidentialSparkError:
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:
+    from confidential_spark.verification import load_policy, verify_evidence
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
-    from confidential_spark.verification.policy.policy import load_policy
-    from confidential_spark.verification.verify import verify_evidence
 
     policy = load_policy(options.policy)
     return verify_evidence(

@@ -46,8 +46,8 @@ def results(publish, dag_run):
     publish()
     for number in range(1, 13):
         if number != 5:
-            trips = {"trips": number * 800_000}
-            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "totals": trips}, report={**REPORT})
+            rows = {"accepted": number * 800_000}
+            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report={**REPORT})
     publish(dag_id="sparkpi_local", key="run=manual-2026-11-01")
     dag_run("success", GREEN)
     dag_run(

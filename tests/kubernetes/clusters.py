@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from confidential_spark.platforms.kubernetes.cluster_layout import EPC_RESOURCE as EPC
+from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
 from kubernetes import client, config
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.platforms.kubernetes import cluster as kubernetes_cluster
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
-from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes import trigger as kubernetes_trigger
+from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
+from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 
@@ -259,7 +259,7 @@ def test_files_that_are_lost_while_they_are_sent(spark, tmp_path, monkeypatch, h
     with (folder / "part-0.parquet").open("wb") as part:
         part.truncate(8 * 2**20)
     spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 8 * 2**20}
-    whole = kubernetes_enclave.tar_stream
+    whole = kubernetes_enclave.archives
 
     def interrupted(entries: Any, **fields: Any) -> Iterator[bytes]:
         for number, chunk in enumerate(whole(entries, **fields)):

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.cli import main
-from confidential_spark.verification.policy.ledger import Approval, append_approval
+from confidential_spark.image_build.ledger import append_approval
+from confidential_spark.verification.policy.ledger import Approval
 
 from tests.support.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
 from tests.support.factories.changes import put

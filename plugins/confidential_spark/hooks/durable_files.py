@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import time
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+log = logging.getLogger(__name__)
 LOCK_POLL_S = 0.05
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -39,15 +41,15 @@ def sync_tree(folder: Path) -> None:
         sync(Path(parent))
 
 
-def switch_link(link: Path, target: str) -> None:
+def switch_link(link: Path, target: str, draft: Path) -> None:
     """Make ``link`` point to ``target`` in one step: readers see what it was or what it is.
 
     :param target: relative to the link's folder.
+    :param draft: where the new link is made, on the same file system; what is there is replaced.
     """
-    fresh = link.with_name(f".{link.name}.switch")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(target)
-    fresh.replace(link)
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    draft.replace(link)
     sync(link.parent)
 
 
@@ -108,6 +110,15 @@ def _try_lock(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """Log the operating system's refusal of work that the next run repeats."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("Could not %s: %s", what, error)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class JsonObject:
     missing: Refusal | None = None
 
     @classmethod
-    def of(cls, value: Any, what: str, code: Refusal, missing: Refusal | None = None) -> JsonObject:  # noqa: ANN401
+    def of(cls, value: Any, what: str, code: Refusal, missing: Refusal | None = None) -> JsonObject:
         """Return ``value`` as an object, or refuse it."""
         if not isinstance(value, dict):
             refuse(code, f"The {what} is not a JSON object.", got=type(value).__name__, expected="an object")
@@ -107,12 +107,12 @@ class JsonObject:
         except ValueError as error:
             self._misfit(name, text, str(error))
 
-    def _value(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    def _value(self, name: str) -> Any:
         value = self.members.get(name, _ABSENT)
         if value is _ABSENT:
             code = self.missing or self.code
             refuse(code, f"The {self.what} has no {name}.", got="nothing", expected=name)
         return value
 
-    def _misfit(self, name: str, value: Any, expected: str) -> NoReturn:  # noqa: ANN401 - any JSON value
+    def _misfit(self, name: str, value: Any, expected: str) -> NoReturn:
         refuse(self.code, f"The {self.what}'s {name} is malformed.", got=repr(value), expected=expected)

@@ -11,11 +11,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import ResultError
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.base import ConfidentialOperator, run_scope
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
 from confidential_spark.core.errors import EnclaveError
+from confidential_spark.enclave.archives import unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.layout import DATA_DIR, LAUNCH_DIR, RUN_DIR, TEMPORARY_DIR, USER, USER_ID
-from confidential_spark.enclave.result_archive import unpack_results
 from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
+from confidential_spark.enclave.archives import Entry, tar_stream
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, tar_stream
 from confidential_spark.platforms.docker.container import (
     ENGINE_PATIENCE_SECONDS,
     NONCE_LABEL,
@@ -60,7 +60,7 @@ def connect(settings: Settings, *, patience: float = ENGINE_PATIENCE_SECONDS) ->
     return ask_engine(lambda: address.connect(timeout=REQUEST_TIMEOUT_SECONDS), patience)
 
 
-def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def run_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     return {
         f"{PREFIX}dag": ti.dag_id,

@@ -17,9 +17,8 @@ from confidential_spark.enclave.spark import choose_runtime
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.input.location import local_folder
-from confidential_spark.operators.attempt import EnclaveRun
+from confidential_spark.operators.attempt import EnclaveRun, StoredTry, log_position, save_log_position
 from confidential_spark.operators.launch import image_installation, quote_source
-from confidential_spark.operators.stored_try import StoredTry, log_position, save_log_position
 from confidential_spark.platforms.docker.container import ENGINE_AWAY, EnclaveContainer
 from confidential_spark.platforms.docker.enclave import (
     container_spec,
@@ -62,11 +61,10 @@ class EnclaveSparkDockerOperator(DockerTask, DockerOperator):
         self,
         *,
         platform: Platform,
-        image: Any,  # noqa: ANN401 - XComArg now, a mapping when rendered
-        manifest: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        image: Any,
+        manifest: Any,
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(image=image, mount_tmp_dir=False, user=layout.USER, **kwargs)
         self.platform = platform
         self.manifest = manifest

@@ -10,14 +10,15 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.enclave import layout, occlum_config
+from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
-from confidential_spark.enclave.result_archive import unpack_results
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, stream_size, tar_stream
-from confidential_spark.platforms.kubernetes import cluster_layout
-from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster
-from confidential_spark.platforms.kubernetes.connection import kubernetes_client
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.platforms.kubernetes.client.cluster import (
+    API_PATIENCE_SECONDS,
+    Cluster,
+    kubernetes_client,
+)
+from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     POD_LOST,
     REFUSED,
@@ -26,8 +27,13 @@ from confidential_spark.platforms.kubernetes.failures import (
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
     NONCE_LABEL,
+    ROLE_DRIVER,
+    ROLE_EXECUTOR,
+    ROLE_LABEL,
     RUN_LABELS,
+    TRANSFER_CONTAINER,
     TryNames,
     label_value,
     nonce_digest,
@@ -42,8 +48,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.failures import Diagnosis
     from confidential_spark.operators.output import EnclaveOutput
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
-    from confidential_spark.platforms.kubernetes.pods import PodState
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
     from confidential_spark.settings import Settings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
@@ -55,7 +61,7 @@ SETTLE_SECONDS = 3.0
 # SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
 STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
-TRANSFER = cluster_layout.TRANSFER_CONTAINER
+TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
@@ -63,7 +69,7 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
     return Cluster(
@@ -76,7 +82,7 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def try_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose pod it is."""
     return {
         **run_labels(ti.dag_id, ti.run_id),
@@ -292,8 +298,8 @@ class KubernetesEnclave:
 
     def hear_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
-        labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
-        executors = self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER)
+        labels = f"{self.selector},{ROLE_LABEL}={ROLE_EXECUTOR}"
+        executors = self.cluster.pods(labels, ENCLAVE_CONTAINER)
         for state in executors:
             if state.ended and not state.deleted and (diagnosis := pod_diagnosis(state, LogWatcher())):
                 self._ended_executors[state.name] = diagnosis
@@ -321,8 +327,8 @@ class KubernetesEnclave:
         :raises EnclaveError: ``kubernetes-…``.
         """
         self.cluster.delete_pod(self.names.driver)
-        readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
-        selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+        readers = f"{ROLE_DRIVER},{ROLE_EXECUTOR}"
+        selected = f"{self.selector},{ROLE_LABEL} in ({readers})"
         # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)

@@ -24,19 +24,23 @@ from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.input.location import parquet_files
-from confidential_spark.operators.attempt import EnclaveRun
-from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.launch import image_installation, quote_source
-from confidential_spark.operators.stored_try import (
+from confidential_spark.operators.attempt import (
+    EnclaveRun,
     StoredTry,
     executorless_since,
     log_position,
     save_executorless_since,
     save_log_position,
 )
-from confidential_spark.platforms.kubernetes import cluster_layout
+from confidential_spark.operators.base import airflow_failures
+from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.enclave import pod_plan, try_labels
-from confidential_spark.platforms.kubernetes.failures import API_AWAY, UNAUTHORIZED
+from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
+    RELEASE_PORT,
+    TRANSFER_CONTAINER,
+)
 from confidential_spark.platforms.kubernetes.operators import KubernetesTask
 from confidential_spark.platforms.kubernetes.pod_specs import (
     PodPlan,
@@ -60,7 +64,7 @@ if TYPE_CHECKING:
 
 # The log's position is a row in Airflow's database, so it is not written with every line.
 POSITION_INTERVAL_SECONDS = 5.0
-ENCLAVE = cluster_layout.ENCLAVE_CONTAINER
+ENCLAVE = ENCLAVE_CONTAINER
 # The triggerer's clock may be ahead of this machine's.
 CLOCK_MARGIN_SECONDS = 10.0
 # A trigger that has not fired long after the pod's own deadline is broken.
@@ -90,11 +94,10 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         self,
         *,
         platform: Platform,
-        image: Any,  # noqa: ANN401 - XComArg now, a mapping when rendered
-        manifest: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        image: Any,
+        manifest: Any,
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(base_container_name=ENCLAVE, random_name_suffix=False, **kwargs)
         self.do_xcom_push = True
         self.platform = platform
@@ -174,7 +177,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         launch = self.launch_spec(scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
-            enclave.await_running(enclave.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
             enclave.push(parquet_files(self.manifest["uri"]) if self.manifest else [])
             enclave.require_wanted()
             self.create_driver(context, plan)
@@ -216,7 +219,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
 
     def fetch(self, enclave: KubernetesEnclave, staging: Path) -> None:
         """Take the results from the data volume."""
-        enclave.await_running(enclave.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+        enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
         with storage_errors("fetch results"):
             enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
 
@@ -296,7 +299,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             python=str(runtime.python),
             jvm_options=list(runtime.jvm_options),
             spark_conf=runtime.spark_conf,
-            release_port=cluster_layout.RELEASE_PORT,
+            release_port=RELEASE_PORT,
         )
 
     def remember(self, context: Context, stamp: str) -> None:

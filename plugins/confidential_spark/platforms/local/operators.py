@@ -1,19 +1,24 @@
-"""Spark in a simulated enclave: a child process on the Airflow machine."""
+"""The tasks of a run in a simulated enclave: a child process on the Airflow machine."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, b64url
 from confidential_spark.enclave.class_archive import class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attempt import EnclaveRun
+from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE, require_approved
 from confidential_spark.platforms.local.process import EnclaveProcess
 
 if TYPE_CHECKING:
@@ -25,6 +30,60 @@ if TYPE_CHECKING:
     from confidential_spark.enclave.spark import SparkRuntime
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
+
+
+class ResolveSimulatedImageOperator(ConfidentialOperator):
+    """Measure the simulated enclave of this machine and refuse it unless the policy allows it.
+
+    :param platform: whose policy decides.
+    """
+
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.platform = platform
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
+        """Return the image's digest, measurement and trust level."""
+        # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.verification import load_policy
+        from confidential_spark.verification.attestation.identity import EnclaveClaims
+
+        measurement = simulated_measurement(self.settings.jobs_dir)
+        policy = load_policy(self.settings.policy_path(self.platform))
+        require_approved(EnclaveClaims(**asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE)
+        self.log.warning(SIMULATED_NOTICE)
+        self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
+        return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}
+
+
+class AttestLocalPlatformOperator(AttestPlatformOperator):
+    """Attest the simulated enclave of this machine, a child process."""
+
+    _enclave: EnclaveProcess | None = None
+
+    def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
+        """Let the agent attest here."""
+        with TemporaryDirectory(prefix="attest-") as folder:
+            results = Path(folder) / "results"
+            results.mkdir()
+            launch_file = Path(folder) / "launch.json"
+            LaunchSpec(
+                nonce=b64url(self.nonce_of(scope.try_number)),
+                run_id=scope.run_id,
+                results_dir=str(results),
+                attestation_url=provider.url,
+                attestation_api_version=provider.api_version,
+                quote_provider="software",
+                jobs_dir=str(self.settings.jobs_dir),
+            ).write(launch_file)
+            self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
+            self._enclave.run()
+            return read_attestation(results)
+
+    def on_kill(self) -> None:
+        """End the enclave with the task."""
+        if self._enclave is not None:
+            self._enclave.terminate()
 
 
 class EnclaveSparkLocalOperator(ConfidentialOperator):
@@ -43,9 +102,8 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         platform: Platform,
         image: Mapping[str, Any],
         manifest: Mapping[str, Any] | None,
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform
         self.image = image

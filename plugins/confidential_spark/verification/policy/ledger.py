@@ -1,15 +1,13 @@
 """Approvals of enclave measurements: an append-only file in which every line vouches for the one before it.
 
 Each line is one entry as canonical JSON; ``previous`` is the SHA-256 of the line before (64 zeros in the
-first). Changing, removing or reordering a line breaks the chain. Cutting lines off the end does not: whoever
-needs to see that keeps the head (:attr:`Ledger.head`) elsewhere and gives it as ``expected_head``.
+first). Changing, removing or reordering a line breaks the chain. Cutting lines off the end does not: to see
+that, keep the head (:attr:`Ledger.head`) elsewhere and give it as ``expected_head``.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
@@ -120,36 +118,6 @@ def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
     return parse_ledger(data, expected_head=expected_head)
 
 
-def append_approval(path: Path, approval: Approval) -> Ledger:
-    """Add an approval to the ledger, durably and never beside another writer; the file is made if absent.
-
-    The existing chain is verified first: nothing is added to a broken ledger. A crash in the middle of the
-    write leaves a cut-off last line, which every later read refuses.
-
-    :raises VerificationError: as :func:`read_ledger`, and ``ledger-malformed`` for an invalid approval.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        data = file.read()
-        ledger = parse_ledger(data)
-        line = canonical_json({"v": 1, **asdict(approval), "previous": ledger.head})
-        grown = parse_ledger(data + line + b"\n")
-        _write_whole(file.fileno(), line + b"\n", len(data))
-    return grown
-
-
-def _write_whole(descriptor: int, data: bytes, size_before: int) -> None:
-    try:
-        written = os.write(descriptor, data)
-        if written != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes were written")
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, size_before)
-        raise
-
-
 def _entry(line: bytes, number: int, head: str) -> Approval:
     try:
         entry = JsonObject.of(_json(line), "entry", Refusal.LEDGER_MALFORMED).only(_MEMBERS)
@@ -183,7 +151,7 @@ def _entry(line: bytes, number: int, head: str) -> Approval:
     return approval
 
 
-def _json(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def _json(line: bytes) -> Any:
     value = strict_json.loads(
         line, what="ledger line", max_bytes=MAX_LINE_BYTES, malformed=Refusal.LEDGER_MALFORMED
     )

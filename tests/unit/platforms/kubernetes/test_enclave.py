@@ -9,9 +9,9 @@ import pytest
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.operators.output import EnclaveOutput
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
+from confidential_spark.platforms.kubernetes.client.pods import PodState
 from confidential_spark.platforms.kubernetes.enclave import KubernetesEnclave
 from confidential_spark.platforms.kubernetes.names import TryNames
-from confidential_spark.platforms.kubernetes.pods import PodState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
