@@ -1,13 +1,29 @@
-"""The one error of the agent: an exit code for programs, got/expected/action for people."""
+"""How the agent fails: an exit code for programs, got/expected/action for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from confidential_spark.agent.exit_codes import ExitCode
+from enum import IntEnum
 
 TEXT_LIMIT = 200
+
+
+class ExitCode(IntEnum):
+    """Why the agent ended; the failure table gives each a name and a cure.
+
+    75 is BSD's EX_TEMPFAIL: the only one a retry can help.
+    """
+
+    OK = 0
+    BAD_LAUNCH = 65
+    INPUT_UNUSABLE = 66
+    INTERNAL = 70
+    ATTESTATION_REFUSED = 71
+    QUOTE_FAILED = 72
+    ATTESTATION_UNAVAILABLE = 75
+    SPARK_FAILED = 80
+    RESULTS_INCOMPLETE = 81
+    INPUT_CHANGED = 82
+    TERMINATED = 143
 
 
 class AgentError(Exception):

@@ -45,7 +45,7 @@ def b64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+def canonical_json(value: Any) -> bytes:
     """Return the one byte string for a JSON value: sorted keys, no white space, UTF-8.
 
     :raises ValueError: for floats that are not finite.

@@ -132,12 +132,11 @@ class ConfidentialOperator(BaseOperator):
     :param job: the Spark job of the DAG.
     """
 
-    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job = job
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def execute(self, context: Context) -> Any:
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
@@ -159,7 +158,7 @@ class ConfidentialOperator(BaseOperator):
         except Exception as error:
             self.log.warning("The progress is not on the task's page: %s", error)
 
-    def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context, scope: RunScope) -> Any:
         """Do the work and return a small XCom value."""
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confidential_spark.agent import runner
 from confidential_spark.agent.__main__ import main
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.simulation.service.server import LoopbackAttestationService
 

@@ -14,8 +14,7 @@ from confidential_spark.agent import protocol, runner
 from confidential_spark.agent.attestation import attest as enclave_attestation
 from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.attestation.quote import OcclumQuote, software_quote
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch import image_paths as image
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.launch.launch_file import LaunchSpec

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.spark_process import MAX_LINE_BYTES, SparkCommand, bounded_lines, run_spark
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only way to see a pattern's repeats
 
 import pytest
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import (
     FAILURES,

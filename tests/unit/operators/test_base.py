@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.base import airflow_failures, run_month, run_scope
 
 RUN_AFTER = datetime(2026, 3, 7, tzinfo=UTC)

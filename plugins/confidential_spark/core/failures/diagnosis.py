@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError, shorten
 from confidential_spark.core.failures.model import Failure, FailureKind
 from confidential_spark.core.failures.table import FAILURES, UNNAMED

@@ -9,12 +9,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
-from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors import exchange, secret_release
 from confidential_spark.agent.executors.driver import ExecutorEnclaves
 from confidential_spark.agent.executors.peer import PeerAttestation, verify_peer
 from confidential_spark.agent.executors.secret_release import SecretRelease, request_secret
-from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
 

@@ -5,8 +5,7 @@ import json
 import stat
 
 import pytest
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.launch_file import LaunchSpec, job_launch, parse_launch, read_launch
 from hypothesis import given
 from hypothesis import strategies as st
