@@ -15,7 +15,6 @@ from confidential_spark.platforms.kubernetes import trigger as kubernetes_trigge
 from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
 from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-from confidential_spark.settings import Settings
 
 from tests.kubernetes.clusters import wait
 from tests.kubernetes.spark_task import REFERENCE, FakeSparkTask, install
@@ -42,13 +41,11 @@ NO_WEBHOOK = 'Internal error occurred: failed calling webhook "v.example": faile
 
 
 @pytest.fixture
-def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
+def configure(tmp_path, monkeypatch, deploy) -> Callable[..., None]:
     """Make the deployment's settings; keywords are fields."""
 
-    def make(**fields: Any) -> Settings:
-        settings = Settings(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
-        monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
-        return settings
+    def make(**fields: Any) -> None:
+        deploy(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
 
     # A worker that a failing test leaves behind must not wait for a cluster that is gone.
     monkeypatch.setitem(kubernetes_enclave.connect.__kwdefaults__, "patience", 10.0)
@@ -60,7 +57,8 @@ def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
 @pytest.fixture
 def spark(fake, configure, tmp_path) -> FakeSparkTask:
     install(fake)
-    task = FakeSparkTask(configure(), tmp_path, fake=fake)
+    configure()
+    task = FakeSparkTask(tmp_path, fake=fake)
     task.behave()
     return task
 
@@ -86,7 +84,7 @@ def results(run: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_a_run_brings_its_results_and_leaves_nothing(spark, configure, log, deferrable) -> None:
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
     run = spark.run()
     assert run.execute_deferrable().state == "success"
     assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
@@ -167,7 +165,7 @@ def test_a_user_ends_a_deferred_task(spark, configure) -> None:
     import asyncio
 
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=True)
+    configure(aks_deferrable=True)
     outcome = spark.run().execute()
     assert outcome.state == "deferred"
     trigger = kubernetes_trigger.EnclavePodTrigger(**outcome.deferral.trigger_kwargs)
@@ -207,7 +205,7 @@ def test_two_runs_at_once(spark) -> None:
 )
 def test_what_happens_to_a_driver_has_a_name(spark, configure, deferrable, harm, code, state) -> None:
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
     once_driving(spark, lambda pod: harm(spark.fake, pod))
     outcome = spark.run(max_tries=1).execute_deferrable()
     assert (outcome.state, f"[{code}" in outcome.story) == (state, True)
@@ -217,7 +215,7 @@ def test_what_happens_to_a_driver_has_a_name(spark, configure, deferrable, harm,
 @pytest.mark.parametrize("deferrable", MODES)
 def test_an_api_that_is_away_costs_nothing(spark, configure, deferrable) -> None:
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
 
     def disturb(driver: str) -> None:
         spark.fake.go_away(1.5)
@@ -273,7 +271,7 @@ def test_a_missing_right_is_named(spark, verb, resource) -> None:
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_an_image_that_cannot_be_pulled(spark, configure, deferrable) -> None:
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
     spark.fake.break_pull(REFERENCE, "not found")
     outcome = spark.run(max_tries=1).execute_deferrable()
     assert outcome.state == "failed"
@@ -283,7 +281,7 @@ def test_an_image_that_cannot_be_pulled(spark, configure, deferrable) -> None:
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_too_little_enclave_memory(spark, configure, deferrable, monkeypatch, log) -> None:
-    spark.settings = configure(aks_deferrable=deferrable, aks_epc="64MB")
+    configure(aks_deferrable=deferrable, aks_epc="64MB")
     late = lambda state, seconds: bool(state.unschedulable)  # noqa: E731 - settings count in minutes
     monkeypatch.setattr(kubernetes_pods.PodState, "is_overdue", late)
     spark.fake.set_epc("32Mi")
@@ -294,14 +292,14 @@ def test_too_little_enclave_memory(spark, configure, deferrable, monkeypatch, lo
 
 
 def test_a_run_waits_for_enclave_memory(spark, configure) -> None:
-    spark.settings = configure(aks_epc="64MB")
+    configure(aks_epc="64MB")
     spark.fake.set_epc("32Mi")
     threading.Timer(1.0, lambda: spark.fake.set_epc("64Mi")).start()
     assert spark.run().execute().state == "success"
 
 
 def test_an_executor_that_outgrows_its_enclave_is_refused_before_anything_is_made(spark, configure) -> None:
-    spark.settings = configure(aks_executor_memory="14g")
+    configure(aks_executor_memory="14g")
     outcome = spark.run(max_tries=1).execute()
     assert outcome.state == "failed"
     assert "[enclave-memory-too-small]" in outcome.story
@@ -356,7 +354,7 @@ def test_airflow_that_is_away_for_a_moment_costs_no_run(spark, monkeypatch, name
 
 def test_a_deferred_run_ends_with_the_task_s_own_limit(spark, configure) -> None:
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=True)
+    configure(aks_deferrable=True)
     run = spark.run()
     run.operator.execution_timeout = timedelta(seconds=3)
     outcome = run.execute_deferrable()

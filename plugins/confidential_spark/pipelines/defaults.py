@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.core.platforms import Platform
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.settings import get_settings
 
 OWNER = "confidential-spark"
@@ -32,7 +33,7 @@ def start_timeout(platform: Platform) -> timedelta:
     """
     if platform is not Platform.AKS:
         return TASK_TIMEOUT
-    return timedelta(minutes=get_settings().aks_start_minutes) + TASK_TIMEOUT
+    return timedelta(minutes=kubernetes_settings().start_minutes) + TASK_TIMEOUT
 
 
 def run_timeout() -> timedelta:

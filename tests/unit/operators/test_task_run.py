@@ -16,7 +16,7 @@ from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.base import ConfidentialOperator, run_scope
 from confidential_spark.operators.verify import CleanStagingOperator
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import forget_settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ def context() -> Any:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Iterator[ResultStore]:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path))
-    get_settings.cache_clear()
+    forget_settings()
     yield ResultStore(tmp_path, "nytaxi_local")
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def prepare(context: Any) -> EnclaveRun:
