@@ -5,6 +5,7 @@ Addresses and secrets are Airflow connections, one run's choices are Params; eve
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar, cast
@@ -50,6 +51,10 @@ class Settings(DeploymentSettings):
     )
     results_dir: Path = Field(
         default=PROJECT_DIR / "var" / "results", description="Published months, one folder per DAG."
+    )
+    results_grace_hours: Annotated[int, Field(ge=1, le=8760)] = Field(
+        default=24,
+        description="Hours that a replaced version of a month is kept, for readers who resolved it before.",
     )
     inputs_dir: Path = Field(
         default=PROJECT_DIR / "var" / "inputs", description="Synthetic months made on demand."
@@ -123,6 +128,11 @@ class Settings(DeploymentSettings):
     def jobs_dir(self) -> Path:
         """Folder of the Spark programs."""
         return self.include_dir / "jobs"
+
+    @property
+    def results_grace(self) -> timedelta:
+        """How long a replaced version of a month is kept."""
+        return timedelta(hours=self.results_grace_hours)
 
     def policy_path(self, platform: Platform) -> Path:
         """Return the policy file that evidence from ``platform`` must satisfy."""

@@ -11,7 +11,7 @@ import pytest
 from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
-from confidential_spark.operators.output import MAX_LOGGED, EnclaveOutput
+from confidential_spark.enclave.output import MAX_LOGGED, EnclaveOutput
 from confidential_spark.platforms.docker.container import NONCE_LABEL, ContainerSpec
 from confidential_spark.platforms.docker.enclave import DockerEnclave
 from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures

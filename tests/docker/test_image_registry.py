@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.image_build.context import BuildContext, ContextFile
-from confidential_spark.jobs.job import JOBS
+from confidential_spark.jobs import JOBS
 from confidential_spark.platforms.docker.engine import RegistryLogin
 from confidential_spark.platforms.docker.images import ImageStore
 from confidential_spark.platforms.docker.operators import ResolveDockerImageOperator

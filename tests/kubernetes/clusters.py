@@ -40,6 +40,8 @@ class Cluster(Protocol):
 
     def set_quota(self, **hard: str) -> None: ...
 
+    def label_namespace(self, **labels: str) -> None: ...
+
     def core(self) -> client.CoreV1Api: ...
 
 
@@ -87,6 +89,9 @@ class RealCluster:
     def set_quota(self, **hard: str) -> None:
         body = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}
         self.core().create_namespaced_resource_quota(self.namespace, body)
+
+    def label_namespace(self, **labels: str) -> None:
+        self.core().patch_namespace(self.namespace, {"metadata": {"labels": labels}})
 
 
 def wait(done: Callable[[], Any], seconds: float = 30) -> Any:

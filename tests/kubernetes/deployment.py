@@ -142,13 +142,13 @@ class Deployment:
         """Return the names of the pods of a role that run."""
         return [pod.metadata.name for pod in self.pods(role, labels) if pod.status.phase == "Running"]
 
-    def run_in(self, pod: str, script: str) -> str:
+    def run_in(self, pod: str, script: str, namespace: str = NAMESPACE) -> str:
         """Run a shell script beside the enclave, in its container."""
         return str(
             stream(
                 self.core.connect_get_namespaced_pod_exec,
                 pod,
-                NAMESPACE,
+                namespace,
                 container=ENCLAVE_CONTAINER,
                 command=["bash", "-c", script],
                 stdin=False,

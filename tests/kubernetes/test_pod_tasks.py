@@ -10,9 +10,9 @@ import pytest
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import EnclaveError, ResultError
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.kubernetes import operators as kubernetes_operators
 from confidential_spark.platforms.kubernetes.enclave import run_labels
 from confidential_spark.platforms.kubernetes.names import NONCE_LABEL

@@ -1,6 +1,6 @@
 """`EnclaveSparkKubernetesOperator` with the real enclave image on a real cluster: what happens to real pods.
 
-The same operator goes through the same scenarios on the fake cluster in `test_spark_operator.py`.
+What only a fake cluster can be made to do is in `test_spark_operator.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from confidential_spark.verification.attestation.identity import EnclaveClaims
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 PREFIX = "org.confidential-spark."
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.enclave.image import EnclaveImage
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.policy.ledger import Approval, Ledger
-    from confidential_spark.verification.policy.policy import Policy
 
 ALIAS = AssetAlias("enclave_image")
 NOBODY = "nobody yet"
@@ -130,7 +130,7 @@ class RecordApprovalOperator(ImageOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return the ledger's length and head."""
-        from confidential_spark.verification.policy.ledger import append_approval
+        from confidential_spark.image_build.ledger import append_approval
 
         image, policy = measured_image(self.measured), self.policy()
         ledger = read_approvals(policy)

@@ -5,6 +5,7 @@ The same on every worker: whoever builds resolves again, and the digests must be
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE, canonical_json
@@ -30,6 +31,10 @@ SCRIPTS = PROJECT_DIR / "docker" / "enclave"
 PACKAGE = PROJECT_DIR / "plugins" / "confidential_spark"
 MACHINE_KEY = "simulated-sign-key.pem"
 Files = dict[str, ContextFile]
+TIMEOUT_SECONDS = 60
+# What an image is made of; a change anywhere else does not make it another one. Not the ledgers beside the
+# policies, which grow with each approval.
+SOURCES = ("docker", "plugins", "include/jobs", "include/policies/*.yaml")
 
 
 def resolve_context(
@@ -86,7 +91,7 @@ def _common_files(settings: Settings, sources: ImageSettings) -> Files:
 def _attestation_provider(policy: Path) -> bytes:
     """Return whom the image's enclaves will trust, as `enclave/container/attestation_anchor.py` reads it."""
     # Imported late: it loads pydantic models that DAG files do without.
-    from confidential_spark.verification.policy.policy import load_policy
+    from confidential_spark.verification import load_policy
 
     trusted = load_policy(policy).attestation
     return canonical_json(
@@ -166,3 +171,34 @@ def _tree(folder: Path, patterns: tuple[str, ...]) -> Files:
 
 def _under(folder: str, files: Mapping[str, ContextFile]) -> Files:
     return {f"{folder}/{path}": file for path, file in files.items()}
+
+
+def source_revision(project: Path) -> str:
+    """Return the commit that is checked out, ``-dirty`` when the image's sources differ from it.
+
+    :raises ConfigurationError: ``source-revision-unknown``.
+    """
+    commit = _git(project, "rev-parse", "HEAD").strip()
+    changes = _git(project, "status", "--porcelain", "--", *SOURCES).strip()
+    return f"{commit}-dirty" if changes else commit
+
+
+def _git(project: Path, *arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ["git", "-C", str(project), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise ConfigurationError(
+            "The revision of the image's sources is not known.",
+            code="source-revision-unknown",
+            got=str(said).strip(),
+            expected="a work tree of git, or CONFIDENTIAL_SPARK_SOURCE_REVISION",
+            action="set the variable to the commit that is deployed; the ledger keeps it",
+        ) from error

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.image_build.one_shot import OneShot, OneShotContainer
     from confidential_spark.platforms.docker.images import ImageStore
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 REPOSITORY = "confidential-spark/enclave"
 
@@ -65,7 +65,7 @@ class ImageOperator(BaseOperator):
     def policy(self) -> Policy:
         """Return the policy that decides what is built, and who may run."""
         # Imported late, here and below: DAG files import this module, and need none of it to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         policy = load_policy(self.settings.policy_file(self.sources.policy))
         if policy.trust == TRUST_SIMULATED:
@@ -119,8 +119,7 @@ class ResolveInputsOperator(EngineImageOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return what the image is made from, by digest."""
-        from confidential_spark.image_build.inputs import resolve_context, sign_key
-        from confidential_spark.image_build.source_revision import source_revision
+        from confidential_spark.image_build.inputs import resolve_context, sign_key, source_revision
 
         trust, ready = self.policy().trust, docker_settings().image
         if ready:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from confidential_spark.hooks.endpoints import AttestationEndpoints
     from confidential_spark.operators.base import RunScope
     from confidential_spark.operators.launch import QuoteSource
-    from confidential_spark.verification.report import VerificationReport
+    from confidential_spark.verification import VerificationReport
 
 
 class MintNonceOperator(ConfidentialOperator):
@@ -100,8 +100,7 @@ class AttestPlatformOperator(ConfidentialOperator):
     ) -> VerificationReport:
         """Verify the platform's attestation for our nonce."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
-        from confidential_spark.verification.verify import verify_attestation
+        from confidential_spark.verification import load_policy, verify_attestation
 
         quote = base64url.decode(attestation["quote"])
         return verify_attestation(

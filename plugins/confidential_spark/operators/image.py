@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
-    from confidential_spark.verification.policy.policy import Policy
 
 IF_CHANGED_ON_PURPOSE = (
     "if the agent or a job was changed on purpose, review the change and run `make approve-measurement`; "
@@ -59,7 +59,7 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the image; see :class:`EnclaveImage`."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         policy = load_policy(self.settings.policy_path(self.platform))
         image = self.pinned_image(context) or self.published_image(context, policy.trust)

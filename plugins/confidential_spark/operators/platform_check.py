@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
-    from confidential_spark.verification.policy.policy import Policy
 
 REPORT_KEY = "platform_check"
 REPORT_FOLDER = "platform_check"
@@ -63,7 +63,7 @@ class PlatformCheckOperator(BaseOperator):
     def report(self, context: Context) -> PlatformReport:
         """Return everything that was found; nothing that a check meets ends the others."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         path = self.settings.policy_path(self.platform)
         rows: list[CheckRow] = []

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Asset, TaskGroup, get_parsing_context
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import JOBS
+from confidential_spark.jobs import JOBS
 from confidential_spark.operators.attestation import MintNonceOperator
+from confidential_spark.operators.check import CheckResultsOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
-from confidential_spark.operators.verify import (
-    CheckResultsOperator,
-    PublishOperator,
-    VerifyEvidenceOperator,
-)
+from confidential_spark.operators.publish import PublishOperator
+from confidential_spark.operators.verify import VerifyEvidenceOperator
 from confidential_spark.pipelines.defaults import (
     DEFAULT_ARGS,
     FIRST_MONTH,
     MONTHLY,
     attestation_pool,
     enclave_pool,
+    job_tag,
     run_timeout,
     spark_timeout,
     start_timeout,
@@ -34,20 +33,19 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Operator
 
     from confidential_spark.jobs.job import SparkJob
-    from confidential_spark.pipelines.defaults import Tag
 
 
 def confidential_dag(
-    job: SparkJob, platform: Platform, *, doc_md: str, tag: Tag, params: dict[str, Param]
+    job: SparkJob, platform: Platform, *, doc_md: str, params: dict[str, Param]
 ) -> DAG | None:
     """Return the DAG of one job on one platform: monthly for monthly jobs, else started by hand.
 
     None in the process of another DAG's task, which would load libraries of a platform that it does not use.
     """
-    if get_parsing_context().dag_id not in (None, dag_id(job, platform)):
+    if get_parsing_context().dag_id not in (None, job.dag_id(platform)):
         return None
     with DAG(
-        dag_id=dag_id(job, platform),
+        dag_id=job.dag_id(platform),
         dag_display_name=f"{job.title} · {platform}",
         description=f"{job.title} in an attested enclave on {platform}",
         doc_md=doc_md,
@@ -60,7 +58,7 @@ def confidential_dag(
         dagrun_timeout=run_timeout(),
         default_args=DEFAULT_ARGS,
         params=params,
-        tags={tag, trust_tag(platform)},
+        tags={job_tag(job), trust_tag(platform)},
         render_template_as_native_obj=True,
     ) as dag:
         wire_stages(job, platform)
@@ -146,16 +144,11 @@ def wire_vm(dag: DAG, vm: str) -> None:
         "azure_conn_id": docker_settings().azure_conn_id,
         "dag": dag,
     }
-    dags = [dag_id(each, Platform.DCSV3) for each in JOBS.values()]
+    dags = [each.dag_id(Platform.DCSV3) for each in JOBS.values()]
     start_vm = AzureVirtualMachineStartOperator(task_id="start_vm", **common)
     deallocate_vm = DeallocateIdleVmOperator(task_id="deallocate_vm", dag_ids=dags, **common)
     start_vm >> roots
     leaves >> deallocate_vm.as_teardown(setups=start_vm)
-
-
-def dag_id(job: SparkJob, platform: Platform) -> str:
-    """Return the name of a job's DAG on a platform."""
-    return f"{job.name}_{platform}"
 
 
 def result_of(task: Operator) -> Any:
@@ -165,4 +158,4 @@ def result_of(task: Operator) -> Any:
 
 def result_asset(job: SparkJob, platform: Platform) -> Asset:
     """Return the asset that a published result updates; its event names the month and where it is."""
-    return Asset(name=f"{job.name}_{platform}", uri=f"confidential-spark://{platform}/{job.name}")
+    return Asset(name=job.dag_id(platform), uri=f"confidential-spark://{platform}/{job.name}")

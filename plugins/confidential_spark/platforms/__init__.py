@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from confidential_spark.operators.attestation import AttestPlatformOperator
     from confidential_spark.operators.base import ConfidentialOperator
     from confidential_spark.operators.platform_check import PlatformCheckOperator
-    from confidential_spark.operators.verify import CleanStagingOperator
+    from confidential_spark.operators.publish import CleanStagingOperator
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def operators_of(platform: Platform) -> PlatformOperators:
 
 
 def _local() -> PlatformOperators:
-    from confidential_spark.operators.verify import CleanStagingOperator
+    from confidential_spark.operators.publish import CleanStagingOperator
     from confidential_spark.platforms.local.check import LocalCheckOperator
     from confidential_spark.platforms.local.operators import (
         AttestLocalPlatformOperator,

@@ -9,7 +9,7 @@ import pytest
 from confidential_spark.core.errors import ConfigurationError, EnclaveError
 from confidential_spark.enclave.image import IDENTITY_FIELDS, PREFIX, EnclaveImage, read_identity
 from confidential_spark.settings import PROJECT_DIR
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,7 +12,8 @@ from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.spark import choose_runtime
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
 from confidential_spark.operators.launch import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun, StoredTry
 from confidential_spark.operators.resumable import ResumableTask, ask_patiently, raise_if_cancelled
 

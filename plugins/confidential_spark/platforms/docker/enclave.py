@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.enclave.image import EnclaveImage
-    from confidential_spark.operators.output import EnclaveOutput
+    from confidential_spark.enclave.output import EnclaveOutput
     from confidential_spark.platforms.docker.settings import DockerSettings
 
 GIBIBYTE = 1024**3

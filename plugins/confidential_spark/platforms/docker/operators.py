@@ -11,12 +11,12 @@ from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.enclave.output import EnclaveOutput
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
-from confidential_spark.operators.output import EnclaveOutput
-from confidential_spark.operators.verify import CleanStagingOperator
+from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.docker.container import EnclaveContainer, ask_engine
 from confidential_spark.platforms.docker.enclave import (
     DockerEnclave,

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.failures import Diagnosis
     from confidential_spark.enclave.occlum_config import EnclaveSizing
-    from confidential_spark.operators.output import EnclaveOutput
+    from confidential_spark.enclave.output import EnclaveOutput
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
     from confidential_spark.platforms.kubernetes.client.pods import PodState
     from confidential_spark.platforms.kubernetes.settings import KubernetesSettings

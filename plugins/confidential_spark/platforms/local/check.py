@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.settings import Settings
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 A_JAVA = f"a Java of version {' or '.join(map(str, SUPPORTED_VERSIONS))}"
 A_SPARK = "the pyspark package with its jars"

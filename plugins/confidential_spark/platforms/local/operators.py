@@ -57,8 +57,8 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the image's digest, measurement and trust level."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.verification import load_policy
         from confidential_spark.verification.attestation.identity import EnclaveClaims
-        from confidential_spark.verification.policy.policy import load_policy
 
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))

@@ -12,7 +12,7 @@ from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
 from confidential_spark.operators.launch import quote_source

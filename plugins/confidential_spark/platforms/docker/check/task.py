@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from confidential_spark.agent.loopback import is_loopback
+from confidential_spark.agent.bounded_http import is_loopback
 from confidential_spark.core.check_rows import (
     CheckRow,
     Status,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.platforms.docker.settings import DockerSettings
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 REQUEST_TIMEOUT_SECONDS = 60
 IMAGE_ROWS = ("image", "measurement")

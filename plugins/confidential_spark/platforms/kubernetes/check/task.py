@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from confidential_spark.platforms.kubernetes.check.rows import ClusterFacts
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
     from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 IMAGE_ROWS = ("image", "measurement")
 ALL_ROWS = (*API_ROWS, *IMAGE_ROWS, *PROBE_ROWS)
