@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import b64url
@@ -12,6 +10,7 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
@@ -138,14 +137,14 @@ class AttestDockerPlatformOperator(DockerTask, AttestPlatformOperator):
             for devices in sgx_devices(image, self.wing)
         ]
         enclave = self.enclave(context, nonce)
-        with TemporaryDirectory(prefix="attest-") as folder:
+        with task_folder("attest") as folder:
             try:
                 container = enclave.start(specs, inputs=[])
                 enclave.follow(container)
-                enclave.container.fetch(container, layout.RESULTS_DIR, Path(folder))
+                enclave.container.fetch(container, layout.RESULTS_DIR, folder)
             finally:
                 enclave.container.remove()
-            return read_attestation(Path(folder))
+            return read_attestation(folder)
 
     def remove_earlier_tries(self, scope: RunScope) -> None:
         """Remove what a killed worker has left; its nonce is never used again."""

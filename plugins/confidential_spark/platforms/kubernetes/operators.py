@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED, b64url
@@ -12,6 +10,7 @@ from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
@@ -163,16 +162,16 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
         enclave = self.enclave(context, nonce)
         pod = enclave.names.attest
         plan = self.pod_plan(context, enclave, image.reference, image.trust)
-        with TemporaryDirectory(prefix="attest-") as folder:
+        with task_folder("attest") as folder:
             try:
                 self.cluster.create_pod(attest_pod(plan, launch))
                 enclave.await_running(pod, ENCLAVE_CONTAINER, or_ended=True)
                 enclave.follow(pod, ENCLAVE_CONTAINER)
                 enclave.await_running(pod, TRANSFER_CONTAINER)
-                enclave.fetch(pod, str(layout.DATA_DIR), Path(folder))
+                enclave.fetch(pod, str(layout.DATA_DIR), folder)
             finally:
                 self.cluster.delete_pod(pod)
-            return read_attestation(Path(folder))
+            return read_attestation(folder)
 
     def remove_earlier_tries(self, context: Context, scope: RunScope) -> None:
         """Remove what a killed worker has left; its nonce is never used again."""
