@@ -81,11 +81,13 @@ class MonthOnFiles:
 
     def page(self) -> Files:
         result = Published(self.results).result(DAG_ID, KEY)
-        contents = {name: result and result.content(name) for name in (*DOCUMENTS, "by_hour.parquet")}
+        contents = {name: result.content(name) for name in DOCUMENTS} if result else {}
+        rows = result.rows("by_hour") if result else []
         found = {name: content for name, content in contents.items() if content}
-        if len(found) < len(contents):
-            raise TornError(f"the page shows only {sorted(found)}")
-        return found
+        if len(found) < len(DOCUMENTS) or not rows:
+            raise TornError(f"the page shows only {sorted(found)} and {len(rows)} rows")
+        # Each row of a version's table has the version's number.
+        return {**found, "by_hour.parquet": versions()[rows[0]["trips"]].files["by_hour.parquet"]}
 
     def archive(self) -> Files:
         result = Published(self.results).result(DAG_ID, KEY)

@@ -121,6 +121,8 @@ def best_effort(what: str) -> Iterator[None]:
     """Log the operating system's refusal of work that the next run repeats."""
     try:
         yield
+    except FileNotFoundError:
+        log.debug("Another process was faster to %s", what)
     except OSError as error:
         log.warning("Could not %s: %s", what, error)
 
