@@ -10,7 +10,8 @@ from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import MEASURES
 from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, TRIPS
-from trip_files import MONTH, TYPES, write_trips
+
+from tests.jobs.trip_files import MONTH, TYPES, write_trips
 
 pytestmark = pytest.mark.spark
 ARROW = {Kind.STRING: pa.string(), Kind.INTEGER: pa.int32(), Kind.DOUBLE: pa.float64()}
