@@ -49,7 +49,7 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 
 .PHONY: test
 test: install-dev ## Run every test that needs neither a scheduler nor an engine
-	@$(BIN)/pytest -q -m 'not scheduler and not docker and not cluster and not kubernetes'
+	@$(BIN)/pytest -q -m 'not scheduler and not docker and not kubernetes'
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
@@ -60,16 +60,13 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
 
 .PHONY: cluster
-cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing; or kind)
-	@$(BIN)/python -m tests.support.cluster.make_cluster
+cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing)
+	@$(BIN)/python -m tests.support.cluster install
+	@$(BIN)/python -m tests.support.cluster up
 
 .PHONY: test-kubernetes
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)
 	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q tests/kubernetes
-
-.PHONY: test-cluster
-test-cluster: install-dev ## Test that single-node Kubernetes itself
-	@$(BIN)/pytest -q -m cluster
 
 .PHONY: lint
 lint: install-dev ## Format check, lint, types, import contracts

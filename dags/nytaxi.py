@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def nytaxi(platform: Platform) -> DAG:
+def nytaxi(platform: Platform) -> DAG | None:
     """Return the monthly DAG of one platform."""
     return confidential_dag(
         NYTAXI,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def sparkpi(platform: Platform) -> DAG:
+def sparkpi(platform: Platform) -> DAG | None:
     """Return the smoke test of one platform."""
     return confidential_dag(
         SPARKPI,

@@ -25,7 +25,7 @@ from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.settings import get_settings
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
 from docker.client import DockerClient
 from docker.errors import DockerException
 

@@ -33,7 +33,7 @@ from confidential_spark.jobs.input.manifest import data_files
 from confidential_spark.jobs.report import RunReport
 from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.settings import Settings, get_settings
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
 
 from scripts.class_archive import prepare_class_archive
 from scripts.local_airflow import ROOT, VAR, environment, prepare

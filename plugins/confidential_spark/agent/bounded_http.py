@@ -36,7 +36,6 @@ from urllib.request import (
 )
 
 from confidential_spark.agent.errors import shorten
-from confidential_spark.agent.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +46,8 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 1024
 REQUEST_ID_HEADER = "x-ms-request-id"
 USER_AGENT = "confidential-spark"
+# The only addresses that are reached without TLS, and never through a proxy.
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Failure(StrEnum):
@@ -340,6 +341,14 @@ class _AnyStatus(HTTPErrorProcessor):
         return response
 
     https_response = http_response  # type: ignore[assignment]  # typeshed wants the parameters' names
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether ``url`` names this machine by a loopback address.
+
+    :raises ValueError: it is no URL.
+    """
+    return urlsplit(url).hostname in LOOPBACK_HOSTS
 
 
 def _explanation(body: bytes) -> str:

@@ -13,8 +13,14 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from confidential_spark.agent.bounded_http import BoundedHttp, CallLimits, Failure, HttpAnswer, HttpError
-from confidential_spark.agent.loopback import LOOPBACK_HOSTS
+from confidential_spark.agent.bounded_http import (
+    LOOPBACK_HOSTS,
+    BoundedHttp,
+    CallLimits,
+    Failure,
+    HttpAnswer,
+    HttpError,
+)
 from confidential_spark.core.errors import AttestationServiceError
 
 if TYPE_CHECKING:

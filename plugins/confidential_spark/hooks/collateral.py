@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import dcap_qvl
 from cryptography import x509
 
-from confidential_spark.agent.loopback import is_loopback
+from confidential_spark.agent.bounded_http import is_loopback
 from confidential_spark.core.errors import AttestationServiceError, ConfigurationError, VerificationError
 from confidential_spark.hooks.bounded_http import CallLimits, ServiceClient, service_url
 from confidential_spark.verification import strict_json

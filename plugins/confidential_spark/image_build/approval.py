@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.enclave.image import EnclaveImage
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.policy.ledger import Approval, Ledger
-    from confidential_spark.verification.policy.policy import Policy
 
 ALIAS = AssetAlias("enclave_image")
 NOBODY = "nobody yet"
@@ -36,7 +36,6 @@ class CompareWithLedgerOperator(ImageOperator):
     template_fields = ("measured",)
 
     def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.measured = measured
 
@@ -76,7 +75,6 @@ class ApproveMeasurementOperator(ApprovalOperator):
         comparison: Mapping[str, Any],
         **kwargs: Any,
     ) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(subject="Approve a new enclave image?", **kwargs)
         self.measured = measured
         self.comparison = comparison
@@ -125,14 +123,13 @@ class RecordApprovalOperator(ImageOperator):
     template_fields = ("measured", "decision")
 
     def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.measured = measured
         self.decision = decision
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return the ledger's length and head."""
-        from confidential_spark.verification.policy.ledger import append_approval
+        from confidential_spark.image_build.ledger import append_approval
 
         image, policy = measured_image(self.measured), self.policy()
         ledger = read_approvals(policy)
@@ -154,7 +151,6 @@ class PublishImageOperator(EngineImageOperator):
     template_fields = ("measured",)
 
     def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(outlets=[ALIAS], **kwargs)
         self.measured = measured
 
@@ -175,7 +171,7 @@ class PublishImageOperator(EngineImageOperator):
 
     def pushed(self, image: EnclaveImage, context: Context) -> EnclaveImage:
         """Return the image under its name in the registry, or as it is when there is none."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         repository = self.settings.image_push_repository
         if repository is None:

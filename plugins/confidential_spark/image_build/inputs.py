@@ -15,8 +15,7 @@ from confidential_spark.enclave.container.sign_key import SignKey
 from confidential_spark.enclave.occlum_config import render_occlum_json
 from confidential_spark.image_build.context import BuildContext, ContextFile
 from confidential_spark.image_build.downloads import jars, packages, wheels
-from confidential_spark.image_build.installed_files import installed_files
-from confidential_spark.image_build.spark_distribution import is_needed
+from confidential_spark.image_build.installed_files import installed_files, is_needed
 from confidential_spark.platforms.docker.images import DOCKERFILE
 from confidential_spark.settings import PROJECT_DIR
 
@@ -83,7 +82,7 @@ def _common_files(settings: Settings) -> Files:
 def _attestation_provider(settings: Settings) -> bytes:
     """Return whom the image's enclaves will trust, as `enclave/container/attestation_anchor.py` reads it."""
     # Imported late: it loads pydantic models that DAG files do without.
-    from confidential_spark.verification.policy.policy import load_policy
+    from confidential_spark.verification import load_policy
 
     trusted = load_policy(settings.policy_path(Platform.DCSV3)).attestation
     return canonical_json(

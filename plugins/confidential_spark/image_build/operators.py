@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.image_build.one_shot import OneShot, OneShotContainer
     from confidential_spark.platforms.docker.images import ImageStore
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 REPOSITORY = "confidential-spark/enclave"
 
@@ -59,7 +59,7 @@ class ImageOperator(BaseOperator):
     def policy(self) -> Policy:
         """Return the policy that decides what is built, and who may run."""
         # Imported late, here and below: DAG files import this module, and need none of it to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         policy = load_policy(self.settings.policy_path(Platform.DCSV3))
         if policy.trust == TRUST_SIMULATED:
@@ -140,7 +140,6 @@ class BuildImageOperator(EngineImageOperator):
     template_fields = ("inputs",)
 
     def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.inputs = inputs
 
@@ -161,7 +160,7 @@ class BuildImageOperator(EngineImageOperator):
 
     def pulled(self, reference: str, store: ImageStore) -> ImageCandidate:
         """Return the ready image, pulled unless the engine has it."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         image = store.inspect(reference)
         if image is None:
@@ -181,7 +180,7 @@ class BuildImageOperator(EngineImageOperator):
             raise changed("the inputs as a whole", build.inputs_sha256, str(inputs.inputs_sha256))
         labels = inputs.unsigned_labels | inputs.description(build, self.base_name(inputs.trust))
         with self.build_log.group("Sending the build context"):
-            return store.build(build, labels=labels)
+            return store.build(build.tar(), build_args=build.build_args, labels=labels)
 
     def base_name(self, trust: str) -> str:
         """Return what people call the image that the build starts from."""
@@ -202,7 +201,6 @@ class SignEnclaveOperator(EngineImageOperator):
     template_fields = ("inputs", "image")
 
     def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.inputs = inputs
         self.image = image
@@ -243,7 +241,6 @@ class MeasureEnclaveOperator(EngineImageOperator):
     template_fields = ("image",)
 
     def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(**kwargs)
         self.image = image
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from confidential_spark.core.errors import ResultError
+from confidential_spark.hooks.result_retention import Retention, sweep_results
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
 from confidential_spark.operators.base import ConfidentialOperator
@@ -45,8 +46,9 @@ class PublishOperator(ValidationOperator):
             raise AirflowSkipException("the run's Param `publish` is off")
         run = EnclaveRun.from_xcom(self.run_result)
         store = ResultStore(self.settings.results_dir, scope.dag_id)
-        published = store.publish(run.staging, digests=self.verification["facts"]["results"])
-        report = RunReport.read(published / "report.json")
+        digests = self.verification["facts"]["results"]
+        publication = store.publish(run.staging, digests, grace=self.settings.results_grace)
+        report, published = RunReport.read(publication.version / "report.json"), publication.link
         policy = self.settings.policy_path(self.platform)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy)))
         self.announce(f"{published.name} · {trust_label(report.trust)}")
@@ -57,7 +59,10 @@ class PublishOperator(ValidationOperator):
 
 
 class CleanStagingOperator(ConfidentialOperator):
-    """Remove the run's unpublished tries, whatever happened before; a refused one is kept aside."""
+    """Remove the run's unpublished tries, whatever happened before; a refused one is kept aside.
+
+    Then remove what all runs left in the results folder for longer than it is kept.
+    """
 
     def run(self, context: Context, scope: RunScope) -> None:
         """Settle every try of this run; a published one has left nothing.
@@ -76,4 +81,6 @@ class CleanStagingOperator(ConfidentialOperator):
                 action="nothing: the task tries again",
                 retryable=True,
             )
+        for path in sweep_results(self.settings.results_dir, Retention(replaced=self.settings.results_grace)):
+            self.log.info("removed, because it is older than it is kept: %s", path)
         self.announce(f"kept for inspection: {', '.join(map(str, kept))}" if kept else "nothing is left")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from confidential_spark.core.platforms import Platform
     from confidential_spark.hooks.collateral import CollateralHook
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.verification import VerificationReport
     from confidential_spark.verification.evidence.statement import Statement
-    from confidential_spark.verification.report import VerificationReport
 
 
 class ValidationOperator(ConfidentialOperator):
@@ -89,8 +89,7 @@ class VerifyEvidenceOperator(ValidationOperator):
     def verify(self, scope: RunScope, run: EnclaveRun, staging: Path) -> VerificationReport:
         """Write `evidence.json` and judge it exactly as an outsider would."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
-        from confidential_spark.verification.verify import verify_evidence
+        from confidential_spark.verification import load_policy, verify_evidence
 
         with attestation_endpoints(self.platform, self.settings) as endpoints:
             keys = endpoints.attestation.signing_keys()

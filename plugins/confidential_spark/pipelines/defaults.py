@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import CronDataIntervalTimetable, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.platforms import Platform
+from confidential_spark.operators.retries import FIRST_DELAY, OwnFaultsPolicy
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def attestation_pool(platform: Platform) -> str:
 
 DEFAULT_POOL = "default_pool"
 RETRIES = 2
+# Interruptions by Airflow itself, such as restarts, which no fault of the task's own may use up.
+INTERRUPTIONS = 10
 TASK_TIMEOUT = timedelta(minutes=15)
 REST_OF_RUN = timedelta(hours=1)
 DEFECTS: list[type[BaseException] | str] = [
@@ -84,7 +87,8 @@ DEFECTS: list[type[BaseException] | str] = [
     ValueError,
 ]
 # This project's own errors say themselves whether a retry can help; a defect in code never heals by itself.
-RETRY_POLICY = ExceptionRetryPolicy(
+RETRY_POLICY = OwnFaultsPolicy(
+    RETRIES,
     rules=[
         RetryRule(
             exception=DEFECTS,
@@ -96,14 +100,13 @@ RETRY_POLICY = ExceptionRetryPolicy(
             action=RetryAction.FAIL,
             reason="it would take too long again: raise the limit, or find out what is slow",
         ),
-    ]
+    ],
 )
 DEFAULT_ARGS: dict[str, object] = {
     "owner": OWNER,
-    "retries": RETRIES,
+    "retries": RETRIES + INTERRUPTIONS,
     "retry_policy": RETRY_POLICY,
-    "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=10),
+    # After an interruption; after a fault the policy waits longer each time.
+    "retry_delay": FIRST_DELAY,
     "execution_timeout": TASK_TIMEOUT,
 }

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.hooks.published_versions import VERSIONS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,12 +24,17 @@ class PublishedResult:
     """One published version: its files stay consistent with each other while the month is replaced.
 
     :param link: what readers see.
-    :param folder: the version it led to.
+    :param folder: the version it led to, or another one that is still kept.
     """
 
     key: str
     link: Path
     folder: Path
+
+    @property
+    def version(self) -> str:
+        """Name of the version, by which a page's downloads ask for the same one."""
+        return self.folder.name
 
     def content(self, name: str) -> bytes | None:
         """Return one of the :data:`DOCUMENTS`, or None when it is absent or too large."""
@@ -70,10 +77,16 @@ class Published:
         """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
         return sorted(self._entries(dag_id))
 
-    def result(self, dag_id: str, key: str) -> PublishedResult | None:
-        """Return the version that is published now, or None."""
+    def result(self, dag_id: str, key: str, version: str = "") -> PublishedResult | None:
+        """Return the version that is published now, or None.
+
+        :param version: return this one instead, while it is kept.
+        """
         entry = self._entries(dag_id).get(key)
-        return PublishedResult(key, entry, entry.resolve()) if entry else None
+        if entry is None:
+            return None
+        folder = _folders(entry.parent / VERSIONS / key).get(version) if version else entry.resolve()
+        return PublishedResult(key, entry, folder) if folder else None
 
     def _entries(self, dag_id: str) -> dict[str, Path]:
         folder = _folders(self.root).get(dag_id)

@@ -14,9 +14,8 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.core.stages import FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
+from confidential_spark.core.stages import ENCLAVE_RUN_KEY, FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
 from confidential_spark.jobs import JOBS
-from confidential_spark.operators.attempt import XCOM_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
 from confidential_spark.ui.report_view import (
@@ -216,7 +215,7 @@ def result_of_run(session: Session, run: DagRun, published: Published) -> Result
 
 def key_of(session: Session, run: DagRun) -> str:
     """Return what the run publishes under, e.g. ``month=2018-05``; empty before it is known."""
-    return text(stored(session, run, "spark.run_spark", XCOM_KEY).get("key"))
+    return text(stored(session, run, "spark.run_spark", ENCLAVE_RUN_KEY).get("key"))
 
 
 def name_of(session: Session, run: DagRun) -> str:

@@ -43,6 +43,7 @@ class Line:
 class ResultView:
     """The parts of a page about one published result.
 
+    :param version: which of the month's versions this is.
     :param trust: ``hardware``, ``simulated`` or empty when unknown.
     :param run_id: Airflow's id of the run that published it, or empty.
     :param archive: name of the archive without ``.zip``.
@@ -51,6 +52,7 @@ class ResultView:
     """
 
     key: str
+    version: str
     trust: str
     synthetic: bool
     run_id: str
@@ -73,6 +75,7 @@ def result_view(dag_id: str, job: SparkJob, result: PublishedResult, policy: Pat
     report, summary = result.document("report.json"), result.document("summary.json")
     return ResultView(
         key=result.key,
+        version=result.version,
         trust=text(report.get("trust")),
         synthetic=report.get("synthetic") is True,
         run_id=text(report.get("run_id")).removeprefix(f"{dag_id}/"),

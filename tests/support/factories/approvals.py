@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.verification.policy.ledger import Approval, append_approval
+from confidential_spark.image_build.ledger import append_approval
+from confidential_spark.verification.policy.ledger import Approval
 
 if TYPE_CHECKING:
     from confidential_spark.enclave.image import EnclaveImage

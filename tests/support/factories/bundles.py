@@ -20,9 +20,8 @@ from confidential_spark.simulation.enclave.software_quote import EnclaveIdentity
 from confidential_spark.simulation.hardware import authority as development_ca
 from confidential_spark.simulation.hardware.keys import p256_key, token_signing_key
 from confidential_spark.simulation.service import tokens as attestation_tokens
+from confidential_spark.verification import Policy, verify_attestation, verify_evidence
 from confidential_spark.verification.evidence.bundle import evidence_bundle
-from confidential_spark.verification.policy.policy import Policy
-from confidential_spark.verification.verify import verify_attestation, verify_evidence
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -32,7 +31,7 @@ from cryptography.x509.oid import NameOID
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from confidential_spark.verification.report import VerificationReport
+    from confidential_spark.verification import VerificationReport
     from cryptography.hazmat.primitives.asymmetric import ec
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

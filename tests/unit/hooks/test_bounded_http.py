@@ -1,5 +1,5 @@
 import pytest
-from confidential_spark.agent.loopback import is_loopback
+from confidential_spark.agent.bounded_http import is_loopback
 from confidential_spark.core.errors import AttestationServiceError
 from confidential_spark.hooks.bounded_http import CallLimits, ServiceClient, service_url
 from hypothesis import given

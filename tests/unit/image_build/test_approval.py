@@ -21,9 +21,10 @@ from confidential_spark.image_build.approval import (
     new_approval,
     person,
 )
+from confidential_spark.image_build.ledger import append_approval
 from confidential_spark.settings import PROJECT_DIR, Settings
-from confidential_spark.verification.policy.ledger import append_approval, read_ledger
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
+from confidential_spark.verification.policy.ledger import read_ledger
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset

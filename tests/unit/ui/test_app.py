@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
-from confidential_spark.verification.report import Outcome
+from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY
@@ -260,6 +260,32 @@ def test_the_archive_unpacks_to_a_folder_whose_results_are_what_the_evidence_lis
     assert response.headers["content-disposition"] == 'attachment; filename="nytaxi_local-2018-05.zip"'
 
 
+def test_all_downloads_of_a_page_are_of_the_version_it_shows(browse, publish):
+    folder, client = publish(), browse()
+    page = client.get(RESULT)
+    newer = publish(attempt="try-2", summary={**SUMMARY, "totals": {"trips": 3}})
+    links = [a["href"] for _, a in Tags(page.text).found if "download" in a]
+    single = [link for link in links if "archive.zip" not in link]
+
+    assert len(single) == len(links) - 1 == 3
+    for link in single:
+        name = link.partition("?")[0].rpartition("/")[2]
+        assert client.get(str(page.url.join(link))).content == (folder / name).read_bytes()
+    (archive,) = set(links) - set(single)
+    with zipfile.ZipFile(io.BytesIO(client.get(str(page.url.join(archive))).content)) as file:
+        assert file.read("nytaxi_local-2018-05/summary.json") == (folder / "summary.json").read_bytes()
+    assert client.get(f"{RESULT}/summary.json").content == (newer / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["summary.json", "archive.zip"])
+def test_a_version_that_was_removed_says_to_load_the_page_again(browse, publish, name):
+    publish()
+    response = browse().get(f"{RESULT}/{name}?version=try-0")
+
+    assert response.status_code == 404
+    assert "load its page again" in response.text
+
+
 def test_an_incomplete_result_has_no_archive(browse, publish):
     (publish() / "by_hour.parquet").unlink()
     response = browse().get(f"{RESULT}/archive.zip")
@@ -272,6 +298,8 @@ def test_an_incomplete_result_has_no_archive(browse, publish):
     "path",
     [
         pytest.param("/results/%2e%2e/month=2018-05/archive.zip", id="archive-of-a-parent"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/summary.json?version=..", id="parent-as-version"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/summary.json?version=try-1%2f..", id="path-as-version"),
         pytest.param(f"/results/{DAG_ID}/month=..%2f/archive.zip", id="archive-of-dots"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/by_hour.parquet", id="not-a-download"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/secret.json", id="a-file-beside-them"),

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.verification.policy.policy import load_policy
-from confidential_spark.verification.report import Status, Step, VerificationReport, run_checks
-from confidential_spark.verification.verify import verify_attestation, verify_evidence
+from confidential_spark.verification import (
+    VerificationReport,
+    load_policy,
+    verify_attestation,
+    verify_evidence,
+)
+from confidential_spark.verification.report import Status, Step, run_checks
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -383,9 +387,9 @@ def test_real_tokens(attestation_cases, case, changes, step, code):
 @pytest.mark.shared
 def test_real_token_agrees_with_its_quote_in_every_field(attestation_cases):
     """Past the debug attribute, which no policy forgives, the real material goes on to step 9."""
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
     from confidential_spark.verification.context import Context, Expectations
-    from confidential_spark.verification.policy.policy import Policy
     from confidential_spark.verification.steps import AttestationSteps
 
     case = real_case(attestation_cases / "tokens" / "sgx-runtime-binary")

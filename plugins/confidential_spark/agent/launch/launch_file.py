@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from confidential_spark.agent.bounded_http import LOOPBACK_HOSTS
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.allowed_settings import (
     MEMORY,
@@ -22,7 +23,6 @@ from confidential_spark.agent.launch.allowed_settings import (
     spark_setting_form,
 )
 from confidential_spark.agent.launch.json_input import parse_object
-from confidential_spark.agent.loopback import LOOPBACK_HOSTS
 from confidential_spark.agent.protocol import NONCE_BYTES, RESERVED_JOBS, b64url, option_values
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")

@@ -29,7 +29,6 @@ class DeallocateIdleVmOperator(AzureVirtualMachineStopOperator):
     """
 
     def __init__(self, *, dag_ids: Sequence[str], **kwargs: Any) -> None:
-        """Pass on."""
         super().__init__(pool=VM_POOL, **kwargs)
         self.dag_ids = list(dag_ids)
 

@@ -10,8 +10,9 @@ from confidential_spark.core.errors import PolicyError, VerificationError
 from confidential_spark.simulation.hardware import authority as development_ca
 from confidential_spark.simulation.hardware.keys import token_signing_key
 from confidential_spark.simulation.service import tokens as attestation_tokens
+from confidential_spark.verification import Policy, load_policy
 from confidential_spark.verification.attestation.signing_keys import fingerprint
-from confidential_spark.verification.policy.policy import Policy, as_policy, load_policy, parse_policy
+from confidential_spark.verification.policy.policy import as_policy, parse_policy
 from confidential_spark.verification.policy.root_certificates import DEVELOPMENT_ROOT_SPKI_SHA256, read_root
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
