@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ EXIT_VERIFIED = 0
 EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
+MAX_SWITCHES = 100
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,9 +101,11 @@ def _report(options: argparse.Namespace) -> VerificationReport:
     from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 
     policy = load_policy(options.policy)
+    # A published month is replaced by switching a link: what follows is all of the version it leads to now.
+    evidence, folder = _resolve_together(options.evidence, options.results or options.evidence.parent)
     return verify_evidence(
-        evidence=_read(options.evidence, MAX_EVIDENCE_BYTES),
-        results=_results_folder(options),
+        evidence=_read(evidence, MAX_EVIDENCE_BYTES),
+        results=_require_folder(folder),
         jwks=None if options.jwks is None else _read(options.jwks, MAX_JWKS_BYTES),
         policy=policy,
         now=_clock(options.at),
@@ -136,10 +140,26 @@ def _read(path: Path, limit: int) -> bytes:
         ) from error
 
 
-def _results_folder(options: argparse.Namespace) -> Path:
+def _resolve_together(*paths: Path) -> list[Path]:
+    """Return the paths without links, all as they were at one moment."""
+    resolved = [_resolve(path) for path in paths]
+    for _ in range(MAX_SWITCHES):
+        before, resolved = resolved, [_resolve(path) for path in paths]
+        if resolved == before:
+            break
+    return resolved
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a name that no file can have: reading it says so
+        return path
+
+
+def _require_folder(folder: Path) -> Path:
     from confidential_spark.core.errors import InputError
 
-    folder: Path = options.results or options.evidence.parent
     if not folder.is_dir():
         raise InputError(
             "The folder of the result files is not there.",

@@ -259,7 +259,7 @@ def test_files_that_are_lost_while_they_are_sent(spark, tmp_path, monkeypatch, h
     with (folder / "part-0.parquet").open("wb") as part:
         part.truncate(8 * 2**20)
     spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 8 * 2**20}
-    whole = kubernetes_enclave.archives
+    whole = kubernetes_enclave.tar_stream
 
     def interrupted(entries: Any, **fields: Any) -> Iterator[bytes]:
         for number, chunk in enumerate(whole(entries, **fields)):
@@ -284,7 +284,7 @@ def test_airflow_that_is_away_for_a_moment_costs_no_run(spark, monkeypatch, name
     def away(*_: Any) -> None:
         raise RuntimeError("API_SERVER_ERROR: 503")
 
-    monkeypatch.setattr(f"confidential_spark.platforms.kubernetes.spark.{name}", away)
+    monkeypatch.setattr(f"confidential_spark.operators.resumable.{name}", away)
     assert spark.run(max_tries=1).execute().state == "success"
 
 

@@ -76,7 +76,7 @@ def exclusive(lock: Path, timeout_s: float) -> Iterator[None]:
     """
     give_up_at = time.monotonic() + timeout_s
     with lock.open("a") as file:
-        while not _try_lock(file.fileno(), fcntl.LOCK_EX):
+        while not try_lock(file.fileno(), fcntl.LOCK_EX):
             if time.monotonic() >= give_up_at:
                 raise ResultError(
                     "Another process is working on these results.",
@@ -94,17 +94,21 @@ def exclusive(lock: Path, timeout_s: float) -> Iterator[None]:
 def shared(lock: Path) -> Iterator[bool]:
     """Hold a lock together with others; yield False, at once, when somebody holds it alone."""
     with lock.open("a") as file:
-        yield _try_lock(file.fileno(), fcntl.LOCK_SH)
+        yield try_lock(file.fileno(), fcntl.LOCK_SH)
 
 
 @contextmanager
 def exclusive_if_free(lock: Path) -> Iterator[bool]:
     """Hold a lock if nobody else does; yield whether that is so."""
     with lock.open("a") as file:
-        yield _try_lock(file.fileno(), fcntl.LOCK_EX)
+        yield try_lock(file.fileno(), fcntl.LOCK_EX)
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
+def try_lock(descriptor: int, kind: int) -> bool:
+    """Take a lock that ends with the process, and return whether nobody else has it.
+
+    :param kind: ``LOCK_SH`` or ``LOCK_EX``.
+    """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -117,6 +121,8 @@ def best_effort(what: str) -> Iterator[None]:
     """Log the operating system's refusal of work that the next run repeats."""
     try:
         yield
+    except FileNotFoundError:
+        log.debug("Another process was faster to %s", what)
     except OSError as error:
         log.warning("Could not %s: %s", what, error)
 

@@ -69,10 +69,10 @@ class EnclaveRun:
             key=key,
             staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, attempt_id)),
         )
-        run.hand_on(context)
+        run.push(context)
         return run
 
-    def hand_on(self, context: Context) -> None:
+    def push(self, context: Context) -> None:
         """Store the run as XCom, which each try of a task begins without."""
         context["ti"].xcom_push(key=ENCLAVE_RUN_KEY, value=self.to_xcom())
 

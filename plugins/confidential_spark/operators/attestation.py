@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import VerificationError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.hooks.endpoints import AttestationEndpoints
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.operators.launch import QuoteSource
     from confidential_spark.verification import VerificationReport
 
 
@@ -86,6 +89,11 @@ class AttestPlatformOperator(ConfidentialOperator):
     def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
         """Start an enclave and return its quote, token and runtime data, base64url."""
         raise NotImplementedError
+
+    def attest_spec(self, scope: RunScope, results_dir: str, source: QuoteSource) -> LaunchSpec:
+        """Return what the agent of this try is asked to do."""
+        nonce = b64url(self.nonce_of(scope.try_number))
+        return LaunchSpec(nonce=nonce, run_id=scope.run_id, results_dir=results_dir, **asdict(source))
 
     def verify(
         self, attestation: Mapping[str, str], endpoints: AttestationEndpoints, scope: RunScope

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave import layout
@@ -125,12 +124,8 @@ class AttestDockerPlatformOperator(DockerTask, AttestPlatformOperator):
         self.remove_earlier_tries(scope)
         nonce = b64url(self.nonce_of(scope.try_number))
         image = EnclaveImage.from_xcom(self.image)
-        launch = LaunchSpec(
-            nonce=nonce,
-            run_id=scope.run_id,
-            results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, self.platform, self.settings),
-        )
+        source = quote_source(image, self.platform, self.settings)
+        launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
         labels = run_labels(context["ti"], nonce)
         specs = [
             container_spec(self.settings, image, "attest", launch, labels, devices)

@@ -13,6 +13,7 @@ from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.cluster import (
     API_PATIENCE_SECONDS,
     Cluster,
@@ -22,7 +23,7 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     POD_LOST,
     REFUSED,
-    blame_executors,
+    attribute_to_executors,
     named,
     pod_diagnosis,
 )
@@ -157,17 +158,16 @@ class KubernetesEnclave:
         :param or_ended: whether it may be over already.
         :raises EnclaveError: named by the failure table; ``terminated``.
         """
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.require(pod, container)
             if state.running or (or_ended and state.ended):
                 return state
             if state.ended:
                 self._fail(state, container)
-            self.mind_obstacle(state)
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            self.check_startup(state)
+            pauses.wait()
 
     def follow(
         self,
@@ -189,9 +189,10 @@ class KubernetesEnclave:
         """
         tail = _LogTail(self.cluster, pod, container)
         lost = _LostPod()
-        pause, next_look = FIRST_PAUSE_SECONDS, time.monotonic() + LOOK_SECONDS
+        pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        next_look = time.monotonic() + LOOK_SECONDS
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.require(pod, container)
             for stamp, line in tail.read(patient=state.ended):
                 self.output.feed(line, known=stamp <= known_until)
@@ -206,15 +207,14 @@ class KubernetesEnclave:
             if time.monotonic() >= next_look:
                 on_look(state)
                 next_look = time.monotonic() + LOOK_SECONDS
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            pauses.wait()
         self.output.close()
         if state.exit_code in STOPPED_CODES:
             state = self._settled(state, container)
         if diagnosis := pod_diagnosis(state, self.output.watcher):
             # Spark names no cause of its own when its executors fail.
-            self.hear_executors()
-            self.output.fail(blame_executors(diagnosis, self._ended_executors.values()))
+            self.poll_executors()
+            self.output.fail(attribute_to_executors(diagnosis, self._ended_executors.values()))
         return True
 
     def _settled(self, state: PodState, container: str) -> PodState:
@@ -274,7 +274,7 @@ class KubernetesEnclave:
         command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
         self.cluster.run_command(pod, TRANSFER, command, receive)
 
-    def look_around(self, driver: PodState) -> None:
+    def check_siblings(self, driver: PodState) -> None:
         """Look at the other pods of a driver that has not ended: has it its files, and executors?
 
         :raises EnclaveError: named by the failure table.
@@ -283,7 +283,7 @@ class KubernetesEnclave:
         if transfer is None or transfer.ended:
             raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
         self._lost_transfer.require_alive(transfer)
-        executors = self.hear_executors()
+        executors = self.poll_executors()
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
@@ -293,10 +293,10 @@ class KubernetesEnclave:
         if len(waiting) == len(executors):
             # None has ever run: each has the time that any pod has.
             for state in waiting:
-                self.mind_obstacle(state)
-        self._mind_missing_executors(waiting)
+                self.check_startup(state)
+        self._check_missing_executors(waiting)
 
-    def hear_executors(self) -> list[PodState]:
+    def poll_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
         labels = f"{self.selector},{ROLE_LABEL}={ROLE_EXECUTOR}"
         executors = self.cluster.pods(labels, ENCLAVE_CONTAINER)
@@ -307,7 +307,7 @@ class KubernetesEnclave:
                     self._tell(f"Executor pod {state.name}: {line}")
         return executors
 
-    def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
+    def _check_missing_executors(self, waiting: Sequence[PodState]) -> None:
         """Give a driver up that has had no executor for too long; those that it has lost may come back."""
         now = time.time()
         self.executorless_since = self.executorless_since or now
@@ -320,6 +320,14 @@ class KubernetesEnclave:
         if diagnosis.failure is UNNAMED:
             diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
         self.output.fail(diagnosis)
+
+    def leftover(self) -> str | None:
+        """Return the driver that a dead worker has left, unless somebody is removing it.
+
+        :raises EnclaveError: ``kubernetes-…``.
+        """
+        found = self.cluster.find(self.names.driver, ENCLAVE_CONTAINER)
+        return f"pod {found.name} ({found.phase})" if found and not found.deleted else None
 
     def remove(self) -> None:
         """Remove the try's pods, and with them its Secret and its folder on the data volume.
@@ -338,20 +346,7 @@ class KubernetesEnclave:
             self.cluster.delete_pod(pod)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
 
-    def require_wanted(self) -> None:
-        """Stop when the task is to end.
-
-        :raises EnclaveError: ``terminated``, retryable.
-        """
-        if self.stopped():
-            raise EnclaveError(
-                "The task was asked to end, so its pods were ended too.",
-                code="terminated",
-                action="nothing, if it was meant; else run again",
-                retryable=True,
-            )
-
-    def mind_obstacle(self, state: PodState) -> None:
+    def check_startup(self, state: PodState) -> None:
         """Log what keeps a pod from starting, and give it up when that takes too long.
 
         :raises EnclaveError: named by the failure table.

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import TRUST_SIMULATED, b64url
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
@@ -148,12 +147,8 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
         self.remove_earlier_tries(context, scope)
         nonce = b64url(self.nonce_of(scope.try_number))
         image = EnclaveImage.from_xcom(self.image)
-        launch = LaunchSpec(
-            nonce=nonce,
-            run_id=scope.run_id,
-            results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, self.platform, self.settings),
-        )
+        source = quote_source(image, self.platform, self.settings)
+        launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
         enclave = self.enclave(context, nonce)
         pod = enclave.names.attest
         plan = pod_plan(

@@ -131,29 +131,17 @@ def _platform(claims: dict[str, Any], collateral: Collateral, chain: Chain) -> P
 
 def _require_accepted(platform: Platform, policy: DcapPolicy) -> None:
     if platform.tcb_status not in policy.accepted_tcb_statuses:
-        refuse(
-            Refusal.TCB_STATUS,
-            "The platform's TCB status is not accepted.",
-            got=" ".join([platform.tcb_status, *platform.advisories]),
-            expected=", ".join(policy.accepted_tcb_statuses),
-            action="update the platform's microcode and firmware, or move to another host",
-        )
+        got, accepted = [platform.tcb_status, *platform.advisories], policy.accepted_tcb_statuses
+        action = "update the platform's microcode and firmware, or move to another host"
+        refuse(Refusal.TCB_STATUS, got=" ".join(got), expected=", ".join(accepted), action=action)
     unaccepted = [advisory for advisory in platform.advisories if advisory not in policy.accepted_advisories]
     if unaccepted:
-        refuse(
-            Refusal.ADVISORY,
-            "A security advisory applies to the platform.",
-            got=", ".join(unaccepted),
-            expected=f"none beside {', '.join(policy.accepted_advisories) or 'none'}",
-            action="read the advisory; accept it in the policy only when it does not matter here",
-        )
-    if platform.tcb_evaluation_data_number < policy.min_tcb_evaluation_data_number:
-        refuse(
-            Refusal.TCB_EVALUATION_NUMBER,
-            "The platform was judged by an older TCB recovery than the policy demands.",
-            got=platform.tcb_evaluation_data_number,
-            expected=f"at least {policy.min_tcb_evaluation_data_number}",
-        )
+        expected = f"none beside {', '.join(policy.accepted_advisories) or 'none'}"
+        action = "read the advisory; accept it in the policy only when it does not matter here"
+        refuse(Refusal.ADVISORY, got=", ".join(unaccepted), expected=expected, action=action)
+    number, minimum = platform.tcb_evaluation_data_number, policy.min_tcb_evaluation_data_number
+    if number < minimum:
+        refuse(Refusal.TCB_EVALUATION_NUMBER, got=number, expected=f"at least {minimum}")
 
 
 def _require_platform_flags(pck: dict[str, Any], policy: DcapPolicy) -> None:
@@ -163,9 +151,4 @@ def _require_platform_flags(pck: dict[str, Any], policy: DcapPolicy) -> None:
         ("SMT enabled", pck["smt_enabled"], policy.allow_smt),
     ):
         if flag == "True" and not allowed:
-            refuse(
-                Refusal.PLATFORM_NOT_ALLOWED,
-                f"The policy does not allow a platform with this property: {name}.",
-                got=f"{name}: {flag}",
-                expected=f"{name}: False",
-            )
+            refuse(Refusal.PLATFORM_NOT_ALLOWED, got=f"{name}: {flag}", expected=f"{name}: False")

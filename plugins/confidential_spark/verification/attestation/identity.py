@@ -48,11 +48,15 @@ def require_identity(enclave: EnclaveClaims, policy: Policy, read_ledger: Callab
         ``identity-not-approved``.
     """
     if enclave.debuggable:
-        refuse(Refusal.DEBUGGABLE, "The enclave is debuggable.", got="debuggable", expected="not debuggable")
+        refuse(Refusal.DEBUGGABLE, got="debuggable", expected="not debuggable")
     _require_not_denied(enclave, policy)
-    if policy.identities.needs_ledger:
-        _require_approved(enclave, policy, read_ledger())
-    _require_allowed(enclave, policy)
+    ledger = read_ledger() if policy.identities.needs_ledger else None
+    if ledger is not None and not ledger.approvals:
+        refuse(Refusal.LEDGER_EMPTY, got="no entry", expected="an approved measurement")
+    _require_allowed(enclave, policy, ledger)
+    if ledger and not ledger.approves(enclave.mrenclave, enclave.mrsigner, enclave.product_id, enclave.svn):
+        got = f"{enclave.mrenclave} {enclave.mrsigner} {enclave.product_id} {enclave.svn}"
+        refuse(Refusal.IDENTITY_NOT_APPROVED, got=got, expected="one ledger entry with all four")
     _require_version(enclave, policy)
 
 
@@ -62,73 +66,33 @@ def _require_not_denied(enclave: EnclaveClaims, policy: Policy) -> None:
         (Refusal.MRSIGNER_DENIED, enclave.mrsigner, policy.denied_mrsigners),
     ):
         if got in denied:
-            refuse(
-                code, "The policy denies this enclave.", got=got, expected="a measurement that is not denied"
-            )
+            refuse(code, got=got, expected="a measurement that is not denied")
 
 
-def _require_allowed(enclave: EnclaveClaims, policy: Policy) -> None:
-    for code, got, allowed in (
-        (Refusal.MRENCLAVE_NOT_ALLOWED, enclave.mrenclave, policy.identities.mrenclave.allow),
-        (Refusal.MRSIGNER_NOT_ALLOWED, enclave.mrsigner, policy.identities.mrsigner.allow),
+def _require_allowed(enclave: EnclaveClaims, policy: Policy, ledger: Ledger | None) -> None:
+    approvals, lists = ledger.approvals if ledger else (), policy.identities
+    for code, got, listed, approved in (
+        (
+            *(Refusal.MRENCLAVE_NOT_ALLOWED, enclave.mrenclave, lists.mrenclave.allow),
+            {approval.mrenclave for approval in approvals},
+        ),
+        (
+            *(Refusal.MRSIGNER_NOT_ALLOWED, enclave.mrsigner, lists.mrsigner.allow),
+            {approval.mrsigner for approval in approvals},
+        ),
     ):
-        if allowed != LEDGER and got not in allowed:
-            refuse(code, "The policy does not allow this enclave.", got=got, expected=", ".join(allowed))
+        by_ledger = listed == LEDGER
+        allowed = approved if by_ledger else listed
+        if got not in allowed:
+            how = "approve the measurement (DAG enclave_image)" if by_ledger else "change the policy"
+            action = f"{how} or find out why it changed"
+            refuse(code, got=got, expected=", ".join(sorted(allowed)), action=action)
 
 
 def _require_version(enclave: EnclaveClaims, policy: Policy) -> None:
-    products = policy.identities.product_id.allow
+    products, minimum = policy.identities.product_id.allow, policy.identities.svn.minimum
     if enclave.product_id not in products:
-        refuse(
-            Refusal.PRODUCT_ID_NOT_ALLOWED,
-            "The policy does not allow this product.",
-            got=enclave.product_id,
-            expected=", ".join(map(str, products)),
-        )
-    if enclave.svn < policy.identities.svn.minimum:
-        refuse(
-            Refusal.SVN_TOO_LOW,
-            "The enclave's security version is too low.",
-            got=enclave.svn,
-            expected=f"at least {policy.identities.svn.minimum}",
-        )
-
-
-def _require_approved(enclave: EnclaveClaims, policy: Policy, ledger: Ledger) -> None:
-    if not ledger.approvals:
-        refuse(
-            Refusal.LEDGER_EMPTY,
-            "The ledger approves nothing.",
-            got="no entry",
-            expected="an approved measurement",
-        )
-    lists = policy.identities
-    for code, got, source, approved in (
-        (
-            Refusal.MRENCLAVE_NOT_ALLOWED,
-            enclave.mrenclave,
-            lists.mrenclave,
-            {a.mrenclave for a in ledger.approvals},
-        ),
-        (
-            Refusal.MRSIGNER_NOT_ALLOWED,
-            enclave.mrsigner,
-            lists.mrsigner,
-            {a.mrsigner for a in ledger.approvals},
-        ),
-    ):
-        if source.allow == LEDGER and got not in approved:
-            refuse(
-                code,
-                "Nobody approved this enclave.",
-                got=got,
-                expected=", ".join(sorted(approved)),
-                action="approve the measurement (DAG enclave_image) or find out why it changed",
-            )
-    if not ledger.approves(enclave.mrenclave, enclave.mrsigner, enclave.product_id, enclave.svn):
-        refuse(
-            Refusal.IDENTITY_NOT_APPROVED,
-            "Measurement, signer, product and version were never approved together.",
-            got=f"{enclave.mrenclave} {enclave.mrsigner} {enclave.product_id} {enclave.svn}",
-            expected="one ledger entry with all four",
-        )
+        expected = ", ".join(map(str, products))
+        refuse(Refusal.PRODUCT_ID_NOT_ALLOWED, got=enclave.product_id, expected=expected)
+    if enclave.svn < minimum:
+        refuse(Refusal.SVN_TOO_LOW, got=enclave.svn, expected=f"at least {minimum}")

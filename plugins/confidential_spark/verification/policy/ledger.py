@@ -8,13 +8,12 @@ that, keep the head (:attr:`Ledger.head`) elsewhere and give it as ``expected_he
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal, require_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,16 +24,8 @@ MAX_LINE_BYTES = 4096
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _REVISION = r"[0-9a-f]{7,64}(-dirty)?"
 _MEMBERS = (
-    "v",
-    "approved_at",
-    "approved_by",
-    "image_digest",
-    "mrenclave",
-    "mrsigner",
-    "product_id",
-    "svn",
-    "git_revision",
-    "previous",
+    *("v", "approved_at", "approved_by", "image_digest", "mrenclave", "mrsigner"),
+    *("product_id", "svn", "git_revision", "previous"),
 )
 
 
@@ -76,32 +67,16 @@ def parse_ledger(data: bytes, *, expected_head: str | None = None) -> Ledger:
     :raises VerificationError: ``input-too-large``, ``ledger-malformed``, ``ledger-broken`` (naming the line),
         ``ledger-head-mismatch``.
     """
-    if len(data) > MAX_LEDGER_BYTES:
-        refuse(
-            Refusal.INPUT_TOO_LARGE,
-            "The ledger is too large.",
-            got=f"{len(data)} bytes",
-            expected=f"at most {MAX_LEDGER_BYTES} bytes",
-        )
+    require_size(data, "ledger", MAX_LEDGER_BYTES)
     if data and not data.endswith(b"\n"):
-        refuse(
-            Refusal.LEDGER_MALFORMED,
-            "The ledger's last line is cut off.",
-            got="no line end",
-            expected="whole lines",
-        )
+        refuse(Refusal.LEDGER_MALFORMED, "The ledger's last line is cut off.", got="no line end")
     approvals: list[Approval] = []
     head = NO_ENTRY
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         approvals.append(_entry(line, number, head))
         head = sha256_hex(line)
-    if expected_head is not None and head != expected_head:
-        refuse(
-            Refusal.LEDGER_HEAD_MISMATCH,
-            "The ledger ends in another entry.",
-            got=head,
-            expected=expected_head,
-        )
+    if expected_head is not None:
+        require_equal(Refusal.LEDGER_HEAD_MISMATCH, head, expected_head)
     return Ledger(tuple(approvals), head)
 
 
@@ -114,13 +89,16 @@ def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
         with path.open("rb") as file:
             data = file.read(MAX_LEDGER_BYTES + 1)
     except (OSError, ValueError) as error:
-        _missing(path, error)
+        action = "give the ledger of approved measurements (--ledger)"
+        got, expected = f"{path}: {error}", "a file of approvals"
+        refuse(Refusal.LEDGER_MISSING, got=got, expected=expected, action=action)
     return parse_ledger(data, expected_head=expected_head)
 
 
 def _entry(line: bytes, number: int, head: str) -> Approval:
     try:
-        entry = JsonObject.of(_json(line), "entry", Refusal.LEDGER_MALFORMED).only(_MEMBERS)
+        entry = JsonObject.parse(line, "entry", MAX_LINE_BYTES, Refusal.LEDGER_MALFORMED).only(_MEMBERS)
+        require_equal(entry.code, canonical_json(entry.members), line, "it is not canonical JSON")
         entry.integer("v", 1, 1)
         approval = Approval(
             approved_at=entry.text("approved_at", _TIME),
@@ -134,39 +112,10 @@ def _entry(line: bytes, number: int, head: str) -> Approval:
         )
         previous = entry.hexadecimal("previous", 32)
     except VerificationError as error:
-        refuse(
-            Refusal.LEDGER_MALFORMED,
-            f"Line {number} of the ledger is not an entry: {error.message}",
-            got=error.got,
-            expected=error.expected,
-        )
+        message = f"Line {number} of the ledger is not an entry: {error.message}"
+        refuse(Refusal.LEDGER_MALFORMED, message, got=error.got, expected=error.expected)
     if previous != head:
-        refuse(
-            Refusal.LEDGER_BROKEN,
-            f"Line {number} of the ledger does not follow from the line before it.",
-            got=previous,
-            expected=head,
-            action="restore the ledger from its backup and find out who changed it",
-        )
+        message = f"Line {number} of the ledger does not follow from the line before it."
+        action = "restore the ledger from its backup and find out who changed it"
+        refuse(Refusal.LEDGER_BROKEN, message, got=previous, expected=head, action=action)
     return approval
-
-
-def _json(line: bytes) -> Any:
-    value = strict_json.loads(
-        line, what="ledger line", max_bytes=MAX_LINE_BYTES, malformed=Refusal.LEDGER_MALFORMED
-    )
-    if isinstance(value, dict) and canonical_json(value) != line:
-        refuse(
-            Refusal.LEDGER_MALFORMED, "it is not canonical JSON", got=line.decode(), expected="canonical JSON"
-        )
-    return value
-
-
-def _missing(path: Path, error: Exception) -> None:
-    refuse(
-        Refusal.LEDGER_MISSING,
-        "The ledger cannot be read.",
-        got=f"{path}: {error}",
-        expected="a file of approvals",
-        action="give the ledger of approved measurements (--ledger)",
-    )

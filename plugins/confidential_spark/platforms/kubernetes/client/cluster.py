@@ -6,7 +6,6 @@ end of the run. Names follow from the try's nonce, so creating what is there alr
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from yaml import YAMLError
 
 from confidential_spark.core.errors import ConfigurationError, EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
+from confidential_spark.operators.resumable import ask_patiently
 from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     FORBIDDEN,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from confidential_spark.core.failures import Diagnosis
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 API_PATIENCE_SECONDS = 300.0
@@ -111,28 +110,29 @@ class Cluster:
         :param patience: seconds, where they are not the namespace's own.
         :raises EnclaveError: what it refused, or ``kubernetes-unreachable`` after the patience.
         """
-        seconds = self.patience if patience is None else patience
-        # From the first failure on: the request may be a transfer that takes long itself.
-        deadline: float | None = None
-        renewed = False
-        while True:
+
+        def attempt() -> T:
             try:
                 with kubernetes_failures():
                     return request(self.client)
             except EnclaveError as failure:
-                if failure.code == UNAUTHORIZED and not renewed:
-                    renewed, self._client = True, None
-                    continue
-                # An API server that comes back knows nobody's rights until it has read the Roles.
-                returning = deadline is not None and failure.code == FORBIDDEN
-                if not (failure.code in WAITED_FOR or returning) or self.stopped():
+                if failure.code != UNAUTHORIZED:
                     raise
-                if deadline is None:
-                    deadline = time.monotonic() + seconds
-                    log.warning("The Kubernetes API does not answer; waiting for it: %s", failure)
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(API_PAUSE_SECONDS)
+            self._client = None
+            with kubernetes_failures():
+                return request(self.client)
+
+        return ask_patiently(
+            attempt,
+            service="Kubernetes API",
+            # An API server that comes back knows nobody's rights until it has read the Roles.
+            passes=lambda failure, waited: (
+                failure.code in WAITED_FOR or (waited and failure.code == FORBIDDEN)
+            ),
+            patience=self.patience if patience is None else patience,
+            pause=API_PAUSE_SECONDS,
+            stopped=self.stopped,
+        )
 
     def create_pod(self, pod: Any) -> str:
         """Create a pod and return its uid; one of this name that is there already is used.

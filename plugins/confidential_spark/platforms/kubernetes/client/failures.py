@@ -131,7 +131,7 @@ def pod_diagnosis(state: PodState, watcher: LogWatcher) -> Diagnosis | None:
     return watcher.diagnose(state.exit_code)
 
 
-def blame_executors(driver: Diagnosis, executors: Iterable[Diagnosis]) -> Diagnosis:
+def attribute_to_executors(driver: Diagnosis, executors: Iterable[Diagnosis]) -> Diagnosis:
     """Return why a driver failed, given how its executors ended: they decide where Spark has given them up.
 
     A cause that no retry can help stands above one that passes, whichever executor had it.

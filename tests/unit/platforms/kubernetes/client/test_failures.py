@@ -12,7 +12,7 @@ from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import Diagnosis, LogWatcher, classify
 from confidential_spark.platforms.kubernetes.client.failures import (
     api_error,
-    blame_executors,
+    attribute_to_executors,
     kubernetes_failures,
     pod_diagnosis,
 )
@@ -263,10 +263,10 @@ GIVEN_UP = ended("Max number of executor failures (4) reached", 80)
     ],
 )
 def test_executors_decide_where_spark_has_given_them_up(driver, executors, name) -> None:
-    assert blame_executors(driver, executors).failure.name == name
+    assert attribute_to_executors(driver, executors).failure.name == name
 
 
 def test_the_driver_s_words_stay_below_those_of_its_executors() -> None:
-    blamed = blame_executors(GIVEN_UP, [ended("x", 71)])
+    blamed = attribute_to_executors(GIVEN_UP, [ended("x", 71)])
     assert [seen.failure.name for seen in blamed.also_seen] == ["spark-executors-failed", "spark-failed"]
     assert blamed.exit_code == 80
