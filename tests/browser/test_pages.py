@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.job import publication_key
 
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY, with_checks
 
@@ -53,9 +55,11 @@ def results(publish, dag_run):
             publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report=with_checks())
     publish(key="month=2016-12", report=with_checks("warn"))
     (publish(key="month=2016-11") / "notes.txt").write_text("unlisted")
-    publish(dag_id="sparkpi_local", key="run=manual-2026-11-01")
+    single = publication_key(JOBS["sparkpi"], None, "manual__2026-11-01")
+    publish(dag_id="sparkpi_local", key=single, run_id="manual__2026-11-01", report=with_checks())
     publish(dag_id="nytaxi_aks")
     dag_run("success", GREEN)
+    dag_run("success", GREEN, dag_id="nytaxi_aks")
     for state, month in (("queued", "2018-12"), ("running", "2018-11"), ("failed", "2018-09")):
         tasks = {**dict.fromkeys(TASK_IDS, "upstream_failed"), "spark.run_spark": state}
         start = datetime(2026, 11, 25, tzinfo=UTC)
@@ -69,7 +73,11 @@ def results(publish, dag_run):
             xcoms=ELSEWHERE,
         )
     dag_run(
-        "running", {**GREEN, "validation.publish": "running"}, dag_id="sparkpi_local", run_id="manual__now"
+        "running",
+        {**GREEN, "validation.publish": "running"},
+        dag_id="sparkpi_local",
+        run_id="manual__now",
+        xcoms=ELSEWHERE,
     )
 
 

@@ -62,12 +62,13 @@ def published_state(dag_id: str, result: PublishedResult, judgement: Judgement |
     note, tone = remarks(check_lines(objects(report.get("checks"))))
     state, word = state_and_word(judgement, tone)
     at = judgement.claim.at if judgement else ""
+    proven = text(judgement.report.trust) if judgement else ""
     return PublishedState(
         key=result.key,
         state=state,
-        trust=text(judgement.report.trust) if judgement else "",
+        trust=proven,
         claimed=text(report.get("trust"))[:40],
-        word=f"{word}{note}",
+        word=word if state is CellState.REFUSED and not proven else f"{word}{note}",
         run_id=run_of(dag_id, judgement.claim, report) if judgement else "",
         rows=rows if is_whole(rows) and state is not CellState.REFUSED else None,
         signed_at=datetime.fromisoformat(at) if at else None,
