@@ -13,7 +13,7 @@ from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
+from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.cluster import (
     API_PATIENCE_SECONDS,
     Cluster,
@@ -28,11 +28,13 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
+    DEPLOYMENT_LABEL,
     ENCLAVE_CONTAINER,
     NONCE_LABEL,
     ROLE_DRIVER,
     ROLE_EXECUTOR,
     ROLE_LABEL,
+    RUN_ANNOTATIONS,
     RUN_LABELS,
     TRANSFER_CONTAINER,
     TryNames,
@@ -82,15 +84,46 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:
-    """Return the labels that say whose pod it is."""
-    return {
+@dataclass(frozen=True)
+class PodOwner:
+    """Whose pods they are: by labels, to be found by, and by the ids that Airflow knows."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+def pod_owner(ti: Any, nonce: str, deployment: str) -> PodOwner:
+    """Return the try of a task as the owner of its pods."""
+    labels = {
         **run_labels(ti.dag_id, ti.run_id),
         f"{PREFIX}task": label_value(ti.task_id),
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": label_value(str(ti.map_index)),
         NONCE_LABEL: nonce_digest(nonce),
+        DEPLOYMENT_LABEL: deployment,
     }
+    return PodOwner(labels, dict(zip(RUN_ANNOTATIONS, (ti.dag_id, ti.run_id), strict=True)))
+
+
+def leftovers(cluster: Cluster) -> list[Leftover]:
+    """Return the pods of all runs, but for those that somebody is removing.
+
+    :raises EnclaveError: ``kubernetes-…``.
+    """
+    dag, run = RUN_ANNOTATIONS
+    return [
+        Leftover(
+            kind="pod",
+            name=pod.name,
+            deployment=pod.labels.get(DEPLOYMENT_LABEL, ""),
+            dag_id=pod.annotations.get(dag, ""),
+            run_id=pod.annotations.get(run, ""),
+            age=pod.age,
+            ended=pod.ended,
+        )
+        for pod in cluster.pods(NONCE_LABEL, "")
+        if not pod.deleted
+    ]
 
 
 def pod_plan(
@@ -99,7 +132,7 @@ def pod_plan(
     image: str,
     trust: str,
     names: TryNames,
-    labels: dict[str, str],
+    owner: PodOwner,
 ) -> PodPlan:
     """Return what the pods of a try have in common.
 
@@ -109,7 +142,8 @@ def pod_plan(
     return PodPlan(
         image=image,
         names=names,
-        labels=labels,
+        labels=owner.labels,
+        annotations=owner.annotations,
         claim=settings.claim,
         cpu_request=settings.cpu_request,
         cpu_limit=whole_cores(settings.cpu_request),
