@@ -6,10 +6,15 @@ import atexit
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -31,6 +36,17 @@ os.environ.update(
     CONFIDENTIAL_SPARK_INPUTS_DIR=str(_HOME / "inputs"),
     CONFIDENTIAL_SPARK_CACHE_DIR=os.environ.get("CONFIDENTIAL_SPARK_CACHE_DIR", str(ROOT / "var" / "cache")),
 )
+
+
+@pytest.fixture
+def deploy(monkeypatch) -> Iterator[Callable[..., None]]:
+    """Gives the deployment settings, by the names of their variables: ``deploy(aks_epc="1GB")``."""
+    from confidential_spark.settings import forget_settings
+
+    from tests.support.deployment import set_settings
+
+    yield partial(set_settings, monkeypatch)
+    forget_settings()
 
 
 @pytest.fixture(scope="session")

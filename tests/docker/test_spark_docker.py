@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 from confidential_spark.operators.attempt import LOG_POSITION_KEY
 from confidential_spark.platforms.docker.container import NONCE_LABEL
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import forget_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry
 from tests.docker.stub_image import SIGN, stub_image
@@ -28,7 +28,6 @@ from tests.support.fakes.docker_gate import DockerGate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from confidential_spark.settings import Settings
     from docker import DockerClient
     from docker.models.containers import Container
 
@@ -47,14 +46,9 @@ def deployment(tmp_path: Path, monkeypatch) -> Iterator[None]:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
     monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_MEMORY", "2g")
     monkeypatch.setenv("AIRFLOW_CONN_DOCKER_DEFAULT", address(SOCKET))
-    get_settings.cache_clear()
+    forget_settings()
     yield
-    get_settings.cache_clear()
-
-
-@pytest.fixture(scope="session")
-def base(image_settings: Settings) -> str:
-    return image_settings.image_base
+    forget_settings()
 
 
 class Bench:
@@ -120,8 +114,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(engine: DockerClient, base: str, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(engine, base, tmp_path / hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
+def bench(engine: DockerClient, base_image: str, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(engine, base_image, tmp_path / hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
     yield bench
     for container in bench.containers():
         container.remove(v=True, force=True)
@@ -268,7 +262,7 @@ class TestFailures:
         monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_NETWORK", "none")
         connection = {"conn_type": "http", "host": "https://sharedweu.weu.attest.azure.net"}
         monkeypatch.setenv("AIRFLOW_CONN_MAA_DEFAULT", json.dumps(connection))
-        get_settings.cache_clear()
+        forget_settings()
         with pytest.raises(AirflowFailException, match=r"\[sgx-device-missing\].*/dev/sgx_enclave"):
             bench.a_try(SIGN, trust="hardware").execute()
         bench.require_nothing_left()

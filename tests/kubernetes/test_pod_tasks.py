@@ -21,7 +21,6 @@ from confidential_spark.platforms.kubernetes.operators import (
     CleanKubernetesRunOperator,
     ResolveKubernetesImageOperator,
 )
-from confidential_spark.settings import Settings
 
 from tests.kubernetes.spark_task import IMAGE, PARAMS, REFERENCE, STUB, install
 from tests.support.fakes.kubernetes_api.images import Image
@@ -50,15 +49,14 @@ CONTEXT: Any = {"ti": TI, "task_state_store": {}}
 
 
 @pytest.fixture
-def installed(fake, tmp_path, monkeypatch) -> FakeCluster:
+def installed(fake, tmp_path, deploy) -> FakeCluster:
     install(fake)
-    settings = Settings(
+    deploy(
         results_dir=tmp_path / "results",
         aks_policy="simulation-image",
         aks_image=REFERENCE,
         aks_start_minutes=1,
     )
-    monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
     publish(fake, json.dumps(IDENTITY))
     return fake
 

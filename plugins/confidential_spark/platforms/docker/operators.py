@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
-from confidential_spark.operators.output import EnclaveOutput
 from confidential_spark.operators.publish import CleanStagingOperator
 from confidential_spark.platforms.docker.container import EnclaveContainer, ask_engine
 from confidential_spark.platforms.docker.enclave import (
@@ -27,6 +26,7 @@ from confidential_spark.platforms.docker.enclave import (
 )
 from confidential_spark.platforms.docker.engine import RegistryLogin
 from confidential_spark.platforms.docker.images import ImageStore
+from confidential_spark.platforms.docker.settings import DockerSettings, docker_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,10 +50,15 @@ class DockerTask(ConfidentialOperator):
     _nonce: str | None = None
     _killed: bool = False
 
+    @property
+    def wing(self) -> DockerSettings:
+        """The settings of the engine and its containers."""
+        return docker_settings()
+
     @cached_property
     def cli(self) -> APIClient:
         """Client of the engine that the deployment's connection names."""
-        return connect(self.settings)
+        return connect(docker_settings())
 
     def enclave(self, context: Context, nonce: str) -> DockerEnclave:
         """Return the enclave whose container has this nonce, started or not; a killed task ends it."""
@@ -72,7 +77,7 @@ class DockerTask(ConfidentialOperator):
         """
         self._killed = True
         if self._nonce is not None:
-            EnclaveContainer(connect(self.settings, patience=0), self._nonce, patience=0).remove()
+            EnclaveContainer(connect(docker_settings(), patience=0), self._nonce, patience=0).remove()
 
 
 class ResolveDockerImageOperator(ResolvePublishedImageOperator):
@@ -80,7 +85,7 @@ class ResolveDockerImageOperator(ResolvePublishedImageOperator):
 
     def pinned_image(self, context: Context) -> EnclaveImage | None:
         """Return the image that the deployment names, pulled where the engine does not have it."""
-        reference = self.settings.dcsv3_image
+        reference = docker_settings().image
         if reference is None:
             return None
         return EnclaveImage.from_labels(reference, reference.rpartition("@")[2], self.labels_of(reference))
@@ -108,10 +113,10 @@ class ResolveDockerImageOperator(ResolvePublishedImageOperator):
         :raises ConfigurationError: ``registry-connection-…``.
         :raises EnclaveError: ``image-not-found`` and what else the engine or the registry say.
         """
-        store = ImageStore(connect(self.settings), lambda line, _: self.log.info("%s", line))
+        store = ImageStore(connect(docker_settings()), lambda line, _: self.log.info("%s", line))
         image = ask_engine(lambda: store.inspect(reference))
         if image is None and "@" in reference:
-            login = RegistryLogin.of_connection(self.settings.image_registry_conn_id)
+            login = RegistryLogin.of_connection(docker_settings().registry_conn_id)
             image = ask_engine(lambda: store.pull(reference, login))
         return (image or store.require(reference)).labels
 
@@ -128,18 +133,18 @@ class AttestDockerPlatformOperator(DockerTask, AttestPlatformOperator):
         launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
         labels = run_labels(context["ti"], nonce)
         specs = [
-            container_spec(self.settings, image, "attest", launch, labels, devices)
-            for devices in sgx_devices(image, self.settings)
+            container_spec(self.wing, image, "attest", launch, labels, devices)
+            for devices in sgx_devices(image, self.wing)
         ]
         enclave = self.enclave(context, nonce)
-        with TemporaryDirectory(prefix="attest-") as folder:
+        with task_folder("attest") as folder:
             try:
                 container = enclave.start(specs, inputs=[])
                 enclave.follow(container)
-                enclave.container.fetch(container, layout.RESULTS_DIR, Path(folder))
+                enclave.container.fetch(container, layout.RESULTS_DIR, folder)
             finally:
                 enclave.container.remove()
-            return read_attestation(Path(folder))
+            return read_attestation(folder)
 
     def remove_earlier_tries(self, scope: RunScope) -> None:
         """Remove what a killed worker has left; its nonce is never used again."""
@@ -158,5 +163,5 @@ class CleanDockerRunOperator(CleanStagingOperator):
         super().run(context, scope)
         nonces = [context["ti"].xcom_pull(task_ids=task, key=NONCE_KEY) for task in CONTAINER_TASKS]
         for nonce in filter(None, nonces):
-            client = connect(self.settings, patience=PATIENCE_SECONDS)
+            client = connect(docker_settings(), patience=PATIENCE_SECONDS)
             EnclaveContainer(client, nonce, patience=PATIENCE_SECONDS).remove()

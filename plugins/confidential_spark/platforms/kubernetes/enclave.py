@@ -48,10 +48,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.core.failures import Diagnosis
-    from confidential_spark.operators.output import EnclaveOutput
+    from confidential_spark.enclave.occlum_config import EnclaveSizing
+    from confidential_spark.enclave.output import EnclaveOutput
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
     from confidential_spark.platforms.kubernetes.client.pods import PodState
-    from confidential_spark.settings import Settings
+    from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
 LOOK_SECONDS = 10.0
@@ -70,12 +71,10 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
+def connect(settings: KubernetesSettings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
-    return Cluster(
-        lambda: kubernetes_client(settings.aks_conn_id), settings.aks_namespace, patience=patience, **more
-    )
+    return Cluster(lambda: kubernetes_client(settings.conn_id), settings.namespace, patience=patience, **more)
 
 
 def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
@@ -94,36 +93,44 @@ def try_labels(ti: Any, nonce: str) -> dict[str, str]:
     }
 
 
-def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels: dict[str, str]) -> PodPlan:
+def pod_plan(
+    settings: KubernetesSettings,
+    sizing: EnclaveSizing,
+    image: str,
+    trust: str,
+    names: TryNames,
+    labels: dict[str, str],
+) -> PodPlan:
     """Return what the pods of a try have in common.
 
+    :param sizing: of the image's enclave.
     :param image: its reference.
     """
     return PodPlan(
         image=image,
         names=names,
         labels=labels,
-        claim=settings.aks_claim,
-        cpu_request=settings.aks_cpu_request,
-        cpu_limit=whole_cores(settings.aks_cpu_request),
-        memory_bytes=memory_bytes(settings.aks_driver_memory),
-        epc_bytes=epc_bytes(settings, trust),
-        aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
-        groups=settings.aks_supplemental_groups,
-        deadline_seconds=settings.aks_deadline_minutes * 60,
-        node_selector=settings.aks_node_selector,
-        tolerations=settings.aks_tolerations,
-        pull_secret=settings.aks_pull_secret,
+        claim=settings.claim,
+        cpu_request=settings.cpu_request,
+        cpu_limit=whole_cores(settings.cpu_request),
+        memory_bytes=memory_bytes(settings.driver_memory),
+        epc_bytes=epc_bytes(settings, sizing, trust),
+        aesm=settings.quote_access == "aesm" and trust != TRUST_SIMULATED,
+        groups=settings.supplemental_groups,
+        deadline_seconds=settings.deadline_minutes * 60,
+        node_selector=settings.node_selector,
+        tolerations=settings.tolerations,
+        pull_secret=settings.pull_secret,
     )
 
 
-def epc_bytes(settings: Settings, trust: str) -> int | None:
+def epc_bytes(settings: KubernetesSettings, sizing: EnclaveSizing, trust: str) -> int | None:
     """Return how much enclave memory one pod asks for, or None: none, for it has no SGX."""
-    if settings.aks_epc != "auto":
-        return occlum_config.size_bytes(settings.aks_epc)
+    if settings.epc != "auto":
+        return occlum_config.size_bytes(settings.epc)
     if trust == TRUST_SIMULATED:
         return None
-    return occlum_config.enclave_bytes(settings.enclave_sizing())
+    return occlum_config.enclave_bytes(sizing)
 
 
 @dataclass

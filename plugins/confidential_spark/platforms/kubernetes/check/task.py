@@ -39,15 +39,17 @@ from confidential_spark.platforms.kubernetes.names import (
 )
 from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS
 from confidential_spark.platforms.kubernetes.pod_specs import measure_pod
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.sdk import Context
 
+    from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.platforms.kubernetes.check.rows import ClusterFacts
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-    from confidential_spark.settings import Settings
+    from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
     from confidential_spark.verification import Policy
 
 IMAGE_ROWS = ("image", "measurement")
@@ -69,21 +71,23 @@ class ClusterCheckOperator(PlatformCheckOperator):
 
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:
         """Yield the API's rows, the image's, the pod's and the attestation provider's."""
-        settings = self.settings
-        if not is_configured(settings.aks_conn_id):
+        settings = kubernetes_settings()
+        if not is_configured(settings.conn_id):
             yield from absent_cluster()
             return
         try:
-            needs = needs_of(settings, policy)
+            needs = needs_of(settings, self.settings.enclave_sizing(), policy)
             view = reach(settings, context["ti"].dag_id)
-            facts = view.facts(settings.aks_claim)
+            facts = view.facts(settings.claim)
         except ConfidentialSparkError as error:
             yield CheckRow.refused("api", error, AN_API)
             yield from not_looked_at(ALL_ROWS[1:], "api")
             return
         yield from api_rows(facts, needs)
         yield from self.image_and_pod_rows(context, policy, view, facts, needs)
-        yield attempt("attestation", "a provider that answers", lambda: attestation_row(settings, policy))
+        yield attempt(
+            "attestation", "a provider that answers", lambda: attestation_row(self.settings, policy)
+        )
 
     def image_and_pod_rows(
         self, context: Context, policy: Policy, view: ClusterView, facts: ClusterFacts, needs: ClusterNeeds
@@ -96,7 +100,9 @@ class ClusterCheckOperator(PlatformCheckOperator):
         if any(row.status is not Status.OK for row in image):
             yield from not_looked_at(PROBE_ROWS, "image")
             return
-        reference = self.settings.aks_image or published_image(context, policy.trust, self.platform).reference
+        reference = (
+            kubernetes_settings().image or published_image(context, policy.trust, self.platform).reference
+        )
         plan = self.plan(context, reference, policy.trust)
 
         def look() -> Iterator[CheckRow]:
@@ -111,7 +117,7 @@ class ClusterCheckOperator(PlatformCheckOperator):
         :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
         :raises EnclaveError: ``measurement-unreadable``, and why the pod could not run.
         """
-        reference = self.settings.aks_image
+        reference = kubernetes_settings().image
         if reference is None:
             return published_image(context, policy.trust, self.platform)
         pod = measure_pod(self.plan(context, reference, TRUST_SIMULATED))
@@ -127,24 +133,25 @@ class ClusterCheckOperator(PlatformCheckOperator):
         ti = context["ti"]
         key = f"{ti.run_id}/{ti.try_number}"
         names = TryNames.of("platform-check", key)
-        return pod_plan(self.settings, image, trust, names, try_labels(ti, key))
+        sizing = self.settings.enclave_sizing()
+        return pod_plan(kubernetes_settings(), sizing, image, trust, names, try_labels(ti, key))
 
 
-def needs_of(settings: Settings, policy: Policy) -> ClusterNeeds:
+def needs_of(settings: KubernetesSettings, sizing: EnclaveSizing, policy: Policy) -> ClusterNeeds:
     """Return what one run takes of the cluster, by the deployment's settings.
 
     :raises ConfigurationError: ``memory-malformed``, ``enclave-size-malformed``.
     """
-    executors = settings.aks_executors
+    executors = settings.executors
     return ClusterNeeds(
         trust=policy.trust,
-        namespace=settings.aks_namespace,
-        claim=settings.aks_claim,
+        namespace=settings.namespace,
+        claim=settings.claim,
         executors=executors,
-        epc_bytes=epc_bytes(settings, policy.trust) or 0,
-        memory_bytes=memory_bytes(settings.aks_driver_memory)
-        + executors * memory_bytes(settings.aks_executor_memory),
-        aesm=settings.aks_quote_access == "aesm",
+        epc_bytes=epc_bytes(settings, sizing, policy.trust) or 0,
+        memory_bytes=memory_bytes(settings.driver_memory)
+        + executors * memory_bytes(settings.executor_memory),
+        aesm=settings.quote_access == "aesm",
     )
 
 
@@ -158,7 +165,7 @@ def is_configured(conn_id: str) -> bool:
     return named or bool(found) or (Path.home() / ".kube" / "config").is_file()
 
 
-def reach(settings: Settings, dag_id: str) -> ClusterView:
+def reach(settings: KubernetesSettings, dag_id: str) -> ClusterView:
     """Return the cluster that the connection names; it has not been asked anything.
 
     :param dag_id: of the check, whose pods are known by it.
