@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.core.platforms import Platform
-from confidential_spark.settings import get_settings
+from confidential_spark.image_build.settings import ImageSettings, image_settings
+from confidential_spark.settings import Settings, get_settings
 from confidential_spark.verification import load_policy
 from docker.client import DockerClient
 from docker.errors import DockerException
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 DAG = "enclave_image"
 QUESTION = "approve_measurement"
 SIMULATED_POLICY = "simulation-image"
-POLICY_VARIABLE = "CONFIDENTIAL_SPARK_DCSV3_POLICY"
+POLICY_VARIABLE = ImageSettings.variable("policy")
+PLATFORM_POLICY_VARIABLE = Settings.variable("dcsv3_policy")
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 MARKS = {"success": "✔", "failed": "✘", "skipped": "–", "running": "▶", "awaiting_input": "?"}
 START_PATIENCE_SECONDS = 300.0
@@ -71,13 +72,13 @@ def main() -> int:
 
 def choose_policy() -> None:
     """Take the deployment's policy, or the simulation's where none is set, and make its base image."""
-    os.environ.setdefault(POLICY_VARIABLE, SIMULATED_POLICY)
-    settings = get_settings()
-    policy = load_policy(settings.policy_path(Platform.DCSV3))
+    os.environ.setdefault(POLICY_VARIABLE, os.environ.get(PLATFORM_POLICY_VARIABLE, SIMULATED_POLICY))
+    policy = load_policy(get_settings().policy_file(image_settings().policy))
+    base = image_settings().base
     print(f"Policy {policy.label}", flush=True)
     if policy.trust == TRUST_SIMULATED:
-        print(f"{SIMULATED_NOTICE}\nLooking for the base image {settings.image_base} …", flush=True)
-        ensure_base(DockerClient.from_env(), settings.image_base, cache_folder())
+        print(f"{SIMULATED_NOTICE}\nLooking for the base image {base} …", flush=True)
+        ensure_base(DockerClient.from_env(), base, cache_folder())
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Start Airflow on loopback, with connections, pools and variables loaded; Ctrl-C ends all of it.
 
-The parts are started one by one and not by `airflow standalone`, whose two log servers listen on every
-address of the machine; on one machine, the page reads the log files itself.
+A part that dies is started again. The parts are started one by one and not by `airflow standalone`, whose two
+log servers listen on every address of the machine; on one machine, the page reads the log files itself.
 """
 
 from __future__ import annotations
@@ -9,78 +9,29 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
+from scripts.airflow_parts import END_PATIENCE_SECONDS, Airflow
 from scripts.local_airflow import ROOT, VAR, environment, prepare
-from scripts.process_tree import end_descendants, end_with_parent, reap_adopted, take_charge
+from scripts.process_tree import kill, processes_with, take_charge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PARTS = {
-    "api-server": ["api-server"],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "triggerer": ["triggerer", "--skip-serve-logs"],
-}
-HEALTHY_PARTS = ("scheduler", "dag_processor", "triggerer")
 START_PATIENCE_SECONDS = 240.0
-END_PATIENCE_SECONDS = 30.0
-
-
-@dataclass
-class Airflow:
-    """The processes of one Airflow."""
-
-    home: Path
-    port: int
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start(self) -> None:
-        """Start every part; each writes its own log."""
-        for name in PARTS:
-            with self.log(name).open("w") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "airflow", *PARTS[name]],
-                    cwd=ROOT,
-                    env=environment(self.home, self.port),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    # The terminal's Ctrl-C reaches this program only, which then ends the parts.
-                    process_group=0,
-                    preexec_fn=end_with_parent,
-                )
-
-    def log(self, name: str) -> Path:
-        """Return a part's log file."""
-        return self.home / f"{name}.log"
-
-    def ended(self) -> str | None:
-        """Return the name of a part that has ended, if any."""
-        return next((name for name, process in self.processes.items() if process.poll() is not None), None)
-
-    def is_healthy(self) -> bool:
-        """Ask Airflow's health page about its parts."""
-        url = f"http://127.0.0.1:{self.port}/api/v2/monitor/health"
-        try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                health = json.load(answer)
-        except (OSError, ValueError):
-            return False
-        return all(health.get(part, {}).get("status") == "healthy" for part in HEALTHY_PARTS)
 
 
 def main() -> int:
-    """Run until Ctrl-C, TERM, or the end of one of Airflow's parts."""
+    """Run until Ctrl-C, TERM, or until one of Airflow's parts dies again and again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=port_number, default=8080, help="1024 to 65535")
     parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
@@ -91,23 +42,30 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    airflow = Airflow(arguments.home.resolve(), arguments.port)
+    home = arguments.home.resolve()
     take_charge()
     try:
-        with only_one_airflow(airflow.home):
-            prepare(airflow.home)
-            print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
-            bury_interrupted_runs(airflow)
-            airflow.start()
-            return watch(airflow)
+        with only_one_airflow(home) as lock:
+            return serve(Airflow(home, arguments.port, lock))
     except BlockingIOError:
-        print(f"ERROR: another `make ui` works with {airflow.home}; end it first.", file=sys.stderr)
+        print(f"ERROR: another `make ui` works with {home}; end it first.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def serve(airflow: Airflow) -> int:
+    """Prepare and run Airflow, and end all of it whatever happens."""
+    try:
+        prepare(airflow.home)
+        print(f"Starting Airflow (half a minute) · logs {airflow.home}/*.log", flush=True)
+        bury_interrupted_runs(airflow)
+        return watch(airflow)
     except KeyboardInterrupt:
         print("\nStopping Airflow; running tasks get half a minute to end …", flush=True)
         return 0
     finally:
-        end_descendants(END_PATIENCE_SECONDS)
+        airflow.end()
 
 
 def port_number(text: str) -> int:
@@ -118,15 +76,31 @@ def port_number(text: str) -> int:
 
 
 @contextmanager
-def only_one_airflow(home: Path) -> Iterator[None]:
+def only_one_airflow(home: Path) -> Iterator[int]:
     """Hold the home folder: two Airflows on one database would run every task twice.
+
+    The lock's descriptor is inherited by all of Airflow's processes, by which those are found that a killed
+    program has left: they are ended.
 
     :raises BlockingIOError: somebody else holds it.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "ui.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+    with (home / "ui.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holders = processes_with(Path(lock.name))
+            if not holders or lock.read() in {str(process.pid) for process in holders}:
+                raise
+            print("Ending what a killed `make ui` has left …", flush=True)
+            kill(holders)
+            psutil.wait_procs(holders, END_PATIENCE_SECONDS)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock.fileno()
 
 
 def bury_interrupted_runs(airflow: Airflow) -> None:
@@ -136,25 +110,27 @@ def bury_interrupted_runs(airflow: Airflow) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        command = [sys.executable, "-m", "scripts.interrupted_runs"]
+        command = [sys.executable, "-m", "scripts.interrupted_runs", "local"]
         subprocess.run(command, cwd=ROOT, env=environment(airflow.home, airflow.port), check=False)
 
 
 def watch(airflow: Airflow) -> int:
-    """Announce the page when all parts are healthy, then wait; returns when a part has ended."""
+    """Announce the page when all parts are healthy, then wait; returns when a part cannot be kept alive."""
     announced = False
     deadline = time.monotonic() + START_PATIENCE_SECONDS
-    while (ended := airflow.ended()) is None:
+    while (dead := airflow.tend()) is None:
         if not announced and airflow.is_healthy():
             announce(airflow)
             announced = True
         if not announced and time.monotonic() > deadline:
             print(f"ERROR: Airflow is not healthy; read {airflow.home}/*.log", file=sys.stderr)
             return 1
-        reap_adopted({process.pid for process in airflow.processes.values()})
         time.sleep(1)
-    print(airflow.log(ended).read_text(errors="replace")[-4000:], file=sys.stderr)
-    print(f"ERROR: Airflow's {ended} ended; the whole log is {airflow.log(ended)}", file=sys.stderr)
+    print(dead.log.read_text(errors="replace")[-4000:], file=sys.stderr)
+    print(
+        f"ERROR: Airflow's {dead.name} ended {dead.failures} times; the whole log is {dead.log}",
+        file=sys.stderr,
+    )
     return 1
 
 

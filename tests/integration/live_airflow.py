@@ -147,6 +147,8 @@ class LiveAirflow:
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    dag_id: str = "nytaxi_local"
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -172,7 +174,7 @@ class LiveAirflow:
         }
         ours = environment(self.home, self.port)
         airflow = {name: value for name, value in ours.items() if name.startswith("AIRFLOW")}
-        return {**airflow, **own_environment(self.folder), **tuned}
+        return {**airflow, **own_environment(self.folder), **tuned, **self.variables}
 
     def start(self) -> None:
         self.__dict__.pop("token", None)
@@ -197,7 +199,7 @@ class LiveAirflow:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"scripts.ui ended:\n{self.log}")
-        return "Airflow is ready" in self.log and self.get("dags/nytaxi_local").status == 200
+        return "Airflow is ready" in self.log and self.get(f"dags/{self.dag_id}").status == 200
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """End it as Ctrl-C does and return its exit code."""

@@ -1,0 +1,136 @@
+"""Airflow is ended and killed, whole and in parts, during a back-fill of quick runs: no month is lost.
+
+`RESTARTS=6` adds restarts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.live_airflow import (
+    LiveAirflow,
+    end_all,
+    find_process,
+    processes_of,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+DAG = "quick_months"
+TASKS = 2
+MONTHS = 5
+SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM]
+PARTS = [["airflow api-server"], ["airflow scheduler"], ["LocalExecutor", "<idle>"]]
+RESTARTS = int(os.environ.get("RESTARTS", "2"))
+# Its tasks stay at work until somebody removes the file, so that a restart always finds some of them at it.
+DAG_FILE = """
+import os, time
+from pathlib import Path
+from airflow.sdk import DAG
+from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.jobs.job import NYTAXI
+from confidential_spark.pipelines.defaults import DEFAULT_ARGS, FIRST_MONTH, MONTHLY
+
+class Step(ConfidentialOperator):
+    def run(self, context, scope):
+        while Path({held!r}).exists():
+            time.sleep(0.1)
+
+with DAG({dag!r}, schedule=MONTHLY, start_date=FIRST_MONTH, catchup=False, default_args=DEFAULT_ARGS,
+         is_paused_upon_creation=False, max_active_runs=4) as dag:
+    steps = [Step(task_id="step_" + str(number), job=NYTAXI) for number in range({tasks})]
+    for before, after in zip(steps, steps[1:]):
+        before >> after
+"""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory) -> Iterator[LiveAirflow]:
+    folder: Path = tmp_path_factory.mktemp("restarts")
+    dags = folder / "dags"
+    dags.mkdir()
+    (dags / "quick.py").write_text(DAG_FILE.format(held=str(folder / "held"), dag=DAG, tasks=TASKS))
+    bundle = {
+        "name": "dags-folder",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(dags)},
+    }
+    variables = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle])}
+    airflow = LiveAirflow(folder, dag_id=DAG, variables=variables)
+    try:
+        yield airflow
+    finally:
+        end_all(folder)
+
+
+def hold(airflow: LiveAirflow) -> None:
+    (airflow.folder / "held").touch()
+
+
+def release(airflow: LiveAirflow) -> None:
+    (airflow.folder / "held").unlink()
+
+
+def wait_for_work(airflow: LiveAirflow, tasks: int = 2) -> None:
+    def at_work() -> bool:
+        [(count,)] = airflow.rows("select count(*) from task_instance where state = 'running'")
+        return count >= tasks
+
+    wait_until(at_work, f"{tasks} tasks are at work")
+
+
+def wait_for_back_fill(airflow: LiveAirflow, months: int) -> None:
+    """Require every month, and that no task was given up."""
+
+    def ended() -> bool:
+        [(count,)] = airflow.rows(
+            "select count(*) from dag_run where run_type = 'backfill' and state in ('success', 'failed')"
+        )
+        return count == months
+
+    wait_until(ended, "the back-fill has ended", 300)
+    rows = airflow.rows("select state, count(*) from dag_run where run_type = 'backfill' group by state")
+    assert rows == [("success", months)], airflow.rows(
+        "select run_id, task_id, state, try_number, max_tries from task_instance"
+    )
+
+
+def kill_part(airflow: LiveAirflow, *words: str) -> int:
+    pid = wait_until(lambda: find_process(airflow.folder, *words), " ".join(words))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: pid not in processes_of(airflow.folder), "it is gone")
+    return pid
+
+
+def test_no_month_of_a_back_fill_is_lost(airflow: LiveAirflow) -> None:
+    airflow.start()
+    wait_until(airflow.idle, "what the schedule started has ended")
+    hold(airflow)
+    span = ("--from-date", "2018-01-01", "--to-date", f"2018-{MONTHS:02d}-01")
+    airflow.cli("backfill", "create", "--dag-id", DAG, *span, "--max-active-runs", "3")
+    for number in itertools.islice(itertools.cycle(SIGNALS), RESTARTS):
+        wait_for_work(airflow)
+        if number is signal.SIGKILL:
+            assert airflow.end(number) == -number
+        else:
+            assert airflow.end(number) == 0
+            assert processes_of(airflow.folder) == {}
+        airflow.start()
+    for words in PARTS:
+        wait_for_work(airflow)
+        kill_part(airflow, *words)
+    release(airflow)
+    wait_for_back_fill(airflow, MONTHS)
+    assert "starting it again" in airflow.log
+    assert airflow.end() == 0
+    assert processes_of(airflow.folder) == {}
