@@ -28,8 +28,8 @@ from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.input.folder import data_files
 from confidential_spark.jobs.input.location import local_folder, month_uri
-from confidential_spark.jobs.input.manifest import data_files
 from confidential_spark.jobs.report import RunReport
 from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.settings import Settings, get_settings

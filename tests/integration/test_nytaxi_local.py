@@ -112,6 +112,15 @@ def test_real_months_agree_with_an_independent_recount(run_dag, shared_data, res
     assert all(check["passed"] for check in recounts)
 
 
+def test_demand_counts_the_trips_that_nytaxi_published(green, run_dag, results_dir) -> None:
+    run = run_dag("nytaxi_demand_local", "2018-05")
+    assert run.state == "success"
+    report = json.loads((results_dir / "nytaxi_demand_local" / "month=2018-05" / "report.json").read_text())
+    (compared,) = [check for check in report["checks"] if check["name"] == "nytaxi_trips"]
+    assert (compared["severity"], compared["passed"]) == ("error", True)
+    assert compared["got"] == str(green.xcoms["validation.check_results"]["figures"]["trips"])
+
+
 class TestRefusals:
     """Each fails at once, by name, with nothing published."""
 
