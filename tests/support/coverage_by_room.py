@@ -26,7 +26,9 @@ def main() -> int:
         print(f"{room:16} lines {share(*counts[:2]):5.1f} %   branches {share(*counts[2:]):5.1f} %")
     missing = {room: least for room, least in WANTED.items() if share(*rooms.get(room, [0] * 4)[2:]) < least}
     for room, least in missing.items():
-        print(f"FAILED: less than {least} % of the branches of {room}/ are tested; `coverage report -m` lists them")
+        print(
+            f"FAILED: less than {least} % of the branches of {room}/ are tested; `coverage report -m` lists them"
+        )
     return bool(missing)
 
 
