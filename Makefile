@@ -11,6 +11,8 @@ ROWS ?=
 PORT ?= 8080
 PLATFORM ?= local
 APPROVE ?= ask
+# Processes that share the tests; each may start a JVM.
+WORKERS ?= 2
 VALUES := JOB MONTH INPUT ROWS PORT PLATFORM APPROVE
 # Programs get these as they were written, through the environment: neither make nor the shell reads `$(…)` in
 # them. ARGS is different: a command line, which both read.
@@ -53,8 +55,11 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 	@$(MAKE) --no-print-directory airflow ARGS='pools list'
 
 .PHONY: test
-test: install-dev ## Run every test that needs neither a scheduler nor an engine
-	@$(BIN)/pytest -q -m 'not scheduler and not docker and not kubernetes'
+test: install-dev ## Run every test that needs neither a scheduler nor an engine, and say how much they cover
+	@rm -rf var/coverage
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not scheduler and not docker and not kubernetes'
+	@$(BIN)/coverage combine -q
+	@$(BIN)/python -m tests.support.coverage_by_room
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)

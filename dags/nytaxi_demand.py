@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def nytaxi_demand(platform: Platform) -> DAG:
+def nytaxi_demand(platform: Platform) -> DAG | None:
     """Return the monthly DAG of one platform."""
     return confidential_dag(
         NYTAXI_DEMAND,

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.core.platforms import Platform
-from confidential_spark.settings import get_settings
+from confidential_spark.image_build.settings import ImageSettings, image_settings
+from confidential_spark.settings import Settings, get_settings
 from confidential_spark.verification import load_policy
 from docker.client import DockerClient
 from docker.errors import DockerException
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 DAG = "enclave_image"
 QUESTION = "approve_measurement"
 SIMULATED_POLICY = "simulation-image"
-POLICY_VARIABLE = "CONFIDENTIAL_SPARK_DCSV3_POLICY"
+POLICY_VARIABLE = ImageSettings.variable("policy")
+PLATFORM_POLICY_VARIABLE = Settings.variable("dcsv3_policy")
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 MARKS = {"success": "✔", "failed": "✘", "skipped": "–", "running": "▶", "awaiting_input": "?"}
 START_PATIENCE_SECONDS = 300.0
@@ -75,14 +76,14 @@ def choose_policy(home: Path) -> None:
 
     :raises EnclaveError: ``docker-…``: there is no engine to build on.
     """
-    os.environ.setdefault(POLICY_VARIABLE, SIMULATED_POLICY)
-    settings = get_settings()
-    policy = load_policy(settings.policy_path(Platform.DCSV3))
+    os.environ.setdefault(POLICY_VARIABLE, os.environ.get(PLATFORM_POLICY_VARIABLE, SIMULATED_POLICY))
+    policy = load_policy(get_settings().policy_file(image_settings().policy))
+    base = image_settings().base
     print(f"Policy {policy.label}", flush=True)
     engine = docker_engine(home)
     if policy.trust == TRUST_SIMULATED:
-        print(f"{SIMULATED_NOTICE}\nLooking for the base image {settings.image_base} …", flush=True)
-        ensure_base(engine, settings.image_base, cache_folder())
+        print(f"{SIMULATED_NOTICE}\nLooking for the base image {base} …", flush=True)
+        ensure_base(engine, base, cache_folder())
 
 
 def docker_engine(home: Path) -> DockerClient:
@@ -97,7 +98,7 @@ def docker_engine(home: Path) -> DockerClient:
     os.environ["AIRFLOW_HOME"] = str(home)
     from confidential_spark.platforms.docker.engine import EngineAddress
 
-    address = EngineAddress.of_connection(get_settings().docker_conn_id)
+    address = EngineAddress.of_connection(docker_settings().conn_id)
     address.connect().close()
     return DockerClient(base_url=address.url, tls=address.tls, version="auto")
 

@@ -11,8 +11,8 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.input.folder import data_files
 from confidential_spark.jobs.input.location import local_folder, month_uri
-from confidential_spark.jobs.input.manifest import data_files
 from confidential_spark.settings import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:

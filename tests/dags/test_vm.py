@@ -6,15 +6,15 @@ import pytest
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
 from confidential_spark.pipelines.job import confidential_dag
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import forget_settings
 
 
 @pytest.fixture
 def with_vm(monkeypatch):
     monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_VM", "group/vm")
-    get_settings.cache_clear()
+    forget_settings()
     yield
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def dag_of(platform: Platform):

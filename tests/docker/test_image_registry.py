@@ -15,7 +15,6 @@ from confidential_spark.jobs import JOBS
 from confidential_spark.platforms.docker.engine import RegistryLogin
 from confidential_spark.platforms.docker.images import ImageStore
 from confidential_spark.platforms.docker.operators import ResolveDockerImageOperator
-from confidential_spark.settings import Settings
 
 from tests.support.fakes.registry import PASSWORD, USER, Registry, running_registry
 
@@ -66,7 +65,7 @@ def test_an_image_comes_back_by_digest(registry, store, image_id) -> None:
 
 
 @pytest.fixture
-def resolve_image(registry, monkeypatch) -> ResolveDockerImageOperator:
+def resolve_image(registry, deploy, monkeypatch) -> ResolveDockerImageOperator:
     """The first task of a run, in a deployment whose registry wants a password."""
 
     def connection(conn_id: str) -> Connection:
@@ -77,8 +76,7 @@ def resolve_image(registry, monkeypatch) -> ResolveDockerImageOperator:
         )
 
     monkeypatch.setattr(BaseHook, "get_connection", connection)
-    settings = Settings(image_registry_conn_id="registry")
-    monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
+    deploy(image_registry_conn_id="registry")
     return ResolveDockerImageOperator(task_id="resolve_image", job=JOBS["sparkpi"], platform=Platform.DCSV3)
 
 

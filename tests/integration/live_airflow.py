@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import sqlite3
@@ -120,12 +121,15 @@ def public_ports(pids: Iterable[int]) -> set[int]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, outside the kernel's own range."""
-    for port in range(20_000, 32_000):
+    """Return a loopback port that nobody listens on, outside the kernel's own range.
+
+    Any of them: a test session beside this one looks for one too, and neither listens yet.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
-    raise OSError("no free port from 20000 to 32000")
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,15 @@ def test_real_months_agree_with_an_independent_recount(run_dag, shared_data, res
     assert all(check["passed"] for check in recounts)
 
 
+def test_demand_counts_the_trips_that_nytaxi_published(green, run_dag, results_dir) -> None:
+    run = run_dag("nytaxi_demand_local", "2018-05")
+    assert run.state == "success"
+    report = json.loads((results_dir / "nytaxi_demand_local" / "month=2018-05" / "report.json").read_text())
+    (compared,) = [check for check in report["checks"] if check["name"] == "nytaxi_trips"]
+    assert (compared["severity"], compared["passed"]) == ("error", True)
+    assert compared["got"] == str(green.xcoms["validation.check_results"]["figures"]["trips"])
+
+
 class TestRefusals:
     """Each fails at once, by name, with nothing published."""
 
@@ -124,23 +133,23 @@ class TestRefusals:
         assert not (results_dir / "nytaxi_local" / "month=2017-02").exists()
 
     def test_a_measurement_nobody_approved(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
-        from confidential_spark.settings import get_settings
+        from confidential_spark.settings import forget_settings
 
         include = shutil.copytree(ROOT / "include", tmp_path / "include")
         (include / "jobs" / "sparkpi.py").write_text("print('something else')\n")
         monkeypatch.setenv("CONFIDENTIAL_SPARK_INCLUDE_DIR", str(include))
-        get_settings.cache_clear()
+        forget_settings()
         try:
             run = run_dag("nytaxi_local", "2017-03")
         finally:
-            get_settings.cache_clear()
+            forget_settings()
         assert run.tasks["image.resolve_image"] == "failed"
         assert run.tries["image.resolve_image"] == 1
         assert run.tasks["spark.run_spark"] == "upstream_failed"
         assert not (results_dir / "nytaxi_local" / "month=2017-03").exists()
 
     def test_results_that_fail_a_check(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
-        from confidential_spark.settings import get_settings
+        from confidential_spark.settings import forget_settings
 
         include = shutil.copytree(ROOT / "include", tmp_path / "include")
         limits = include / "checks" / "nytaxi.yaml"
@@ -148,11 +157,11 @@ class TestRefusals:
             limits.read_text().replace("max_reject_share: 0", "max_reject_share: 0.000001 # 0", 1)
         )
         monkeypatch.setenv("CONFIDENTIAL_SPARK_INCLUDE_DIR", str(include))
-        get_settings.cache_clear()
+        forget_settings()
         try:
             run = run_dag("nytaxi_local", "2017-04")
         finally:
-            get_settings.cache_clear()
+            forget_settings()
         assert run.failed == {"validation.check_results"}
         assert run.tries["validation.check_results"] == 1
         assert staged(results_dir) == []

@@ -102,15 +102,10 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def fake(cluster, monkeypatch) -> FakeCluster:
+def fake(cluster) -> FakeCluster:
     """The fake cluster, for what no test can make a real one do."""
     if not isinstance(cluster, FakeCluster):
         pytest.skip("only the fake cluster can be made to fail so")
-    import tenacity
-    from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
-
-    # The provider waits 1, 2, 4, 8 s between its tries of one API call.
-    monkeypatch.setattr(kubernetes_helper_functions, "_default_wait", tenacity.wait_fixed(0.2))
     return cluster
 
 

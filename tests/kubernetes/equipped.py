@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.settings import Settings
+from confidential_spark.image_build.settings import image_settings
 from docker.client import DockerClient
 
 from scripts.debian_base import cache_folder, ensure_base
@@ -103,14 +103,12 @@ def own_cluster() -> Iterator[dict[str, str]]:
 
 def _load_images() -> dict[str, str]:
     """Build the images, load them into the cluster, and return what its node calls them."""
-    settings = Settings(dcsv3_policy="simulation-image")
     engine = DockerClient.from_env(timeout=900)
-    ensure_base(engine, settings.image_base, cache_folder())
-    foreign = settings.model_copy(update={"enclave_svn": FOREIGN_SVN})
-    names = {"enclave": settings, "foreign": foreign}
+    ensure_base(engine, image_settings().base, cache_folder())
+    names: dict[str, dict[str, int]] = {"enclave": {}, "foreign": {"enclave_svn": FOREIGN_SVN}}
     tags = {f"localhost/confidential-spark/{name}:test": used for name, used in names.items()}
     for tag, used in tags.items():
-        engine.images.get(built_image(engine, used).reference).tag(tag)
+        engine.images.get(built_image(engine, **used).reference).tag(tag)
     with tempfile.TemporaryDirectory(prefix="enclave-images-") as folder:
         archive = f"{folder}/images.tar"
         subprocess.run(["docker", "save", "--output", archive, *tags], check=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.platforms.kubernetes import cluster_layout as names
+from confidential_spark.platforms.kubernetes import names
 from confidential_spark.platforms.kubernetes.pod_specs import transfer_pod
 from kubernetes.client import ApiException
 

@@ -15,7 +15,6 @@ from confidential_spark.platforms.kubernetes import trigger as kubernetes_trigge
 from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
 from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-from confidential_spark.settings import Settings
 
 from tests.kubernetes.clusters import wait
 from tests.kubernetes.spark_task import FakeSparkTask, install
@@ -42,13 +41,11 @@ NO_WEBHOOK = 'Internal error occurred: failed calling webhook "v.example": faile
 
 
 @pytest.fixture
-def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
+def configure(tmp_path, monkeypatch, deploy) -> Callable[..., None]:
     """Make the deployment's settings; keywords are fields."""
 
-    def make(**fields: Any) -> Settings:
-        settings = Settings(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
-        monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
-        return settings
+    def make(**fields: Any) -> None:
+        deploy(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
 
     # A worker that a failing test leaves behind must not wait for a cluster that is gone.
     monkeypatch.setitem(kubernetes_enclave.connect.__kwdefaults__, "patience", 10.0)
@@ -60,7 +57,8 @@ def configure(tmp_path, monkeypatch) -> Callable[..., Settings]:
 @pytest.fixture
 def spark(fake, configure, tmp_path) -> FakeSparkTask:
     install(fake)
-    task = FakeSparkTask(configure(), tmp_path, fake=fake)
+    configure()
+    task = FakeSparkTask(tmp_path, fake=fake)
     task.behave()
     return task
 
@@ -86,7 +84,7 @@ def results(run: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_a_run_brings_its_results_and_leaves_nothing(spark, configure, log, deferrable) -> None:
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
     run = spark.run()
     assert run.execute_deferrable().state == "success"
     assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
@@ -157,7 +155,7 @@ def test_a_user_ends_a_deferred_task(spark, configure) -> None:
     import asyncio
 
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=True)
+    configure(aks_deferrable=True)
     outcome = spark.run().execute()
     assert outcome.state == "deferred"
     trigger = kubernetes_trigger.EnclavePodTrigger(**outcome.deferral.trigger_kwargs)
@@ -169,7 +167,7 @@ def test_a_user_ends_a_deferred_task(spark, configure) -> None:
 def test_what_happens_to_a_driver_has_a_name(spark, configure, deferrable) -> None:
     """Whatever else happens to drivers, happens to real ones: `test_real_spark.py`."""
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
     once_driving(spark, spark.fake.evict)
     outcome = spark.run(max_tries=1).execute_deferrable()
     assert outcome.state == "up_for_retry"
@@ -180,7 +178,7 @@ def test_what_happens_to_a_driver_has_a_name(spark, configure, deferrable) -> No
 @pytest.mark.parametrize("deferrable", MODES)
 def test_an_api_that_is_away_costs_nothing(spark, configure, deferrable) -> None:
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
 
     def disturb(driver: str) -> None:
         spark.fake.go_away(1.5)
@@ -235,7 +233,7 @@ def test_a_missing_right_is_named(spark, verb, resource) -> None:
 
 
 def test_an_executor_that_outgrows_its_enclave_is_refused_before_anything_is_made(spark, configure) -> None:
-    spark.settings = configure(aks_executor_memory="14g")
+    configure(aks_executor_memory="14g")
     outcome = spark.run(max_tries=1).execute()
     assert outcome.state == "failed"
     assert "[enclave-memory-too-small]" in outcome.story
@@ -290,7 +288,7 @@ def test_airflow_that_is_away_for_a_moment_costs_no_run(spark, monkeypatch, name
 
 def test_a_deferred_run_ends_with_the_task_s_own_limit(spark, configure) -> None:
     spark.behave("wait")
-    spark.settings = configure(aks_deferrable=True)
+    configure(aks_deferrable=True)
     run = spark.run()
     run.operator.execution_timeout = timedelta(seconds=3)
     outcome = run.execute_deferrable()

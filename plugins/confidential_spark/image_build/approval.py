@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from confidential_spark.core.errors import PolicyError
 from confidential_spark.image_build.operators import EngineImageOperator, ImageOperator
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
+from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,11 +174,11 @@ class PublishImageOperator(EngineImageOperator):
         """Return the image under its name in the registry, or as it is when there is none."""
         from confidential_spark.platforms.docker.engine import RegistryLogin
 
-        repository = self.settings.image_push_repository
+        repository = self.sources.push_repository
         if repository is None:
             return image
         store, tag = self.store(context), f"{image.trust}-{image.mrenclave[:12]}"
-        login = RegistryLogin.of_connection(self.settings.image_registry_conn_id)
+        login = RegistryLogin.of_connection(docker_settings().registry_conn_id)
         with self.build_log.group(f"Pushing to {repository}"):
             reference = store.push(image.reference, repository, tag, login)
         return replace(image, reference=reference, digest=reference.rpartition("@")[2])

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.platforms import Platform
 from confidential_spark.operators.retries import FIRST_DELAY, OwnFaultsPolicy
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def start_timeout(platform: Platform) -> timedelta:
     """
     if platform is not Platform.AKS:
         return TASK_TIMEOUT
-    return timedelta(minutes=get_settings().aks_start_minutes) + TASK_TIMEOUT
+    return timedelta(minutes=kubernetes_settings().start_minutes) + TASK_TIMEOUT
 
 
 def run_timeout() -> timedelta:

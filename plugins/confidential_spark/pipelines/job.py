@@ -26,7 +26,7 @@ from confidential_spark.pipelines.defaults import (
     trust_tag,
 )
 from confidential_spark.platforms import operators_of
-from confidential_spark.settings import get_settings
+from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Param
@@ -62,7 +62,7 @@ def confidential_dag(
         render_template_as_native_obj=True,
     ) as dag:
         wire_stages(job, platform)
-        if platform is Platform.DCSV3 and (vm := get_settings().dcsv3_vm):
+        if platform is Platform.DCSV3 and (vm := docker_settings().vm):
             wire_vm(dag, vm)
     return dag
 
@@ -141,7 +141,7 @@ def wire_vm(dag: DAG, vm: str) -> None:
     common: dict[str, Any] = {
         "resource_group_name": group,
         "vm_name": name,
-        "azure_conn_id": get_settings().azure_conn_id,
+        "azure_conn_id": docker_settings().azure_conn_id,
         "dag": dag,
     }
     dags = [each.dag_id(Platform.DCSV3) for each in JOBS.values()]

@@ -19,7 +19,7 @@ from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.base import ConfidentialOperator, run_scope
 from confidential_spark.operators.publish import CleanStagingOperator
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import forget_settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +57,9 @@ def context() -> Any:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Iterator[ResultStore]:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path))
-    get_settings.cache_clear()
+    forget_settings()
     yield ResultStore(tmp_path, "nytaxi_local")
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def prepare(context: Any) -> EnclaveRun:
@@ -114,7 +114,7 @@ def test_cleaning_twice_or_nothing_is_fine(store, context, tmp_path) -> None:
 
 def test_cleaning_removes_what_the_results_folder_keeps_no_longer(store, context, monkeypatch) -> None:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_GRACE_HOURS", "2")
-    get_settings.cache_clear()
+    forget_settings()
     for attempt in ("old.1", "new.1"):
         staging = store.stage("month=2017-01", attempt)
         for name in REQUIRED_FILES:

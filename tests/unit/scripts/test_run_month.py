@@ -16,7 +16,7 @@ from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs import JOBS
 from confidential_spark.operators.attempt import attempt_prefix
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import forget_settings
 
 from scripts import run_month
 
@@ -76,9 +76,9 @@ def stage(store: ResultStore, at: datetime) -> Path:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> ResultStore:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
-    get_settings.cache_clear()
+    forget_settings()
     yield ResultStore(tmp_path / "results", "nytaxi_local")
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:

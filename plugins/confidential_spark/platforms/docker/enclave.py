@@ -15,6 +15,7 @@ from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
 from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
 from confidential_spark.platforms.docker.container import (
+    DEPLOYMENT_LABEL,
     ENGINE_PATIENCE_SECONDS,
     NONCE_LABEL,
     ContainerSpec,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.enclave.image import EnclaveImage
-    from confidential_spark.operators.output import EnclaveOutput
-    from confidential_spark.settings import Settings
+    from confidential_spark.enclave.output import EnclaveOutput
+    from confidential_spark.platforms.docker.settings import DockerSettings
 
 GIBIBYTE = 1024**3
 SCRATCH_BYTES = GIBIBYTE
@@ -50,18 +51,18 @@ REQUEST_TIMEOUT_SECONDS = 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
 
 
-def connect(settings: Settings, *, patience: float = ENGINE_PATIENCE_SECONDS) -> APIClient:
+def connect(settings: DockerSettings, *, patience: float = ENGINE_PATIENCE_SECONDS) -> APIClient:
     """Return a client of the engine that the deployment's connection names.
 
     :param patience: seconds that an engine may be away.
     :raises ConfigurationError: ``docker-connection-invalid``.
     :raises EnclaveError: ``docker-…``.
     """
-    address = EngineAddress.of_connection(settings.docker_conn_id)
+    address = EngineAddress.of_connection(settings.conn_id)
     return ask_engine(lambda: address.connect(timeout=REQUEST_TIMEOUT_SECONDS), patience)
 
 
-def run_labels(ti: Any, nonce: str) -> dict[str, str]:
+def run_labels(ti: Any, nonce: str, deployment: str) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     return {
         f"{PREFIX}dag": ti.dag_id,
@@ -70,26 +71,27 @@ def run_labels(ti: Any, nonce: str) -> dict[str, str]:
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": str(ti.map_index),
         NONCE_LABEL: nonce,
+        DEPLOYMENT_LABEL: deployment,
     }
 
 
-def spark_memory(settings: Settings) -> str:
+def spark_memory(settings: DockerSettings) -> str:
     """Return what a container's limit leaves for Spark, as the JVM writes it."""
-    left = memory_bytes(settings.dcsv3_memory) - SCRATCH_BYTES
+    left = memory_bytes(settings.memory) - SCRATCH_BYTES
     return f"{max(left, 1024) // 1024}k"
 
 
-def sgx_devices(image: EnclaveImage, settings: Settings) -> Sequence[tuple[str, ...]]:
+def sgx_devices(image: EnclaveImage, settings: DockerSettings) -> Sequence[tuple[str, ...]]:
     """Return the sets of devices to try, in order; a simulated enclave needs none."""
     if image.trust == TRUST_SIMULATED:
         return ((),)
-    if settings.dcsv3_sgx_devices == "auto":
+    if settings.sgx_devices == "auto":
         return SGX_DEVICES
-    return (tuple(settings.dcsv3_sgx_devices.split(",")),)
+    return (tuple(settings.sgx_devices.split(",")),)
 
 
 def container_spec(
-    settings: Settings,
+    settings: DockerSettings,
     image: EnclaveImage,
     command: str,
     launch: LaunchSpec,
@@ -103,13 +105,13 @@ def container_spec(
         command=command,
         environment={layout.LAUNCH_VARIABLE: json.dumps(asdict(launch), ensure_ascii=False)},
         labels=labels,
-        memory_bytes=memory_bytes(settings.dcsv3_memory),
+        memory_bytes=memory_bytes(settings.memory),
         scratch_bytes=SCRATCH_BYTES,
         instance_bytes=SIMULATED_INSTANCE_BYTES if simulated else SCRATCH_BYTES,
-        cpus=settings.dcsv3_cores,
-        network="none" if simulated else settings.dcsv3_network,
+        cpus=settings.cores,
+        network="none" if simulated else settings.network,
         devices=devices,
-        aesm_dir=None if simulated else settings.dcsv3_aesm_dir,
+        aesm_dir=None if simulated else settings.aesm_dir,
     )
 
 

@@ -19,7 +19,6 @@ from confidential_spark.operators.resumable import ResumableTask
 from confidential_spark.platforms.docker.container import ENGINE_AWAY
 from confidential_spark.platforms.docker.enclave import (
     container_spec,
-    run_labels,
     sgx_devices,
     spark_memory,
 )
@@ -89,10 +88,10 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
         if found := enclave.container.find():
             return str(found["Id"])
         launch = self.launch(scope, image, run)
-        labels = run_labels(context["ti"], run.nonce)
+        labels = self.owner_labels(context, run.nonce)
         specs = [
-            container_spec(self.settings, image, "run", launch, labels, devices)
-            for devices in sgx_devices(image, self.settings)
+            container_spec(self.wing, image, "run", launch, labels, devices)
+            for devices in sgx_devices(image, self.wing)
         ]
         container = enclave.start(specs, parquet_files(self.manifest["uri"]) if self.manifest else [])
         self.log.info("Container %s of image %s has started", container[:12], image.digest)
@@ -105,8 +104,8 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
         """
         runtime = choose_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
-            cores=self.settings.dcsv3_cores,
-            memory=spark_memory(self.settings),
+            cores=self.wing.cores,
+            memory=spark_memory(self.wing),
             installation=image_installation(image),
         )
         require_memory_fits(runtime.memory, self.settings.enclave_sizing())

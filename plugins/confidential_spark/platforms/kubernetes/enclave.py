@@ -13,7 +13,7 @@ from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
+from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.cluster import (
     API_PATIENCE_SECONDS,
     Cluster,
@@ -28,11 +28,13 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
+    DEPLOYMENT_LABEL,
     ENCLAVE_CONTAINER,
     NONCE_LABEL,
     ROLE_DRIVER,
     ROLE_EXECUTOR,
     ROLE_LABEL,
+    RUN_ANNOTATIONS,
     RUN_LABELS,
     TRANSFER_CONTAINER,
     TryNames,
@@ -48,10 +50,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.core.failures import Diagnosis
-    from confidential_spark.operators.output import EnclaveOutput
+    from confidential_spark.enclave.occlum_config import EnclaveSizing
+    from confidential_spark.enclave.output import EnclaveOutput
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
     from confidential_spark.platforms.kubernetes.client.pods import PodState
-    from confidential_spark.settings import Settings
+    from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
 LOOK_SECONDS = 10.0
@@ -70,12 +73,10 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
+def connect(settings: KubernetesSettings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
-    return Cluster(
-        lambda: kubernetes_client(settings.aks_conn_id), settings.aks_namespace, patience=patience, **more
-    )
+    return Cluster(lambda: kubernetes_client(settings.conn_id), settings.namespace, patience=patience, **more)
 
 
 def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
@@ -83,47 +84,87 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:
-    """Return the labels that say whose pod it is."""
-    return {
+@dataclass(frozen=True)
+class PodOwner:
+    """Whose pods they are: by labels, to be found by, and by the ids that Airflow knows."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+def pod_owner(ti: Any, nonce: str, deployment: str) -> PodOwner:
+    """Return the try of a task as the owner of its pods."""
+    labels = {
         **run_labels(ti.dag_id, ti.run_id),
         f"{PREFIX}task": label_value(ti.task_id),
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": label_value(str(ti.map_index)),
         NONCE_LABEL: nonce_digest(nonce),
+        DEPLOYMENT_LABEL: deployment,
     }
+    return PodOwner(labels, dict(zip(RUN_ANNOTATIONS, (ti.dag_id, ti.run_id), strict=True)))
 
 
-def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels: dict[str, str]) -> PodPlan:
+def leftovers(cluster: Cluster) -> list[Leftover]:
+    """Return the pods of all runs, but for those that somebody is removing.
+
+    :raises EnclaveError: ``kubernetes-…``.
+    """
+    dag, run = RUN_ANNOTATIONS
+    return [
+        Leftover(
+            kind="pod",
+            name=pod.name,
+            deployment=pod.labels.get(DEPLOYMENT_LABEL, ""),
+            dag_id=pod.annotations.get(dag, ""),
+            run_id=pod.annotations.get(run, ""),
+            age=pod.age,
+            ended=pod.ended,
+        )
+        for pod in cluster.pods(NONCE_LABEL, "")
+        if not pod.deleted
+    ]
+
+
+def pod_plan(
+    settings: KubernetesSettings,
+    sizing: EnclaveSizing,
+    image: str,
+    trust: str,
+    names: TryNames,
+    owner: PodOwner,
+) -> PodPlan:
     """Return what the pods of a try have in common.
 
+    :param sizing: of the image's enclave.
     :param image: its reference.
     """
     return PodPlan(
         image=image,
         names=names,
-        labels=labels,
-        claim=settings.aks_claim,
-        cpu_request=settings.aks_cpu_request,
-        cpu_limit=whole_cores(settings.aks_cpu_request),
-        memory_bytes=memory_bytes(settings.aks_driver_memory),
-        epc_bytes=epc_bytes(settings, trust),
-        aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
-        groups=settings.aks_supplemental_groups,
-        deadline_seconds=settings.aks_deadline_minutes * 60,
-        node_selector=settings.aks_node_selector,
-        tolerations=settings.aks_tolerations,
-        pull_secret=settings.aks_pull_secret,
+        labels=owner.labels,
+        annotations=owner.annotations,
+        claim=settings.claim,
+        cpu_request=settings.cpu_request,
+        cpu_limit=whole_cores(settings.cpu_request),
+        memory_bytes=memory_bytes(settings.driver_memory),
+        epc_bytes=epc_bytes(settings, sizing, trust),
+        aesm=settings.quote_access == "aesm" and trust != TRUST_SIMULATED,
+        groups=settings.supplemental_groups,
+        deadline_seconds=settings.deadline_minutes * 60,
+        node_selector=settings.node_selector,
+        tolerations=settings.tolerations,
+        pull_secret=settings.pull_secret,
     )
 
 
-def epc_bytes(settings: Settings, trust: str) -> int | None:
+def epc_bytes(settings: KubernetesSettings, sizing: EnclaveSizing, trust: str) -> int | None:
     """Return how much enclave memory one pod asks for, or None: none, for it has no SGX."""
-    if settings.aks_epc != "auto":
-        return occlum_config.size_bytes(settings.aks_epc)
+    if settings.epc != "auto":
+        return occlum_config.size_bytes(settings.epc)
     if trust == TRUST_SIMULATED:
         return None
-    return occlum_config.enclave_bytes(settings.enclave_sizing())
+    return occlum_config.enclave_bytes(sizing)
 
 
 @dataclass

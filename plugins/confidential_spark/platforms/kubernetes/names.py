@@ -22,6 +22,9 @@ MAX_LABEL = 63
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 NONCE_LABEL = f"{PREFIX}nonce"
 RUN_LABELS = (f"{PREFIX}dag", f"{PREFIX}run")
+DEPLOYMENT_LABEL = f"{PREFIX}deployment"
+# The ids themselves, which may be too long or too free for labels.
+RUN_ANNOTATIONS = (f"{PREFIX}dag-id", f"{PREFIX}run-id")
 
 NAMESPACE = "confidential-spark"
 DATA_CLAIM = "confidential-spark-data"

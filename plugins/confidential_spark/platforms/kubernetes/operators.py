@@ -3,54 +3,57 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED, b64url
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage, read_identity
+from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.hooks.deployment import deployment_id
+from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
-from confidential_spark.operators.output import EnclaveOutput
 from confidential_spark.operators.publish import CleanStagingOperator
+from confidential_spark.operators.resumable import abandoned
 from confidential_spark.platforms.kubernetes.client.cluster import Cluster
 from confidential_spark.platforms.kubernetes.enclave import (
     GONE_SECONDS,
     KubernetesEnclave,
     connect,
+    leftovers,
+    pod_owner,
     pod_plan,
     run_labels,
-    try_labels,
 )
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
-    NONCE_LABEL,
     TRANSFER_CONTAINER,
     TryNames,
     selector,
 )
 from confidential_spark.platforms.kubernetes.pod_specs import attest_pod, measure_pod
+from confidential_spark.platforms.kubernetes.settings import KubernetesSettings, kubernetes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import Any
 
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
-    from confidential_spark.platforms.kubernetes.client.pods import PodState
+    from confidential_spark.operators.resumable import Leftover
+    from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 
 # Only who builds an image knows what it was built from.
 UNKNOWN_INPUTS = "0" * 64
 # A run is over when its teardown is, so an API that is away does not hold it up for long.
 PATIENCE_SECONDS = 60.0
-# No run takes so long (`aks_deadline_minutes`), so what ended then belongs to none.
-ABANDONED_SECONDS = 72 * 3600.0
 
 
 class KubernetesTask(ConfidentialOperator):
@@ -60,17 +63,22 @@ class KubernetesTask(ConfidentialOperator):
     _ending: Cluster | None = None
     _killed: bool = False
 
+    @property
+    def wing(self) -> KubernetesSettings:
+        """The settings of the cluster and its pods."""
+        return kubernetes_settings()
+
     @cached_property
     def cluster(self) -> Cluster:
         """The namespace of the deployment's pods."""
-        return connect(self.settings, stopped=lambda: self._killed)
+        return connect(self.wing, stopped=lambda: self._killed)
 
     def enclave(self, context: Context, nonce: str) -> KubernetesEnclave:
         """Return the pods of the try with this nonce, started or not; a killed task ends them."""
         self._nonce = nonce
         # Made now: looking a connection up in a signal handler could wait for the very task it interrupted.
-        client = connect(self.settings).client
-        self._ending = Cluster(lambda: client, self.settings.aks_namespace, patience=0)
+        client = connect(self.wing).client
+        self._ending = Cluster(lambda: client, self.wing.namespace, patience=0)
 
         def show(record: Mapping[str, Any]) -> None:
             self.show_progress(context, record)
@@ -81,8 +89,13 @@ class KubernetesTask(ConfidentialOperator):
             nonce,
             EnclaveOutput(log=lambda line: self.log.info("%s", line), on_progress=show),
             stopped=lambda: self._killed,
-            start_seconds=self.settings.aks_start_minutes * 60,
+            start_seconds=self.wing.start_minutes * 60,
         )
+
+    def pod_plan(self, context: Context, enclave: KubernetesEnclave, reference: str, trust: str) -> PodPlan:
+        """Return what the pods of a try have in common."""
+        owner = pod_owner(context["ti"], enclave.nonce, deployment_id(self.settings.results_dir))
+        return pod_plan(self.wing, self.settings.enclave_sizing(), reference, trust, enclave.names, owner)
 
     def on_kill(self) -> None:
         """Ask for the pods' end at once, for Airflow kills a task a few seconds after asking.
@@ -108,7 +121,7 @@ class ResolveKubernetesImageOperator(KubernetesTask, ResolvePublishedImageOperat
 
     def pinned_image(self, context: Context) -> EnclaveImage | None:
         """Return the image that the deployment names, measured in a pod of it."""
-        reference = self.settings.aks_image
+        reference = self.wing.image
         if reference is None:
             return None
         return EnclaveImage(
@@ -125,9 +138,8 @@ class ResolveKubernetesImageOperator(KubernetesTask, ResolvePublishedImageOperat
         """
         nonce = f"{context['ti'].run_id}/{context['ti'].try_number}"
         enclave = self.enclave(context, nonce)
-        labels = try_labels(context["ti"], nonce)
         # Its trust is not known yet, and no enclave is started: a pod without SGX.
-        plan = pod_plan(self.settings, reference, TRUST_SIMULATED, enclave.names, labels)
+        plan = self.pod_plan(context, enclave, reference, TRUST_SIMULATED)
         pod, container = enclave.names.measure, ENCLAVE_CONTAINER
         try:
             self.cluster.create_pod(measure_pod(plan))
@@ -151,19 +163,17 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
         launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
         enclave = self.enclave(context, nonce)
         pod = enclave.names.attest
-        plan = pod_plan(
-            self.settings, image.reference, image.trust, enclave.names, try_labels(context["ti"], nonce)
-        )
-        with TemporaryDirectory(prefix="attest-") as folder:
+        plan = self.pod_plan(context, enclave, image.reference, image.trust)
+        with task_folder("attest") as folder:
             try:
                 self.cluster.create_pod(attest_pod(plan, launch))
                 enclave.await_running(pod, ENCLAVE_CONTAINER, or_ended=True)
                 enclave.follow(pod, ENCLAVE_CONTAINER)
                 enclave.await_running(pod, TRANSFER_CONTAINER)
-                enclave.fetch(pod, str(layout.DATA_DIR), Path(folder))
+                enclave.fetch(pod, str(layout.DATA_DIR), folder)
             finally:
                 self.cluster.delete_pod(pod)
-            return read_attestation(Path(folder))
+            return read_attestation(folder)
 
     def remove_earlier_tries(self, context: Context, scope: RunScope) -> None:
         """Remove what a killed worker has left; its nonce is never used again."""
@@ -173,24 +183,39 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
 
 
 class CleanKubernetesRunOperator(CleanStagingOperator):
-    """Remove also the pods whose worker died and that no later try has found."""
+    """Remove also the pods whose worker died and that no later try has found, here or in other runs."""
 
     def run(self, context: Context, scope: RunScope) -> None:
         """Remove the run's pods, and with them Secrets and folders of the volume; then settle its tries.
 
         :raises EnclaveError: ``kubernetes-…`` (mostly retryable).
         """
-        cluster = connect(self.settings, patience=PATIENCE_SECONDS)
+        cluster = connect(kubernetes_settings(), patience=PATIENCE_SECONDS)
         labels = selector(run_labels(scope.dag_id, scope.airflow_run_id))
-        for pod in [*cluster.pods(labels, ""), *abandoned(cluster)]:
+        for pod in cluster.pods(labels, ""):
             self.log.info("Pod %s is left and removed", pod.name)
             cluster.delete_pod(pod.name)
+        try:
+            for leftover in remove_abandoned(cluster, context["ti"], self.settings.results_dir):
+                self.log.info("Removed %s, which was left", leftover)
+        except Exception as error:
+            # Another run's remains are no reason to fail this one.
+            self.log.warning("What other runs have left is not removed: %s", error)
         if not cluster.await_gone(labels, GONE_SECONDS):
             self.log.warning("Pods with %s are still ending; their node may be away", labels)
         # Last: it refuses while a try is held, and pods cost more than files.
         super().run(context, scope)
 
 
-def abandoned(cluster: Cluster) -> list[PodState]:
-    """Return the pods of runs, whoever's, that ended days ago: their teardown never came."""
-    return [pod for pod in cluster.pods(NONCE_LABEL, "") if pod.ended and pod.age > ABANDONED_SECONDS]
+def remove_abandoned(cluster: Cluster, ti: RuntimeTaskInstanceProtocol, results_dir: Path) -> list[Leftover]:
+    """Remove the pods of runs that nobody will continue, and return them.
+
+    :param ti: the task that asks, to which Airflow tells what runs are over.
+    :param results_dir: of the deployment, whose pods they are.
+    :raises EnclaveError: ``kubernetes-…``.
+    :raises ResultError: ``results-unwritable``.
+    """
+    removed = abandoned(leftovers(cluster), deployment_id(results_dir), ti)
+    for leftover in removed:
+        cluster.delete_pod(leftover.name)
+    return removed

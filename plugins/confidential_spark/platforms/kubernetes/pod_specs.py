@@ -60,7 +60,7 @@ class PodPlan:
     """What all pods of a try have in common.
 
     :param image: reference by digest, or an image's id.
-    :param labels: whose pods they are.
+    :param labels: whose pods they are, as are ``annotations``.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
@@ -81,6 +81,7 @@ class PodPlan:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, str]] = ()
     pull_secret: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def driver_pod(plan: PodPlan) -> Json:
@@ -203,7 +204,8 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
     """
     labels = {**plan.labels, **({ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    if role != ROLE_TRANSFER and (annotations := quote_annotations(plan)):
+    quotes = quote_annotations(plan) if role != ROLE_TRANSFER else {}
+    if annotations := {**plan.annotations, **quotes}:
         metadata["annotations"] = annotations
     spec: Json = {
         "restartPolicy": "Never",

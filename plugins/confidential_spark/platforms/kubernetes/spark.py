@@ -33,7 +33,6 @@ from confidential_spark.operators.base import airflow_failures
 from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
 from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
-from confidential_spark.platforms.kubernetes.enclave import pod_plan, try_labels
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     RELEASE_PORT,
@@ -147,8 +146,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
     def start(self, context: Context, scope: RunScope, run: EnclaveRun, enclave: KubernetesEnclave) -> None:
         """Make what is not there yet: the pod that moves files, the input, the driver, its launch file."""
         image = EnclaveImage.from_xcom(self.enclave_image)
-        labels = try_labels(context["ti"], run.nonce)
-        plan = pod_plan(self.settings, image.reference, image.trust, enclave.names, labels)
+        plan = self.pod_plan(context, enclave, image.reference, image.trust)
         launch = self.launch(scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
@@ -164,8 +162,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
 
     def create_driver(self, context: Context, plan: PodPlan) -> None:
         """Make the driver's pod, as the base class builds pods: with Airflow's labels and mutation hook."""
-        self.kubernetes_conn_id = self.settings.aks_conn_id
-        self.namespace = self.settings.aks_namespace
+        self.kubernetes_conn_id = self.wing.conn_id
+        self.namespace = self.wing.namespace
         self.full_pod_spec = PodGenerator.deserialize_model_dict(driver_pod(plan))
         # To the base class a returned value means one more container.
         self.do_xcom_push = False
@@ -176,7 +174,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
     def follow(self, context: Context, enclave: KubernetesEnclave) -> bool:
         """Copy the driver's log until its end, or what there is of it now; return whether it has ended."""
         driver = enclave.names.driver
-        if self.settings.aks_deferrable:
+        if self.wing.deferrable:
             state = enclave.require(driver, ENCLAVE)
             enclave.check_startup(state)
         else:
@@ -189,7 +187,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
             known_until=log_position(context),
             on_position=lambda stamp: self.remember(context, stamp),
             on_look=enclave.check_siblings,
-            until_ended=not self.settings.aks_deferrable,
+            until_ended=not self.wing.deferrable,
         )
 
     def fetch(self, enclave: KubernetesEnclave, staging: Path) -> None:
@@ -203,13 +201,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
 
         :raises AirflowTaskTimeout: as Airflow would.
         """
-        if self.settings.aks_deferrable and time.time() > self.ends_at(run):
+        if self.wing.deferrable and time.time() > self.ends_at(run):
             raise AirflowTaskTimeout(f"the run of {run.started_at} has taken more than {self.time_limit}")
 
     @property
     def time_limit(self) -> timedelta:
         """How long a run may take."""
-        return self.execution_timeout or timedelta(minutes=self.settings.aks_deadline_minutes)
+        return self.execution_timeout or timedelta(minutes=self.wing.deadline_minutes)
 
     def ends_at(self, run: EnclaveRun) -> float:
         """Return when a run must be over, seconds since 1970."""
@@ -220,13 +218,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
 
         :raises TaskDeferred: always.
         """
-        limit = timedelta(minutes=self.settings.aks_deadline_minutes) + TRIGGER_MARGIN
+        limit = timedelta(minutes=self.wing.deadline_minutes) + TRIGGER_MARGIN
         trigger = EnclavePodTrigger(
             names=[enclave.names.driver, enclave.names.transfer],
-            namespace=self.settings.aks_namespace,
+            namespace=self.wing.namespace,
             container=ENCLAVE,
-            conn_id=self.settings.aks_conn_id,
-            connection_extras=connection_extras(self.settings.aks_conn_id),
+            conn_id=self.wing.conn_id,
+            connection_extras=connection_extras(self.wing.conn_id),
             start_seconds=enclave.start_seconds,
             look_at=self.ends_at(run) + CLOCK_MARGIN_SECONDS,
         )
@@ -239,25 +237,25 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
 
         :raises ConfigurationError: too little memory for Spark, too much for an enclave, cores out of range.
         """
-        settings = self.settings
+        settings = self.wing
         executors = ExecutorPlan(
-            count=settings.aks_executors,
-            cores=settings.aks_executor_cores,
-            memory=settings.aks_executor_memory,
-            cpu_request=settings.aks_cpu_request,
+            count=settings.executors,
+            cores=settings.executor_cores,
+            memory=settings.executor_memory,
+            cpu_request=settings.cpu_request,
         )
         runtime = driver_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
-            memory=settings.aks_driver_memory,
+            memory=settings.driver_memory,
             installation=image_installation(image),
             executors=executors,
             image=image.reference,
-            namespace=settings.aks_namespace,
+            namespace=settings.namespace,
             names=enclave.names,
         )
         for plan in (runtime.memory, executors.memory_plan):
-            require_memory_fits(plan, settings.enclave_sizing())
-        source = quote_source(image, self.platform, settings)
+            require_memory_fits(plan, self.settings.enclave_sizing())
+        source = quote_source(image, self.platform, self.settings)
         places = image_places(self.job, has_input=bool(self.manifest), release_port=RELEASE_PORT)
         return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.attestation.measurement import simulated_measurement
@@ -14,6 +12,7 @@ from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
@@ -23,6 +22,7 @@ from confidential_spark.platforms.local.process import EnclaveProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from airflow.sdk import Context
 
@@ -75,10 +75,10 @@ class AttestLocalPlatformOperator(AttestPlatformOperator):
 
     def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
         """Let the agent attest here."""
-        with TemporaryDirectory(prefix="attest-") as folder:
-            results = Path(folder) / "results"
+        with task_folder("attest") as folder:
+            results = folder / "results"
             results.mkdir()
-            launch_file = Path(folder) / "launch.json"
+            launch_file = folder / "launch.json"
             source = simulated_source(provider, self.settings)
             self.attest_spec(scope, str(results), source).write(launch_file)
             self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
@@ -122,10 +122,10 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         with (
             store.hold(run.staging),
             attestation_endpoints(self.platform, self.settings) as endpoints,
-            TemporaryDirectory(prefix="enclave-") as folder,
+            task_folder("enclave") as folder,
         ):
-            launch_file = Path(folder) / "launch.json"
-            self.launch(run, scope, endpoints.provider, Path(folder) / "work").write(launch_file)
+            launch_file = folder / "launch.json"
+            self.launch(run, scope, endpoints.provider, folder / "work").write(launch_file)
             self._enclave = EnclaveProcess(
                 "run",
                 launch_file,

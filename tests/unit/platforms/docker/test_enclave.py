@@ -23,8 +23,9 @@ from confidential_spark.platforms.docker.enclave import (
     sgx_devices,
     spark_memory,
 )
+from confidential_spark.platforms.docker.settings import DockerSettings
 from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
-from confidential_spark.settings import Settings, get_settings
+from confidential_spark.settings import Settings
 
 SIMULATED = EnclaveImage(
     reference=f"sha256:{'a' * 64}",
@@ -43,11 +44,11 @@ HARDWARE = replace(SIMULATED, trust="hardware")
 def spec_of(image: EnclaveImage, **settings: Any) -> Any:
     source = quote_source(SIMULATED, Platform.DCSV3, Settings())
     launch = LaunchSpec(nonce=b64url(bytes(32)), run_id="r", results_dir="/r", **asdict(source))
-    return container_spec(Settings(**settings), image, "run", launch, {"label": "x"}, ())
+    return container_spec(DockerSettings(**settings), image, "run", launch, {"label": "x"}, ())
 
 
 def test_only_a_hardware_enclave_has_a_network_and_the_hosts_aesm() -> None:
-    settings = {"dcsv3_network": "sgx", "dcsv3_aesm_dir": "/var/run/aesmd"}
+    settings = {"network": "sgx", "aesm_dir": "/var/run/aesmd"}
     simulated, hardware = spec_of(SIMULATED, **settings), spec_of(HARDWARE, **settings)
     assert (simulated.network, simulated.aesm_dir) == ("none", None)
     assert (hardware.network, hardware.aesm_dir) == ("sgx", "/var/run/aesmd")
@@ -63,7 +64,7 @@ def test_only_a_hardware_enclave_has_a_network_and_the_hosts_aesm() -> None:
     ],
 )
 def test_devices(image, setting, devices) -> None:
-    assert tuple(sgx_devices(image, Settings(dcsv3_sgx_devices=setting))) == devices
+    assert tuple(sgx_devices(image, DockerSettings(sgx_devices=setting))) == devices
 
 
 def test_what_may_be_secret_is_not_shown() -> None:
@@ -73,24 +74,22 @@ def test_what_may_be_secret_is_not_shown() -> None:
 
 
 def test_spark_gets_the_limit_without_the_scratch_space() -> None:
-    settings = Settings(dcsv3_memory="3g")
+    settings = DockerSettings(memory="3g")
     assert spark_memory(settings) == f"{2 * GIBIBYTE // 1024}k"
-    assert spec_of(SIMULATED, dcsv3_memory="3g").memory_bytes == 3 * GIBIBYTE
+    assert spec_of(SIMULATED, memory="3g").memory_bytes == 3 * GIBIBYTE
 
 
 @pytest.mark.parametrize(
     ("variables", "code"),
     [
-        pytest.param({"DCSV3_MEMORY": "1g"}, "memory-too-small", id="less-than-the-scratch-space"),
-        pytest.param({"DCSV3_MEMORY": "1500m"}, "memory-too-small", id="little-for-spark"),
-        pytest.param({"DCSV3_MEMORY": "4gb"}, "memory-malformed", id="malformed"),
-        pytest.param({"ENCLAVE_USER_SPACE_SIZE": "3GB"}, "enclave-memory-too-small", id="small-enclave"),
+        pytest.param({"dcsv3_memory": "1g"}, "memory-too-small", id="less-than-the-scratch-space"),
+        pytest.param({"dcsv3_memory": "1500m"}, "memory-too-small", id="little-for-spark"),
+        pytest.param({"dcsv3_memory": "4gb"}, "memory-malformed", id="malformed"),
+        pytest.param({"enclave_user_space_size": "3GB"}, "enclave-memory-too-small", id="small-enclave"),
     ],
 )
-def test_memory_that_cannot_work_is_refused_before_anything_starts(monkeypatch, variables, code) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"CONFIDENTIAL_SPARK_{name}", value)
-    get_settings.cache_clear()
+def test_memory_that_cannot_work_is_refused_before_anything_starts(deploy, variables, code) -> None:
+    deploy(**variables)
     operator = EnclaveSparkDockerOperator(
         task_id="run_spark", job=SPARKPI, platform=Platform.DCSV3, image=SIMULATED.to_xcom(), manifest=None
     )
@@ -99,9 +98,8 @@ def test_memory_that_cannot_work_is_refused_before_anything_starts(monkeypatch, 
     with pytest.raises(ConfigurationError) as refusal:
         operator.launch(scope, SIMULATED, run)
     assert refusal.value.code == code
-    get_settings.cache_clear()
 
 
 def test_a_setting_that_names_no_digest_is_refused() -> None:
-    with pytest.raises(ValueError, match="dcsv3_image"):
-        Settings(dcsv3_image="registry.example/enclave:latest")
+    with pytest.raises(ValueError, match="image"):
+        DockerSettings(image="registry.example/enclave:latest")

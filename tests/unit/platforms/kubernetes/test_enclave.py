@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.operators.output import EnclaveOutput
+from confidential_spark.enclave.output import EnclaveOutput
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
 from confidential_spark.platforms.kubernetes.client.pods import PodState
 from confidential_spark.platforms.kubernetes.enclave import KubernetesEnclave

@@ -24,6 +24,7 @@ from confidential_spark.operators.platform_check import (
     PlatformCheckOperator,
     approval_row,
     attestation_row,
+    leftovers_row,
 )
 from confidential_spark.platforms.docker.check.host import DockerHost
 from confidential_spark.platforms.docker.check.rows import (
@@ -36,18 +37,21 @@ from confidential_spark.platforms.docker.check.rows import (
 from confidential_spark.platforms.docker.container import ContainerSpec
 from confidential_spark.platforms.docker.enclave import SCRATCH_BYTES, SGX_DEVICES
 from confidential_spark.platforms.docker.engine import LOCAL_SOCKET, EngineAddress
+from confidential_spark.platforms.docker.operators import remove_abandoned
+from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow.sdk import Context
 
-    from confidential_spark.settings import Settings
+    from confidential_spark.enclave.occlum_config import EnclaveSizing
+    from confidential_spark.platforms.docker.settings import DockerSettings
     from confidential_spark.verification import Policy
 
 REQUEST_TIMEOUT_SECONDS = 60
 IMAGE_ROWS = ("image", "measurement")
-ALL_ROWS = (*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS)
+ALL_ROWS = (*ENGINE_ROWS, "leftovers", *IMAGE_ROWS, *HOST_ROWS)
 
 
 class DockerCheckOperator(PlatformCheckOperator):
@@ -58,12 +62,11 @@ class DockerCheckOperator(PlatformCheckOperator):
 
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:
         """Yield the engine's rows, the image's, the host's and the attestation provider's."""
-        settings = self.settings
         subject = "memory"
         try:
-            needs = needs_of(settings, policy)
+            needs = needs_of(docker_settings(), self.settings.enclave_sizing(), policy)
             subject = "engine"
-            address = EngineAddress.of_connection(settings.docker_conn_id)
+            address = EngineAddress.of_connection(docker_settings().conn_id)
             if not is_configured(address):
                 yield from absent_engine()
                 return
@@ -73,8 +76,12 @@ class DockerCheckOperator(PlatformCheckOperator):
             yield from not_looked_at([name for name in ALL_ROWS if name != subject], subject)
             return
         yield from attempt_all(ENGINE_ROWS, "an answer", lambda: engine_rows(host.engine(), needs))
+        results_dir = self.settings.results_dir
+        yield leftovers_row(lambda: remove_abandoned(context["ti"], results_dir))
         yield from self.image_and_host_rows(context, policy, host, needs)
-        yield attempt("attestation", "a provider that answers", lambda: attestation_row(settings, policy))
+        yield attempt(
+            "attestation", "a provider that answers", lambda: attestation_row(self.settings, policy)
+        )
 
     def image_and_host_rows(
         self, context: Context, policy: Policy, host: DockerHost, needs: Needs
@@ -91,31 +98,31 @@ class DockerCheckOperator(PlatformCheckOperator):
             yield from not_looked_at(HOST_ROWS, "image")
             return
         spec = look_spec(str(self.named_image(context, policy)), needs)
-        devices = device_sets(self.settings)
+        devices = device_sets(docker_settings())
         yield from attempt_all(
             HOST_ROWS, "a container that starts", lambda: host_rows(host.look(spec, devices), needs)
         )
 
     def named_image(self, context: Context, policy: Policy) -> str | None:
         """Return the reference of the image that a run would use now, or None when there is none."""
-        if self.settings.dcsv3_image:
-            return self.settings.dcsv3_image
+        if reference := docker_settings().image:
+            return reference
         events = context["inlet_events"][IMAGE_ASSETS[policy.trust]]
         return EnclaveImage.from_xcom(events[-1].extra or {}).reference if len(events) else None
 
 
-def needs_of(settings: Settings, policy: Policy) -> Needs:
+def needs_of(settings: DockerSettings, sizing: EnclaveSizing, policy: Policy) -> Needs:
     """Return what one run takes of the host, by the deployment's settings.
 
     :raises ConfigurationError: ``memory-malformed``, ``enclave-size-malformed``, ``enclave-number-invalid``.
     """
     return Needs(
         trust=policy.trust,
-        memory_bytes=memory_bytes(settings.dcsv3_memory),
-        enclave_bytes=enclave_bytes(settings.enclave_sizing()),
-        cpus=settings.dcsv3_cores,
+        memory_bytes=memory_bytes(settings.memory),
+        enclave_bytes=enclave_bytes(sizing),
+        cpus=settings.cores,
         disk_bytes=DISK_BYTES,
-        aesm_dir=settings.dcsv3_aesm_dir,
+        aesm_dir=settings.aesm_dir,
     )
 
 
@@ -183,8 +190,8 @@ def look_spec(reference: str, needs: Needs) -> ContainerSpec:
     )
 
 
-def device_sets(settings: Settings) -> Sequence[tuple[str, ...]]:
+def device_sets(settings: DockerSettings) -> Sequence[tuple[str, ...]]:
     """Return the devices to try, by each of their names."""
-    if settings.dcsv3_sgx_devices == "auto":
+    if settings.sgx_devices == "auto":
         return SGX_DEVICES
-    return (tuple(settings.dcsv3_sgx_devices.split(",")),)
+    return (tuple(settings.sgx_devices.split(",")),)

@@ -57,7 +57,7 @@ class ClusterView:
 
     def __init__(self, cluster: Cluster, *, leftovers: str, patience: float) -> None:
         """Ask nothing yet."""
-        self._cluster = cluster
+        self.cluster = cluster
         self._namespace = cluster.namespace
         self._leftovers = leftovers
         self._patience = patience
@@ -70,7 +70,7 @@ class ClusterView:
         """
         version = self._ask(lambda core: VersionApi(core.api_client).get_code(**_timeout()))
         return ClusterFacts(
-            address=str(self._cluster.client.api_client.configuration.host),
+            address=str(self.cluster.client.api_client.configuration.host),
             version=(_number(version.major), _number(version.minor)),
             version_text=version.git_version,
             missing_rights=tuple(right for right in LAUNCHER_RIGHTS if not self._may(right)),
@@ -98,15 +98,15 @@ class ClusterView:
 
         :raises EnclaveError: why it could not run, by the failure table's name.
         """
-        for leftover in self._cluster.pods(self._leftovers, container):
-            self._cluster.delete_pod(leftover.name, grace=0)
+        for leftover in self.cluster.pods(self._leftovers, container):
+            self.cluster.delete_pod(leftover.name, grace=0)
         name = pod["metadata"]["name"]
-        self._cluster.create_pod(pod)
+        self.cluster.create_pod(pod)
         try:
             ended = self._ended(name, container)
-            lines = [line for _, line in self._cluster.lines(name, container, after="", within=None)]
+            lines = [line for _, line in self.cluster.lines(name, container, after="", within=None)]
         finally:
-            self._cluster.delete_pod(name, grace=0)
+            self.cluster.delete_pod(name, grace=0)
         watcher = LogWatcher()
         for line in lines:
             watcher.feed(line)
@@ -120,7 +120,7 @@ class ClusterView:
             core.api_client.configuration.client_side_validation = False
             return request(core)
 
-        return self._cluster.ask(lenient)
+        return self.cluster.ask(lenient)
 
     def _may(self, right: Right) -> bool:
         resource, _, subresource = right.resource.partition("/")
@@ -172,13 +172,13 @@ class ClusterView:
         """
         started = kept_since = time.monotonic()
         while True:
-            state = self._cluster.find(name, container)
+            state = self.cluster.find(name, container)
             if state is None:
                 raise named("pod-lost", f"{name} is gone").error()
             if state.ended:
                 return state
             now = time.monotonic()
-            obstacle = "" if state.running else state.obstacle or "; ".join(self._cluster.warnings(name)[-1:])
+            obstacle = "" if state.running else state.obstacle or "; ".join(self.cluster.warnings(name)[-1:])
             if not obstacle:
                 kept_since = now
             if now - kept_since > self._patience or now - started > PROBE_SECONDS:

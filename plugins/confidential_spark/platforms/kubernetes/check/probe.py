@@ -58,7 +58,7 @@ def probe_pod(plan: PodPlan) -> dict[str, Any]:
     (container,) = pod["spec"]["containers"]
     # The device plugin's webhook finds the container by its name.
     container["name"] = ENCLAVE_CONTAINER
-    pod["metadata"]["annotations"] = quote_annotations(plan)
+    pod["metadata"]["annotations"] = {**plan.annotations, **quote_annotations(plan)}
     del container["args"]
     container["command"] = ["bash", "-c", LOOK_SCRIPT]
     container["env"] = [

@@ -14,8 +14,14 @@ from confidential_spark.core.check_rows import CheckRow, Status, attempt, attemp
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.hooks.deployment import deployment_id
 from confidential_spark.operators.image import IMAGE_ASSETS, published_image
-from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row, attestation_row
+from confidential_spark.operators.platform_check import (
+    PlatformCheckOperator,
+    approval_row,
+    attestation_row,
+    leftovers_row,
+)
 from confidential_spark.platforms.kubernetes.check.facts import ClusterView
 from confidential_spark.platforms.kubernetes.check.rows import (
     API_ROWS,
@@ -27,8 +33,8 @@ from confidential_spark.platforms.kubernetes.check.rows import (
 from confidential_spark.platforms.kubernetes.enclave import (
     connect,
     epc_bytes,
+    pod_owner,
     pod_plan,
-    try_labels,
 )
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
@@ -37,21 +43,23 @@ from confidential_spark.platforms.kubernetes.names import (
     label_value,
     selector,
 )
-from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS
+from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS, remove_abandoned
 from confidential_spark.platforms.kubernetes.pod_specs import measure_pod
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.sdk import Context
 
+    from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.platforms.kubernetes.check.rows import ClusterFacts
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-    from confidential_spark.settings import Settings
+    from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
     from confidential_spark.verification import Policy
 
 IMAGE_ROWS = ("image", "measurement")
-ALL_ROWS = (*API_ROWS, *IMAGE_ROWS, *PROBE_ROWS)
+ALL_ROWS = (*API_ROWS, "leftovers", *IMAGE_ROWS, *PROBE_ROWS)
 AN_API = "a Kubernetes API that answers"
 # A check says what is now; it does not wait for better times.
 API_PATIENCE_SECONDS = 5.0
@@ -69,21 +77,24 @@ class ClusterCheckOperator(PlatformCheckOperator):
 
     def rows(self, context: Context, policy: Policy) -> Iterator[CheckRow]:
         """Yield the API's rows, the image's, the pod's and the attestation provider's."""
-        settings = self.settings
-        if not is_configured(settings.aks_conn_id):
+        settings = kubernetes_settings()
+        if not is_configured(settings.conn_id):
             yield from absent_cluster()
             return
         try:
-            needs = needs_of(settings, policy)
+            needs = needs_of(settings, self.settings.enclave_sizing(), policy)
             view = reach(settings, context["ti"].dag_id)
-            facts = view.facts(settings.aks_claim)
+            facts = view.facts(settings.claim)
         except ConfidentialSparkError as error:
             yield CheckRow.refused("api", error, AN_API)
             yield from not_looked_at(ALL_ROWS[1:], "api")
             return
         yield from api_rows(facts, needs)
+        yield leftovers_row(lambda: remove_abandoned(view.cluster, context["ti"], self.settings.results_dir))
         yield from self.image_and_pod_rows(context, policy, view, facts, needs)
-        yield attempt("attestation", "a provider that answers", lambda: attestation_row(settings, policy))
+        yield attempt(
+            "attestation", "a provider that answers", lambda: attestation_row(self.settings, policy)
+        )
 
     def image_and_pod_rows(
         self, context: Context, policy: Policy, view: ClusterView, facts: ClusterFacts, needs: ClusterNeeds
@@ -96,7 +107,9 @@ class ClusterCheckOperator(PlatformCheckOperator):
         if any(row.status is not Status.OK for row in image):
             yield from not_looked_at(PROBE_ROWS, "image")
             return
-        reference = self.settings.aks_image or published_image(context, policy.trust, self.platform).reference
+        reference = (
+            kubernetes_settings().image or published_image(context, policy.trust, self.platform).reference
+        )
         plan = self.plan(context, reference, policy.trust)
 
         def look() -> Iterator[CheckRow]:
@@ -111,7 +124,7 @@ class ClusterCheckOperator(PlatformCheckOperator):
         :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
         :raises EnclaveError: ``measurement-unreadable``, and why the pod could not run.
         """
-        reference = self.settings.aks_image
+        reference = kubernetes_settings().image
         if reference is None:
             return published_image(context, policy.trust, self.platform)
         pod = measure_pod(self.plan(context, reference, TRUST_SIMULATED))
@@ -127,24 +140,26 @@ class ClusterCheckOperator(PlatformCheckOperator):
         ti = context["ti"]
         key = f"{ti.run_id}/{ti.try_number}"
         names = TryNames.of("platform-check", key)
-        return pod_plan(self.settings, image, trust, names, try_labels(ti, key))
+        sizing = self.settings.enclave_sizing()
+        owner = pod_owner(ti, key, deployment_id(self.settings.results_dir))
+        return pod_plan(kubernetes_settings(), sizing, image, trust, names, owner)
 
 
-def needs_of(settings: Settings, policy: Policy) -> ClusterNeeds:
+def needs_of(settings: KubernetesSettings, sizing: EnclaveSizing, policy: Policy) -> ClusterNeeds:
     """Return what one run takes of the cluster, by the deployment's settings.
 
     :raises ConfigurationError: ``memory-malformed``, ``enclave-size-malformed``.
     """
-    executors = settings.aks_executors
+    executors = settings.executors
     return ClusterNeeds(
         trust=policy.trust,
-        namespace=settings.aks_namespace,
-        claim=settings.aks_claim,
+        namespace=settings.namespace,
+        claim=settings.claim,
         executors=executors,
-        epc_bytes=epc_bytes(settings, policy.trust) or 0,
-        memory_bytes=memory_bytes(settings.aks_driver_memory)
-        + executors * memory_bytes(settings.aks_executor_memory),
-        aesm=settings.aks_quote_access == "aesm",
+        epc_bytes=epc_bytes(settings, sizing, policy.trust) or 0,
+        memory_bytes=memory_bytes(settings.driver_memory)
+        + executors * memory_bytes(settings.executor_memory),
+        aesm=settings.quote_access == "aesm",
     )
 
 
@@ -158,7 +173,7 @@ def is_configured(conn_id: str) -> bool:
     return named or bool(found) or (Path.home() / ".kube" / "config").is_file()
 
 
-def reach(settings: Settings, dag_id: str) -> ClusterView:
+def reach(settings: KubernetesSettings, dag_id: str) -> ClusterView:
     """Return the cluster that the connection names; it has not been asked anything.
 
     :param dag_id: of the check, whose pods are known by it.

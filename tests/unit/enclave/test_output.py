@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.operators import output as enclave_output
-from confidential_spark.operators.output import LAST_LINES, MAX_LINE, EnclaveOutput
+from confidential_spark.enclave import output as enclave_output
+from confidential_spark.enclave.output import LAST_LINES, MAX_LINE, EnclaveOutput
 
 PROGRESS = 'PROGRESS {"stage":"spark","done":1,"total":9,"text":"reading"}'
 

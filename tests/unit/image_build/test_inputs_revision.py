@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.image_build.source_revision import source_revision
+from confidential_spark.image_build.inputs import source_revision
 
 
 def git(folder, *arguments: str) -> None:
