@@ -24,6 +24,7 @@ import requests
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.image_build.settings import ImageSettings, image_settings
+from confidential_spark.platforms.docker.settings import docker_settings
 from confidential_spark.settings import Settings, get_settings
 from confidential_spark.verification import load_policy
 from docker.client import DockerClient

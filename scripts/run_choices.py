@@ -109,7 +109,7 @@ def synthetic_rows(text: str) -> int:
     if re.fullmatch("[0-9]{1,9}", text, re.ASCII) and bounds["minimum"] <= int(text) <= bounds["maximum"]:
         return int(text)
     raise ConfigurationError(
-        "That is not a size of a synthetic month.",
+        "The size of the synthetic month is out of range.",
         code="rows-out-of-range",
         got=text or "nothing",
         expected=f"a whole number from {bounds['minimum']} to {bounds['maximum']}",

@@ -22,8 +22,6 @@ from scripts import run_month
 
 MONTH = Month(2018, 5)
 ROOT = Path(__file__).resolve().parents[3]
-
-
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
