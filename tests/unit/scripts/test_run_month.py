@@ -176,7 +176,7 @@ from scripts import run_month
 sys.executable = {str(interpreter)!r}
 home = Path({str(tmp_path)!r})
 run = run_month.LocalRun(JOBS['nytaxi'], Platform.LOCAL, Month(2018, 5), home, datetime.now(UTC))
-raise SystemExit(run_month.run_dag(run, {{}}, 1000))
+raise SystemExit(run_month.run_dag(run, {{}}))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
