@@ -191,3 +191,13 @@ class TestPublishing:
         assert run.tries["validation.publish"] == 2
         assert (Path(run.xcoms["validation.publish"]["results"]) / "report.json").is_file()
         assert staged(results_dir) == []
+
+
+def test_made_up_rows_are_refused_where_real_ones_are_published(run_dag, shared_data, results_dir) -> None:
+    real = run_dag("nytaxi_local", "2018-11", input=(shared_data / "yellow").resolve().as_uri())
+    assert real.state == "success"
+    run = run_dag("nytaxi_local", "2018-11")
+    assert run.failed == {"spark.resolve_input"}
+    assert run.tries["spark.resolve_input"] == 1
+    report = json.loads((results_dir / "nytaxi_local" / "month=2018-11" / "report.json").read_text())
+    assert report["synthetic"] is False
