@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +57,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status."""
+    """Run a command and return its exit status; whatever breaks on the way is no verdict."""
     options = parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character must not turn a verdict into a crash.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return int(options.run(options))
+    try:
+        return int(options.run(options))
+    except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
+        _complain(f"NOT CHECKED · the command itself failed: {type(error).__name__}: {error}")
+        return EXIT_NOT_CHECKED
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -67,30 +71,48 @@ def _verify(options: argparse.Namespace) -> int:
     from confidential_spark.core.errors import ConfidentialSparkError
     from confidential_spark.verification import Outcome, VerificationReport
 
+    # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
+    warnings.simplefilter("ignore")
     try:
         report = _report(options)
     except ConfidentialSparkError as error:
         report = VerificationReport.not_checked(str(options.policy), error)
-    except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
+    except Exception as error:
         report = VerificationReport.not_checked(str(options.policy), _crashed(error))
-    print(json.dumps(report.to_dict(), indent=2) if options.json else report.text())
-    return {
-        Outcome.VERIFIED: EXIT_VERIFIED,
-        Outcome.REFUSED: EXIT_REFUSED,
-        Outcome.NOT_CHECKED: EXIT_NOT_CHECKED,
-    }[report.outcome]
+    if not _print(json.dumps(report.to_dict(), indent=2) if options.json else report.text()):
+        return EXIT_NOT_CHECKED
+    status = {Outcome.VERIFIED: EXIT_VERIFIED, Outcome.REFUSED: EXIT_REFUSED}
+    return status.get(report.outcome, EXIT_NOT_CHECKED)
+
+
+def _print(text: str) -> bool:
+    """Print a report and say whether it arrived: a verdict on a full disk or in a closed pipe is none."""
+    if sys.stdout is None:
+        return _complain("NOT CHECKED · standard output is closed")
+    try:
+        # A terminal that cannot show a character must not turn a verdict into a crash.
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        print(text, flush=True)
+    except (OSError, ValueError) as error:
+        with suppress(OSError, ValueError):  # Python flushes again at its end, and would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"NOT CHECKED · the report could not be written: {error}")
+    return True
+
+
+def _complain(text: str) -> bool:
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+    return False
 
 
 def _crashed(error: Exception) -> ConfidentialSparkError:
     from confidential_spark.core.errors import VerificationError
     from confidential_spark.verification.refusals import Refusal
 
-    return VerificationError(
-        "The command itself failed.",
-        code=Refusal.CHECK_CRASHED.value,
-        got=f"{type(error).__name__}: {error}",
-        expected="an input that the command can handle",
-    )
+    got, expected = f"{type(error).__name__}: {error}", "an input that the command can handle"
+    message = "The command itself failed."
+    return VerificationError(message, code=Refusal.CHECK_CRASHED.value, got=got, expected=expected)
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:
@@ -117,43 +139,33 @@ def _report(options: argparse.Namespace) -> VerificationReport:
 def _sha256(path: Path | None) -> str | None:
     from hashlib import sha256
 
-    return None if path is None else sha256(_read(path, MAX_JOB_BYTES)).hexdigest()
+    if path is None:
+        return None
+    content = _read(path, MAX_JOB_BYTES)
+    if len(content) > MAX_JOB_BYTES:
+        raise _unusable("file-unreadable", "The job file is too large.", f"{path}", f"{MAX_JOB_BYTES} bytes")
+    return sha256(content).hexdigest()
 
 
 def _read(path: Path, limit: int) -> bytes:
-    from confidential_spark.core.errors import InputError
+    from confidential_spark.verification.safe_files import read_regular
 
     try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
+        return read_regular(path, limit)
     except (OSError, ValueError) as error:
-        raise InputError(
-            "A file cannot be read.",
-            code="file-unreadable",
-            got=f"{path}: {error}",
-            expected="a readable file",
-            action="correct the path",
-        ) from error
+        got, expected = f"{path}: {error}", "a readable regular file"
+        raise _unusable("file-unreadable", "A file cannot be read.", got, expected) from error
 
 
 def _results_folder(options: argparse.Namespace) -> Path:
-    from confidential_spark.core.errors import InputError
-
     folder: Path = options.results or options.evidence.parent
     if not folder.is_dir():
-        raise InputError(
-            "The folder of the result files is not there.",
-            code="results-unreadable",
-            got=str(folder),
-            expected="a folder",
-            action="give the folder of the result files (--results)",
-        )
+        message = "The folder of the result files is not there."
+        raise _unusable("results-unreadable", message, str(folder), "a folder (--results)")
     return folder
 
 
 def _clock(text: str | None) -> datetime:
-    from confidential_spark.core.errors import InputError
-
     if text is None:
         return datetime.now(UTC)
     try:
@@ -161,18 +173,13 @@ def _clock(text: str | None) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.utcoffset() is None:
-        raise InputError(
-            "That is not a time.",
-            code="time-malformed",
-            got=text,
-            expected="ISO 8601 with a zone, e.g. 2026-11-23T10:00:00Z",
-        )
+        expected = "ISO 8601 with a zone, e.g. 2026-11-23T10:00:00Z"
+        raise _unusable("time-malformed", "The time is malformed (--at).", text, expected)
     return moment
 
 
 def _nonce(text: str | None) -> bytes | None:
     from confidential_spark.core import base64url
-    from confidential_spark.core.errors import InputError
 
     if text is None:
         return None
@@ -181,10 +188,12 @@ def _nonce(text: str | None) -> bytes | None:
     except ValueError:
         nonce = b""
     if len(nonce) != 32:
-        raise InputError(
-            "That is not a nonce.",
-            code="nonce-malformed",
-            got=text,
-            expected="32 bytes: 64 hex digits, or 43 characters of base64url",
-        )
+        expected = "32 bytes: 64 hex digits, or 43 characters of base64url"
+        raise _unusable("nonce-malformed", "The nonce is malformed.", text, expected)
     return nonce
+
+
+def _unusable(code: str, message: str, got: str, expected: str) -> ConfidentialSparkError:
+    from confidential_spark.core.errors import InputError
+
+    return InputError(message, code=code, got=got, expected=expected, action="correct the command line")

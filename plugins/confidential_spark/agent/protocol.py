@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 # What the runtime data says of enclaves that run no job; so no job has these names.
 ATTEST_JOB, EXECUTOR_JOB = "attest", "executor"
 RESERVED_JOBS = frozenset({ATTEST_JOB, EXECUTOR_JOB})
+# From 2009-01, when the TLC's records begin.
+MONTH_PATTERN = r"^(2009|20[1-9][0-9])-(0[1-9]|1[0-2])$"
+# What argparse takes for --month, and a plain search for --month does not find.
+ABBREVIATED_MONTH = re.compile(r"--(m|mo|mon|mont)(=|\Z)")
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:confidential-spark:run:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

@@ -99,16 +99,24 @@ class Collateral:
             require_not_revoked(root_crl, chain.certificates[-2])
         require_not_revoked(pck_crl, quote_chain.leaf)
 
-    def require_pce(self, pce_id: bytes) -> None:
-        """Accept TCB info about the SGX platform whose provisioning enclave (PCE) certified the quote.
+    def require_platform(self, fmspc: bytes, pce_id: bytes) -> None:
+        """Accept TCB info about the SGX platform that the PCK certificate names.
 
-        dcap-qvl compares none of these.
+        dcap-qvl compares only the FMSPC, and shows neither value.
 
-        :raises VerificationError: ``collateral-mismatch``.
+        :raises VerificationError: ``collateral-mismatch``, ``collateral-malformed``.
         """
-        for name, expected in (("id", "SGX"), ("version", 3), ("tcbType", 0), ("pceId", pce_id.hex())):
-            value = self.tcb_info.members.members.get(name)
-            got = value.lower() if name == "pceId" and isinstance(value, str) else value
+        info = self.tcb_info.members
+        kind = info.text("fmspc", "[0-9A-Fa-f]{12}").lower()
+        pce = str(info.members.get("pceId")).lower()
+        for name, got, expected in (
+            *(
+                ("fmspc", kind, fmspc.hex()),
+                ("pceId", pce, pce_id.hex()),
+                ("id", info.members.get("id"), "SGX"),
+            ),
+            *(("version", info.members.get("version"), 3), ("tcbType", info.members.get("tcbType"), 0)),
+        ):
             message = f"The TCB info's {name} is not that of the platform."
             require_equal(Refusal.COLLATERAL_MISMATCH, got, expected, message)
 

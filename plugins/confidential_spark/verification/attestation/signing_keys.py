@@ -70,14 +70,14 @@ def require_signature(token: Token, key: rsa.RSAPublicKey) -> None:
         refuse(Refusal.SIGNATURE_INVALID, got=got, expected=expected)
 
 
-def read_keys(jwks: bytes | str) -> list[JsonObject]:
+def read_keys(jwks: bytes | str, malformed: Refusal = Refusal.JWKS_MALFORMED) -> list[JsonObject]:
     """Return a key set's members, none of which is trusted or even usable yet.
 
-    :raises VerificationError: ``jwks-malformed``, ``jwks-duplicate-key``, ``input-too-large``.
+    :raises VerificationError: ``malformed``, ``jwks-duplicate-key``, ``input-too-large``.
     """
-    codes = Refusal.JWKS_MALFORMED, Refusal.JWKS_DUPLICATE_KEY
-    entries = JsonObject.parse(jwks, "key set", MAX_JWKS_BYTES, *codes).array("keys", max_items=1000)
-    return [JsonObject.of(entry, "key", Refusal.JWKS_MALFORMED) for entry in entries]
+    document = JsonObject.parse(jwks, "key set", MAX_JWKS_BYTES, malformed, Refusal.JWKS_DUPLICATE_KEY)
+    entries = document.array("keys", max_items=1000)
+    return [JsonObject.of(entry, "key", malformed) for entry in entries]
 
 
 def _only_key(jwks: bytes | str, kid: str) -> JsonObject:
