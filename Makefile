@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
+JOB ?= nytaxi
 MONTH ?= 2018-05
 INPUT ?=
 ROWS ?= 10000
@@ -11,7 +12,7 @@ PORT ?= 8080
 PLATFORM ?= local
 APPROVE ?= ask
 # Through the environment, so that no value is ever read as shell code.
-export MONTH INPUT ROWS PORT PLATFORM APPROVE
+export JOB MONTH INPUT ROWS PORT PLATFORM APPROVE
 
 .PHONY: help
 help: ## List the targets
@@ -26,8 +27,8 @@ install-dev: ## The same, with what tests and linters need
 	@$(PYTHON) scripts/install.py --dev
 
 .PHONY: run
-run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000 PLATFORM=dcsv3)
-	@$(BIN)/python -m scripts.run_month --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
+run: install ## Run one month of a job through all four stages (JOB=nytaxi MONTH=2018-05 INPUT=file:///… ROWS=10000 PLATFORM=dcsv3)
+	@$(BIN)/python -m scripts.run_month --job "$$JOB" --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
 
 .PHONY: image
 image: install ## Build and approve the enclave image for PLATFORM=dcsv3 on this machine's Docker engine (APPROVE=yes)
@@ -48,7 +49,7 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 
 .PHONY: test
 test: install-dev ## Run every test that needs neither a scheduler nor an engine
-	@$(BIN)/pytest -q -m 'not scheduler and not docker and not cluster and not kubernetes'
+	@$(BIN)/pytest -q -m 'not scheduler and not docker and not kubernetes'
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
@@ -59,16 +60,13 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
 
 .PHONY: cluster
-cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing; or kind)
-	@$(BIN)/python -m tests.support.cluster.make_cluster
+cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing)
+	@$(BIN)/python -m tests.support.cluster install
+	@$(BIN)/python -m tests.support.cluster up
 
 .PHONY: test-kubernetes
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)
 	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q tests/kubernetes
-
-.PHONY: test-cluster
-test-cluster: install-dev ## Test that single-node Kubernetes itself
-	@$(BIN)/pytest -q -m cluster
 
 .PHONY: lint
 lint: install-dev ## Format check, lint, types, import contracts

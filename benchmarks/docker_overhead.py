@@ -60,7 +60,7 @@ def plain(image: EnclaveImage, folder: Path) -> float:
         str(folder),
     )
     scope = RunScope(DAG_ID, "plain", 1, None, PARAMS)
-    launch = operator.launch_spec(scope, image, run)
+    launch = operator.launch(scope, image, run)
     spec = container_spec(get_settings(), image, "run", launch, {}, ())
     owner = f"uid={layout.USER_ID},gid={layout.USER_ID},mode=0700"
     command = [

@@ -30,27 +30,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import NYTAXI
-from confidential_spark.pipelines.defaults import (
-    Tag,
-    input_param,
-    month_param,
-    outlier_cap_param,
-    publish_param,
-)
+from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.pipelines.job import confidential_dag
+from confidential_spark.pipelines.params import input_param, month_param, outlier_cap_param, publish_param
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def nytaxi(platform: Platform) -> DAG:
+def nytaxi(platform: Platform) -> DAG | None:
     """Return the monthly DAG of one platform."""
     return confidential_dag(
         NYTAXI,
         platform,
         doc_md=__doc__,
-        tag=Tag.NYTAXI,
         params={
             "month": month_param(),
             "input": input_param(),

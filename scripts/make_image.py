@@ -94,7 +94,7 @@ class Api:
         token = self.call("POST", "/auth/token", {"username": user, "password": password})["access_token"]
         self.session.headers["Authorization"] = f"Bearer {token}"
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the JSON answer.
 
         :raises requests.RequestException: Airflow refuses, or is away.
@@ -216,7 +216,7 @@ def answer(api: Api, path: str, *, approve: bool) -> None:
     api.call("PATCH", details, {"chosen_options": [option], "params_input": {}})
 
 
-def xcom(api: Api, path: str, task: str, key: str) -> Any:  # noqa: ANN401 - JSON
+def xcom(api: Api, path: str, task: str, key: str) -> Any:
     """Return a task's XCom value, or None."""
     try:
         return api.call("GET", f"{path}/taskInstances/{task}/xcomEntries/{key}")["value"]

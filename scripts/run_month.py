@@ -1,7 +1,8 @@
-"""Run one NYTaxi month through all four stages on this machine and print a verdict.
+"""Run one month of a job through all four stages on this machine and print a verdict.
 
-The run is one of the DAG `nytaxi_local`, or of another platform's, without a scheduler (see `dag_run`). This
-program starts it, shows its progress, keeps its log and reads the published report at the end.
+The run is one of the DAG `nytaxi_local`, or of another job's or platform's, without a scheduler (see
+`dag_run`). This program starts it, shows its progress, keeps its log and reads the published report at the
+end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, Configuration
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.input.location import local_folder, month_uri
 from confidential_spark.jobs.input.manifest import data_files
 from confidential_spark.jobs.report import RunReport
@@ -40,7 +42,9 @@ from scripts.process_tree import end_descendants, end_with_parent, take_charge
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-JOB = "nytaxi"
+    from confidential_spark.jobs.job import SparkJob
+
+MONTHLY_JOBS = sorted(name for name, job in JOBS.items() if job.monthly)
 # A platform for hardware runs in simulation here, unless the deployment says otherwise.
 SIMULATED_POLICY = "simulation-image"
 # The marks are operators/base.py's, whose import takes seconds; what follows two blanks and a bracket is the
@@ -63,7 +67,7 @@ def main() -> int:
         rows = synthetic_rows(arguments.rows)
         conf = run_conf(month, arguments.input)
         choose_policy(arguments.platform)
-        run = LocalRun(arguments.platform, month, arguments.home)
+        run = LocalRun(JOBS[arguments.job], arguments.platform, month, arguments.home)
         with only_one_run(run) as at:
             prepare(run.home)
             if run.platform is Platform.LOCAL:
@@ -83,16 +87,17 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """Which month runs, where, and the folder of the Airflow that runs it."""
+    """Which job runs for which month, where, and the folder of the Airflow that runs it."""
 
+    job: SparkJob
     platform: Platform
     month: Month
     home: Path
 
     @property
     def dag_id(self) -> str:
-        """The DAG of the platform."""
-        return f"{JOB}_{self.platform}"
+        """The job's DAG on the platform."""
+        return self.job.dag_id(self.platform)
 
 
 def choose_policy(platform: Platform) -> None:
@@ -105,6 +110,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--platform", type=Platform, choices=list(Platform), default=Platform.LOCAL)
+    parser.add_argument("--job", choices=MONTHLY_JOBS, default="nytaxi")
     parser.add_argument("--month", default="2018-05", help="YYYY-MM")
     parser.add_argument(
         "--input", default="", help="folder, file:// URI or template of trip records; empty: synthetic"
@@ -220,13 +226,16 @@ def manual_run_id(at: datetime) -> str:
 
 def run_dag(run: LocalRun, at: datetime, conf: dict[str, str], rows: int) -> int:
     """Run the DAG for the month, show its progress and return 0 or 1."""
-    log_path = run.home / "logs" / f"run-{run.platform}-{run.month}.log"
+    log_path = run.home / "logs" / f"run-{run.dag_id}-{run.month}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     options = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
     command = [sys.executable, "-m", "scripts.dag_run", run.dag_id, *options]
     env = {**environment(run.home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
     enclave = "simulated enclave" if simulated(run.platform) else "enclave"
-    print(f"NYTaxi {run.month} · platform {run.platform} · {enclave} · starting (about 6 s) …", flush=True)
+    print(
+        f"{run.job.title} {run.month} · platform {run.platform} · {enclave} · starting (about 6 s) …",
+        flush=True,
+    )
     with log_path.open("w") as log, child_process(command, env) as process:
         failure = show(process.stdout or (), log.write)
         code = process.wait()

@@ -9,19 +9,24 @@ import sys
 import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from confidential_spark.agent.protocol import NONCE_BYTES
+from confidential_spark.core import base64url
+from confidential_spark.core.errors import InputError
+from confidential_spark.verification import Outcome, VerificationReport
+from confidential_spark.verification.safe_files import read_regular
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.verification import VerificationReport
 
 EXIT_VERIFIED = 0
 EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
+MAX_SWITCHES = 100
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,12 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--nonce", metavar="HEX_OR_B64URL", help="the nonce that the run was given")
     add("--run-id", metavar="ID", help="the run that the evidence must belong to")
     add("--month", metavar="YYYY-MM", help="the month that the results must be about")
-    add(
-        "--job-file",
-        type=Path,
-        metavar="FILE",
-        help="the job that must have run, e.g. include/jobs/nytaxi.py",
-    )
+    add("--job-file", type=Path, metavar="FILE", help="the job that must have run (include/jobs/nytaxi.py)")
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
@@ -62,33 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
-        _complain(f"NOT CHECKED · the command itself failed: {type(error).__name__}: {error}")
-        return EXIT_NOT_CHECKED
+        return _not_printed(f"the command itself failed: {type(error).__name__}: {error}")
 
 
 def _verify(options: argparse.Namespace) -> int:
-    # Imported late, so that --help and usage errors need no cryptography.
-    from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.verification import Outcome, VerificationReport
-
     # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
     warnings.simplefilter("ignore")
     try:
         report = _report(options)
-    except ConfidentialSparkError as error:
-        report = VerificationReport.not_checked(str(options.policy), error)
     except Exception as error:
-        report = VerificationReport.not_checked(str(options.policy), _crashed(error))
-    if not _print(json.dumps(report.to_dict(), indent=2) if options.json else report.text()):
-        return EXIT_NOT_CHECKED
+        report = VerificationReport.not_checked(str(options.policy), error)
     status = {Outcome.VERIFIED: EXIT_VERIFIED, Outcome.REFUSED: EXIT_REFUSED}
-    return status.get(report.outcome, EXIT_NOT_CHECKED)
+    text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
+    return _print(text, status.get(report.outcome, EXIT_NOT_CHECKED))
 
 
-def _print(text: str) -> bool:
-    """Print a report and say whether it arrived: a verdict on a full disk or in a closed pipe is none."""
+def _print(text: str, status: int) -> int:
+    """Print a report and return its status: a verdict on a full disk or in a closed pipe is none."""
     if sys.stdout is None:
-        return _complain("NOT CHECKED · standard output is closed")
+        return _not_printed("standard output is closed")
     try:
         # A terminal that cannot show a character must not turn a verdict into a crash.
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -96,34 +88,28 @@ def _print(text: str) -> bool:
     except (OSError, ValueError) as error:
         with suppress(OSError, ValueError):  # Python flushes again at its end, and would fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _complain(f"NOT CHECKED · the report could not be written: {error}")
-    return True
+        return _not_printed(f"the report could not be written: {error}")
+    return status
 
 
-def _complain(text: str) -> bool:
+def _not_printed(why: str) -> int:
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
-    return False
-
-
-def _crashed(error: Exception) -> ConfidentialSparkError:
-    from confidential_spark.core.errors import VerificationError
-    from confidential_spark.verification.refusals import Refusal
-
-    got, expected = f"{type(error).__name__}: {error}", "an input that the command can handle"
-    message = "The command itself failed."
-    return VerificationError(message, code=Refusal.CHECK_CRASHED.value, got=got, expected=expected)
+        print(f"NOT CHECKED · {why}", file=sys.stderr, flush=True)
+    return EXIT_NOT_CHECKED
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:
+    # Imported late, so that --help and usage errors need no cryptography.
     from confidential_spark.verification import load_policy, verify_evidence
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 
     policy = load_policy(options.policy)
+    # A published month is replaced by switching a link: what follows is all of the version it leads to now.
+    evidence, folder = _resolve_together(options.evidence, options.results or options.evidence.parent)
     return verify_evidence(
-        evidence=_read(options.evidence, MAX_EVIDENCE_BYTES),
-        results=_results_folder(options),
+        evidence=_read(evidence, MAX_EVIDENCE_BYTES),
+        results=_require_folder(folder),
         jwks=None if options.jwks is None else _read(options.jwks, MAX_JWKS_BYTES),
         policy=policy,
         now=_clock(options.at),
@@ -137,8 +123,6 @@ def _report(options: argparse.Namespace) -> VerificationReport:
 
 
 def _sha256(path: Path | None) -> str | None:
-    from hashlib import sha256
-
     if path is None:
         return None
     content = _read(path, MAX_JOB_BYTES)
@@ -148,8 +132,6 @@ def _sha256(path: Path | None) -> str | None:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    from confidential_spark.verification.safe_files import read_regular
-
     try:
         return read_regular(path, limit)
     except (OSError, ValueError) as error:
@@ -157,8 +139,24 @@ def _read(path: Path, limit: int) -> bytes:
         raise _unusable("file-unreadable", "A file cannot be read.", got, expected) from error
 
 
-def _results_folder(options: argparse.Namespace) -> Path:
-    folder: Path = options.results or options.evidence.parent
+def _resolve_together(*paths: Path) -> list[Path]:
+    """Return the paths without links, all as they were at one moment."""
+    resolved = [_resolve(path) for path in paths]
+    for _ in range(MAX_SWITCHES):
+        before, resolved = resolved, [_resolve(path) for path in paths]
+        if resolved == before:
+            break
+    return resolved
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a name that no file can have: reading it says so
+        return path
+
+
+def _require_folder(folder: Path) -> Path:
     if not folder.is_dir():
         message = "The folder of the result files is not there."
         raise _unusable("results-unreadable", message, str(folder), "a folder (--results)")
@@ -168,32 +166,24 @@ def _results_folder(options: argparse.Namespace) -> Path:
 def _clock(text: str | None) -> datetime:
     if text is None:
         return datetime.now(UTC)
-    try:
+    with suppress(ValueError):
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.utcoffset() is None:
-        expected = "ISO 8601 with a zone, e.g. 2026-11-23T10:00:00Z"
-        raise _unusable("time-malformed", "The time is malformed (--at).", text, expected)
-    return moment
+        if moment.utcoffset() is not None:
+            return moment
+    expected = "ISO 8601 with a zone, e.g. 2026-11-23T10:00:00Z"
+    raise _unusable("time-malformed", "The time is malformed (--at).", text, expected)
 
 
 def _nonce(text: str | None) -> bytes | None:
-    from confidential_spark.core import base64url
-
     if text is None:
         return None
-    try:
+    with suppress(ValueError):
         nonce = bytes.fromhex(text) if len(text) == 64 else base64url.decode(text)
-    except ValueError:
-        nonce = b""
-    if len(nonce) != 32:
-        expected = "32 bytes: 64 hex digits, or 43 characters of base64url"
-        raise _unusable("nonce-malformed", "The nonce is malformed.", text, expected)
-    return nonce
+        if len(nonce) == NONCE_BYTES:
+            return nonce
+    expected = "32 bytes: 64 hex digits, or 43 characters of base64url"
+    raise _unusable("nonce-malformed", "The nonce is malformed.", text, expected)
 
 
-def _unusable(code: str, message: str, got: str, expected: str) -> ConfidentialSparkError:
-    from confidential_spark.core.errors import InputError
-
+def _unusable(code: str, message: str, got: str, expected: str) -> InputError:
     return InputError(message, code=code, got=got, expected=expected, action="correct the command line")

@@ -5,6 +5,7 @@ Addresses and secrets are Airflow connections, one run's choices are Params; eve
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +17,6 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import REFERENCE
 from confidential_spark.enclave.occlum_config import EnclaveSizing
-from confidential_spark.platforms.kubernetes import cluster_layout
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 ENV_PREFIX = "CONFIDENTIAL_SPARK_"
@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     )
     results_dir: Path = Field(
         default=PROJECT_DIR / "var" / "results", description="Published months, one folder per DAG."
+    )
+    results_grace_hours: Annotated[int, Field(ge=1, le=8760)] = Field(
+        default=24,
+        description="Hours that a replaced version of a month is kept, for readers who resolved it before.",
     )
     inputs_dir: Path = Field(
         default=PROJECT_DIR / "var" / "inputs", description="Synthetic months made on demand."
@@ -150,10 +154,10 @@ class Settings(BaseSettings):
         default="kubernetes_default", description="Connection of the Kubernetes cluster of `aks`."
     )
     aks_namespace: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
-        default=cluster_layout.NAMESPACE, description="Namespace of the pods, as in `include/kubernetes`."
+        default="confidential-spark", description="Namespace of the pods, as in `include/kubernetes`."
     )
     aks_claim: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
-        default=cluster_layout.DATA_CLAIM,
+        default="confidential-spark-data",
         description="PersistentVolumeClaim through which driver and executors share files; ReadWriteMany "
         "where they may be on several nodes.",
     )
@@ -267,6 +271,11 @@ class Settings(BaseSettings):
     def jobs_dir(self) -> Path:
         """Folder of the Spark programs."""
         return self.include_dir / "jobs"
+
+    @property
+    def results_grace(self) -> timedelta:
+        """How long a replaced version of a month is kept."""
+        return timedelta(hours=self.results_grace_hours)
 
     def policy_path(self, platform: Platform) -> Path:
         """Return the policy file that evidence from ``platform`` must satisfy."""

@@ -46,8 +46,8 @@ def results(publish, dag_run):
     publish()
     for number in range(1, 13):
         if number != 5:
-            trips = {"trips": number * 800_000}
-            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "totals": trips}, report={**REPORT})
+            rows = {"accepted": number * 800_000}
+            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report={**REPORT})
     publish(dag_id="sparkpi_local", key="run=manual-2026-11-01")
     dag_run("success", GREEN)
     dag_run(
@@ -57,33 +57,33 @@ def results(publish, dag_run):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_text_can_be_read_in_both_schemes(visit, results, keep_screenshot, name, scheme):
-    tab = visit(PAGES[name], scheme=scheme)
-    keep_screenshot(tab, f"{name}-{scheme}")
+def test_text_can_be_read_in_both_schemes(visit, results, complaints, keep_screenshot, name, scheme):
+    page = visit(PAGES[name], scheme=scheme)
+    keep_screenshot(page, f"{name}-{scheme}")
 
     assert (
-        tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.evaluate("getComputedStyle(document.body).backgroundColor")
         == {
             "light": "rgb(255, 255, 255)",
             "dark": "rgb(13, 17, 23)",
         }[scheme]
     )
-    assert tab.evaluate(POOR_CONTRAST) == []
-    assert tab.complaints == []
+    assert page.evaluate(POOR_CONTRAST) == []
+    assert complaints == []
 
 
 @pytest.mark.parametrize("width", [390, 768, 1600])
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_overflows_sideways(visit, results, keep_screenshot, name, width):
-    tab = visit(PAGES[name], width=width)
-    keep_screenshot(tab, f"{name}-{width}")
+    page = visit(PAGES[name], width=width)
+    keep_screenshot(page, f"{name}-{width}")
 
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_works_in_the_frame_that_airflow_puts_it_in(visit, results):
-    tab = visit("/api/v2/version")
-    found = tab.evaluate(f"""
+def test_works_in_the_frame_that_airflow_puts_it_in(visit, results, complaints):
+    page = visit("/api/v2/version")
+    found = page.evaluate(f"""
         new Promise(done => {{
             const frame = document.createElement("iframe");
             frame.sandbox = "{SANDBOX}";
@@ -98,7 +98,7 @@ def test_works_in_the_frame_that_airflow_puts_it_in(visit, results):
         }})""")
 
     assert found == ["PASSED", "grid", 26]
-    assert tab.complaints == []
+    assert complaints == []
 
 
 def test_markup_in_a_published_report_does_not_run(visit, publish, dag_run):
@@ -106,24 +106,24 @@ def test_markup_in_a_published_report_does_not_run(visit, publish, dag_run):
     checks = [{"name": attack, "severity": "error", "passed": False, "got": attack, "expected": attack}]
     publish(report={**REPORT, "checks": checks})
     dag_run("success", GREEN)
-    tab = visit(RUN)
+    page = visit(RUN)
 
-    assert tab.evaluate("document.title") == f"PASSED · {DAG_ID}"
-    assert tab.evaluate("document.images.length") == 0
+    assert page.evaluate("document.title") == f"PASSED · {DAG_ID}"
+    assert page.evaluate("document.images.length") == 0
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_headings_tables_and_landmarks_make_sense_without_eyes(visit, results, name):
-    tab = visit(PAGES[name])
+    page = visit(PAGES[name])
 
-    assert tab.evaluate("document.querySelectorAll('h1').length") == 1
-    assert tab.evaluate("document.querySelectorAll('main').length") == 1
-    assert tab.evaluate("[...document.querySelectorAll('th')].every(h => h.scope)")
-    assert tab.evaluate("[...document.querySelectorAll('svg')].every(s => s.querySelector('title'))")
-    assert tab.evaluate("document.documentElement.lang") == "en"
-    ids = tab.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert page.evaluate("document.querySelectorAll('h1').length") == 1
+    assert page.evaluate("document.querySelectorAll('main').length") == 1
+    assert page.evaluate("[...document.querySelectorAll('th')].every(h => h.scope)")
+    assert page.evaluate("[...document.querySelectorAll('svg')].every(s => s.querySelector('title'))")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
-    labels = tab.evaluate(
+    labels = page.evaluate(
         "[...document.querySelectorAll('[aria-labelledby]')].map(e => e.getAttribute('aria-labelledby'))"
     )
     assert set(labels) <= set(ids)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.core.check_rows import NOT_LOOKED_AT, Status
 from confidential_spark.core.platforms import Platform
-from confidential_spark.operators.image_published import IMAGE_ASSETS
+from confidential_spark.operators.image import IMAGE_ASSETS
 from confidential_spark.platforms.docker.check.host import CHECK_LABEL
-from confidential_spark.platforms.docker.check.operator import IMAGE_ROWS, DockerCheckOperator
 from confidential_spark.platforms.docker.check.rows import ENGINE_ROWS, HOST_ROWS
+from confidential_spark.platforms.docker.check.task import IMAGE_ROWS, DockerCheckOperator
 from confidential_spark.platforms.docker.engine import LOCAL_SOCKET
 
 from tests.docker.stub_image import stub_image

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
-from confidential_spark.platforms.docker.check.operator import reach
+from confidential_spark.platforms.docker.check.task import reach
 from confidential_spark.platforms.docker.engine import EngineAddress
 from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
 from cryptography import x509

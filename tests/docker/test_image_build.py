@@ -144,10 +144,14 @@ def test_a_stopped_task_removes_its_container(engine, image_settings, nothing_is
     assert not engine.containers.list(all=True, filters={"name": spec.name})
 
 
+def dockerfile_alone(text: bytes) -> Iterator[bytes]:
+    return BuildContext({"Dockerfile": ContextFile.containing(text)}, {}, "of the Dockerfile").tar()
+
+
 def relabelled(engine, image: EnclaveImage, store, labels: dict[str, str], extra: str = "") -> str:
     dockerfile = f"FROM {image.digest}\n{extra}"
     files = {"Dockerfile": ContextFile.containing(dockerfile.encode())}
-    return store.build(BuildContext(files, {}, image.digest), labels=labels)
+    return store.build(BuildContext(files, {}, image.digest).tar(), build_args={}, labels=labels)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_a_failed_build_has_a_name_and_leaves_no_container(
     text = dockerfile.format(base=base).encode()
     before = {container.id for container in engine.containers.list(all=True)}
     with pytest.raises(EnclaveError) as failure:
-        store.build(BuildContext({"Dockerfile": ContextFile.containing(text)}, {}, base), labels={})
+        store.build(dockerfile_alone(text), build_args={}, labels={})
     assert (failure.value.code, failure.value.retryable) == (code, retryable)
     left = {container.id: container for container in engine.containers.list(all=True)}
     assert not [left[new] for new in left.keys() - before if left[new].attrs["Image"] == base]
@@ -205,9 +209,7 @@ def test_build_steps_have_no_network(engine, image_settings, store) -> None:
     text = f'FROM {base}\nRUN python3 -c "import socket; print(socket.if_nameindex())"\n'
     lines: list[str] = []
     loud = ImageStore(engine.api, lambda line, messages: lines.append(line))
-    built = loud.build(
-        BuildContext({"Dockerfile": ContextFile.containing(text.encode())}, {}, base), labels={}
-    )
+    built = loud.build(dockerfile_alone(text.encode()), build_args={}, labels={})
     store.remove(built)
     assert "[(1, 'lo')]" in lines
 

@@ -11,10 +11,10 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.image_build.context import BuildContext, ContextFile
-from confidential_spark.jobs.job import JOBS
-from confidential_spark.platforms.docker.image_docker import ResolveDockerImageOperator
+from confidential_spark.jobs import JOBS
+from confidential_spark.platforms.docker.engine import RegistryLogin
 from confidential_spark.platforms.docker.images import ImageStore
-from confidential_spark.platforms.docker.registry import RegistryLogin
+from confidential_spark.platforms.docker.operators import ResolveDockerImageOperator
 from confidential_spark.settings import Settings
 
 from tests.support.fakes.registry import PASSWORD, USER, Registry, running_registry
@@ -44,7 +44,7 @@ def image_id(store) -> Iterator[str]:
         "Dockerfile": ContextFile.containing(b"FROM scratch\nCOPY file /\n"),
         "file": ContextFile.containing(uuid4().bytes),
     }
-    image_id = store.build(BuildContext(files, {}, "scratch"), labels={"kind": "test"})
+    image_id = store.build(BuildContext(files, {}, "scratch").tar(), build_args={}, labels={"kind": "test"})
     yield image_id
     store.remove(image_id)
 

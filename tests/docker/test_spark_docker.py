@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.timeout import TimeoutPosix
-from confidential_spark.operators.stored_try import LOG_POSITION_KEY
+from confidential_spark.operators.attempt import LOG_POSITION_KEY
 from confidential_spark.platforms.docker.container import NONCE_LABEL
 from confidential_spark.settings import get_settings
 

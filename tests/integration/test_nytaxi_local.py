@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -163,18 +164,19 @@ class TestRefusals:
 class TestPublishing:
     """A publication that was interrupted is completed by the task's next try."""
 
-    @pytest.mark.parametrize("function", ["switch_link", "_remove_attempt"])
-    def test_is_completed_after_a_crash(self, run_dag, monkeypatch, results_dir, function) -> None:
-        from confidential_spark.hooks import result_store
-
-        real, crashes = getattr(result_store, function), iter([True])
+    @pytest.mark.parametrize(
+        ("module", "function"), [("published_versions", "switch_link"), ("result_store", "_remove_attempt")]
+    )
+    def test_is_completed_after_a_crash(self, run_dag, monkeypatch, results_dir, module, function) -> None:
+        hooks = import_module(f"confidential_spark.hooks.{module}")
+        real, crashes = getattr(hooks, function), iter([True])
 
         def crash_once(*args):
             if next(crashes, False):
                 raise RuntimeError("the worker dies here")
             return real(*args)
 
-        monkeypatch.setattr(result_store, function, crash_once)
+        monkeypatch.setattr(hooks, function, crash_once)
         run = run_dag("sparkpi_local", partitions=1)
         assert run.state == "success"
         assert run.tries["validation.publish"] == 2

@@ -13,7 +13,8 @@ from confidential_spark.agent.progress import parse_progress
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
 from confidential_spark.enclave.java import find_java, java_candidates, java_version
 from confidential_spark.enclave.spark import choose_runtime, host_installation
-from trip_files import MONTH, write_trips
+
+from tests.jobs.trip_files import MONTH, write_trips
 
 JOBS = Path(__file__).resolve().parents[2] / "include" / "jobs"
 

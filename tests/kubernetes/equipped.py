@@ -1,9 +1,9 @@
 """Run a command with a real cluster that has the namespace and the enclave images of a deployment.
 
 `python -m tests.kubernetes.equipped pytest tests/kubernetes`. The cluster of `$KUBECONFIG` is used as it is,
-with the images that the other variables name. Without one, the cluster of `tests/cluster` is brought up, the
-images are built on a Docker engine and loaded into it; what was started here is ended here. Exit code 3 means
-that no cluster could be had, so nothing was tested.
+with the images that the other variables name. Without one, the cluster of `tests/support/cluster` is brought
+up, the images are built on a Docker engine and loaded into it; what was started here is ended here. Exit code
+3 means that no cluster could be had, so nothing was tested.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KUBECONFIG = "KUBECONFIG"
 # another enclave, which no run may give its secret to.
 TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
-# Of the cluster of `tests/cluster` alone, whose parts a test can stop: the cache folder that it is in.
+# Of our own cluster alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
 FOREIGN_SVN = 7
@@ -135,7 +135,7 @@ def _cluster(*arguments: str) -> list[str]:
 
 
 def _asked(*arguments: str) -> str:
-    """Run a command of `tests.cluster`, whose progress is shown, and return what it printed.
+    """Run a command of `tests.support.cluster`, whose progress is shown, and return what it printed.
 
     :raises NoClusterError: it says that this machine is unfit.
     :raises CalledProcessError: it failed.

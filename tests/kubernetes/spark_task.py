@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
-from confidential_spark.jobs.job import JOBS
+from confidential_spark.jobs import JOBS
 
 from tests.support.fakes.execution_api import TaskRun
 from tests.support.fakes.kubernetes_api.images import Image

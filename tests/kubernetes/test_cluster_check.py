@@ -11,14 +11,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.operators import platform_check
-from confidential_spark.operators.image_published import IMAGE_ASSETS
-from confidential_spark.platforms.kubernetes.check import operator as cluster_check
+from confidential_spark.operators.image import IMAGE_ASSETS
+from confidential_spark.platforms.kubernetes.check import task as cluster_check
 from confidential_spark.platforms.kubernetes.check.facts import ClusterView
-from confidential_spark.platforms.kubernetes.check.operator import ClusterCheckOperator
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
-from confidential_spark.platforms.kubernetes.cluster import Cluster
-from confidential_spark.platforms.kubernetes.cluster_layout import ENCLAVE_CONTAINER
-from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.check.task import ClusterCheckOperator
+from confidential_spark.platforms.kubernetes.client.cluster import Cluster
+from confidential_spark.platforms.kubernetes.names import ENCLAVE_CONTAINER, TryNames
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 from kubernetes import client

@@ -10,15 +10,17 @@ import pytest
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import EnclaveError, ResultError
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.verify import CleanStagingOperator
-from confidential_spark.platforms.kubernetes import clean_kubernetes
-from confidential_spark.platforms.kubernetes.attestation_kubernetes import AttestKubernetesPlatformOperator
-from confidential_spark.platforms.kubernetes.clean_kubernetes import CleanKubernetesRunOperator
+from confidential_spark.operators.publish import CleanStagingOperator
+from confidential_spark.platforms.kubernetes import operators as kubernetes_operators
 from confidential_spark.platforms.kubernetes.enclave import run_labels
-from confidential_spark.platforms.kubernetes.image_kubernetes import ResolveKubernetesImageOperator
 from confidential_spark.platforms.kubernetes.names import NONCE_LABEL
+from confidential_spark.platforms.kubernetes.operators import (
+    AttestKubernetesPlatformOperator,
+    CleanKubernetesRunOperator,
+    ResolveKubernetesImageOperator,
+)
 from confidential_spark.settings import Settings
 
 from tests.kubernetes.spark_task import IMAGE, PARAMS, REFERENCE, STUB, install
@@ -120,7 +122,7 @@ def test_the_teardown_removes_pods_of_runs_whose_teardown_never_came(installed, 
     leave_pod(installed, "long-over", "manual__8", "true")
     leave_pod(installed, "at-work", "manual__9")
     installed.wait(lambda: {pod["status"]["phase"] for pod in installed.pods()} == {"Succeeded", "Running"})
-    monkeypatch.setattr(clean_kubernetes, "ABANDONED_SECONDS", -1.0)
+    monkeypatch.setattr(kubernetes_operators, "ABANDONED_SECONDS", -1.0)
     CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
     assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]
 

@@ -1,6 +1,6 @@
 """`EnclaveSparkKubernetesOperator` with the real enclave image on a real cluster: what happens to real pods.
 
-The same operator goes through the same scenarios on the fake cluster in `test_spark_operator.py`.
+What only a fake cluster can be made to do is in `test_spark_operator.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
-from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
-from confidential_spark.platforms.kubernetes.cluster_layout import EPC_RESOURCE as EPC
-from confidential_spark.platforms.kubernetes.cluster_layout import NAMESPACE
+from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
+from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
+from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.settings import Settings
 from kubernetes import client

@@ -7,17 +7,21 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
 import yaml
+from confidential_spark import cli
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.cli import MAX_JOB_BYTES, main
+from confidential_spark.hooks.durable_files import switch_link
 from confidential_spark.image_build.ledger import append_approval
 from confidential_spark.verification.policy.ledger import Approval
 
 from tests.support.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
 from tests.support.factories.changes import put
+from tests.support.published_months import versions
 
 BUNDLE = make_bundle()
 AT = "2026-11-23T10:01:00Z"
@@ -102,6 +106,31 @@ def test_refusal_shows_got_and_expected(run):
     assert "expected: " in output
     assert "13 NOT RUN" in output
     assert "REFUSED · step 12, result-digest-mismatch" in output
+
+
+@pytest.mark.parametrize("results", [None, "month", "also"], ids=["beside", "same-link", "another-link"])
+@pytest.mark.parametrize("moment", ["_resolve", "_read"])
+def test_a_month_that_is_replaced_meanwhile_is_no_false_alarm(run, monkeypatch, results, moment):
+    link = run.folder / "month"
+    for version in versions()[:2]:
+        for name, content in version.files.items():
+            path = run.folder / str(version.number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    link.symlink_to("0")
+    (run.folder / "also").symlink_to("month")
+    real, calls = getattr(cli, moment), count()
+
+    def replace_after_the_first(*args):
+        value = real(*args)
+        if next(calls) == 0:
+            switch_link(link, "1", run.folder / "draft")
+        return value
+
+    monkeypatch.setattr(cli, moment, replace_after_the_first)
+    status, output = run(evidence="month/evidence.json", results=results)
+    assert status == 0, output
+    assert link.readlink() == Path("1")
 
 
 @pytest.mark.parametrize(

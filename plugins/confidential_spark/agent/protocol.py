@@ -15,11 +15,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 NONCE_BYTES = 32
 REPORT_DATA_BYTES = 64
@@ -50,7 +49,7 @@ def b64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+def canonical_json(value: Any) -> bytes:
     """Return the one byte string for a JSON value: sorted keys, no white space, UTF-8.
 
     :raises ValueError: for floats that are not finite.
@@ -153,6 +152,10 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 def sign_envelope(payload: bytes, key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
     """Return a DSSE envelope with one ECDSA P-256/SHA-256 signature (DER)."""
+    # Imported here: DAG files read these formats' names, and need no cryptography to be parsed.
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256()))
     return {
         "payloadType": PAYLOAD_TYPE,

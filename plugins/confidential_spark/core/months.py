@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -53,6 +54,16 @@ class Month:
         """Return the month ``months`` later (earlier when negative)."""
         index = self.year * 12 + self.month - 1 + months
         return Month(index // 12, index % 12 + 1)
+
+    @property
+    def first_second(self) -> int:
+        """The month's first second (UTC), counted from 1970."""
+        return int(datetime(self.year, self.month, 1, tzinfo=UTC).timestamp())
+
+    @property
+    def days(self) -> int:
+        """How many days the month has."""
+        return monthrange(self.year, self.month)[1]
 
     def __str__(self) -> str:
         """Return ``YYYY-MM``."""

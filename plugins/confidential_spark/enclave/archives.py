@@ -1,8 +1,8 @@
 """Tar streams between the pipeline and a container: inputs on their way in, result files on their way out.
 
 What comes out is read as hostile input: it comes from the engine, which is as much a stranger as the network.
-So the reader knows regular files and folders and nothing else: no link, no device, no extended header, no name
-that leaves the folder.
+So the reader knows regular files and folders and nothing else: no link, no device, no extended header, no
+name that leaves the folder.
 
 Source: POSIX.1-1988 ustar, as Docker's engine writes it for short names.
 """

@@ -35,8 +35,7 @@ class CompareWithLedgerOperator(ImageOperator):
 
     template_fields = ("measured",)
 
-    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.measured = measured
 
@@ -74,14 +73,13 @@ class ApproveMeasurementOperator(ApprovalOperator):
         *,
         measured: Mapping[str, Any],
         comparison: Mapping[str, Any],
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(subject="Approve a new enclave image?", **kwargs)
         self.measured = measured
         self.comparison = comparison
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - never returns
+    def execute(self, context: Context) -> Any:
         """Ask, with all that a person needs to decide."""
         self.log.info("%s %s", STARTED, self.task_id)
         if self.comparison["approved"]:
@@ -124,8 +122,7 @@ class RecordApprovalOperator(ImageOperator):
 
     template_fields = ("measured", "decision")
 
-    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.measured = measured
         self.decision = decision
@@ -153,8 +150,7 @@ class PublishImageOperator(EngineImageOperator):
 
     template_fields = ("measured",)
 
-    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(outlets=[ALIAS], **kwargs)
         self.measured = measured
 
@@ -175,7 +171,7 @@ class PublishImageOperator(EngineImageOperator):
 
     def pushed(self, image: EnclaveImage, context: Context) -> EnclaveImage:
         """Return the image under its name in the registry, or as it is when there is none."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         repository = self.settings.image_push_repository
         if repository is None:

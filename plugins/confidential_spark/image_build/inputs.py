@@ -15,8 +15,7 @@ from confidential_spark.enclave.container.sign_key import SignKey
 from confidential_spark.enclave.occlum_config import render_occlum_json
 from confidential_spark.image_build.context import BuildContext, ContextFile
 from confidential_spark.image_build.downloads import jars, packages, wheels
-from confidential_spark.image_build.installed_files import installed_files
-from confidential_spark.image_build.spark_distribution import is_needed
+from confidential_spark.image_build.installed_files import installed_files, is_needed
 from confidential_spark.platforms.docker.images import DOCKERFILE
 from confidential_spark.settings import PROJECT_DIR
 

@@ -36,14 +36,14 @@ REPOSITORY = "confidential-spark/enclave"
 class ImageOperator(BaseOperator):
     """Base of the tasks: subclasses write :meth:`run`, and raise this project's errors."""
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def execute(self, context: Context) -> Any:
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
             require_known_params(context)
             return self.run(context)
 
-    def run(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context) -> Any:
         """Do the work and return a small XCom value."""
         raise NotImplementedError
 
@@ -139,8 +139,7 @@ class BuildImageOperator(EngineImageOperator):
 
     template_fields = ("inputs",)
 
-    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inputs = inputs
 
@@ -161,7 +160,7 @@ class BuildImageOperator(EngineImageOperator):
 
     def pulled(self, reference: str, store: ImageStore) -> ImageCandidate:
         """Return the ready image, pulled unless the engine has it."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         image = store.inspect(reference)
         if image is None:
@@ -181,7 +180,7 @@ class BuildImageOperator(EngineImageOperator):
             raise changed("the inputs as a whole", build.inputs_sha256, str(inputs.inputs_sha256))
         labels = inputs.unsigned_labels | inputs.description(build, self.base_name(inputs.trust))
         with self.build_log.group("Sending the build context"):
-            return store.build(build, labels=labels)
+            return store.build(build.tar(), build_args=build.build_args, labels=labels)
 
     def base_name(self, trust: str) -> str:
         """Return what people call the image that the build starts from."""
@@ -201,8 +200,7 @@ class SignEnclaveOperator(EngineImageOperator):
 
     template_fields = ("inputs", "image")
 
-    def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inputs = inputs
         self.image = image
@@ -242,8 +240,7 @@ class MeasureEnclaveOperator(EngineImageOperator):
 
     template_fields = ("image",)
 
-    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.image = image
 

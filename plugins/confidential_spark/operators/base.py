@@ -14,6 +14,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
+from confidential_spark.operators.retries import interruptions
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -33,15 +34,16 @@ def airflow_failures(log: Logger, ti: RuntimeTaskInstanceProtocol) -> Iterator[N
 
     The error is also kept as XCom, for the run's page.
     """
-    try:
-        yield
-    except (ConfidentialSparkError, AgentError) as error:
-        log.error("%s %s: %s", FAILED, ti.task_id, error)
-        ti.xcom_push(key=FAILURE_KEY, value=str(error))
-        # The agent's own errors are raised here only for a launch that it would refuse: final.
-        retryable = isinstance(error, ConfidentialSparkError) and error.retryable
-        raised = AirflowException if retryable else AirflowFailException
-        raise raised(str(error)) from error
+    with interruptions():
+        try:
+            yield
+        except (ConfidentialSparkError, AgentError) as error:
+            log.error("%s %s: %s", FAILED, ti.task_id, error)
+            ti.xcom_push(key=FAILURE_KEY, value=str(error))
+            # The agent's own errors are raised here only for a launch that it would refuse: final.
+            retryable = isinstance(error, ConfidentialSparkError) and error.retryable
+            raised = AirflowException if retryable else AirflowFailException
+            raise raised(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,11 @@ class ConfidentialOperator(BaseOperator):
     :param job: the Spark job of the DAG.
     """
 
-    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job = job
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def execute(self, context: Context) -> Any:
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
@@ -157,7 +158,7 @@ class ConfidentialOperator(BaseOperator):
         except Exception as error:
             self.log.warning("The progress is not on the task's page: %s", error)
 
-    def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context, scope: RunScope) -> Any:
         """Do the work and return a small XCom value."""
         raise NotImplementedError
 

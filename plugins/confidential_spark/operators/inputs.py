@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.simulation.trips.month import write_month
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from confidential_spark.core.months import Month
+    from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.operators.base import RunScope
 
 
@@ -22,14 +22,27 @@ class ResolveInputOperator(ConfidentialOperator):
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the manifest's summary: location, files, rows, bytes, digest, synthetic or not."""
-        assert scope.month is not None  # noqa: S101 - only monthly jobs have this task
-        template = scope.options.get("input") or self.settings.input_uri
-        if template is None:
-            template = self.settings.inputs_dir.as_uri()
-            write_month(scope.month, self.settings.synthetic_rows, self.settings.inputs_dir)
-        manifest = read_manifest(str(template), scope.month)
+        # Imported late: DAG files import this module, and need no PyArrow to be parsed.
+        from confidential_spark.jobs.input.manifest import read_manifest
+
+        contract = self.job.rules().input
+        assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
+        given = scope.options.get("input") or self.settings.input_uri
+        location = str(given) if given else self.synthetic_month(scope.month, contract)
+        manifest = read_manifest(location, scope.month, contract)
         synthetic = " · SYNTHETIC" if manifest.synthetic else ""
         self.announce(
             f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes{synthetic}"
         )
         return manifest.summary()
+
+    def synthetic_month(self, month: Month, contract: InputContract) -> str:
+        """Make the month, unless it is there already, and return where it is.
+
+        Jobs that read the yellow-taxi table share a month; another table has a folder of its own.
+        """
+        from confidential_spark.simulation.trips.month import write_month
+
+        inputs = self.settings.inputs_dir / (self.job.name if contract.synthetic else "")
+        write_month(month, self.settings.synthetic_rows, inputs, contract=contract)
+        return inputs.as_uri()

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
+from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core.check_rows import CheckRow, PlatformReport
 from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.durable_files import storage_errors, sync
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.operators.image import require_approved
@@ -40,8 +42,7 @@ class PlatformCheckOperator(BaseOperator):
     :param platform: the platform.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on."""
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.platform = platform
 
@@ -99,6 +100,28 @@ def approval_row(identity: EnclaveClaims, policy: Policy, action: str) -> CheckR
         "an enclave that the policy allows",
         passed=True,
         action=action,
+    )
+
+
+def attestation_row(settings: Settings, policy: Policy) -> CheckRow:
+    """Ask the attestation provider for its keys; a simulated image brings its own."""
+    if policy.trust != TRUST_HARDWARE:
+        return CheckRow.absent(
+            "attestation",
+            "the simulated image's own service",
+            f"{policy.attestation.issuer} and its keys",
+            "nothing; hardware enclaves ask Azure Attestation",
+        )
+    try:
+        answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
+    except AirflowNotFoundException as error:
+        answers, said = False, str(error)
+    return CheckRow.judge(
+        "attestation",
+        said,
+        f"{policy.attestation.issuer} and its keys",
+        passed=answers,
+        action=f"correct the Airflow connection {settings.attestation_conn_id}, or the way to the provider",
     )
 
 

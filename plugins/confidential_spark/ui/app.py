@@ -8,7 +8,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -28,6 +28,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+IF_REPLACED = "If a later run has replaced the result since, load its page again."
 # One entity for each kind of thing a page shows, so that a role without XComs sees no evidence either.
 MAY_SEE_RUNS = [
     Depends(requires_access_dag("GET", entity))
@@ -36,6 +37,8 @@ MAY_SEE_RUNS = [
 DagId = Annotated[str, PathParam(max_length=250)]
 RunId = Annotated[str, PathParam(max_length=250)]
 Key = Annotated[str, PathParam(max_length=300)]
+# A page names the version it shows, so that all downloads of one page belong together.
+Version = Annotated[str, Query(max_length=300)]
 
 
 def published() -> Published:
@@ -103,23 +106,24 @@ def result_page(dag_id: DagId, key: Key, results: PublishedDep) -> str:
     return render("run.html", root="../../", page=page)
 
 
-def download(dag_id: DagId, key: Key, name: str, results: PublishedDep) -> Response:
+def download(dag_id: DagId, key: Key, name: str, results: PublishedDep, version: Version = "") -> Response:
     """Hand out one of the published files that a reader needs to verify a result."""
-    result = results.result(dag_id, key)
+    result = results.result(dag_id, key, version)
     content = result.content(name) if result and name in DOCUMENTS else None
     if content is None:
-        raise HTTPException(404, "There is no such file.")
+        raise HTTPException(
+            404, f"There is no such file. {IF_REPLACED}" if version else "There is no such file."
+        )
     return attachment(content, "application/json", f"{dag_id}-{key}-{name}".replace("=", "-"))
 
 
-def download_archive(dag_id: DagId, key: Key, results: PublishedDep) -> Response:
+def download_archive(dag_id: DagId, key: Key, results: PublishedDep, version: Version = "") -> Response:
     """Hand out the files of a result that a reader needs to verify it, as one archive."""
-    result, stem = results.result(dag_id, key), archive_stem(dag_id, key)
+    result, stem = results.result(dag_id, key, version), archive_stem(dag_id, key)
     content = archive(result.folder, stem) if result else None
     if content is None:
-        raise HTTPException(
-            404, "There is no archive: nothing is published, a signed file is missing, or it is too large."
-        )
+        reason = "There is no archive: nothing is published, a signed file is missing, or it is too large."
+        raise HTTPException(404, f"{reason} {IF_REPLACED}" if version else reason)
     return attachment(content, "application/zip", f"{stem}.zip")
 
 

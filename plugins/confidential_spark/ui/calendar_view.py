@@ -20,7 +20,7 @@ class Cell:
 
     month: Month
     key: str | None = None
-    trips: int | None = None
+    rows: int | None = None
     shade: int = 0
 
 
@@ -32,20 +32,20 @@ class Year:
     cells: tuple[Cell, ...]
 
 
-def calendar(trips_by_key: Mapping[str, int | None]) -> tuple[Year, ...]:
+def calendar(rows_by_key: Mapping[str, int | None]) -> tuple[Year, ...]:
     """Return the years that have published months, each with all its months.
 
-    :param trips_by_key: ``month=YYYY-MM`` → trips, or None when they are unknown; other keys are left out.
+    :param rows_by_key: ``month=YYYY-MM`` → accepted rows, None when unknown; other keys are left out.
     """
-    months = {month: key for key in trips_by_key if (month := month_of(key))}
+    months = {month: key for key in rows_by_key if (month := month_of(key))}
     if not months:
         return ()
-    largest = max((trips_by_key[key] or 0 for key in months.values()), default=0) or 1
+    largest = max((rows_by_key[key] or 0 for key in months.values()), default=0) or 1
 
     def cell(month: Month) -> Cell:
         key = months.get(month)
-        trips = trips_by_key[key] if key else None
-        return Cell(month, key, trips, 1 + (trips or 0) * (SHADES - 1) // largest if key else 0)
+        rows = rows_by_key[key] if key else None
+        return Cell(month, key, rows, 1 + (rows or 0) * (SHADES - 1) // largest if key else 0)
 
     return tuple(
         Year(year, tuple(cell(Month(year, number)) for number in range(1, 13)))

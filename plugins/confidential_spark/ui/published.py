@@ -9,11 +9,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.hooks.published_versions import VERSIONS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 DOCUMENTS = ("evidence.json", "summary.json", "report.json")
-TABLES = ("by_hour.parquet", "by_payment_type.parquet")
 MAX_BYTES = 16 * 1024 * 1024
 KEY_PREFIXES = ("month=", "run=")
 
@@ -23,23 +24,21 @@ class PublishedResult:
     """One published version: its files stay consistent with each other while the month is replaced.
 
     :param link: what readers see.
-    :param folder: the version it led to.
+    :param folder: the version it led to, or another one that is still kept.
     """
 
     key: str
     link: Path
     folder: Path
 
+    @property
+    def version(self) -> str:
+        """Name of the version, by which a page's downloads ask for the same one."""
+        return self.folder.name
+
     def content(self, name: str) -> bytes | None:
-        """Return one of the :data:`DOCUMENTS` or :data:`TABLES`, or None when it is absent or too large."""
-        if name not in (*DOCUMENTS, *TABLES):
-            return None
-        try:
-            with (self.folder / name).open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        except OSError:
-            return None
-        return content if len(content) <= MAX_BYTES else None
+        """Return one of the :data:`DOCUMENTS`, or None when it is absent or too large."""
+        return _content(self.folder / name) if name in DOCUMENTS else None
 
     def document(self, name: str) -> dict[str, Any]:
         """Return a JSON object; empty when it is absent or unreadable, so that a page shows what there is."""
@@ -49,13 +48,16 @@ class PublishedResult:
             return {}
         return value if isinstance(value, dict) else {}
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return a table's rows; none when it is absent or unreadable."""
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return a table's rows; none when it is absent or unreadable.
+
+        :param table: as the job's entry names it, never a name from outside.
+        """
         # Imported late: most pages show no table.
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        content = self.content(name)
+        content = _content(self.folder / f"{table}.parquet")
         try:
             return pq.read_table(pa.BufferReader(content)).to_pylist() if content else []
         except (pa.ArrowException, ValueError):
@@ -75,15 +77,30 @@ class Published:
         """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
         return sorted(self._entries(dag_id))
 
-    def result(self, dag_id: str, key: str) -> PublishedResult | None:
-        """Return the version that is published now, or None."""
+    def result(self, dag_id: str, key: str, version: str = "") -> PublishedResult | None:
+        """Return the version that is published now, or None.
+
+        :param version: return this one instead, while it is kept.
+        """
         entry = self._entries(dag_id).get(key)
-        return PublishedResult(key, entry, entry.resolve()) if entry else None
+        if entry is None:
+            return None
+        folder = _folders(entry.parent / VERSIONS / key).get(version) if version else entry.resolve()
+        return PublishedResult(key, entry, folder) if folder else None
 
     def _entries(self, dag_id: str) -> dict[str, Path]:
         folder = _folders(self.root).get(dag_id)
         entries = _folders(folder) if folder else {}
         return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError:
+        return None
+    return content if len(content) <= MAX_BYTES else None
 
 
 def _folders(parent: Path) -> dict[str, Path]:

@@ -14,9 +14,8 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.core.stages import FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
-from confidential_spark.jobs.job import JOBS
-from confidential_spark.operators.attempt import XCOM_KEY
+from confidential_spark.core.stages import ENCLAVE_RUN_KEY, FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
+from confidential_spark.jobs import JOBS
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.calendar_view import Year, calendar, month_of
 from confidential_spark.ui.report_view import (
@@ -52,9 +51,10 @@ if TYPE_CHECKING:
 LAST_RUNS = 25
 LAST_SINGLE_RESULTS = 12
 MONTHLY_FIRST = sorted(JOBS.values(), key=lambda job: not job.monthly)
-PLATFORMS = {f"{job.name}_{platform}": platform for job in MONTHLY_FIRST for platform in Platform}
+PLATFORMS = {job.dag_id(platform): platform for job in MONTHLY_FIRST for platform in Platform}
 """The DAGs of this project, by id."""
-MONTHLY = frozenset(f"{job.name}_{platform}" for job in MONTHLY_FIRST if job.monthly for platform in Platform)
+JOB_OF = {job.dag_id(platform): job for job in MONTHLY_FIRST for platform in Platform}
+MONTHLY = frozenset(dag_id for dag_id, job in JOB_OF.items() if job.monthly)
 MAX_FAILURE_TEXT = 4000
 
 
@@ -129,18 +129,18 @@ def list_page(session: Session, visible: Collection[str], published: Published) 
 def section(dag_id: str, published: Published) -> DagSection:
     """Return a DAG's published months, and its latest results that are not months."""
     keys = published.keys(dag_id)
-    trips = {key: trips_of(published, dag_id, key) for key in keys if month_of(key)}
-    others = [key for key in keys if key not in trips]
+    rows = {key: rows_of(published, dag_id, key) for key in keys if month_of(key)}
+    others = [key for key in keys if key not in rows]
     return DagSection(
-        dag_id, PLATFORMS[dag_id].trust, calendar(trips), tuple(reversed(others[-LAST_SINGLE_RESULTS:]))
+        dag_id, PLATFORMS[dag_id].trust, calendar(rows), tuple(reversed(others[-LAST_SINGLE_RESULTS:]))
     )
 
 
-def trips_of(published: Published, dag_id: str, key: str) -> int | None:
-    """Return a published month's number of trips, if its summary has one."""
+def rows_of(published: Published, dag_id: str, key: str) -> int | None:
+    """Return how many rows a published month accepted, if its summary says so."""
     result = published.result(dag_id, key)
-    trips = mapping(result.document("summary.json").get("totals")).get("trips") if result else None
-    return trips if is_whole(trips) else None
+    rows = mapping(result.document("summary.json").get("rows")).get("accepted") if result else None
+    return rows if is_whole(rows) else None
 
 
 def last_runs(session: Session, dag_ids: Collection[str]) -> tuple[RunLine, ...]:
@@ -215,7 +215,7 @@ def result_of_run(session: Session, run: DagRun, published: Published) -> Result
 
 def key_of(session: Session, run: DagRun) -> str:
     """Return what the run publishes under, e.g. ``month=2018-05``; empty before it is known."""
-    return text(stored(session, run, "spark.run_spark", XCOM_KEY).get("key"))
+    return text(stored(session, run, "spark.run_spark", ENCLAVE_RUN_KEY).get("key"))
 
 
 def name_of(session: Session, run: DagRun) -> str:
@@ -282,7 +282,9 @@ def handed_on(session: Session, run: DagRun, task_id: str, key: str) -> object:
 def view_of(dag_id: str, key: str, published: Published) -> ResultView | None:
     """Return a published result of one of this project's DAGs."""
     result = published.result(dag_id, key) if dag_id in PLATFORMS else None
-    return result_view(dag_id, result, get_settings().policy_path(PLATFORMS[dag_id])) if result else None
+    if result is None:
+        return None
+    return result_view(dag_id, JOB_OF[dag_id], result, get_settings().policy_path(PLATFORMS[dag_id]))
 
 
 def tasks_of(session: Session, runs: Collection[DagRun]) -> dict[int, list[Task]]:

@@ -52,7 +52,7 @@ def _environment() -> Environment:
 _ENVIRONMENT = _environment()
 
 
-def render(template: str, *, root: str, **values: Any) -> str:  # noqa: ANN401 - template variables
+def render(template: str, *, root: str, **values: Any) -> str:
     """Return a page.
 
     :param root: relative address of the list page, so that links work behind any prefix.

@@ -9,18 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from confidential_spark.jobs.report import dollars, verify_command
+from confidential_spark.jobs.figures import Figure
+from confidential_spark.jobs.report import verify_command
 from confidential_spark.ui.archive import EVIDENCE, archive_stem
 from confidential_spark.ui.charts import Chart, bar_chart
-from confidential_spark.ui.rendering import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from confidential_spark.jobs.figures import ResultChart
+    from confidential_spark.jobs.job import SparkJob
     from confidential_spark.ui.published import PublishedResult
 
-SIMULATED = "simulated"
+COMMON_FIGURES = (Figure("Rows read", "rows.input"), Figure("Rows rejected", "rows.rejected"))
+AGGREGATION = Figure("Aggregation", "duration_ms", "{:,} ms".format)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Line:
 class ResultView:
     """The parts of a page about one published result.
 
+    :param version: which of the month's versions this is.
     :param trust: ``hardware``, ``simulated`` or empty when unknown.
     :param run_id: Airflow's id of the run that published it, or empty.
     :param archive: name of the archive without ``.zip``.
@@ -48,6 +52,7 @@ class ResultView:
     """
 
     key: str
+    version: str
     trust: str
     synthetic: bool
     run_id: str
@@ -61,8 +66,8 @@ class ResultView:
     verify_command: str
 
 
-def result_view(dag_id: str, result: PublishedResult, policy: Path) -> ResultView:
-    """Return the view of a published result.
+def result_view(dag_id: str, job: SparkJob, result: PublishedResult, policy: Path) -> ResultView:
+    """Return the view of a published result of ``job``.
 
     :param policy: the policy that the platform's evidence must satisfy.
     """
@@ -70,14 +75,15 @@ def result_view(dag_id: str, result: PublishedResult, policy: Path) -> ResultVie
     report, summary = result.document("report.json"), result.document("summary.json")
     return ResultView(
         key=result.key,
+        version=result.version,
         trust=text(report.get("trust")),
         synthetic=report.get("synthetic") is True,
         run_id=text(report.get("run_id")).removeprefix(f"{dag_id}/"),
-        figures=figures(summary),
+        figures=figures(summary, job),
         steps=step_lines(objects(mapping(report.get("verification")).get("steps"))),
         checks=check_lines(objects(report.get("checks"))),
         identity=identity(report),
-        charts=charts(result),
+        charts=charts(result, job),
         archive=stem,
         archive_command=verify_command(
             f"{stem}/{EVIDENCE}", f"include/policies/{policy.name}", finished_at(report)
@@ -91,26 +97,11 @@ def finished_at(report: dict[str, Any]) -> str:
     return text(mapping(mapping(report.get("verification")).get("facts")).get("finished_at"))
 
 
-def figures(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the summary's figures that have the right type, as labelled text."""
-    rows, totals = mapping(summary.get("rows")), mapping(summary.get("totals"))
-    whole: list[tuple[str, object, Callable[[int], str]]] = [
-        ("Rows read", rows.get("input"), count),
-        ("Rows rejected", rows.get("rejected"), count),
-        ("Trips", totals.get("trips"), count),
-        ("Revenue", totals.get("revenue_cents"), dollars),
-        ("Tips", totals.get("tip_cents"), dollars),
-        ("Distance", totals.get("distance_millimiles"), lambda value: f"{value // 1000:,} miles"),
-        ("Aggregation", summary.get("duration_ms"), lambda value: f"{value:,} ms"),
-    ]
-    real: list[tuple[str, object, str]] = [
-        ("Mean speed (mph)", totals.get("speed_mph"), ".1f"),
-        ("π", summary.get("pi"), ".6f"),
-    ]
-    return (
-        *((label, show(value)) for label, value, show in whole if is_whole(value)),
-        *((label, f"{value:{form}}") for label, value, form in real if isinstance(value, float)),
-    )
+def figures(summary: dict[str, Any], job: SparkJob) -> tuple[tuple[str, str], ...]:
+    """Return the summary's figures that have the right type, as labelled text: every job's, then its own."""
+    shown = (*COMMON_FIGURES, *job.figures, AGGREGATION)
+    values = ((figure, figure.value(summary)) for figure in shown)
+    return tuple((figure.label, figure.show(value)) for figure, value in values if value is not None)
 
 
 def identity(report: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -154,23 +145,25 @@ def check_lines(checks: Iterable[dict[str, Any]]) -> tuple[Line, ...]:
     return tuple(line(check) for check in checks)
 
 
-def charts(result: PublishedResult) -> tuple[Chart, ...]:
-    """Return trips by hour and revenue by payment type, where the tables are."""
-    hours = [
-        (f"{row['hour']:02d}:00", row["trips"], count(row["trips"]))
-        for row in result.rows("by_hour.parquet")
-        if are_whole(row, "hour", "trips")
-    ]
-    payments = [
-        (text(row.get("payment_type")).replace("_", " "), row["revenue_cents"], dollars(row["revenue_cents"]))
-        for row in result.rows("by_payment_type.parquet")
-        if are_whole(row, "revenue_cents")
-    ]
+def charts(result: PublishedResult, job: SparkJob) -> tuple[Chart, ...]:
+    """Return the job's charts whose tables are there."""
     drawn = (
-        bar_chart("trips-by-hour", "Trips by hour of pick-up", "trips", hours),
-        bar_chart("revenue-by-payment", "Revenue by payment type", "US dollars", payments),
+        bar_chart(
+            f"{chart.table}-{chart.value}", chart.title, chart.unit, bars(result.rows(chart.table), chart)
+        )
+        for chart in job.charts
     )
     return tuple(chart for chart in drawn if chart.bars)
+
+
+def bars(rows: Iterable[dict[str, Any]], chart: ResultChart) -> list[tuple[str, int, str]]:
+    """Return label, length and text of a table's rows that have the right types."""
+    found = []
+    for row in rows:
+        label, value = row.get(chart.label), row.get(chart.value)
+        if is_whole(value) and type(label) is chart.label_kind:
+            found.append((chart.show_label(label), value, chart.show(value)))
+    return found
 
 
 def details(source: dict[str, Any]) -> dict[str, str]:
@@ -196,8 +189,3 @@ def objects(value: object) -> list[dict[str, Any]]:
 def is_whole(value: object) -> TypeGuard[int]:
     """Whether it is a whole number; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def are_whole(row: dict[str, Any], *names: str) -> bool:
-    """Whether these columns hold whole numbers."""
-    return all(is_whole(row.get(name)) for name in names)

@@ -118,12 +118,12 @@ class JsonObject:
         except ValueError as error:
             self._misfit(name, text, str(error))
 
-    def _value(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    def _value(self, name: str) -> Any:
         value = self.members.get(name, _ABSENT)
         if value is _ABSENT:
             message = f"The {self.what} has no {name}."
             refuse(self.missing or self.code, message, got="nothing", expected=name)
         return value
 
-    def _misfit(self, name: str, value: Any, expected: str) -> NoReturn:  # noqa: ANN401 - any JSON value
+    def _misfit(self, name: str, value: Any, expected: str) -> NoReturn:
         refuse(self.code, f"The {self.what}'s {name} is malformed.", got=repr(value), expected=expected)

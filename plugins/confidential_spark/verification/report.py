@@ -210,7 +210,7 @@ class VerificationReport:
         )
 
     @classmethod
-    def not_checked(cls, policy: str, error: ConfidentialSparkError) -> VerificationReport:
+    def not_checked(cls, policy: str, error: Exception) -> VerificationReport:
         """Return the report of a verification that could not start."""
 
         def fail() -> str:

@@ -22,7 +22,7 @@ class _RepeatedMember(ValueError):
 
 def loads(
     data: bytes | str, *, what: str, max_bytes: int, malformed: Refusal, duplicate: Refusal | None = None
-) -> Any:  # noqa: ANN401 - any JSON value
+) -> Any:
     """Read one JSON value.
 
     :param what: the document's name in messages.
@@ -83,7 +83,7 @@ def _require_bounded(text: str) -> None:
         raise ValueError(f"more than {MAX_VALUES} values")
 
 
-def _require_depth_and_text(value: Any) -> None:  # noqa: ANN401 - any JSON value
+def _require_depth_and_text(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         following: list[Any] = []

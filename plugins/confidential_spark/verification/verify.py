@@ -5,8 +5,11 @@ Every step fails closed, the first failure ends the verification, and no input m
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Container, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,16 +25,18 @@ from confidential_spark.verification.context import (
 )
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
 from confidential_spark.verification.evidence.executors import read_executors, verify_executors
-from confidential_spark.verification.evidence.result_files import require_digests
+from confidential_spark.verification.evidence.result_files import Companions, read_json, require_digests
+from confidential_spark.verification.evidence.run_report import require_agreement
 from confidential_spark.verification.evidence.statement import read_record, require_signature, require_times
 from confidential_spark.verification.refusals import Refusal, refuse, require_equal
-from confidential_spark.verification.report import NOT_COMPARED, Step, VerificationReport
+from confidential_spark.verification.report import NOT_COMPARED, Step, VerificationReport, VerifiedFacts
 from confidential_spark.verification.steps import AttestationSteps
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from confidential_spark.verification.evidence.statement import RunRecord
+    from confidential_spark.verification.json_object import JsonObject
 
 __all__ = ["JobIdentity", "VerificationReport", "verify_attestation", "verify_evidence"]
 
@@ -202,14 +207,21 @@ class _EvidenceSteps(AttestationSteps):
         return ", ".join([*parts, f"{len(attested)} executors attested"] if attested else parts)
 
     def results_match(self) -> str:
-        companions = {
-            "envelope.json": self.evidence.statement.envelope,
-            "evidence.json": self.evidence.bundle,
+        results, envelope = _results(self.results), self.evidence.statement.envelope
+        rules: Companions = {
+            "envelope.json": partial(_require_same, envelope),
+            "evidence.json": partial(_require_same, self.evidence.bundle),
+            "report.json": partial(self.require_report, results),
         }
-        documents = {name: document.members for name, document in companions.items()}
-        require_digests(self.record.results, _results(self.results), documents)
+        require_digests(self.record.results, results, rules)
         self.context.facts |= {"results": self.record.results}
         return f"{len(self.record.results)} files"
+
+    def require_report(self, results: Mapping[str, bytes] | Path, report: JsonObject) -> None:
+        facts = asdict(VerifiedFacts(**self.context.facts, results=self.record.results))
+        claims = {name: self.evidence.statement.predicate.members[name] for name in ("trust", "notice")}
+        summary = read_json(results, "summary.json").members if "summary.json" in self.record.results else {}
+        require_agreement(report, json.loads(json.dumps(facts)) | claims, summary)
 
     def trust(self) -> str:
         predicate, trust = self.evidence.statement.predicate.members, self.context.policy.trust
@@ -219,6 +231,12 @@ class _EvidenceSteps(AttestationSteps):
                 Refusal.NOTICE_MISMATCH, got, SIMULATED_NOTICE if trust == TRUST_SIMULATED else None
             )
         return detail
+
+
+def _require_same(document: JsonObject, found: JsonObject) -> None:
+    if found.members != document.members:
+        expected, action = "the same JSON as in the verified evidence", f"remove {found.what}"
+        refuse(Refusal.COMPANION_MISMATCH, got=found.what, expected=expected, action=action)
 
 
 def _results(results: object) -> Mapping[str, bytes] | Path:

@@ -5,9 +5,9 @@ import pytest
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
 from confidential_spark.core.errors import ResultError
 from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.report import Figures, RunReport, dollars
-from hypothesis import given
-from hypothesis import strategies as st
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.report import Figures, RunReport
+from confidential_spark.jobs.sparkpi import SPARKPI
 from pydantic import ValidationError
 
 MEASUREMENT = {"mrenclave": "ab" * 32, "mrsigner": "cd" * 32, "product_id": 1, "svn": 2}
@@ -86,7 +86,9 @@ def test_hardware_says_so_and_nothing_of_simulation():
 
 
 def test_sparkpi_has_no_month_and_no_money():
-    text = report(month=None, inputs=None, figures={"rows": 400_000, "pi": 3.14159}).verdict_text("/r", "p")
+    text = report(
+        job="sparkpi", month=None, inputs=None, figures={"rows": 400_000, "pi": 3.14159}
+    ).verdict_text("/r", "p")
     assert "3.141590" in text
     assert "Revenue" not in text
 
@@ -119,9 +121,9 @@ def test_xcom_is_small_even_with_many_warnings():
 
 def test_figures_are_picked_from_either_jobs_summary():
     nytaxi = {"rows": {"input": 5, "accepted": 4, "rejected": 1}, "totals": {"trips": 4, "revenue_cents": 9}}
-    assert Figures.of(nytaxi) == Figures(rows=5, rejected=1, trips=4, revenue_cents=9)
+    assert Figures.of(nytaxi, NYTAXI) == Figures(rows=5, rejected=1, trips=4, revenue_cents=9)
     pi = {"rows": {"input": 5, "accepted": 5, "rejected": 0}, "pi": 3.2}
-    assert Figures.of(pi) == Figures(rows=5, pi=3.2)
+    assert Figures.of(pi, SPARKPI) == Figures(rows=5, pi=3.2)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
@@ -129,22 +131,3 @@ def test_an_unreadable_report_is_a_clear_error(tmp_path, content):
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(ResultError, match="report-unreadable"):
         RunReport.read(tmp_path / "report.json")
-
-
-@pytest.mark.parametrize(
-    ("cents", "text"),
-    [
-        (0, "$0.00"),
-        (5, "$0.05"),
-        (123_456_789, "$1,234,567.89"),
-        (-150, "-$1.50"),
-        (10**17 + 1, "$1,000,000,000,000,000.01"),
-    ],
-)
-def test_dollars(cents, text):
-    assert dollars(cents) == text
-
-
-@given(st.integers())
-def test_dollars_are_exact(cents):
-    assert int(dollars(cents).translate(str.maketrans("", "", "$,."))) == cents

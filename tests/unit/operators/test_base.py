@@ -13,7 +13,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.base import airflow_failures, run_month, run_scope
 
 RUN_AFTER = datetime(2026, 3, 7, tzinfo=UTC)

@@ -13,8 +13,8 @@ from confidential_spark.core.errors import ConfigurationError, PolicyError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.operators import platform_check
 from confidential_spark.operators.platform_check import PlatformCheckOperator, write_report
-from confidential_spark.platforms.docker.check import operator as docker_check
-from confidential_spark.platforms.docker.check.operator import DockerCheckOperator
+from confidential_spark.platforms.docker.check import task as docker_check
+from confidential_spark.platforms.docker.check.task import DockerCheckOperator
 from confidential_spark.platforms.docker.engine import EngineAddress
 from confidential_spark.platforms.local import check as local_check
 from confidential_spark.platforms.local.check import LocalCheckOperator

@@ -14,9 +14,11 @@ from confidential_spark.core.errors import ConfidentialSparkError, Configuration
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from confidential_spark.operators.attempt import attempt_prefix
-from confidential_spark.pipelines.defaults import INPUT_PATTERN
+from confidential_spark.pipelines.params import INPUT_PATTERN
 from confidential_spark.settings import get_settings
 from confidential_spark.simulation.trips.month import write_month
 
@@ -27,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def local_run(home: Path, month: Month = MONTH) -> run_month.LocalRun:
-    return run_month.LocalRun(Platform.LOCAL, month, home)
+    return run_month.LocalRun(JOBS["nytaxi"], Platform.LOCAL, month, home)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_a_location_becomes_the_uri_of_the_trigger_form(tmp_path: Path, given: s
     conf = run_month.run_conf(MONTH, given.format(root=tmp_path))
     assert conf == {"month": "2018-05", "input": uri.format(encoded=tmp_path.as_uri())}
     assert re.fullmatch(INPUT_PATTERN, conf["input"])
-    assert read_manifest(conf["input"], MONTH).rows == 1_000
+    assert read_manifest(conf["input"], MONTH, TRIPS).rows == 1_000
 
 
 def test_a_failed_run_ends_with_its_last_failure_and_its_runbook(tmp_path: Path) -> None:
@@ -190,9 +192,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.jobs import JOBS
 from scripts import run_month
 sys.executable = {str(interpreter)!r}
-run = run_month.LocalRun(Platform.LOCAL, Month(2018, 5), Path({str(tmp_path)!r}))
+run = run_month.LocalRun(JOBS['nytaxi'], Platform.LOCAL, Month(2018, 5), Path({str(tmp_path)!r}))
 raise SystemExit(run_month.run_dag(run, datetime.now(UTC), {{}}, 1000))
 """
     done = subprocess.run(

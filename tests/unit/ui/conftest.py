@@ -86,9 +86,14 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
     """Put a result where readers look, as the result store does."""
 
     def publish(
-        dag_id: str = DAG_ID, key: str = KEY, *, report: Any = REPORT, summary: Any = SUMMARY
+        dag_id: str = DAG_ID,
+        key: str = KEY,
+        *,
+        report: Any = REPORT,
+        summary: Any = SUMMARY,
+        attempt: str = "try-1",
     ) -> Path:
-        version = tmp_path / dag_id / ".versions" / key / "try-1"
+        version = tmp_path / dag_id / ".versions" / key / attempt
         version.mkdir(parents=True)
         (version / "report.json").write_text(json.dumps(report))
         (version / "summary.json").write_text(json.dumps(summary))
@@ -101,7 +106,9 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
         evidence = signed(**digests)
         (version / "evidence.json").write_bytes(evidence)
         (version / "envelope.json").write_bytes(canonical_json(json.loads(evidence)["envelope"]))
-        (tmp_path / dag_id / key).symlink_to(f".versions/{key}/try-1")
+        link = tmp_path / dag_id / key
+        link.unlink(missing_ok=True)
+        link.symlink_to(f".versions/{key}/{attempt}")
         return version
 
     return publish

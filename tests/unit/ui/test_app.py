@@ -81,12 +81,12 @@ def test_viewers_may_see_everything_and_every_answer_is_locked_down(browse, publ
 
 def test_the_list_links_each_published_month_and_each_run(browse, publish, dag_run):
     publish()
-    publish(key="month=2018-07", summary={**SUMMARY, "totals": {"trips": 3}})
+    publish(key="month=2018-07", summary={**SUMMARY, "rows": {"accepted": 3}})
     dag_run("running", {"image.resolve_image": "running"})
     page = browse().get("/").text
 
     assert f'href="results/{DAG_ID}/month%3D2018-05"' in page
-    assert 'aria-label="2018-07, published, 3 trips"' in page
+    assert 'aria-label="2018-07, published, 3 rows"' in page
     assert 'aria-label="2018-06, not published"' in page
     assert f'href="runs/{DAG_ID}/manual__2018-06-01T00%3A00%3A00%2B00%3A00"' in page
     assert "RUNNING" in page
@@ -253,11 +253,38 @@ def test_the_archive_unpacks_to_a_folder_whose_results_are_what_the_evidence_lis
     with zipfile.ZipFile(io.BytesIO(response.content)) as file:
         file.extractall(tmp_path / "unpacked")
     unpacked = tmp_path / "unpacked" / "nytaxi_local-2018-05"
+    assert (unpacked / "report.json").read_bytes() == (folder / "report.json").read_bytes()
+    (unpacked / "report.json").unlink()  # this test's own, about another run than the evidence
     report = make_bundle().verify(evidence=(unpacked / "evidence.json").read_bytes(), results=unpacked)
 
     assert report.outcome is Outcome.VERIFIED, report.text()
-    assert (unpacked / "report.json").read_bytes() == (folder / "report.json").read_bytes()
     assert response.headers["content-disposition"] == 'attachment; filename="nytaxi_local-2018-05.zip"'
+
+
+def test_all_downloads_of_a_page_are_of_the_version_it_shows(browse, publish):
+    folder, client = publish(), browse()
+    page = client.get(RESULT)
+    newer = publish(attempt="try-2", summary={**SUMMARY, "totals": {"trips": 3}})
+    links = [a["href"] for _, a in Tags(page.text).found if "download" in a]
+    single = [link for link in links if "archive.zip" not in link]
+
+    assert len(single) == len(links) - 1 == 3
+    for link in single:
+        name = link.partition("?")[0].rpartition("/")[2]
+        assert client.get(str(page.url.join(link))).content == (folder / name).read_bytes()
+    (archive,) = set(links) - set(single)
+    with zipfile.ZipFile(io.BytesIO(client.get(str(page.url.join(archive))).content)) as file:
+        assert file.read("nytaxi_local-2018-05/summary.json") == (folder / "summary.json").read_bytes()
+    assert client.get(f"{RESULT}/summary.json").content == (newer / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["summary.json", "archive.zip"])
+def test_a_version_that_was_removed_says_to_load_the_page_again(browse, publish, name):
+    publish()
+    response = browse().get(f"{RESULT}/{name}?version=try-0")
+
+    assert response.status_code == 404
+    assert "load its page again" in response.text
 
 
 def test_an_incomplete_result_has_no_archive(browse, publish):
@@ -272,6 +299,8 @@ def test_an_incomplete_result_has_no_archive(browse, publish):
     "path",
     [
         pytest.param("/results/%2e%2e/month=2018-05/archive.zip", id="archive-of-a-parent"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/summary.json?version=..", id="parent-as-version"),
+        pytest.param(f"/results/{DAG_ID}/{KEY}/summary.json?version=try-1%2f..", id="path-as-version"),
         pytest.param(f"/results/{DAG_ID}/month=..%2f/archive.zip", id="archive-of-dots"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/by_hour.parquet", id="not-a-download"),
         pytest.param(f"/results/{DAG_ID}/{KEY}/secret.json", id="a-file-beside-them"),

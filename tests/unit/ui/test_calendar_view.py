@@ -18,7 +18,7 @@ def test_years_with_a_published_month_have_all_their_months_and_empty_years_are_
     ]
 
 
-def test_shades_grow_with_the_trips_and_published_is_never_blank():
+def test_shades_grow_with_the_rows_and_published_is_never_blank():
     (year,) = calendar(
         {"month=2018-01": 1, "month=2018-02": 500, "month=2018-03": 1000, "month=2018-04": None}
     )

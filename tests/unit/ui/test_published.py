@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from confidential_spark.ui import published as module
 from confidential_spark.ui.published import Published
@@ -57,13 +59,34 @@ def test_a_result_stays_consistent_while_the_month_is_replaced(publish, tmp_path
     publish()
     result = Published(tmp_path).result(DAG_ID, KEY)
     assert result is not None
-    newer = tmp_path / DAG_ID / ".versions" / KEY / "try-2"
-    newer.mkdir()
-    (newer / "report.json").write_text('{"trust": "hardware"}')
-    (tmp_path / DAG_ID / KEY).unlink()
-    (tmp_path / DAG_ID / KEY).symlink_to(f".versions/{KEY}/try-2")
+    publish(attempt="try-2", report={"trust": "hardware"})
 
     assert result.document("report.json")["trust"] == "simulated"
+
+
+def test_a_replaced_version_can_be_asked_for_while_it_is_kept(publish, tmp_path):
+    old = publish()
+    publish(attempt="try-2", report={"trust": "hardware"})
+    published = Published(tmp_path)
+
+    result = published.result(DAG_ID, KEY, "try-1")
+    assert result is not None
+    assert (result.version, result.folder) == ("try-1", old)
+    assert result.document("report.json")["trust"] == "simulated"
+    shutil.rmtree(old)
+    assert published.result(DAG_ID, KEY, "try-1") is None
+
+
+@pytest.mark.parametrize(
+    "version", [".", "..", "/", ".try-1.removed", "try-1/", "../month=2018-06/try-1", "try-1.replaced", "no"]
+)
+def test_a_version_that_is_not_one_has_nothing(publish, tmp_path, version):
+    folder = publish()
+    publish(key="month=2018-06")
+    (folder.parent / ".try-1.removed").mkdir()
+    (folder.parent / "try-1.replaced").touch()
+
+    assert Published(tmp_path).result(DAG_ID, KEY, version) is None
 
 
 def test_no_results_folder_is_no_results(tmp_path):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.ui.published import Published
 from confidential_spark.ui.report_view import (
     check_lines,
@@ -32,7 +34,7 @@ def test_a_result_in_full(publish, tmp_path):
     publish()
     result = Published(tmp_path).result(DAG_ID, KEY)
     assert result is not None
-    view = result_view(DAG_ID, result, Path("policies/simulation.yaml"))
+    view = result_view(DAG_ID, NYTAXI, result, Path("policies/simulation.yaml"))
 
     assert (view.trust, view.synthetic, view.run_id) == ("simulated", True, RUN_ID)
     assert dict(view.figures)["Revenue"] == "$167,118.01"
@@ -63,7 +65,7 @@ def test_only_PASS_is_a_passed_step(status):
 
 @pytest.mark.parametrize("value", [True, "12", None, [12], 1.5])
 def test_a_figure_that_is_no_number_is_left_out(value):
-    assert figures({"rows": {"input": value}}) == ()
+    assert figures({"rows": {"input": value}}, NYTAXI) == ()
 
 
 @given(JSON)
@@ -76,15 +78,17 @@ def test_no_content_of_a_report_breaks_the_page(value):
 
 @given(JSON)
 def test_no_content_of_a_summary_breaks_the_page(value):
-    figures(mapping(value))
-    figures({"rows": {"input": value}, "totals": {"revenue_cents": value}, "pi": value, "duration_ms": value})
+    for job in JOBS.values():
+        figures(mapping(value), job)
+    figures({"rows": {"input": value}, "totals": value, "duration_ms": value}, NYTAXI)
+    figures({"totals": {"revenue_cents": value, "speed_mph": value}}, NYTAXI)
 
 
 def test_wrong_types_everywhere_show_nothing_and_raise_nothing(publish, tmp_path):
     publish(report=dict.fromkeys(REPORT, 5), summary=dict.fromkeys(SUMMARY, "x"))
     result = Published(tmp_path).result(DAG_ID, KEY)
     assert result is not None
-    view = result_view(DAG_ID, result, Path("p"))
+    view = result_view(DAG_ID, NYTAXI, result, Path("p"))
 
     assert (view.figures, view.steps, view.checks, view.identity, view.synthetic) == ((), (), (), (), False)
     assert json.dumps(view.trust) == '"5"'

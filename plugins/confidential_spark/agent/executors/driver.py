@@ -120,7 +120,7 @@ def peer_verifier(spec: LaunchSpec, own: Attestation, anchor_file: Path | None =
     mrenclave = mrenclave_of(own.quote, report_data(own.runtime_data))
     keys = _KeySet(spec.attestation_url if anchor.token_signing_keys else anchor.issuer)
 
-    def verify(peer: PeerAttestation) -> Any:  # noqa: ANN401 - as verify_peer
+    def verify(peer: PeerAttestation) -> Any:
         expected = Expected(anchor, mrenclave, spec.nonce_bytes, spec.run_id, int(time.time()))
         return verify_peer(peer, keys.get(), expected)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from confidential_spark.agent.bounded_http import LOOPBACK_HOSTS
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.allowed_settings import (
     MEMORY,
@@ -22,7 +23,6 @@ from confidential_spark.agent.launch.allowed_settings import (
     spark_setting_form,
 )
 from confidential_spark.agent.launch.json_input import parse_object
-from confidential_spark.agent.loopback import LOOPBACK_HOSTS
 from confidential_spark.agent.protocol import NONCE_BYTES, RESERVED_JOBS, b64url, option_values
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
@@ -329,7 +329,7 @@ def _check_url(url: object) -> None:
         refuse("attestation_url", url, "an address without user, query or fragment")
 
 
-def urlsplit_or_refuse(key: str, text: str) -> Any:  # noqa: ANN401 - SplitResult
+def urlsplit_or_refuse(key: str, text: str) -> Any:
     """Return the parts of a URL.
 
     :raises AgentError: ``launch-invalid`` when it is none, its port included.
@@ -374,7 +374,7 @@ def _check_spark_setting(name: str, value: str) -> None:
         refuse(f"spark_conf {name}", got, f"text of the form {form.pattern}")
 
 
-def _items(key: str, value: object, kind: type) -> Any:  # noqa: ANN401 - list or dict, as asked
+def _items(key: str, value: object, kind: type) -> Any:
     if type(value) is not kind:
         refuse(key, type(value).__name__, f"a JSON {'array' if kind is list else 'object'}")
     if len(value) > MAX_ITEMS:  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What one month's input is: its files with bytes, SHA-256 and rows, checked against the schema contract.
+"""What one month's input is: its files with bytes, SHA-256 and rows, checked against the job's contract.
 
 Only Parquet footers are parsed; rows themselves are the job's business.
 """
@@ -11,6 +11,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.core.months import Month
+    from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.parquet_footer import Footer
 
 HASHING_THREADS = 4
@@ -104,12 +106,13 @@ class InputManifest:
         return asdict(self.totals())
 
 
-def read_manifest(location: str, month: Month) -> InputManifest:
+def read_manifest(location: str, month: Month, contract: InputContract) -> InputManifest:
     """Inspect and hash every data file of ``month``.
 
     Names beginning with `.` (checksums, `._` files) or `_` (`_SUCCESS`) are skipped, as Spark does.
 
     :param location: ``file:`` URI or path, a template or a folder (see :func:`month_uri`).
+    :param contract: the columns that the job needs.
     :raises ConfigurationError: ``input-scheme``, ``input-uri``, ``input-template``.
     :raises InputError: ``input-missing``, ``month-without-data``, ``input-empty``, ``input-not-a-folder``,
         ``input-unreadable``, ``input-truncated``, ``input-foreign-file``, ``input-schema``,
@@ -118,7 +121,7 @@ def read_manifest(location: str, month: Month) -> InputManifest:
     folder = local_folder(month_uri(location, month))
     paths = data_files(folder, month)
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        inspected = list(threads.map(_inspect, paths))
+        inspected = list(threads.map(partial(_inspect, contract=contract), paths))
     files, footers = zip(*inspected, strict=True)
     _require_one_time_form(files, footers)
     manifest = InputManifest(
@@ -223,10 +226,10 @@ def _is_text(name: str) -> bool:
     return name.isprintable()
 
 
-def _inspect(path: Path) -> tuple[InputFile, Footer]:
+def _inspect(path: Path, contract: InputContract) -> tuple[InputFile, Footer]:
     """Return one file's entry and what its footer says."""
     with _readable(path), path.open("rb") as stream:
-        footer = read_footer(stream, path.name)
+        footer = read_footer(stream, path.name, contract)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         size = stream.tell()

@@ -6,7 +6,6 @@ waited for and never mistaken for the end of the run.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
-from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave.archives import unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.layout import DATA_DIR, LAUNCH_DIR, RUN_DIR, TEMPORARY_DIR, USER, USER_ID
+from confidential_spark.operators.resumable import ask_patiently
 from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from docker.api import APIClient
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ENGINE_AWAY = "docker-unreachable"
@@ -234,19 +232,18 @@ def ask_engine(request: Callable[[], T], patience: float = ENGINE_PATIENCE_SECON
     :param patience: seconds without an answer before that is an error.
     :raises EnclaveError: what it refused, or ``docker-unreachable`` after the patience.
     """
-    deadline = time.monotonic() + patience
-    waits = False
-    while True:
-        try:
-            with docker_failures():
-                return request()
-        except EnclaveError as failure:
-            if failure.code != ENGINE_AWAY or time.monotonic() > deadline:
-                raise
-            if not waits:
-                log.warning("The Docker engine does not answer; waiting for it: %s", failure)
-            waits = True
-            time.sleep(ENGINE_PAUSE_SECONDS)
+
+    def attempt() -> T:
+        with docker_failures():
+            return request()
+
+    return ask_patiently(
+        attempt,
+        service="Docker engine",
+        passes=lambda failure, _: failure.code == ENGINE_AWAY,
+        patience=patience,
+        pause=ENGINE_PAUSE_SECONDS,
+    )
 
 
 def has_ended(state: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from confidential_spark.enclave import layout
 from confidential_spark.enclave.archives import Entry, tar_stream
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
 from confidential_spark.platforms.docker.container import (
     ENGINE_PATIENCE_SECONDS,
     NONCE_LABEL,
@@ -45,6 +45,7 @@ SGX_DEVICES = (
     ("/dev/sgx_enclave", "/dev/sgx_provision"),
 )
 DEVICE_MISSING = "sgx-device-missing"
+NEVER_STARTED = "created"
 REQUEST_TIMEOUT_SECONDS = 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
 
@@ -60,7 +61,7 @@ def connect(settings: Settings, *, patience: float = ENGINE_PATIENCE_SECONDS) ->
     return ask_engine(lambda: address.connect(timeout=REQUEST_TIMEOUT_SECONDS), patience)
 
 
-def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def run_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     return {
         f"{PREFIX}dag": ti.dag_id,
@@ -152,9 +153,9 @@ class DockerEnclave:
 
     def _start(self, spec: ContainerSpec, entries: Sequence[Entry]) -> str:
         container = self.container.create(spec)
-        self.require_wanted()
+        raise_if_cancelled(self.stopped)
         self.container.put(container, layout.DATA_DIR, lambda: tar_stream(entries, user_id=layout.USER_ID))
-        self.require_wanted()
+        raise_if_cancelled(self.stopped)
         self.container.start(container)
         return container
 
@@ -171,9 +172,9 @@ class DockerEnclave:
         :param on_position: takes the time stamp up to which the log is complete.
         :raises EnclaveError: the program failed, by name; ``container-lost``; ``terminated``.
         """
-        position, pause = "", FIRST_PAUSE_SECONDS
+        position, pauses = "", Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.container.state(container)
             for stamp, line in self.container.lines(container, after=position):
                 self.output.feed(line, known=stamp <= known_until)
@@ -181,21 +182,24 @@ class DockerEnclave:
             on_position(position)
             if has_ended(state):
                 break
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            pauses.wait()
         self.output.close()
         if diagnosis := container_diagnosis(state, self.output.watcher):
             self.output.fail(diagnosis)
 
-    def require_wanted(self) -> None:
-        """Stop when the task is to end.
+    def leftover(self) -> str | None:
+        """Return the container that a dead worker has left, unless it was never started.
 
-        :raises EnclaveError: ``terminated``, retryable.
+        :raises EnclaveError: ``docker-…``.
         """
-        if self.stopped():
-            raise EnclaveError(
-                "The task was asked to end, so its enclave was ended too.",
-                code="terminated",
-                action="nothing, if it was meant; else run again",
-                retryable=True,
-            )
+        found = self.container.find()
+        if found is None or found["State"] == NEVER_STARTED:
+            return None
+        return f"container {found['Id'][:12]} ({found['Status']})"
+
+    def remove(self) -> None:
+        """Remove the container with its volume; there may be none.
+
+        :raises EnclaveError: ``docker-…``.
+        """
+        self.container.remove()

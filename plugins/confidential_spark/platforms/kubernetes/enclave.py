@@ -13,20 +13,28 @@ from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.platforms.kubernetes import cluster_layout
-from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster
-from confidential_spark.platforms.kubernetes.connection import kubernetes_client
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
+from confidential_spark.platforms.kubernetes.client.cluster import (
+    API_PATIENCE_SECONDS,
+    Cluster,
+    kubernetes_client,
+)
+from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     POD_LOST,
     REFUSED,
-    blame_executors,
+    attribute_to_executors,
     named,
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
     NONCE_LABEL,
+    ROLE_DRIVER,
+    ROLE_EXECUTOR,
+    ROLE_LABEL,
     RUN_LABELS,
+    TRANSFER_CONTAINER,
     TryNames,
     label_value,
     nonce_digest,
@@ -41,8 +49,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.failures import Diagnosis
     from confidential_spark.operators.output import EnclaveOutput
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
-    from confidential_spark.platforms.kubernetes.pods import PodState
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
     from confidential_spark.settings import Settings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
@@ -54,7 +62,7 @@ SETTLE_SECONDS = 3.0
 # SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
 STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
-TRANSFER = cluster_layout.TRANSFER_CONTAINER
+TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
@@ -62,7 +70,7 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
     return Cluster(
@@ -75,7 +83,7 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def try_labels(ti: Any, nonce: str) -> dict[str, str]:
     """Return the labels that say whose pod it is."""
     return {
         **run_labels(ti.dag_id, ti.run_id),
@@ -150,17 +158,16 @@ class KubernetesEnclave:
         :param or_ended: whether it may be over already.
         :raises EnclaveError: named by the failure table; ``terminated``.
         """
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.require(pod, container)
             if state.running or (or_ended and state.ended):
                 return state
             if state.ended:
                 self._fail(state, container)
-            self.mind_obstacle(state)
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            self.check_startup(state)
+            pauses.wait()
 
     def follow(
         self,
@@ -182,9 +189,10 @@ class KubernetesEnclave:
         """
         tail = _LogTail(self.cluster, pod, container)
         lost = _LostPod()
-        pause, next_look = FIRST_PAUSE_SECONDS, time.monotonic() + LOOK_SECONDS
+        pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        next_look = time.monotonic() + LOOK_SECONDS
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.require(pod, container)
             for stamp, line in tail.read(patient=state.ended):
                 self.output.feed(line, known=stamp <= known_until)
@@ -199,15 +207,14 @@ class KubernetesEnclave:
             if time.monotonic() >= next_look:
                 on_look(state)
                 next_look = time.monotonic() + LOOK_SECONDS
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            pauses.wait()
         self.output.close()
         if state.exit_code in STOPPED_CODES:
             state = self._settled(state, container)
         if diagnosis := pod_diagnosis(state, self.output.watcher):
             # Spark names no cause of its own when its executors fail.
-            self.hear_executors()
-            self.output.fail(blame_executors(diagnosis, self._ended_executors.values()))
+            self.poll_executors()
+            self.output.fail(attribute_to_executors(diagnosis, self._ended_executors.values()))
         return True
 
     def _settled(self, state: PodState, container: str) -> PodState:
@@ -267,7 +274,7 @@ class KubernetesEnclave:
         command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
         self.cluster.run_command(pod, TRANSFER, command, receive)
 
-    def look_around(self, driver: PodState) -> None:
+    def check_siblings(self, driver: PodState) -> None:
         """Look at the other pods of a driver that has not ended: has it its files, and executors?
 
         :raises EnclaveError: named by the failure table.
@@ -276,7 +283,7 @@ class KubernetesEnclave:
         if transfer is None or transfer.ended:
             raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
         self._lost_transfer.require_alive(transfer)
-        executors = self.hear_executors()
+        executors = self.poll_executors()
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
@@ -286,13 +293,13 @@ class KubernetesEnclave:
         if len(waiting) == len(executors):
             # None has ever run: each has the time that any pod has.
             for state in waiting:
-                self.mind_obstacle(state)
-        self._mind_missing_executors(waiting)
+                self.check_startup(state)
+        self._check_missing_executors(waiting)
 
-    def hear_executors(self) -> list[PodState]:
+    def poll_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
-        labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
-        executors = self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER)
+        labels = f"{self.selector},{ROLE_LABEL}={ROLE_EXECUTOR}"
+        executors = self.cluster.pods(labels, ENCLAVE_CONTAINER)
         for state in executors:
             if state.ended and not state.deleted and (diagnosis := pod_diagnosis(state, LogWatcher())):
                 self._ended_executors[state.name] = diagnosis
@@ -300,7 +307,7 @@ class KubernetesEnclave:
                     self._tell(f"Executor pod {state.name}: {line}")
         return executors
 
-    def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
+    def _check_missing_executors(self, waiting: Sequence[PodState]) -> None:
         """Give a driver up that has had no executor for too long; those that it has lost may come back."""
         now = time.time()
         self.executorless_since = self.executorless_since or now
@@ -314,14 +321,22 @@ class KubernetesEnclave:
             diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
         self.output.fail(diagnosis)
 
+    def leftover(self) -> str | None:
+        """Return the driver that a dead worker has left, unless somebody is removing it.
+
+        :raises EnclaveError: ``kubernetes-…``.
+        """
+        found = self.cluster.find(self.names.driver, ENCLAVE_CONTAINER)
+        return f"pod {found.name} ({found.phase})" if found and not found.deleted else None
+
     def remove(self) -> None:
         """Remove the try's pods, and with them its Secret and its folder on the data volume.
 
         :raises EnclaveError: ``kubernetes-…``.
         """
         self.cluster.delete_pod(self.names.driver)
-        readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
-        selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+        readers = f"{ROLE_DRIVER},{ROLE_EXECUTOR}"
+        selected = f"{self.selector},{ROLE_LABEL} in ({readers})"
         # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)
@@ -331,20 +346,7 @@ class KubernetesEnclave:
             self.cluster.delete_pod(pod)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
 
-    def require_wanted(self) -> None:
-        """Stop when the task is to end.
-
-        :raises EnclaveError: ``terminated``, retryable.
-        """
-        if self.stopped():
-            raise EnclaveError(
-                "The task was asked to end, so its pods were ended too.",
-                code="terminated",
-                action="nothing, if it was meant; else run again",
-                retryable=True,
-            )
-
-    def mind_obstacle(self, state: PodState) -> None:
+    def check_startup(self, state: PodState) -> None:
         """Log what keeps a pod from starting, and give it up when that takes too long.
 
         :raises EnclaveError: named by the failure table.

@@ -14,8 +14,19 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.container.pod_launch import ADDRESS_VARIABLE
 from confidential_spark.enclave.spark import MEBIBYTE
-from confidential_spark.platforms.kubernetes import cluster_layout
 from confidential_spark.platforms.kubernetes import spark_conf as kubernetes_spark
+from confidential_spark.platforms.kubernetes.names import (
+    DRIVER_ACCOUNT,
+    ENCLAVE_CONTAINER,
+    EPC_RESOURCE,
+    EXECUTOR_ACCOUNT,
+    PULL_POLICY,
+    ROLE_ATTEST,
+    ROLE_DRIVER,
+    ROLE_LABEL,
+    ROLE_TRANSFER,
+    TRANSFER_CONTAINER,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,9 +85,9 @@ class PodPlan:
 
 def driver_pod(plan: PodPlan) -> Json:
     """Return the pod of Spark's driver; its launch file comes from the Secret of the same try."""
-    pod = _pod(plan, plan.names.driver, cluster_layout.ROLE_DRIVER)
+    pod = _pod(plan, plan.names.driver, ROLE_DRIVER)
     spec = pod["spec"]
-    spec["serviceAccountName"] = cluster_layout.DRIVER_ACCOUNT
+    spec["serviceAccountName"] = DRIVER_ACCOUNT
     container = _enclave(plan, "run", _resources(plan))
     container["env"].append(OWN_ADDRESS)
     container["volumeMounts"] += [
@@ -101,7 +112,7 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     """
     pod = _pod(plan, None, None)
     spec = pod["spec"]
-    spec["serviceAccountName"] = cluster_layout.EXECUTOR_ACCOUNT
+    spec["serviceAccountName"] = EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
     container["volumeMounts"].append(
@@ -145,7 +156,7 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
 
 def transfer_pod(plan: PodPlan) -> Json:
     """Return the pod that keeps the try's folder on the data volume, without an enclave."""
-    pod = _pod(plan, plan.names.transfer, cluster_layout.ROLE_TRANSFER)
+    pod = _pod(plan, plan.names.transfer, ROLE_TRANSFER)
     # It outlives the others, which need it, and whose results are fetched from it.
     pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
@@ -158,7 +169,7 @@ def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
 
     Not one after the other: the device plugin's webhook gives no devices to init containers.
     """
-    pod = _pod(plan, plan.names.attest, cluster_layout.ROLE_ATTEST)
+    pod = _pod(plan, plan.names.attest, ROLE_ATTEST)
     enclave = _enclave(plan, "attest", _resources(plan))
     enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
     enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
@@ -169,8 +180,8 @@ def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
 
 def measure_pod(plan: PodPlan) -> Json:
     """Return the pod that prints who the image's enclave is; the enclave is not started."""
-    pod = _pod(plan, plan.names.measure, cluster_layout.ROLE_TRANSFER)
-    container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, "measure")
+    pod = _pod(plan, plan.names.measure, ROLE_TRANSFER)
+    container = _container(plan, ENCLAVE_CONTAINER, "measure")
     container["resources"] = _resources(plan)
     container["volumeMounts"] = _scratch_mounts()
     pod["spec"]["containers"] = [container]
@@ -182,7 +193,7 @@ def quote_annotations(plan: PodPlan) -> dict[str, str]:
     """Return what tells the device plugin's webhook who makes the quotes; nothing where there is no SGX."""
     if plan.epc_bytes is None:
         return {}
-    return {QUOTE_PROVIDER: AESM_PROVIDER if plan.aesm else cluster_layout.ENCLAVE_CONTAINER}
+    return {QUOTE_PROVIDER: AESM_PROVIDER if plan.aesm else ENCLAVE_CONTAINER}
 
 
 def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
@@ -190,9 +201,9 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
 
     :param role: Spark gives its executors theirs itself.
     """
-    labels = {**plan.labels, **({cluster_layout.ROLE_LABEL: role} if role else {})}
+    labels = {**plan.labels, **({ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    if role != cluster_layout.ROLE_TRANSFER and (annotations := quote_annotations(plan)):
+    if role != ROLE_TRANSFER and (annotations := quote_annotations(plan)):
         metadata["annotations"] = annotations
     spec: Json = {
         "restartPolicy": "Never",
@@ -221,7 +232,7 @@ def _container(plan: PodPlan, name: str, *arguments: str) -> Json:
     return {
         "name": name,
         "image": plan.image,
-        "imagePullPolicy": cluster_layout.PULL_POLICY,
+        "imagePullPolicy": PULL_POLICY,
         **({"args": list(arguments)} if arguments else {}),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -236,7 +247,7 @@ def _container(plan: PodPlan, name: str, *arguments: str) -> Json:
 
 def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     """Return a container that starts the image's enclave; an executor's command comes from Spark."""
-    container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, *([command] if command else []))
+    container = _container(plan, ENCLAVE_CONTAINER, *([command] if command else []))
     container["env"] = [{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []
     container["volumeMounts"] = _scratch_mounts()
     if plan.aesm:
@@ -245,12 +256,12 @@ def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     if plan.epc_bytes is not None:
         # Kubernetes does not divide it: request and limit are one number.
         for kind in ("requests", "limits"):
-            resources.setdefault(kind, {})[cluster_layout.EPC_RESOURCE] = str(plan.epc_bytes)
+            resources.setdefault(kind, {})[EPC_RESOURCE] = str(plan.epc_bytes)
     return container
 
 
 def _transfer(plan: PodPlan, folder: Sequence[str]) -> Json:
-    container = _container(plan, cluster_layout.TRANSFER_CONTAINER, "transfer", *folder)
+    container = _container(plan, TRANSFER_CONTAINER, "transfer", *folder)
     small = {"cpu": SMALL_CPU, "memory": SMALL_MEMORY}
     container["resources"] = {"requests": {**small, "cpu": "10m"}, "limits": small}
     container["volumeMounts"] = [{"name": "data", "mountPath": str(layout.DATA_DIR)}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import (
     AirflowNotFoundException,
     AirflowTaskTimeout,
-    TaskDeferred,
 )
 
 from confidential_spark.agent.launch.launch_file import LaunchSpec
@@ -24,19 +22,23 @@ from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.input.location import parquet_files
-from confidential_spark.operators.attempt import EnclaveRun
-from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.launch import image_installation, quote_source
-from confidential_spark.operators.stored_try import (
+from confidential_spark.operators.attempt import (
+    EnclaveRun,
     StoredTry,
     executorless_since,
     log_position,
     save_executorless_since,
-    save_log_position,
 )
-from confidential_spark.platforms.kubernetes import cluster_layout
+from confidential_spark.operators.base import airflow_failures
+from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
+from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
+from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.enclave import pod_plan, try_labels
-from confidential_spark.platforms.kubernetes.failures import API_AWAY, UNAUTHORIZED
+from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
+    RELEASE_PORT,
+    TRANSFER_CONTAINER,
+)
 from confidential_spark.platforms.kubernetes.operators import KubernetesTask
 from confidential_spark.platforms.kubernetes.pod_specs import (
     PodPlan,
@@ -49,7 +51,6 @@ from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, dri
 from confidential_spark.platforms.kubernetes.trigger import EnclavePodTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow.sdk import Context
@@ -58,16 +59,14 @@ if TYPE_CHECKING:
     from confidential_spark.operators.base import RunScope
     from confidential_spark.platforms.kubernetes.enclave import KubernetesEnclave
 
-# The log's position is a row in Airflow's database, so it is not written with every line.
-POSITION_INTERVAL_SECONDS = 5.0
-ENCLAVE = cluster_layout.ENCLAVE_CONTAINER
+ENCLAVE = ENCLAVE_CONTAINER
 # The triggerer's clock may be ahead of this machine's.
 CLOCK_MARGIN_SECONDS = 10.0
 # A trigger that has not fired long after the pod's own deadline is broken.
 TRIGGER_MARGIN = timedelta(minutes=30)
 
 
-class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
+class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPodOperator):
     """Run one Spark job in enclaves on a Kubernetes cluster.
 
     This operator's pod is Spark's driver; executors are pods that Spark makes. All names follow from the
@@ -85,22 +84,21 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
     """
 
     template_fields = ("enclave_image", "manifest")
+    away = frozenset({API_AWAY, UNAUTHORIZED})
 
     def __init__(
         self,
         *,
         platform: Platform,
-        image: Any,  # noqa: ANN401 - XComArg now, a mapping when rendered
-        manifest: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        image: Any,
+        manifest: Any,
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(base_container_name=ENCLAVE, random_name_suffix=False, **kwargs)
         self.do_xcom_push = True
         self.platform = platform
         self.enclave_image = image
         self.manifest = manifest
-        self._next_position = 0.0
 
     def run(self, context: Context, scope: RunScope) -> dict[str, str]:
         """Run the job, or go on with it, and return the :class:`EnclaveRun` that verification needs."""
@@ -131,26 +129,6 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             self.announce(f"{self.job.title} ran and signed its results")
             return run.to_xcom()
 
-    def continued(self, context: Context) -> EnclaveRun | None:
-        """Return the run whose pods a dead worker has left; pods of no use are removed."""
-        stored = StoredTry.load(context)
-        if stored is None:
-            return None
-        enclave = self.enclave(context, stored.run.nonce)
-        found = self.cluster.find(enclave.names.driver, ENCLAVE)
-        if found and not found.deleted and stored.continues_in(context):
-            self.announce_progress(f"goes on with pod {found.name} ({found.phase})")
-            stored.run.hand_on(context)
-            return stored.run
-        enclave.remove()
-        return None
-
-    def prepared(self, context: Context, scope: RunScope) -> EnclaveRun:
-        """Return a new run, stored where the next try looks before anything is created."""
-        run = EnclaveRun.prepare(context, scope, self.job, self.settings)
-        StoredTry.store(context, run)
-        return run
-
     def stored_run(self, context: Context) -> EnclaveRun:
         """Return the run that this task has started, here or before it was deferred.
 
@@ -159,7 +137,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         stored = StoredTry.load(context)
         if stored is None:
             raise EnclaveError(
-                "Airflow does not know any more which pods this task has started.",
+                "Airflow no longer knows which pods this task has started.",
                 code="try-forgotten",
                 expected="the try in the task state store",
                 action="clear the task; the run's teardown removes the pods",
@@ -171,12 +149,12 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         image = EnclaveImage.from_xcom(self.enclave_image)
         labels = try_labels(context["ti"], run.nonce)
         plan = pod_plan(self.settings, image.reference, image.trust, enclave.names, labels)
-        launch = self.launch_spec(scope, image, run, enclave)
+        launch = self.launch(scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
-            enclave.await_running(enclave.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
             enclave.push(parquet_files(self.manifest["uri"]) if self.manifest else [])
-            enclave.require_wanted()
+            raise_if_cancelled(enclave.stopped)
             self.create_driver(context, plan)
         owner = enclave.require(enclave.names.driver, ENCLAVE).uid
         # After its owner, so that it never stays behind; the pod waits for it.
@@ -200,23 +178,23 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         driver = enclave.names.driver
         if self.settings.aks_deferrable:
             state = enclave.require(driver, ENCLAVE)
-            enclave.mind_obstacle(state)
+            enclave.check_startup(state)
         else:
             state = enclave.await_running(driver, ENCLAVE, or_ended=True)
         if not state.ended:
-            enclave.look_around(state)
+            enclave.check_siblings(state)
         return enclave.follow(
             driver,
             ENCLAVE,
             known_until=log_position(context),
             on_position=lambda stamp: self.remember(context, stamp),
-            on_look=enclave.look_around,
+            on_look=enclave.check_siblings,
             until_ended=not self.settings.aks_deferrable,
         )
 
     def fetch(self, enclave: KubernetesEnclave, staging: Path) -> None:
         """Take the results from the data volume."""
-        enclave.await_running(enclave.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+        enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
         with storage_errors("fetch results"):
             enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
 
@@ -254,7 +232,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         )
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 
-    def launch_spec(
+    def launch(
         self, scope: RunScope, image: EnclaveImage, run: EnclaveRun, enclave: KubernetesEnclave
     ) -> LaunchSpec:
         """Return what the driver's agent is asked to do.
@@ -279,66 +257,9 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         )
         for plan in (runtime.memory, executors.memory_plan):
             require_memory_fits(plan, settings.enclave_sizing())
-        return LaunchSpec(
-            nonce=run.nonce,
-            run_id=run.run_id,
-            results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, self.platform, settings),
-            job=self.job.name,
-            job_file=str(layout.JOBS_DIR / f"{self.job.name}.py"),
-            arguments=self.job.arguments_for(scope.month, scope.options),
-            month=str(scope.month) if scope.month else None,
-            input=f"file://{layout.INPUT_DIR}" if self.manifest else None,
-            work_dir=str(layout.WORK_DIR),
-            image_digest=image.digest,
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=list(runtime.jvm_options),
-            spark_conf=runtime.spark_conf,
-            release_port=cluster_layout.RELEASE_PORT,
-        )
-
-    def remember(self, context: Context, stamp: str) -> None:
-        """Keep where the log is complete, now and then; that it cannot be kept is no reason to lose a run."""
-        if not stamp or time.monotonic() < self._next_position:
-            return
-        self._next_position = time.monotonic() + POSITION_INTERVAL_SECONDS
-        try:
-            save_log_position(context, stamp)
-        except Exception as error:
-            self.log.warning("A next try would log some lines again: %s", error)
-
-    @contextmanager
-    def ended_with_the_task(self, context: Context, enclave: KubernetesEnclave) -> Iterator[None]:
-        """Remove the pods however the block fails, unless the next try can go on with them.
-
-        It can where the cluster does not answer, or not us, and where the process that supervises this one is
-        gone, to which it reports by a pipe.
-        """
-        try:
-            yield
-        except (TaskDeferred, BrokenPipeError, ConnectionResetError):
-            raise
-        except EnclaveError as error:
-            if error.code not in (API_AWAY, UNAUTHORIZED):
-                self.remove(context, enclave)
-            raise
-        except BaseException:
-            self.remove(context, enclave)
-            raise
-
-    def remove(self, context: Context, enclave: KubernetesEnclave) -> None:
-        """Remove the pods and forget them; the teardown removes what an API's silence leaves."""
-        try:
-            enclave.remove()
-        except EnclaveError as error:
-            self.log.warning("The pods are not removed yet: %s", error)
-            return
-        try:
-            StoredTry.forget(context)
-        except Exception as error:
-            self.log.warning("Airflow still knows the try, whose pods are gone: %s", error)
+        source = quote_source(image, self.platform, settings)
+        places = image_places(self.job, has_input=bool(self.manifest), release_port=RELEASE_PORT)
+        return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 
 
 def executor_launch(driver: LaunchSpec) -> LaunchSpec:

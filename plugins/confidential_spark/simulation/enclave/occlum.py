@@ -269,7 +269,7 @@ def _read_key(path: Path) -> RSAPrivateKey:
     return key
 
 
-def _read_json(path: Path, code: str) -> Any:  # noqa: ANN401 - checked by the callers
+def _read_json(path: Path, code: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:

@@ -102,7 +102,7 @@ def verify_quote(
     return platform
 
 
-def _pck_extension(pem: bytes) -> Any:  # noqa: ANN401 - dcap-qvl has no types
+def _pck_extension(pem: bytes) -> Any:
     try:
         return dcap_qvl.parse_pck_extension_from_pem(pem)
     except Exception as error:  # its own exceptions; the input decides which

@@ -5,24 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 from unicodedata import normalize
 
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_size
 from confidential_spark.verification.safe_files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# May lie beside the results without being listed: the statement itself, compared with the evidence.
-COMPANIONS = frozenset({"envelope.json", "evidence.json"})
-# And what the pipeline writes about a run, outside the published folder: no result has this name either.
-_RESERVED = COMPANIONS | {"report.json"}
+# May lie beside the results without being listed; they are compared with what the evidence says.
+COMPANIONS = frozenset({"envelope.json", "evidence.json", "report.json"})
+Companions = Mapping[str, Callable[[JsonObject], None]]
 MAX_DEPTH = 64
-MAX_COMPANION_BYTES = 8 * 1024 * 1024
+MAX_JSON_BYTES = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
 # Controls, and marks of direction or without width: they show another text than the one that is compared.
 _HIDDEN = r"\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
@@ -37,7 +36,7 @@ def require_safe_name(name: str) -> None:
     """
     parts = name.split("/")
     plain = all(_SEGMENT.fullmatch(part) and part not in (".", "..") for part in parts)
-    if not plain or _folded(name) in _RESERVED:
+    if not plain or _folded(name) in COMPANIONS:
         expected = "a relative path of visible characters, without .., back slashes and empty parts"
         refuse(Refusal.STATEMENT_SUBJECT, "A result file has an unsafe name.", got=name, expected=expected)
 
@@ -61,20 +60,20 @@ def require_distinct(names: Collection[str]) -> None:
 def require_digests(
     expected: Mapping[str, str],
     results: Mapping[str, bytes] | Path,
-    companions: Mapping[str, Mapping[str, object]] | Collection[str] = COMPANIONS,
+    companions: Companions | None = None,
 ) -> None:
     """Accept results that are exactly the listed files, byte for byte.
 
     :param expected: name → hex SHA-256, as the verified statement lists them.
     :param results: contents by name, or the folder that holds the files.
-    :param companions: names of what else may lie there; as a mapping, with the JSON object it has to hold.
+    :param companions: the rule for each of :data:`COMPANIONS`; without rules they are not looked at.
     :raises VerificationError: ``result-…``, ``companion-mismatch``, ``input-type``.
     """
     present = set(results) if isinstance(results, Mapping) else set(_files(results))
     in_place_of_files = {f"{name}/" for name in expected}  # reported as missing files below
-    unlisted = sorted(map(str, present - set(expected) - set(companions) - in_place_of_files))
+    unlisted = sorted(map(str, present - set(expected) - COMPANIONS - in_place_of_files))
     if unlisted:
-        allowed, action = ", ".join(sorted(companions)), "remove the file: nothing vouches for it"
+        allowed, action = ", ".join(sorted(COMPANIONS)), "remove the file: nothing vouches for it"
         got, known = ", ".join(unlisted[:5]), f"only listed files and {allowed}"
         refuse(Refusal.RESULT_UNLISTED, got=got, expected=known, action=action)
     for name in sorted(expected):
@@ -87,19 +86,21 @@ def require_digests(
             message = f"The file {name} is not the one that the enclave wrote."
             got, listed = digest.hexdigest(), expected[name]
             refuse(Refusal.RESULT_DIGEST_MISMATCH, message, got=got, expected=listed)
-    if isinstance(companions, Mapping):
-        for name in sorted(present & set(companions)):
-            _require_same(name, _content(results, name), companions[name])
+    for name, require in (companions or {}).items():
+        if name in present:
+            require(read_json(results, name))
 
 
-def _require_same(name: str, content: Iterator[bytes], members: Mapping[str, object]) -> None:
-    data = next(content, b"")
-    while len(data) <= MAX_COMPANION_BYTES and (piece := next(content, b"")):
+def read_json(results: Mapping[str, bytes] | Path, name: str) -> JsonObject:
+    """Return a file's JSON object.
+
+    :raises VerificationError: ``companion-mismatch``, ``input-…``, ``result-unreadable``.
+    """
+    data = b""
+    for piece in _content(results, name):
         data += piece
-    found = JsonObject.parse(data, name, MAX_COMPANION_BYTES, Refusal.COMPANION_MISMATCH)
-    if found.members != members:
-        expected = "the same JSON as in the verified evidence"
-        refuse(Refusal.COMPANION_MISMATCH, got=name, expected=expected, action=f"remove {name}")
+        require_size(data, name, MAX_JSON_BYTES)
+    return JsonObject.parse(data, name, MAX_JSON_BYTES, Refusal.COMPANION_MISMATCH)
 
 
 def _content(results: Mapping[str, bytes] | Path, name: str) -> Iterator[bytes]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.operators.launch import quote_source
 from confidential_spark.platforms.docker.enclave import (
     GIBIBYTE,
     SGX_DEVICES,
@@ -42,34 +41,16 @@ HARDWARE = replace(SIMULATED, trust="hardware")
 
 
 def spec_of(image: EnclaveImage, **settings: Any) -> Any:
-    launch = LaunchSpec(
-        nonce=b64url(bytes(32)),
-        run_id="r",
-        results_dir="/r",
-        **quote_source(SIMULATED, Platform.DCSV3, Settings()),
-    )
+    source = quote_source(SIMULATED, Platform.DCSV3, Settings())
+    launch = LaunchSpec(nonce=b64url(bytes(32)), run_id="r", results_dir="/r", **asdict(source))
     return container_spec(Settings(**settings), image, "run", launch, {"label": "x"}, ())
 
 
-def test_a_simulated_enclave_asks_itself_and_has_no_network() -> None:
-    source = quote_source(SIMULATED, Platform.DCSV3, Settings())
-    assert source["quote_provider"] == "software"
-    assert source["attestation_url"].startswith("http://127.0.0.1:")
-    assert spec_of(SIMULATED, dcsv3_network="bridge", dcsv3_aesm_dir="/var/run/aesmd").network == "none"
-    assert spec_of(SIMULATED, dcsv3_aesm_dir="/var/run/aesmd").aesm_dir is None
-
-
-def test_a_hardware_enclave_asks_the_policys_provider(monkeypatch) -> None:
-    connection = {"conn_type": "http", "host": "https://sharedweu.weu.attest.azure.net"}
-    monkeypatch.setenv("AIRFLOW_CONN_MAA_DEFAULT", json.dumps(connection))
-    source = quote_source(HARDWARE, Platform.DCSV3, Settings())
-    assert source == {
-        "quote_provider": "occlum",
-        "attestation_url": "https://sharedweu.weu.attest.azure.net",
-        "attestation_api_version": "2022-08-01",
-    }
-    spec = spec_of(HARDWARE, dcsv3_network="sgx", dcsv3_aesm_dir="/var/run/aesmd")
-    assert (spec.network, spec.aesm_dir) == ("sgx", "/var/run/aesmd")
+def test_only_a_hardware_enclave_has_a_network_and_the_hosts_aesm() -> None:
+    settings = {"dcsv3_network": "sgx", "dcsv3_aesm_dir": "/var/run/aesmd"}
+    simulated, hardware = spec_of(SIMULATED, **settings), spec_of(HARDWARE, **settings)
+    assert (simulated.network, simulated.aesm_dir) == ("none", None)
+    assert (hardware.network, hardware.aesm_dir) == ("sgx", "/var/run/aesmd")
 
 
 @pytest.mark.parametrize(
@@ -97,11 +78,6 @@ def test_spark_gets_the_limit_without_the_scratch_space() -> None:
     assert spec_of(SIMULATED, dcsv3_memory="3g").memory_bytes == 3 * GIBIBYTE
 
 
-def test_only_the_simulated_image_has_a_class_archive() -> None:
-    assert image_installation(SIMULATED).archive == Path("/opt/spark/spark-classes.jsa")
-    assert image_installation(HARDWARE).archive is None
-
-
 @pytest.mark.parametrize(
     ("variables", "code"),
     [
@@ -121,7 +97,7 @@ def test_memory_that_cannot_work_is_refused_before_anything_starts(monkeypatch, 
     scope = RunScope("d", "r", 1, None, {"partitions": 1})
     run = EnclaveRun("d/r", b64url(bytes(32)), "2026-11-23T10:00:00+00:00", "run=r", "/staging")
     with pytest.raises(ConfigurationError) as refusal:
-        operator.launch_spec(scope, SIMULATED, run)
+        operator.launch(scope, SIMULATED, run)
     assert refusal.value.code == code
     get_settings.cache_clear()
 

@@ -18,12 +18,12 @@ from kubernetes.utils.quantity import parse_quantity
 from confidential_spark.core.failures import LogWatcher
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
 from confidential_spark.platforms.kubernetes.check.rows import ABSENT, ClusterFacts, NodeFacts, QuotaFacts
-from confidential_spark.platforms.kubernetes.cluster_layout import (
+from confidential_spark.platforms.kubernetes.client.failures import REFUSED, named, pod_diagnosis
+from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     EPC_RESOURCE,
     LAUNCHER_RIGHTS,
 )
-from confidential_spark.platforms.kubernetes.failures import REFUSED, named, pod_diagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.errors import EnclaveError
     from confidential_spark.platforms.kubernetes.check.probe import ProbeFacts
-    from confidential_spark.platforms.kubernetes.cluster import Cluster
-    from confidential_spark.platforms.kubernetes.cluster_layout import Right
+    from confidential_spark.platforms.kubernetes.client.cluster import Cluster
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
+    from confidential_spark.platforms.kubernetes.names import Right
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-    from confidential_spark.platforms.kubernetes.pods import PodState
 
     T = TypeVar("T")
 

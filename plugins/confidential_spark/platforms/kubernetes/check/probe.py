@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
-from confidential_spark.platforms.docker.check.rows import SgxDevice
-from confidential_spark.platforms.kubernetes.cluster_layout import (
+from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     EPC_RESOURCE,
     EXECUTOR_ACCOUNT,
