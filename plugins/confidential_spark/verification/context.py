@@ -13,18 +13,12 @@ from types import NoneType
 from typing import Any
 
 from confidential_spark.agent.protocol import MONTH_PATTERN, NONCE_BYTES, JobIdentity
+from confidential_spark.verification import report as reports
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.attestation.maa_token import utc_text
 from confidential_spark.verification.policy.ledger import Ledger, read_ledger
 from confidential_spark.verification.policy.policy import Policy, as_policy
 from confidential_spark.verification.refusals import Refusal, refuse, require_size
-from confidential_spark.verification.report import (
-    NOT_COMPARED,
-    Check,
-    VerificationReport,
-    VerifiedFacts,
-    run_checks,
-)
 
 PolicySource = Policy | Mapping[str, Any] | str | bytes | os.PathLike[str]
 JsonSource = bytes | str | Mapping[str, Any]
@@ -126,16 +120,16 @@ class Context:
         """Say whether there was an expectation to compare with; the verdict names those that are missing."""
         if expected is None:
             self.not_compared.append(name)
-        return f"{shown or name} {NOT_COMPARED if expected is None else 'as expected'}"
+        return f"{shown or name} {reports.NOT_COMPARED if expected is None else 'as expected'}"
 
-    def report(self, checks: list[Check]) -> VerificationReport:
+    def report(self, checks: list[reports.Check]) -> reports.VerificationReport:
         """Run the checks; step 0 is shown only when it fails."""
-        steps = run_checks(checks)
+        steps = reports.run_checks(checks)
         policy = self.policy if "policy" in self.__dict__ else None
-        report = VerificationReport(
+        report = reports.VerificationReport(
             policy=policy.label if policy else "unreadable policy",
             steps=steps if steps[0].code else steps[1:],
-            facts=VerifiedFacts(**self.facts),
+            facts=reports.VerifiedFacts(**self.facts),
             trust=policy.trust if policy else None,
             issuer=policy.attestation.issuer if policy else None,
             policy_sha256=policy.sha256 if policy else None,

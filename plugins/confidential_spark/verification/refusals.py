@@ -170,10 +170,13 @@ class Refusal(StrEnum):
     CHECK_CRASHED = "check-crashed", "any", "The check itself failed on this input; nothing was accepted."
 
 
-# What the checking side handed over is wrong: no verdict on the evidence follows. So is all of step 0.
+# Perhaps the checking side handed over something wrong: no verdict follows, as from step 0.
 CHECKING_SIDE = frozenset(
-    code for code in Refusal if code.startswith(("jwks-", "ledger-")) or code is Refusal.RESULT_UNREADABLE
-)
+    code
+    for code in Refusal
+    if code.startswith(("jwks-", "key-", "ledger-"))
+    or code in (Refusal.KID_UNKNOWN, Refusal.KID_AMBIGUOUS, Refusal.RESULT_UNREADABLE)
+) - {Refusal.KEY_NOT_PINNED}
 
 
 def refuse(

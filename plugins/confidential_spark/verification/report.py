@@ -54,15 +54,10 @@ class Step(Enum):
     RESULTS = 12, "Every result file has its listed digest"
     TRUST = 13, "Trust level of evidence and policy agree"
 
-    @property
-    def number(self) -> int:
-        """The step's number in documents and reports."""
-        return int(self.value[0])
-
-    @property
-    def title(self) -> str:
-        """What the step shows when it passes."""
-        return str(self.value[1])
+    def __init__(self, number: int, title: str) -> None:
+        """Name the parts: the number in documents and reports, and what the step shows."""
+        self.number = number
+        self.title = title
 
 
 @dataclass(frozen=True)
@@ -200,14 +195,10 @@ class VerificationReport:
         """
         if self.passed:
             return
-        failed = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, Refusal.CHECK_CRASHED.value)
-        raise VerificationError(
-            f"Step {failed.number} ({failed.title}) failed: {failed.detail}",
-            code=failed.code or Refusal.CHECK_CRASHED.value,
-            got=failed.got,
-            expected=failed.expected,
-            action=failed.action,
-        )
+        crashed = Refusal.CHECK_CRASHED.value
+        step = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, crashed)
+        message, code = f"Step {step.number} ({step.title}) failed: {step.detail}", step.code or crashed
+        raise VerificationError(message, code=code, got=step.got, expected=step.expected, action=step.action)
 
     @classmethod
     def not_checked(cls, policy: str, error: Exception) -> VerificationReport:

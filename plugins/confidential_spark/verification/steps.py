@@ -5,14 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import (
-    MAX_QUOTE_BYTES,
-    MAX_RUNTIME_DATA_BYTES,
-    MAX_TOKEN_BYTES,
-    b64url,
-    report_data,
-    sha256_hex,
-)
+from confidential_spark.agent import protocol
+from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification.attestation import maa_token as tokens
 from confidential_spark.verification.attestation import signing_keys as key_set
 from confidential_spark.verification.attestation.collateral import MAX_COLLATERAL_BYTES
@@ -55,6 +49,7 @@ class AttestationSteps:
         self.context = context
         self.jwks = jwks
         self.collateral = collateral
+        self.own_keys = False  # whether the key set is the evidence's, so that its faults are, too
         self.quote = b""
         self.runtime_data = b""
 
@@ -68,17 +63,9 @@ class AttestationSteps:
 
     def checks(self) -> list[Check]:
         """Return steps 2 to 10 in order."""
-        return [
-            (Step.HEADER, self.header),
-            (Step.SIGNATURE, self.signature),
-            (Step.TIME, self.time),
-            (Step.KIND, self.kind),
-            (Step.IDENTITY, self.identity),
-            (Step.BINDING, self.binding),
-            (Step.QUOTE_MATCH, self.quote_match),
-            (Step.QUOTE, self.dcap),
-            (Step.RUNTIME_DATA, self.runtime_data_content),
-        ]
+        of_token = (self.header, self.signature, self.time, self.kind, self.identity)
+        of_enclave = (self.binding, self.quote_match, self.dcap, self.runtime_data_content)
+        return list(zip(list(Step)[2:11], (*of_token, *of_enclave), strict=True))
 
     def prepare(self) -> str:
         """Step 0: accept usable arguments.
@@ -94,8 +81,8 @@ class AttestationSteps:
 
         :raises VerificationError: ``input-…``, ``token-malformed``, ``token-duplicate-key``.
         """
-        self.quote = require_bytes(quote, "quote", MAX_QUOTE_BYTES)
-        self.runtime_data = require_bytes(runtime_data, "runtime data", MAX_RUNTIME_DATA_BYTES)
+        self.quote = require_bytes(quote, "quote", protocol.MAX_QUOTE_BYTES)
+        self.runtime_data = require_bytes(runtime_data, "runtime data", protocol.MAX_RUNTIME_DATA_BYTES)
         malformed = Refusal.COLLATERAL_MALFORMED
         self.collateral_json = json_text(self.collateral, "collateral", malformed, MAX_COLLATERAL_BYTES)
         self.token = tokens.Token.decode(_token_text(token))
@@ -108,7 +95,12 @@ class AttestationSteps:
 
     def signature(self) -> str:
         """Step 3: verify the token's signature."""
-        key = key_set.signing_key(self.trusted_jwks, self.kid)
+        try:
+            key = key_set.signing_key(self.trusted_jwks, self.kid)
+        except VerificationError as error:
+            if not self.own_keys:
+                raise
+            refuse(Refusal.KEY_NOT_PINNED, error.message, got=error.got, expected=error.expected)
         pins = self.context.policy.attestation.token_signing_keys
         key_set.require_pinned(key, pins)
         key_set.require_signature(self.token, key)
@@ -149,16 +141,16 @@ class AttestationSteps:
 
     def binding(self) -> str:
         """Step 7: accept a token about exactly this runtime data."""
-        held = self.token.claims.base64url("x-ms-sgx-ehd", MAX_RUNTIME_DATA_BYTES)
-        got, expected = (f"SHA-256 {sha256_hex(data)}" for data in (held, self.runtime_data))
+        held = self.token.claims.base64url("x-ms-sgx-ehd", protocol.MAX_RUNTIME_DATA_BYTES)
+        got, expected = (f"SHA-256 {protocol.sha256_hex(data)}" for data in (held, self.runtime_data))
         require_equal(Refusal.EHD_MISMATCH, got, expected)
         claimed = self.token.claims.hexadecimal("x-ms-sgx-report-data", 64)
-        require_equal(Refusal.REPORT_DATA_MISMATCH, claimed, report_data(self.runtime_data).hex())
+        require_equal(Refusal.REPORT_DATA_MISMATCH, claimed, protocol.report_data(self.runtime_data).hex())
         return f"SHA-256 of the runtime data {claimed[:64]}"
 
     def quote_match(self) -> str:
         """Step 8: accept a quote that the token was issued for and that says the same."""
-        claims, digest = self.token.claims, sha256_hex(self.quote)
+        claims, digest = self.token.claims, protocol.sha256_hex(self.quote)
         claimed = claims.object("x-ms-sgx-collateral").hexadecimal("quotehash", 32)
         require_equal(Refusal.QUOTE_HASH_MISMATCH, f"SHA-256 {digest}", f"SHA-256 {claimed}")
         self.report = ReportBody.from_quote(self.quote)
@@ -194,7 +186,7 @@ class AttestationSteps:
         require_nonce(runtime.nonce, expected.nonce, expected.seen_nonces)
         require_run(runtime, expected.run_id, expected.job, expected.job_file_sha256)
         context.facts |= {
-            "nonce": b64url(runtime.nonce),
+            "nonce": protocol.b64url(runtime.nonce),
             "run_id": runtime.run_id,
             "job_name": runtime.job.name,
             "job_file_sha256": runtime.job.file_sha256,
@@ -224,13 +216,10 @@ class AttestationSteps:
 
 
 def _token_text(token: object) -> str:
-    if not isinstance(token, (str, bytes)):
+    # Of bytes beyond ASCII none decodes as base64url.
+    text = token.decode("latin-1") if isinstance(token, bytes) else token
+    if not isinstance(text, str):
         message = "The token has the wrong type."
         refuse(Refusal.INPUT_TYPE, message, got=type(token).__name__, expected="str or bytes")
-    require_size(token, "token", MAX_TOKEN_BYTES)
-    if isinstance(token, str):
-        return token
-    try:
-        return token.decode("ascii")
-    except UnicodeDecodeError as error:
-        refuse(Refusal.TOKEN_MALFORMED, "The token is not ASCII.", got=str(error), expected="a compact JWS")
+    require_size(text, "token", protocol.MAX_TOKEN_BYTES)
+    return text

@@ -14,27 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import RESERVED_JOBS, SIMULATED_NOTICE, TRUST_SIMULATED, JobIdentity
-from confidential_spark.verification.attestation.signing_keys import read_keys
-from confidential_spark.verification.context import (
-    Context,
-    Expectations,
-    JsonSource,
-    LedgerSource,
-    PolicySource,
-    require_bytes,
-)
+from confidential_spark.verification.context import Context, Expectations, require_bytes
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
 from confidential_spark.verification.evidence.executors import read_executors, verify_executors
 from confidential_spark.verification.evidence.result_files import Companions, read_json, require_digests
 from confidential_spark.verification.evidence.run_report import require_agreement
 from confidential_spark.verification.evidence.statement import read_record, require_signature, require_times
 from confidential_spark.verification.refusals import Refusal, refuse, require_equal
-from confidential_spark.verification.report import NOT_COMPARED, Step, VerificationReport, VerifiedFacts
+from confidential_spark.verification.report import (
+    NOT_COMPARED,
+    Check,
+    Step,
+    VerificationReport,
+    VerifiedFacts,
+)
 from confidential_spark.verification.steps import AttestationSteps
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from confidential_spark.verification.context import JsonSource, LedgerSource, PolicySource
     from confidential_spark.verification.evidence.statement import RunRecord
     from confidential_spark.verification.json_object import JsonObject
 
@@ -71,14 +70,16 @@ def verify_attestation(
     known = (expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids)
     context = Context(policy, now, Expectations(*known, claimed_trust=claimed_trust), ledger)
     steps = AttestationSteps(context, jwks=jwks, collateral=collateral)
-    return context.report(
-        [
-            (Step.PREPARE, steps.prepare),
-            (Step.DECODE, lambda: steps.take(token, quote, runtime_data)),
-            *steps.checks(),
-            (Step.TRUST, lambda: _attested_trust(context.policy.trust, claimed_trust)),
-        ]
-    )
+
+    def trust() -> str:
+        level = context.policy.trust
+        if claimed_trust is None:
+            return f"{_notice(level) or level}, claimed level {NOT_COMPARED}"
+        return _require_trust(level, claimed_trust)
+
+    decode = partial(steps.take, token, quote, runtime_data)
+    checks: list[Check] = [(Step.PREPARE, steps.prepare), (Step.DECODE, decode), *steps.checks()]
+    return context.report([*checks, (Step.TRUST, trust)])
 
 
 def verify_evidence(
@@ -118,16 +119,9 @@ def verify_evidence(
     steps = _EvidenceSteps(context, evidence, results, jwks)
     if steps.claims_other_trust():
         return context.report([(Step.PREPARE, context.prepare), (Step.TRUST, steps.trust)])
-    return context.report(
-        [
-            (Step.PREPARE, steps.prepare),
-            (Step.DECODE, steps.decode),
-            *steps.checks(),
-            (Step.STATEMENT, steps.statement),
-            (Step.RESULTS, steps.results_match),
-            (Step.TRUST, steps.trust),
-        ]
-    )
+    attested = [(Step.PREPARE, steps.prepare), (Step.DECODE, steps.decode), *steps.checks()]
+    signed = [(Step.STATEMENT, steps.statement), (Step.RESULTS, steps.results_match)]
+    return context.report([*attested, *signed, (Step.TRUST, steps.trust)])
 
 
 class _EvidenceSteps(AttestationSteps):
@@ -175,7 +169,7 @@ class _EvidenceSteps(AttestationSteps):
         self.collateral = self.evidence.collateral
         if self.jwks is None:
             self.jwks = self.evidence.jwks
-            read_keys(self.jwks, Refusal.EVIDENCE_MALFORMED)
+            self.own_keys = True
         attested = self.evidence.statement.attested
         return self.take(attested.token, attested.quote, attested.runtime_data)
 
@@ -196,14 +190,11 @@ class _EvidenceSteps(AttestationSteps):
         attested = verify_executors(executors, self) if executors else None
         names = ("month", "image_digest", "started_at", "finished_at", "arguments", "inputs")
         context.facts |= {name: getattr(record, name) for name in names} | {"executors": attested}
-        parts = [
-            f"ECDSA P-256, key {self.runtime.thumbprint}, {len(record.results)} result files",
-            context.compared("month", expected.month, f"month {record.month}")
-            if record.month
-            else "no month",
-            context.compared("image digest", expected.image_digest),
-            context.compared("arguments", expected.job),
-        ]
+        parts = [f"ECDSA P-256, key {self.runtime.thumbprint}", f"{len(record.results)} result files"]
+        month = f"month {record.month}"
+        parts += [context.compared("month", expected.month, month) if record.month else "no month"]
+        compared = (("image digest", expected.image_digest), ("arguments", expected.job))
+        parts += [context.compared(name, value) for name, value in compared]
         return ", ".join([*parts, f"{len(attested)} executors attested"] if attested else parts)
 
     def results_match(self) -> str:
@@ -227,9 +218,7 @@ class _EvidenceSteps(AttestationSteps):
         predicate, trust = self.evidence.statement.predicate.members, self.context.policy.trust
         detail = _require_trust(trust, predicate.get("trust"))
         for got in (predicate.get("notice"), self.evidence.notice):
-            require_equal(
-                Refusal.NOTICE_MISMATCH, got, SIMULATED_NOTICE if trust == TRUST_SIMULATED else None
-            )
+            require_equal(Refusal.NOTICE_MISMATCH, got, _notice(trust))
         return detail
 
 
@@ -248,16 +237,10 @@ def _results(results: object) -> Mapping[str, bytes] | Path:
     return Path(results)
 
 
-def _attested_trust(trust: str, claimed: object) -> str:
-    if claimed is None:
-        return f"{_meaning(trust)}, claimed level {NOT_COMPARED}"
-    return _require_trust(trust, claimed)
-
-
 def _require_trust(trust: str, claimed: object) -> str:
     require_equal(Refusal.TRUST_MISMATCH, claimed, trust)
-    return f"{_meaning(trust)}, as claimed"
+    return f"{_notice(trust) or trust}, as claimed"
 
 
-def _meaning(trust: str) -> str:
-    return SIMULATED_NOTICE if trust == TRUST_SIMULATED else trust
+def _notice(trust: str) -> str | None:
+    return SIMULATED_NOTICE if trust == TRUST_SIMULATED else None

@@ -16,7 +16,7 @@ from confidential_spark.verification import (
     verify_attestation,
     verify_evidence,
 )
-from confidential_spark.verification.policy import policy as policy_module
+from confidential_spark.verification.policy import root_certificates
 from confidential_spark.verification.policy.root_certificates import INTEL_ROOT_SPKI_SHA256, read_root
 from confidential_spark.verification.report import Status, Step, run_checks
 from hypothesis import HealthCheck, example, given, settings
@@ -73,7 +73,7 @@ def of_platform(ca):
 
 def test_hardware_trust_is_reached_by_the_same_steps(monkeypatch):
     ca = PlatformCa()
-    monkeypatch.setattr(policy_module, "INTEL_ROOT_SPKI_SHA256", read_root(ca.root_der).spki_sha256)
+    monkeypatch.setattr(root_certificates, "INTEL_ROOT_SPKI_SHA256", read_root(ca.root_der).spki_sha256)
     report = hardware_bundle(ca, **of_platform(ca)).verify()
     assert report.passed, report.text()
     assert report.trust == "hardware"
@@ -270,6 +270,14 @@ def test_a_ledger_that_the_policy_does_not_need_is_said_to_be_unused():
         pytest.param({"jwks": {"issuer": ISSUER}}, "jwks-malformed", id="key-set-metadata-document"),
         pytest.param({"jwks": b'{"keys":[],"keys":[]}'}, "jwks-duplicate-key", id="key-set-member-twice"),
         pytest.param({"jwks": b" " * 1_100_000}, "input-too-large", id="key-set-too-large"),
+        pytest.param({"jwks": {"keys": []}}, "kid-unknown", id="key-set-empty"),
+        pytest.param({"jwks": {"keys": [{"kid": "of-another-region"}]}}, "kid-unknown", id="key-set-other"),
+        pytest.param(
+            {"jwks": {"keys": GENUINE.jwks["keys"] * 2}}, "kid-ambiguous", id="key-set-names-a-key-twice"
+        ),
+        pytest.param(
+            {"jwks": {"keys": [{**GENUINE.jwks["keys"][0], "x5c": []}]}}, "key-malformed", id="key-set-bare"
+        ),
         pytest.param({"expected_month": "2018-5"}, "expectation-invalid", id="month-form"),
         pytest.param({"expected_month": "May"}, "expectation-invalid", id="month-word"),
         pytest.param({"expected_image_digest": "latest"}, "expectation-invalid", id="image-tag"),
@@ -283,10 +291,11 @@ def test_what_the_caller_hands_over_wrongly_is_no_verdict(arguments, code):
     assert report.text().splitlines()[-1].startswith("NOT CHECKED · ")
 
 
-def test_a_malformed_key_set_of_the_bundle_is_the_bundles_fault():
+@pytest.mark.parametrize("keys", [7, [], [{"kid": "x"}], ["x"]], ids=["number", "none", "other", "text"])
+def test_a_wrong_key_set_of_the_bundle_is_the_bundles_fault(keys):
     pinned = put("attestation/token_signing_keys", ["00" * 32])
-    report = make_bundle(bundle=put("jwks", {"keys": 7}), policy=pinned).verify(jwks=None)
-    assert (report.code, report.failure.number, report.outcome) == ("evidence-malformed", 1, "refused")
+    report = make_bundle(bundle=put("jwks", {"keys": keys}), policy=pinned).verify(jwks=None)
+    assert (report.code, report.failure.number, report.outcome) == ("key-not-pinned", 3, "refused")
 
 
 def test_steps_after_a_failure_are_not_run():

@@ -8,6 +8,7 @@ the CRL issuer's chain of a bundle passes it. Here every certificate of a bundle
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -26,13 +27,12 @@ _PEM_CHAIN = re.compile(
 )
 
 
+@dataclass(frozen=True)
 class Chain:
     """Certificates from a leaf to a pinned root, each signed by the next and valid at the given time."""
 
-    def __init__(self, certificates: Sequence[x509.Certificate], root: RootCertificate) -> None:
-        """Keep certificates that :meth:`read` has verified."""
-        self.certificates = tuple(certificates)
-        self.root = root
+    certificates: tuple[x509.Certificate, ...]
+    root: RootCertificate
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -66,15 +66,14 @@ class Chain:
             got = f"{certificates[-1].subject.rfc4514_string()}, key {last}"
             known = ", ".join(f"{root.subject}, key {root.spki_sha256}" for root in roots)
             expected = known or "Intel's SGX root, named by the policy"
-            refuse(
-                code, f"The {what} ends in a root that the policy does not pin.", got=got, expected=expected
-            )
+            message = f"The {what} ends in a root that the policy does not pin."
+            refuse(code, message, got=got, expected=expected)
         start = max(certificate.not_valid_before_utc for certificate in certificates)
         end = min(certificate.not_valid_after_utc for certificate in certificates)
         # At a time when all were valid, if there is one: a forgery must not pass for an expired chain.
         _require_path(certificates, min(max(now, start), end), what, code, ca)
         _require_valid_at(start, end, now, what, code)
-        return cls(certificates, root)
+        return cls(tuple(certificates), root)
 
 
 def require_current_crl(
@@ -160,10 +159,9 @@ def _require_path(
     leaf_policy = ExtensionPolicy.permit_all().require_present(
         x509.BasicConstraints, Criticality.CRITICAL, require_kind
     )
+    authorities = ExtensionPolicy.webpki_defaults_ca()
     builder = PolicyBuilder().store(Store([certificates[-1]])).time(now).max_chain_depth(1)
-    builder = builder.extension_policies(
-        ee_policy=leaf_policy, ca_policy=ExtensionPolicy.webpki_defaults_ca()
-    )
+    builder = builder.extension_policies(ee_policy=leaf_policy, ca_policy=authorities)
     try:
         certificates[-1].verify_directly_issued_by(certificates[-1])
         path = builder.build_client_verifier().verify(certificates[0], certificates[1:-1]).chain

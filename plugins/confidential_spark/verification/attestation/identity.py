@@ -106,23 +106,16 @@ def _require_not_denied(enclave: EnclaveClaims, policy: Policy) -> None:
 
 
 def _require_allowed(enclave: EnclaveClaims, policy: Policy, ledger: Ledger | None) -> None:
-    approvals, lists = ledger.approvals if ledger else (), policy.identities
-    for code, got, listed, approved in (
-        (
-            *(Refusal.MRENCLAVE_NOT_ALLOWED, enclave.mrenclave, lists.mrenclave.allow),
-            {approval.mrenclave for approval in approvals},
-        ),
-        (
-            *(Refusal.MRSIGNER_NOT_ALLOWED, enclave.mrsigner, lists.mrsigner.allow),
-            {approval.mrsigner for approval in approvals},
-        ),
-    ):
+    approvals = ledger.approvals if ledger else ()
+    codes = {"mrenclave": Refusal.MRENCLAVE_NOT_ALLOWED, "mrsigner": Refusal.MRSIGNER_NOT_ALLOWED}
+    for name, code in codes.items():
+        got, listed = getattr(enclave, name), getattr(policy.identities, name).allow
         by_ledger = listed == LEDGER
-        allowed = approved if by_ledger else listed
+        allowed = {getattr(approval, name) for approval in approvals} if by_ledger else listed
         if got not in allowed:
             how = "approve the measurement (DAG enclave_image)" if by_ledger else "change the policy"
-            action = f"{how} or find out why it changed"
-            refuse(code, got=got, expected=", ".join(sorted(allowed)), action=action)
+            expected, action = ", ".join(sorted(allowed)), f"{how} or find out why it changed"
+            refuse(code, got=got, expected=expected, action=action)
 
 
 def _require_version(enclave: EnclaveClaims, policy: Policy) -> None:

@@ -88,9 +88,7 @@ class SgxQuote:
         :raises VerificationError: ``quote-unsupported`` for other quotes, ``quote-length`` when bytes
             are missing or left over, ``quote-malformed`` when the inner lengths contradict each other.
         """
-        report = ReportBody.from_quote(raw)
-        signature = _signature_data(raw)
-        return cls(report, _certification_data(signature))
+        return cls(ReportBody.from_quote(raw), _certification_data(_signature_data(raw)))
 
 
 def _require_supported(raw: bytes) -> None:

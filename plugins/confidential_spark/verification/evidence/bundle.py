@@ -54,11 +54,6 @@ def evidence_bundle(
     :param collateral: dcap-qvl's ``QuoteCollateralV3`` as JSON values.
     :param jwks: the attestation provider's key set at the time of the run.
     """
-    bundle = {
-        "mediaType": MEDIA_TYPE,
-        "notice": notice,
-        "envelope": dict(envelope),
-        "collateral": dict(collateral),
-        "jwks": dict(jwks),
-    }
+    parts = {"envelope": dict(envelope), "collateral": dict(collateral), "jwks": dict(jwks)}
+    bundle = {"mediaType": MEDIA_TYPE, "notice": notice, **parts}
     return (json.dumps(bundle, ensure_ascii=False, indent=1) + "\n").encode()

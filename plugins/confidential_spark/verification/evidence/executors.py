@@ -8,13 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import (
-    MAX_EXECUTORS,
-    MAX_QUOTE_BYTES,
-    MAX_RUNTIME_DATA_BYTES,
-    MAX_TOKEN_BYTES,
-    executor_role,
-)
+from confidential_spark.agent import protocol
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification.context import Context
 from confidential_spark.verification.json_object import JsonObject
@@ -43,7 +37,7 @@ def read_executors(predicate: JsonObject) -> tuple[ExecutorRecord, ...] | None:
     """
     if "executors" not in predicate.members:
         return None
-    items = predicate.array("executors", max_items=MAX_EXECUTORS)
+    items = predicate.array("executors", max_items=protocol.MAX_EXECUTORS)
     if not items:
         message = "The list of executors is empty."
         refuse(predicate.code, message, got="none", expected="one or more, or no list")
@@ -54,9 +48,9 @@ def _record(item: JsonObject) -> ExecutorRecord:
     item.only(("id", "quote", "token", "runtime_data"))
     return ExecutorRecord(
         id=item.text("id", "[0-9]{1,9}"),
-        quote=item.base64url("quote", MAX_QUOTE_BYTES),
-        token=item.text("token", max_length=MAX_TOKEN_BYTES),
-        runtime_data=item.base64url("runtime_data", MAX_RUNTIME_DATA_BYTES),
+        quote=item.base64url("quote", protocol.MAX_QUOTE_BYTES),
+        token=item.text("token", max_length=protocol.MAX_TOKEN_BYTES),
+        runtime_data=item.base64url("runtime_data", protocol.MAX_RUNTIME_DATA_BYTES),
     )
 
 
@@ -93,7 +87,7 @@ def _verify(record: ExecutorRecord, driver: AttestationSteps) -> AttestationStep
         nonce=driver.runtime.nonce,
         seen_nonces=(),
         run_id=driver.runtime.run_id,
-        job=executor_role(record.id),
+        job=protocol.executor_role(record.id),
         job_file_sha256=None,
     )
     context = Context(driver.context.policy, driver.context.now, expectations, driver.context.ledger_source)

@@ -13,24 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from confidential_spark.agent.protocol import (
-    ABBREVIATED_MONTH,
-    MAX_STATEMENT_BYTES,
-    MAX_TOKEN_BYTES,
-    MONTH_PATTERN,
-    PAYLOAD_TYPE,
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
-    arguments_sha256,
-    b64url,
-    option_values,
-    pre_authentication_encoding,
-)
-from confidential_spark.verification.evidence.result_files import (
-    PLAIN_TEXT,
-    require_distinct,
-    require_safe_name,
-)
+from confidential_spark.agent import protocol
+from confidential_spark.verification.evidence import result_files
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 
@@ -71,11 +55,11 @@ class Statement:
         :raises VerificationError: ``statement-malformed``, ``statement-duplicate-key``.
         """
         codes = Refusal.STATEMENT_MALFORMED, Refusal.STATEMENT_DUPLICATE_KEY
-        payload = envelope.under(codes[0]).base64("payload", MAX_STATEMENT_BYTES)
-        members = JsonObject.parse(payload, "statement", MAX_STATEMENT_BYTES, *codes)
+        payload = envelope.under(codes[0]).base64("payload", protocol.MAX_STATEMENT_BYTES)
+        members = JsonObject.parse(payload, "statement", protocol.MAX_STATEMENT_BYTES, *codes)
         predicate = members.object("predicate")
         attested = Attested(
-            token=predicate.text("token", max_length=MAX_TOKEN_BYTES),
+            token=predicate.text("token", max_length=protocol.MAX_TOKEN_BYTES),
             quote=predicate.base64url("quote", MAX_ATTESTED_BYTES),
             runtime_data=predicate.base64url("runtime_data", MAX_ATTESTED_BYTES),
         )
@@ -102,12 +86,12 @@ def require_signature(statement: Statement, key: ec.EllipticCurvePublicKey, thum
     """
     envelope = statement.envelope.under(Refusal.DSSE_MALFORMED)
     envelope.only(("payloadType", "payload", "signatures"))
-    require_equal(envelope.code, envelope.text("payloadType"), PAYLOAD_TYPE)
+    require_equal(envelope.code, envelope.text("payloadType"), protocol.PAYLOAD_TYPE)
     signatures = envelope.array("signatures")
     require_equal(Refusal.DSSE_SIGNATURE_COUNT, len(signatures), 1)
     signature = JsonObject.of(signatures[0], "signature", envelope.code).only(("sig",), optional=("keyid",))
     require_equal(Refusal.DSSE_KEYID_MISMATCH, signature.members.get("keyid", thumbprint), thumbprint)
-    signed = pre_authentication_encoding(PAYLOAD_TYPE, statement.payload)
+    signed = protocol.pre_authentication_encoding(protocol.PAYLOAD_TYPE, statement.payload)
     try:
         key.verify(signature.base64("sig", 128), signed, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
@@ -121,16 +105,16 @@ def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
     """
     members = statement.members.under(Refusal.STATEMENT_TYPE)
     members.only(("_type", "subject", "predicateType", "predicate"))
-    for name, expected in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
+    for name, expected in (("_type", protocol.STATEMENT_TYPE), ("predicateType", protocol.PREDICATE_TYPE)):
         require_equal(members.code, members.text(name), expected)
     predicate = statement.predicate.under(Refusal.STATEMENT_PREDICATE)
     predicate.only(_PREDICATE, optional=("executors",)).integer("v", 1, 1)
     arguments = _attested_arguments(predicate, runtime)
-    month = predicate.optional_text("month", MONTH_PATTERN)
+    month = predicate.optional_text("month", protocol.MONTH_PATTERN)
     for argument in arguments:
-        if ABBREVIATED_MONTH.match(argument):
+        if protocol.ABBREVIATED_MONTH.match(argument):
             refuse(Refusal.ARGUMENTS_AMBIGUOUS, got=argument, expected="--month, in full")
-    given = option_values(arguments, "--month")
+    given = protocol.option_values(arguments, "--month")
     if given != ([month] if month else []):
         message, expected = "The month is not the one of the attested arguments.", f"{given}"
         refuse(Refusal.STATEMENT_MISMATCH, message, got=month or "no month", expected=expected)
@@ -173,13 +157,13 @@ def _subjects(members: JsonObject) -> dict[str, str]:
     for item in members.array("subject"):
         subject = JsonObject.of(item, "subject", members.code).only(("name", "digest"))
         name = subject.text("name", max_length=1024)
-        require_safe_name(name)
+        result_files.require_safe_name(name)
         if name in results:
             refuse(members.code, "A result file is listed twice.", got=name, expected="unique names")
         results[name] = subject.object("digest").only(("sha256",)).hexadecimal("sha256", 32)
     if not results:
         refuse(members.code, "No result file is listed.", got="none", expected="at least one")
-    require_distinct(results)
+    result_files.require_distinct(results)
     return results
 
 
@@ -190,11 +174,11 @@ def _attested_arguments(predicate: JsonObject, runtime: RuntimeData) -> tuple[st
         refuse(job.code, "An argument is not a string.", got=repr(arguments), expected="strings")
     for name, got, expected in (
         ("run_id", predicate.text("run_id"), runtime.run_id),
-        ("nonce", predicate.text("nonce"), b64url(runtime.nonce)),
+        ("nonce", predicate.text("nonce"), protocol.b64url(runtime.nonce)),
         ("job name", job.text("name"), runtime.job.name),
         ("job file", job.text("file_sha256"), runtime.job.file_sha256),
         ("arguments_sha256", job.text("arguments_sha256"), runtime.job.arguments_sha256),
-        ("arguments", arguments_sha256(arguments), runtime.job.arguments_sha256),
+        ("arguments", protocol.arguments_sha256(arguments), runtime.job.arguments_sha256),
     ):
         message = f"The statement's {name} is not the attested one."
         require_equal(Refusal.STATEMENT_MISMATCH, got, expected, message)
@@ -207,7 +191,7 @@ def _inputs(predicate: JsonObject, month: str | None) -> tuple[dict[str, Any], .
         message = "A month was computed, and from no input that was hashed."
         refuse(predicate.code, message, got="no inputs", expected="the month's files")
     for item in inputs:
-        item.only(("uri", "bytes", "sha256")).text("uri", PLAIN_TEXT)
+        item.only(("uri", "bytes", "sha256")).text("uri", result_files.PLAIN_TEXT)
         item.integer("bytes")
         item.hexadecimal("sha256", 32)
     rows = predicate.object("rows").only(("input", "accepted", "rejected"))

@@ -28,12 +28,7 @@ from pydantic import (
 from confidential_spark.agent.protocol import TRUST_HARDWARE, sha256_hex
 from confidential_spark.core import base64url, strict_yaml
 from confidential_spark.core.errors import PolicyError, shorten
-from confidential_spark.verification.policy.root_certificates import (
-    DEVELOPMENT_ROOT_SPKI_SHA256,
-    INTEL_ROOT_SPKI_SHA256,
-    RootCertificate,
-    read_root,
-)
+from confidential_spark.verification.policy import root_certificates as anchors
 from confidential_spark.verification.refusals import Refusal, refuse
 from confidential_spark.verification.safe_files import read_regular
 
@@ -109,9 +104,7 @@ Advisory = Annotated[str, Field(pattern=r"^INTEL-SA-[0-9]{5}$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=False
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class AttestationPolicy(_Section):
@@ -194,7 +187,7 @@ class IdentityPolicy(_Section):
 class DcapPolicy(_Section):
     """Which platforms are accepted, judged by the quote alone."""
 
-    roots: Annotated[tuple[RootCertificate, ...], Field(min_length=1), BeforeValidator(_array)]
+    roots: Annotated[tuple[anchors.RootCertificate, ...], Field(min_length=1), BeforeValidator(_array)]
     accepted_tcb_statuses: Annotated[tuple[TcbStatus, ...], Field(min_length=1), BeforeValidator(_array)]
     accepted_advisories: Annotated[tuple[Advisory, ...], BeforeValidator(_array)] = ()
     max_collateral_age: Duration
@@ -241,7 +234,7 @@ class Policy(_Section):
         if self.trust != TRUST_HARDWARE:
             return self
         wrong = "a hardware policy must not trust the"
-        if any(r.spki_sha256 == DEVELOPMENT_ROOT_SPKI_SHA256 or r.simulated for r in self.dcap.roots):
+        if any(r.spki_sha256 == anchors.DEVELOPMENT_ROOT_SPKI_SHA256 or r.simulated for r in self.dcap.roots):
             raise ValueError(f"{wrong} development root: anyone can sign with its key")
         if self.attestation.is_reserved:
             raise ValueError(f"{wrong} simulated issuer {self.attestation.issuer}")
@@ -253,9 +246,9 @@ class Policy(_Section):
         return self._sha256
 
     @property
-    def accepted_roots(self) -> tuple[RootCertificate, ...]:
+    def accepted_roots(self) -> tuple[anchors.RootCertificate, ...]:
         """The roots that a quote's chain may end in: of a hardware policy's, only Intel's."""
-        intel = tuple(root for root in self.dcap.roots if root.spki_sha256 == INTEL_ROOT_SPKI_SHA256)
+        intel = tuple(root for root in self.dcap.roots if root.spki_sha256 == anchors.INTEL_ROOT_SPKI_SHA256)
         return intel if self.trust == TRUST_HARDWARE else self.dcap.roots
 
     @property
@@ -332,7 +325,7 @@ def _with_files(mapping: Mapping[str, Any], base: Path | None) -> dict[str, Any]
     policy = dict(mapping)
     dcap = policy.get("dcap")
     if isinstance(dcap, Mapping) and isinstance(dcap.get("roots"), (list, tuple)):
-        policy["dcap"] = {**dcap, "roots": [read_root(root, base) for root in dcap["roots"]]}
+        policy["dcap"] = {**dcap, "roots": [anchors.read_root(root, base) for root in dcap["roots"]]}
     ledger = policy.get("ledger")
     if isinstance(ledger, str):
         policy["ledger"] = (base or Path()) / ledger

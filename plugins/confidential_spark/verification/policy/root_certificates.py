@@ -47,12 +47,9 @@ def read_root(source: object, base: Path | None = None) -> RootCertificate:
         _require_self_issued_ca(certificate)
         return RootCertificate(spki_sha256(certificate), certificate.subject.rfc4514_string())
     except Exception as error:  # OSError, ValueError, UnsupportedAlgorithm: there is no root to trust
-        raise PolicyError(
-            "A root certificate of the policy cannot be used.",
-            code="policy-root-unreadable",
-            got=f"{shorten(source, 60)}: {error}",
-            expected="dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each",
-        ) from error
+        message, got = "A root certificate of the policy cannot be used.", f"{shorten(source, 60)}: {error}"
+        expected = "dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each"
+        raise PolicyError(message, code="policy-root-unreadable", got=got, expected=expected) from error
 
 
 def spki_sha256(certificate: x509.Certificate) -> str:
