@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.core.errors import ConfidentialSparkError, InputError
+from confidential_spark.core.errors import ConfidentialSparkError, InputError, shorten
 from confidential_spark.core.months import Month
 from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
@@ -45,6 +45,12 @@ def airflow_failures(log: Logger, ti: RuntimeTaskInstanceProtocol) -> Iterator[N
             retryable = isinstance(error, ConfidentialSparkError) and error.retryable
             raised = AirflowException if retryable else AirflowFailException
             raise raised(str(error)) from error
+        except AirflowException:
+            raise
+        except Exception as error:
+            # Without a name of ours, but the run's story must say what ended it.
+            log.error("%s %s: %s: %s", FAILED, ti.task_id, type(error).__name__, shorten(str(error)))
+            raise
 
 
 @dataclass(frozen=True)

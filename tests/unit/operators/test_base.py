@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
@@ -179,7 +179,25 @@ def test_retries_only_what_a_retry_can_help(error, raised, caplog) -> None:
     assert task.xcoms == {"failure": str(error)}
 
 
-def test_a_defect_is_not_dressed_up() -> None:
-    task = FakeTask()
-    with pytest.raises(KeyError), airflow_failures(logging.getLogger("task"), task):
-        raise KeyError("a defect")
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        pytest.param(KeyError("a defect"), "✘ run_spark: KeyError: 'a defect'", id="defect"),
+        pytest.param(
+            OSError(30, "Read-only file system", "/results"),
+            "✘ run_spark: OSError: [Errno 30] Read-only file system: '/results'",
+            id="file-system",
+        ),
+    ],
+)
+def test_an_error_without_a_name_stays_what_it_is_and_is_told(error, line: str, caplog) -> None:
+    with pytest.raises(type(error)) as failure, airflow_failures(logging.getLogger("task"), FakeTask()):
+        raise error
+    assert failure.value is error
+    assert line in caplog.text
+
+
+def test_what_airflow_itself_raises_is_no_failure(caplog) -> None:
+    with pytest.raises(AirflowSkipException), airflow_failures(logging.getLogger("task"), FakeTask()):
+        raise AirflowSkipException("nothing to do")
+    assert "✘" not in caplog.text
