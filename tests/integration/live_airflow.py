@@ -199,7 +199,13 @@ class LiveAirflow:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"scripts.ui ended:\n{self.log}")
-        return "Airflow is ready" in self.log and self.get(f"dags/{self.dag_id}").status == 200
+        return "Airflow is ready" in self.log and self.answers()
+
+    def answers(self) -> bool:
+        """Say whether the API server is there and knows the DAG."""
+        with suppress(OSError):
+            return self.get(f"dags/{self.dag_id}").status == 200
+        return False
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """End it as Ctrl-C does and return its exit code."""

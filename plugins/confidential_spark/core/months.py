@@ -27,7 +27,7 @@ class Month:
         """
         if not isinstance(text, str) or re.fullmatch(MONTH_PATTERN, text, re.ASCII) is None:
             raise InputError(
-                "That is not a month.",
+                "The month is malformed.",
                 code="month-malformed",
                 got=text if text != "" else "nothing",
                 expected="YYYY-MM from 2009-01 on, e.g. 2018-05",

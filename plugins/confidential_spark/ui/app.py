@@ -16,12 +16,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import queries
 from confidential_spark.ui.archive import archive, archive_stem
+from confidential_spark.ui.calendar_view import CellState
 from confidential_spark.ui.published import DOCUMENTS, Published
-from confidential_spark.ui.rendering import STYLESHEET, render
+from confidential_spark.ui.rendering import SCRIPT, STYLESHEET, render
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -62,6 +63,7 @@ def create_app() -> FastAPI:
     app.exception_handler(StarletteHTTPException)(error_page)
     app.get("/", response_class=HTMLResponse)(list_page)
     app.get("/style.css")(stylesheet)
+    app.get("/page.js")(script)
     app.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(run_page)
     app.get("/results/{dag_id}/{key}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(result_page)
     app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
@@ -87,20 +89,21 @@ async def error_page(request: Request, error: Exception) -> HTMLResponse:
 def list_page(session: SessionDep, user: GetUserDep, results: PublishedDep) -> str:
     """Show the published months of each DAG the user may see, and the last runs."""
     visible = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return render("list.html", root="", page=queries.list_page(session, visible, results))
+    page = queries.list_page(session, visible, results)
+    return render("list.html", root="", page=page, states=CellState)
 
 
 def run_page(dag_id: DagId, run_id: RunId, session: SessionDep, results: PublishedDep) -> str:
-    """Show one DAG run: verdict, stages, verification, checks, figures."""
+    """Show one DAG run: verdict, stages, verification done now, checks, figures."""
     page = queries.run_page(session, dag_id, run_id, results)
     if page is None:
         raise HTTPException(404, "There is no enclave report: no such run of a DAG of this project.")
     return render("run.html", root="../../", page=page)
 
 
-def result_page(dag_id: DagId, key: Key, results: PublishedDep) -> str:
+def result_page(dag_id: DagId, key: Key, session: SessionDep, results: PublishedDep) -> str:
     """Show one published result, which may be older than Airflow's memory of the run."""
-    page = queries.result_page(dag_id, key, results)
+    page = queries.result_page(session, dag_id, key, results)
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
     return render("run.html", root="../../", page=page)
@@ -136,3 +139,8 @@ def attachment(content: bytes, media_type: str, filename: str) -> Response:
 def stylesheet() -> Response:
     """Return the one stylesheet."""
     return Response(STYLESHEET, media_type="text/css")
+
+
+def script() -> Response:
+    """Return the one script; without it the pages say the same."""
+    return Response(SCRIPT, media_type="text/javascript")

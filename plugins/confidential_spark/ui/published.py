@@ -6,6 +6,8 @@ The layout is :mod:`confidential_spark.hooks.result_store`'s; this reader takes 
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +38,9 @@ class PublishedResult:
         """Name of the version, by which a page's downloads ask for the same one."""
         return self.folder.name
 
-    def content(self, name: str) -> bytes | None:
-        """Return one of the :data:`DOCUMENTS`, or None when it is absent or too large."""
-        return _content(self.folder / name) if name in DOCUMENTS else None
+    def content(self, name: str, limit: int | None = None) -> bytes | None:
+        """Return one of the :data:`DOCUMENTS`, or None when it is absent, no plain file, or too large."""
+        return _content(self.folder / name, limit or MAX_BYTES) if name in DOCUMENTS else None
 
     def document(self, name: str) -> dict[str, Any]:
         """Return a JSON object; empty when it is absent or unreadable, so that a page shows what there is."""
@@ -57,7 +59,7 @@ class PublishedResult:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        content = _content(self.folder / f"{table}.parquet")
+        content = _content(self.folder / f"{table}.parquet", MAX_BYTES)
         try:
             return pq.read_table(pa.BufferReader(content)).to_pylist() if content else []
         except (pa.ArrowException, ValueError):
@@ -94,13 +96,17 @@ class Published:
         return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path, limit: int) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        # A pipe or a device in the place of a file must not keep the page waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            content = file.read(limit + 1)
     except OSError:
         return None
-    return content if len(content) <= MAX_BYTES else None
+    return content if len(content) <= limit else None
 
 
 def _folders(parent: Path) -> dict[str, Path]:

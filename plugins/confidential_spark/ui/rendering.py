@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 HERE = Path(__file__).parent
 STYLESHEET = (HERE / "static" / "style.css").read_text(encoding="utf-8")
+SCRIPT = (HERE / "static" / "page.js").read_text(encoding="utf-8")
 
 
 def count(value: int) -> str:

@@ -1,7 +1,7 @@
 """A published result as a reader sees it: what was proven, what was checked, the figures.
 
 `report.json` and `summary.json` are files like any other: what is missing or of the wrong type is left out,
-so that a page never fails. The page proves nothing either; it shows the command that does.
+so that a page never fails. What is claimed is what the page's own verification found.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from confidential_spark.jobs.figures import Figure
-from confidential_spark.jobs.report import verify_command
 from confidential_spark.ui.archive import EVIDENCE, archive_stem
 from confidential_spark.ui.charts import Chart, bar_chart
+from confidential_spark.ui.run_view import Verdict
+from confidential_spark.ui.verify_commands import IN_A_CHECKOUT, VerifyCommand, installed_program
+from confidential_spark.verification import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from confidential_spark.jobs.figures import ResultChart
     from confidential_spark.jobs.job import SparkJob
+    from confidential_spark.ui.live_verification import Claim, Judge, Judgement
     from confidential_spark.ui.published import PublishedResult
 
 COMMON_FIGURES = (Figure("Rows read", "rows.input"), Figure("Rows rejected", "rows.rejected"))
@@ -44,7 +47,8 @@ class ResultView:
     """The parts of a page about one published result.
 
     :param version: which of the month's versions this is.
-    :param trust: ``hardware``, ``simulated`` or empty when unknown.
+    :param judgement: what this page's own verification found.
+    :param trust: what that proved: ``hardware`` or ``simulated``; empty when nothing.
     :param run_id: Airflow's id of the run that published it, or empty.
     :param archive: name of the archive without ``.zip``.
     :param archive_command: verifies the unpacked archive, in a checkout of this project.
@@ -53,6 +57,7 @@ class ResultView:
 
     key: str
     version: str
+    judgement: Judgement
     trust: str
     synthetic: bool
     run_id: str
@@ -66,35 +71,81 @@ class ResultView:
     verify_command: str
 
 
-def result_view(dag_id: str, job: SparkJob, result: PublishedResult, policy: Path) -> ResultView:
-    """Return the view of a published result of ``job``.
+def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> ResultView:
+    """Verify a published result of the judge's DAG, and return its view.
 
-    :param policy: the policy that the platform's evidence must satisfy.
+    :param run_id: of the run whose page this is.
     """
-    stem = archive_stem(dag_id, result.key)
+    judgement, job, stem = judge.judge(result, run_id), judge.job, archive_stem(judge.dag_id, result.key)
     report, summary = result.document("report.json"), result.document("summary.json")
+    # Figures of files that are not what the enclave wrote are nobody's figures.
+    credible = judgement.report.outcome is not Outcome.REFUSED
+    proven = judgement.report.to_dict()
     return ResultView(
         key=result.key,
         version=result.version,
-        trust=text(report.get("trust")),
+        judgement=judgement,
+        trust=text(judgement.report.trust),
         synthetic=report.get("synthetic") is True,
-        run_id=text(report.get("run_id")).removeprefix(f"{dag_id}/"),
-        figures=figures(summary, job),
-        steps=step_lines(objects(mapping(report.get("verification")).get("steps"))),
+        run_id=run_id or run_of(judge.dag_id, judgement.claim, report),
+        figures=figures(summary, job) if credible else (),
+        steps=step_lines(proven["steps"]),
         checks=check_lines(objects(report.get("checks"))),
-        identity=identity(report),
-        charts=charts(result, job),
+        identity=identity(proven["facts"]),
+        charts=charts(result, job) if credible else (),
         archive=stem,
-        archive_command=verify_command(
-            f"{stem}/{EVIDENCE}", f"include/policies/{policy.name}", finished_at(report)
-        ),
-        verify_command=verify_command(str(result.link / EVIDENCE), str(policy), finished_at(report)),
+        archive_command=archive_command(judge, judgement.claim, f"{stem}/{EVIDENCE}"),
+        verify_command=local_command(judge, judgement.claim, result.link / EVIDENCE),
     )
 
 
-def finished_at(report: dict[str, Any]) -> str:
-    """Return when the enclave signed, or nothing."""
-    return text(mapping(mapping(report.get("verification")).get("facts")).get("finished_at"))
+def run_of(dag_id: str, claim: Claim, report: dict[str, Any]) -> str:
+    """Return Airflow's id of the run that the evidence names, else that which the report names."""
+    names = (claim.run_id, text(report.get("run_id")))
+    ids = (name.removeprefix(f"{dag_id}/") for name in names if name.startswith(f"{dag_id}/"))
+    return next(filter(None, ids), "")
+
+
+def archive_command(judge: Judge, claim: Claim, evidence: str) -> str:
+    """Return the command for a checkout of this project in which the archive is unpacked."""
+    policy, job_file = f"include/policies/{judge.policy_path.name}", f"include/jobs/{judge.job_file.name}"
+    return VerifyCommand(IN_A_CHECKOUT, evidence, policy, job_file, claim, judge.keys_of).text()
+
+
+def local_command(judge: Judge, claim: Claim, evidence: Path) -> str:
+    """Return the command for the machine that Airflow runs on."""
+    files = (str(evidence), str(judge.policy_path), str(judge.job_file))
+    return VerifyCommand(installed_program(), *files, claim, judge.keys_of).text()
+
+
+def live_verdict(judgement: Judgement, checks: Sequence[Line]) -> Verdict:
+    """Return what a page claims of a published result: what its own verification found."""
+    when = "JUST NOW" if judgement.fresh else f"AT {judgement.checked_at:%H:%M:%S} UTC"
+    judged = f"under policy {judgement.report.policy}, as of {judgement.claim.at or 'now'}"
+    failure = judgement.report.failure
+    if failure is None:
+        note, tone = remarks(checks)
+        word = f"VERIFIED {when} {judgement.counts} ({judgement.elapsed_ms:.0f} ms)"
+        seen = "" if judgement.fresh else " No file has changed since."
+        return Verdict(
+            f"{word}{note}", tone, f"This page verified the evidence and every result file {judged}.{seen}"
+        )
+    refused = judgement.report.outcome is Outcome.REFUSED
+    step = f"step {failure.number}, {failure.code}: {failure.detail}"
+    if refused:
+        return Verdict(f"REFUSED {when}", "bad", f"{step[0].upper()}{step[1:]} Judged {judged}.")
+    return Verdict(
+        "NOT CHECKED", "warn", f"Nothing is proven. {step[0].upper()}{step[1:]} {failure.action or ''}"
+    )
+
+
+def remarks(checks: Sequence[Line]) -> tuple[str, str]:
+    """Return what a verdict adds about checks that were not passed, and the tone that this gives it."""
+    warned = sum(check.tone == "warn" for check in checks)
+    failed = sum(check.tone == "bad" for check in checks)
+    parts = ((failed, "CHECK FAILED", "CHECKS FAILED"), (warned, "WARNING", "WARNINGS"))
+    note = "".join(f" · {count} {one if count == 1 else many}" for count, one, many in parts if count)
+    return note, "bad" if failed else "warn" if warned else "good"
 
 
 def figures(summary: dict[str, Any], job: SparkJob) -> tuple[tuple[str, str], ...]:
@@ -104,9 +155,8 @@ def figures(summary: dict[str, Any], job: SparkJob) -> tuple[tuple[str, str], ..
     return tuple((figure.label, figure.show(value)) for figure, value in values if value is not None)
 
 
-def identity(report: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return what the evidence names: enclave, token, platform."""
-    facts = mapping(mapping(report.get("verification")).get("facts"))
+def identity(facts: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what the verification proved of the evidence: enclave, token, platform."""
     names = {
         "MRENCLAVE": "mrenclave",
         "MRSIGNER": "mrsigner",

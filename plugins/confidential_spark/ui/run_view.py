@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 WAITING = "waiting"
-ACTIVE_STATES = frozenset(
-    {"running", "up_for_retry", "queued", "scheduled", "deferred", "restarting", "awaiting_input"}
-)
+ACTIVE_STATES = frozenset({"running", "up_for_retry", "deferred", "restarting", "awaiting_input"})
+QUEUED_STATES = frozenset({"queued", "scheduled"})
+ACTIVE_RUNS = frozenset({"running", "queued", "restarting"})
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
 NOT_REACHED = "not reached"
 JUDGES = ("validation.verify_evidence", "validation.check_results")
@@ -71,14 +71,15 @@ class Verdict:
     sentence: str
 
 
-PASSED = Verdict(
-    "PASSED", "good", "Every stage ended well: the evidence was verified and the results were checked."
+QUEUED = Verdict(
+    "QUEUED", "queued", "The run waits for its turn: no task has started. This page refreshes itself."
 )
-
-PUBLISHED = Verdict(
-    "PUBLISHED",
-    "good",
-    "The pipeline verified this evidence and checked the results before it published them.",
+RUNNING = Verdict("RUNNING", "busy", "Nothing is proven yet. This page refreshes itself.")
+PASSED = Verdict(
+    "PASSED",
+    "idle",
+    "Every stage ended well at the time. Nothing that this run made is published now, so nothing of it can "
+    "be verified now.",
 )
 
 
@@ -90,11 +91,15 @@ def stages(tasks: Sequence[Task]) -> tuple[Stage, ...]:
 
 
 def stage_state(tasks: Sequence[Task]) -> str:
-    """Return a stage's state: failed, running, success, skipped or waiting."""
+    """Return a stage's state: failed, running, queued, success, skipped or waiting."""
     states = {task.state for task in tasks}
     if states & FAILED_STATES:
         return "failed" if "failed" in states else NOT_REACHED
-    if states & ACTIVE_STATES or (states > {WAITING} and "success" in states):
+    if states & ACTIVE_STATES:
+        return "running"
+    if states & QUEUED_STATES:
+        return "queued"
+    if states > {WAITING} and "success" in states:
         return "running"
     if states and states <= {"success", "skipped"}:
         return "success" if "success" in states else "skipped"
@@ -107,8 +112,9 @@ def verdict(run_state: str, tasks: Mapping[str, str]) -> Verdict:
     :param run_state: Airflow's state of the DAG run.
     :param tasks: state of each task by id.
     """
-    if run_state in ("running", "queued", "restarting"):
-        return Verdict("RUNNING", "busy", "Nothing is proven yet. This page refreshes itself.")
+    if run_state in ACTIVE_RUNS:
+        waits = run_state == "queued" or not set(tasks.values()) - QUEUED_STATES - {WAITING}
+        return QUEUED if waits else RUNNING
     if run_state == "success" and all(tasks.get(judge) == "success" for judge in JUDGES):
         return PASSED
     published = tasks.get("validation.publish") == "success"
