@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from scripts.local_airflow import ROOT, environment
+from scripts.local_airflow import ROOT, environment, make_private
 from scripts.process_tree import (
+    command_line,
     descendants,
     end_descendants,
     end_processes,
@@ -66,6 +67,7 @@ class Part:
 
     def start(self, home: Path, port: int, lock: int) -> None:
         """Start it; its log goes on after a restart."""
+        make_private(self.log)
         with self.log.open("a" if self.failures else "w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *COMMANDS[self.name]],
@@ -168,10 +170,9 @@ class Airflow:
             return False
         with suppress(psutil.Error):
             for child in psutil.Process(scheduler.pid).children():
-                with suppress(psutil.Error):
-                    title = " ".join(child.cmdline())
-                    if WORKER in title and runs(child):
-                        self.workers[child.pid] = IDLE in title
+                title = command_line(child)
+                if WORKER in title and runs(child):
+                    self.workers[child.pid] = IDLE in title
         return any(idle and pid not in self.workers for pid, idle in before.items())
 
     def kill_scheduler(self) -> None:

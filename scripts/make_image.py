@@ -24,13 +24,14 @@ import requests
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.image_build.settings import ImageSettings, image_settings
+from confidential_spark.platforms.docker.settings import docker_settings
 from confidential_spark.settings import Settings, get_settings
 from confidential_spark.verification import load_policy
 from docker.client import DockerClient
 from docker.errors import DockerException
 
 from scripts.debian_base import cache_folder, ensure_base
-from scripts.local_airflow import ROOT, VAR, environment
+from scripts.local_airflow import PASSWORDS, ROOT, VAR, environment, make_private, open_lock, prepare
 from scripts.process_tree import end_descendants, end_with_parent, take_charge
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def main() -> int:
     take_charge()
     started = time.monotonic()
     try:
-        choose_policy()
-        with airflow(arguments.home.resolve()) as api:
+        home = arguments.home.resolve()
+        choose_policy(home)
+        with airflow(home) as api:
             published = run(api, approve=arguments.approve == "yes")
     except (ConfidentialSparkError, DockerException, requests.RequestException) as error:
         print(f"REFUSED  {error}", file=sys.stderr)
@@ -70,15 +72,36 @@ def main() -> int:
     return 0 if published else 1
 
 
-def choose_policy() -> None:
-    """Take the deployment's policy, or the simulation's where none is set, and make its base image."""
+def choose_policy(home: Path) -> None:
+    """Take the deployment's policy, or the simulation's where none is set, and make its base image.
+
+    :raises EnclaveError: ``docker-…``: there is no engine to build on.
+    """
     os.environ.setdefault(POLICY_VARIABLE, os.environ.get(PLATFORM_POLICY_VARIABLE, SIMULATED_POLICY))
     policy = load_policy(get_settings().policy_file(image_settings().policy))
     base = image_settings().base
     print(f"Policy {policy.label}", flush=True)
+    engine = docker_engine(home)
     if policy.trust == TRUST_SIMULATED:
         print(f"{SIMULATED_NOTICE}\nLooking for the base image {base} …", flush=True)
-        ensure_base(DockerClient.from_env(), base, cache_folder())
+        ensure_base(engine, base, cache_folder())
+
+
+def docker_engine(home: Path) -> DockerClient:
+    """Return a client of the engine on which the DAG will build: the connection's, not only this machine's.
+
+    :raises ConfigurationError: ``docker-connection-invalid``.
+    :raises EnclaveError: ``docker-…``.
+    """
+    open_lock(home, "cli.lock").close()
+    prepare(home)
+    # Airflow reads it when it is first imported, which is why that happens here.
+    os.environ["AIRFLOW_HOME"] = str(home)
+    from confidential_spark.platforms.docker.engine import EngineAddress
+
+    address = EngineAddress.of_connection(docker_settings().conn_id)
+    address.connect().close()
+    return DockerClient(base_url=address.url, tls=address.tls, version="auto")
 
 
 @dataclass
@@ -90,7 +113,7 @@ class Api:
 
     def log_in(self, home: Path) -> None:
         """Take a token of the user that Airflow has generated."""
-        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+        passwords = json.loads((home / PASSWORDS).read_text())
         [(user, password)] = passwords.items()
         token = self.call("POST", "/auth/token", {"username": user, "password": password})["access_token"]
         self.session.headers["Authorization"] = f"Bearer {token}"
@@ -116,7 +139,8 @@ def airflow(home: Path) -> Iterator[Api]:
     command = [sys.executable, "-m", "scripts.ui", "--port", str(api.port), "--home", str(home)]
     env = {**environment(home, api.port), "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"}
     log = home / "make-image.log"
-    home.mkdir(parents=True, exist_ok=True)
+    # Airflow announces its password in it.
+    make_private(log)
     print("Starting Airflow (half a minute) …", flush=True)
     with log.open("w") as output:
         process = subprocess.Popen(

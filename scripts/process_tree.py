@@ -83,6 +83,14 @@ def open_files(pid: int) -> set[Path]:
     return files
 
 
+def command_line(process: psutil.Process) -> str:
+    """Return a process' command line, or the title it has given itself; empty when it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def reap_adopted(own: set[int]) -> None:
     """Let dead orphans go, whose parent this program became; it waits for its ``own`` children elsewhere."""
     for child in psutil.Process().children():

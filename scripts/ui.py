@@ -19,10 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 
 from scripts.airflow_parts import END_PATIENCE_SECONDS, Airflow
-from scripts.local_airflow import ROOT, VAR, environment, prepare
-from scripts.process_tree import kill, processes_with, take_charge
+from scripts.local_airflow import (
+    PASSWORDS,
+    ROOT,
+    VAR,
+    disk_full,
+    environment,
+    is_full,
+    not_writable,
+    open_lock,
+    prepare,
+)
+from scripts.process_tree import command_line, kill, processes_with, take_charge
+from scripts.run_choices import INPUT_URI, SYNTHETIC_ROWS, deployment_uri, synthetic_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,26 +44,37 @@ START_PATIENCE_SECONDS = 240.0
 
 def main() -> int:
     """Run until Ctrl-C, TERM, or until one of Airflow's parts dies again and again."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=port_number, default=8080, help="1024 to 65535")
-    parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
-    arguments = parser.parse_args()
-    if port_in_use(arguments.port):
-        print(
-            f"ERROR: port {arguments.port} is in use; choose another: make ui PORT={arguments.port + 1}",
-            file=sys.stderr,
-        )
-        return 1
+    arguments = parse_arguments()
     home = arguments.home.resolve()
     take_charge()
     try:
+        if arguments.input:
+            os.environ[INPUT_URI] = deployment_uri(arguments.input)
+        if arguments.rows:
+            os.environ[SYNTHETIC_ROWS] = str(synthetic_rows(arguments.rows))
         with only_one_airflow(home) as lock:
+            require_free_port(arguments.port)
             return serve(Airflow(home, arguments.port, lock))
-    except BlockingIOError:
-        print(f"ERROR: another `make ui` works with {home}; end it first.", file=sys.stderr)
-        return 1
+    except ConfidentialSparkError as error:
+        print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"REFUSED  {not_writable(home, error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=port_number, default=8080, help="1024 to 65535")
+    parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
+    parser.add_argument(
+        "--input", default="", help=f"folder, file:// URI or template of every month; empty: {INPUT_URI}"
+    )
+    parser.add_argument("--rows", default="", help=f"rows of a synthetic month; empty: {SYNTHETIC_ROWS}")
+    return parser.parse_args()
 
 
 def serve(airflow: Airflow) -> int:
@@ -82,25 +105,49 @@ def only_one_airflow(home: Path) -> Iterator[int]:
     The lock's descriptor is inherited by all of Airflow's processes, by which those are found that a killed
     program has left: they are ended.
 
-    :raises BlockingIOError: somebody else holds it.
+    :raises ConfigurationError: ``airflow-in-use``, or the folder cannot be written.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "ui.lock").open("a+") as lock:
+    with open_lock(home, "ui.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            holders = processes_with(Path(lock.name))
-            if not holders or lock.read() in {str(process.pid) for process in holders}:
-                raise
-            print("Ending what a killed `make ui` has left …", flush=True)
-            kill(holders)
-            psutil.wait_procs(holders, END_PATIENCE_SECONDS)
+            end_leftovers(home, processes_with(Path(lock.name)))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
         yield lock.fileno()
+
+
+def end_leftovers(home: Path, holders: list[psutil.Process]) -> None:
+    """End the processes that hold the lock, unless this program, in another process, is one of them.
+
+    :raises ConfigurationError: ``airflow-in-use``.
+    """
+    owners = [each for each in holders if "scripts.ui" in command_line(each)]
+    if owners or not holders:
+        raise ConfigurationError(
+            "Another `make ui` or `make image` is at work here.",
+            code="airflow-in-use",
+            got=f"process {owners[0].pid} works with {home}" if owners else f"{home} is locked",
+            expected="one Airflow per folder",
+            action="end it first",
+        )
+    print("Ending what a killed `make ui` has left …", flush=True)
+    kill(holders)
+    psutil.wait_procs(holders, END_PATIENCE_SECONDS)
+
+
+def require_free_port(port: int) -> None:
+    """Refuse a port on which somebody listens.
+
+    :raises ConfigurationError: ``port-in-use``.
+    """
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ConfigurationError(
+                f"The port {port} is in use.",
+                code="port-in-use",
+                expected="a free port of the loopback",
+                action=f"choose another: make ui PORT={port + 1}",
+            )
 
 
 def bury_interrupted_runs(airflow: Airflow) -> None:
@@ -126,6 +173,8 @@ def watch(airflow: Airflow) -> int:
             print(f"ERROR: Airflow is not healthy; read {airflow.home}/*.log", file=sys.stderr)
             return 1
         time.sleep(1)
+    if is_full(airflow.home):
+        raise disk_full(airflow.home)
     print(dead.log.read_text(errors="replace")[-4000:], file=sys.stderr)
     print(
         f"ERROR: Airflow's {dead.name} ended {dead.failures} times; the whole log is {dead.log}",
@@ -134,20 +183,21 @@ def watch(airflow: Airflow) -> int:
     return 1
 
 
-def port_in_use(port: int) -> bool:
-    """Say whether something listens on the loopback port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def announce(airflow: Airflow) -> None:
     """Print where to go and how to log in."""
-    passwords = airflow.home / "simple_auth_manager_passwords.json.generated"
-    users = json.loads(passwords.read_text()) if passwords.exists() else {}
+    users = json.loads((airflow.home / PASSWORDS).read_text() or "{}")
     print(f"\n  Airflow is ready:  http://127.0.0.1:{airflow.port}")
     for user, password in users.items():
         print(f"  user {user} · password {password}")
+    print(f"  input {input_text()}")
     print("  Ctrl-C ends it.\n", flush=True)
+
+
+def input_text() -> str:
+    """Return where scheduled and back-filled months come from."""
+    if uri := os.environ.get(INPUT_URI):
+        return uri
+    return "none: simulated platforms make up every month, labelled synthetic (make ui INPUT=… for yours)"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 settings.register_profile("project", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("project")
 
+# Fixtures of the files that take minutes.
+LONG = {"machine", "fake", "spark", "run_dag"}
+
 # Airflow reads these when it is first imported, so they are set before any test module is.
 os.environ.update(
     AIRFLOW_HOME=str(_HOME / "airflow"),
@@ -36,6 +39,13 @@ os.environ.update(
     CONFIDENTIAL_SPARK_INPUTS_DIR=str(_HOME / "inputs"),
     CONFIDENTIAL_SPARK_CACHE_DIR=os.environ.get("CONFIDENTIAL_SPARK_CACHE_DIR", str(ROOT / "var" / "cache")),
 )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the processes that share the tests end together."""
+    long = {item.path for item in items if LONG & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture

@@ -11,14 +11,19 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.timeout import TimeoutPosix
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import LOG_POSITION_KEY
+from confidential_spark.operators.base import RunScope
+from confidential_spark.operators.platform_check import leftovers_row
 from confidential_spark.platforms.docker.container import NONCE_LABEL
-from confidential_spark.settings import forget_settings
+from confidential_spark.platforms.docker.operators import CleanDockerRunOperator, remove_abandoned
+from confidential_spark.settings import forget_settings, get_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry
 from tests.docker.stub_image import SIGN, stub_image
@@ -411,6 +416,50 @@ class TestEngineAway:
             gate.open()
             run = next_try(one).execute()
         assert run["nonce"] == container.labels[NONCE_LABEL]
+        bench.require_nothing_left()
+
+
+class TestLeftBehind:
+    """What a killed worker leaves, and no later try of its run takes over."""
+
+    def teardown(self, one: OneTry, *, unfinished: bool) -> None:
+        """Run the last task of another run of the same deployment."""
+
+        def count(*, run_ids: list[str], **_: Any) -> int:
+            return int(unfinished and run_ids == [one.run_id])
+
+        ti = SimpleNamespace(xcom_pull=lambda **_: None, get_dr_count=count)
+        scope = RunScope(DAG_ID, "manual__another", 1, None, {"publish": True})
+        CleanDockerRunOperator(task_id="clean_staging", job=SPARKPI).run({"ti": ti}, scope)
+
+    def test_goes_with_the_next_run_once_its_own_is_over(self, bench: Bench) -> None:
+        one = bench.a_try(SLEEPS)
+        container = bench.kill_worker_while_it_runs(one)
+        self.teardown(one, unfinished=True)
+        assert [found.id for found in bench.containers()] == [container.id]
+        self.teardown(one, unfinished=False)
+        bench.require_nothing_left()
+
+    def test_a_container_of_another_deployment_stays(self, bench: Bench, tmp_path: Path, monkeypatch) -> None:
+        one = bench.a_try(SLEEPS)
+        bench.kill_worker_while_it_runs(one)
+        monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "elsewhere"))
+        forget_settings()
+        self.teardown(one, unfinished=False)
+        assert len(bench.containers()) == 1
+
+    def test_a_volume_without_its_container_goes_too(self, bench: Bench) -> None:
+        one = bench.a_try(SLEEPS)
+        bench.kill_worker_while_it_runs(one).remove(force=True)
+        assert len(bench.engine.volumes.list(filters={"label": bench.label})) == 1
+        self.teardown(one, unfinished=False)
+        bench.require_nothing_left()
+
+    def test_the_platform_check_finds_it(self, bench: Bench) -> None:
+        bench.kill_worker_while_it_runs(bench.a_try(SLEEPS))
+        ti = SimpleNamespace(get_dr_count=lambda **_: 0)
+        row = leftovers_row(lambda: remove_abandoned(ti, get_settings().results_dir))
+        assert "removed 1: container" in row.got
         bench.require_nothing_left()
 
 

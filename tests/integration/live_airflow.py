@@ -32,7 +32,7 @@ TCP_LISTEN = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-def wait_until(ask: Callable[[], T], what: str, patience: float = 180.0) -> T:
+def wait_until(ask: Callable[[], T], what: str, patience: float = 400.0) -> T:
     """Return the first true answer; the patience is generous, because machines are slow at times."""
     deadline = time.monotonic() + patience
     while not (answer := ask()):
@@ -199,7 +199,13 @@ class LiveAirflow:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"scripts.ui ended:\n{self.log}")
-        return "Airflow is ready" in self.log and self.get(f"dags/{self.dag_id}").status == 200
+        return "Airflow is ready" in self.log and self.answers()
+
+    def answers(self) -> bool:
+        """Say whether the API server is there and knows the DAG."""
+        with suppress(OSError):
+            return self.get(f"dags/{self.dag_id}").status == 200
+        return False
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """End it as Ctrl-C does and return its exit code."""

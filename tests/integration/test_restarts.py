@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(1800)]
 DAG = "quick_months"
 TASKS = 2
 MONTHS = 5
 SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM]
-PARTS = [["airflow api-server"], ["airflow scheduler"], ["LocalExecutor", "<idle>"]]
 RESTARTS = int(os.environ.get("RESTARTS", "2"))
 # Its tasks stay at work until somebody removes the file, so that a restart always finds some of them at it.
 DAG_FILE = """
@@ -38,7 +37,7 @@ import os, time
 from pathlib import Path
 from airflow.sdk import DAG
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.jobs.job import NYTAXI
+from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.pipelines.defaults import DEFAULT_ARGS, FIRST_MONTH, MONTHLY
 
 class Step(ConfidentialOperator):
@@ -81,12 +80,18 @@ def release(airflow: LiveAirflow) -> None:
     (airflow.folder / "held").unlink()
 
 
-def wait_for_work(airflow: LiveAirflow, tasks: int = 2) -> None:
-    def at_work() -> bool:
-        [(count,)] = airflow.rows("select count(*) from task_instance where state = 'running'")
-        return count >= tasks
+def wait_for_work(airflow: LiveAirflow, after: int = 0) -> int:
+    """Return the scheduler's job, a later one than ``after``, when two of its tasks are at work."""
 
-    wait_until(at_work, f"{tasks} tasks are at work")
+    def at_work() -> int:
+        [(count, job)] = airflow.rows(
+            "select count(*), max(queued_by_job_id) from task_instance "
+            "where state = 'running' and queued_by_job_id > ?",
+            after,
+        )
+        return int(job) if count >= 2 else 0
+
+    return wait_until(at_work, f"two tasks are at work, given by a scheduler after job {after}")
 
 
 def wait_for_back_fill(airflow: LiveAirflow, months: int) -> None:
@@ -118,19 +123,22 @@ def test_no_month_of_a_back_fill_is_lost(airflow: LiveAirflow) -> None:
     hold(airflow)
     span = ("--from-date", "2018-01-01", "--to-date", f"2018-{MONTHS:02d}-01")
     airflow.cli("backfill", "create", "--dag-id", DAG, *span, "--max-active-runs", "3")
+    job = 0
     for number in itertools.islice(itertools.cycle(SIGNALS), RESTARTS):
-        wait_for_work(airflow)
+        job = wait_for_work(airflow, after=job)
         if number is signal.SIGKILL:
             assert airflow.end(number) == -number
         else:
             assert airflow.end(number) == 0
             assert processes_of(airflow.folder) == {}
         airflow.start()
-    for words in PARTS:
-        wait_for_work(airflow)
+    job = wait_for_work(airflow, after=job)
+    kill_part(airflow, "airflow api_server")
+    wait_until(airflow.answers, "the API server is started again")
+    for words in (["-m airflow scheduler"], ["LocalExecutor", "<idle>"]):
         kill_part(airflow, *words)
+        job = wait_for_work(airflow, after=job)
     release(airflow)
     wait_for_back_fill(airflow, MONTHS)
-    assert "starting it again" in airflow.log
     assert airflow.end() == 0
     assert processes_of(airflow.folder) == {}

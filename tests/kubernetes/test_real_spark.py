@@ -55,7 +55,12 @@ def configure(tmp_path, monkeypatch, deploy, launcher_kubeconfig) -> Callable[..
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
 
     def make(**fields: Any) -> None:
-        usual: dict[str, Any] = {"aks_policy": "simulation-image", "aks_cpu_request": "100m"}
+        # One executor, where it is not about executors: each takes seconds to start.
+        usual: dict[str, Any] = {
+            "aks_policy": "simulation-image",
+            "aks_cpu_request": "100m",
+            "aks_executors": 1,
+        }
         deploy(results_dir=tmp_path / "results", **(usual | fields))
 
     return make
@@ -121,7 +126,7 @@ def ended_with(outcome: Outcome, state: str, *codes: str) -> None:
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_two_executors_attest_and_nothing_is_left(spark, configure, log, deferrable) -> None:
-    configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable, aks_executors=2)
     run = spark.run()
     assert run.execute_deferrable().state == "success"
     assert len(executors_of(run)) == 2
@@ -156,7 +161,8 @@ def test_a_stopped_task_ends_its_pods(spark, deployment) -> None:
     assert worker.terminate() != 0
 
 
-def test_a_lost_executor_is_replaced_by_another_enclave(spark, deployment) -> None:
+def test_a_lost_executor_is_replaced_by_another_enclave(spark, deployment, configure) -> None:
+    configure(aks_executors=2)
     # Long enough for a third executor to come up.
     spark.params["partitions"] = 2_000
 
@@ -312,7 +318,7 @@ def test_a_missing_right_of_the_driver_s_account(spark, deployment, configure, i
 def test_an_api_server_that_is_away_for_half_a_minute(
     spark, deployment, own_cluster, configure, deferrable
 ) -> None:
-    configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable, aks_executors=2)
 
     # Spark itself needs the API until it has its executors.
     spark.params["partitions"] = 1_000

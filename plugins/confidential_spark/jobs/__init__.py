@@ -9,4 +9,11 @@ from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.jobs.nytaxi_demand import NYTAXI_DEMAND
 from confidential_spark.jobs.sparkpi import SPARKPI
 
-JOBS = {job.name: job for job in (NYTAXI, NYTAXI_DEMAND, SPARKPI)}
+JOBS = {
+    job.name: job
+    for job in (
+        NYTAXI,
+        NYTAXI_DEMAND,
+        SPARKPI,
+    )
+}

@@ -19,12 +19,13 @@ from confidential_spark.operators.image import require_approved
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.operators.resumable import Leftover
     from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
 
@@ -123,6 +124,18 @@ def attestation_row(settings: Settings, policy: Policy) -> CheckRow:
         passed=answers,
         action=f"correct the Airflow connection {settings.attestation_conn_id}, or the way to the provider",
     )
+
+
+def leftovers_row(remove: Callable[[], Iterable[Leftover]]) -> CheckRow:
+    """Remove what runs that are over have left, and say so."""
+    expected = "nothing of runs that are over"
+    try:
+        removed = [str(each) for each in remove()]
+    except Exception as error:
+        got = f"not known: {error}"
+        return CheckRow.advise("leftovers", got, expected, passed=False, action="the next check tries again")
+    got = f"removed {len(removed)}: {'; '.join(removed)}" if removed else "nothing"
+    return CheckRow.judge("leftovers", got, expected, passed=True, action="")
 
 
 def write_report(folder: Path, report: PlatformReport) -> None:

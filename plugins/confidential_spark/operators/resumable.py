@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from airflow.sdk.exceptions import TaskDeferred
@@ -18,9 +20,10 @@ from confidential_spark.operators.attempt import EnclaveRun, StoredTry, save_log
 from confidential_spark.operators.base import ConfidentialOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
     from confidential_spark.operators.base import RunScope
 
@@ -30,6 +33,9 @@ T = TypeVar("T")
 # The log's position is a row in Airflow's database, so it is not written with every line.
 POSITION_INTERVAL_SECONDS = 5.0
 PAUSE_GROWTH = 1.5
+# No run takes so long, so what ended then belongs to none.
+ABANDONED_SECONDS = 72 * 3600.0
+UNFINISHED = ["queued", "running"]
 
 
 class ResumableEnclave(Protocol):
@@ -185,3 +191,44 @@ class Pauses:
         """Pause once."""
         time.sleep(self._next)
         self._next = min(PAUSE_GROWTH * self._next, self._longest)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something of a run on its platform, which is in use or was left.
+
+    :param kind: ``container``, ``volume`` or ``pod``.
+    :param deployment: whose it is; empty where it does not say.
+    :param age: seconds since it was made.
+    :param ended: whether nothing of it is at work.
+    """
+
+    kind: str
+    name: str
+    deployment: str
+    dag_id: str
+    run_id: str
+    age: float
+    ended: bool
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"{self.kind} {self.name[:63]} of {self.dag_id}/{self.run_id}"
+
+
+def abandoned(found: Iterable[Leftover], deployment: str, ti: RuntimeTaskInstanceProtocol) -> list[Leftover]:
+    """Return what nobody will continue or remove: ours of runs that are over, anybody's that ended days ago.
+
+    A run whose task was killed is not over while Airflow may still try the task again.
+    """
+
+    @cache
+    def is_over(dag_id: str, run_id: str) -> bool:
+        return ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=UNFINISHED) == 0
+
+    return [
+        each
+        for each in found
+        if (each.ended and each.age > ABANDONED_SECONDS)
+        or (each.deployment == deployment and is_over(each.dag_id, each.run_id))
+    ]

@@ -87,7 +87,7 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
         )
         image >> nonce
     with TaskGroup("spark", tooltip="Run the job in an enclave that attests itself"):
-        month_input = ResolveInputOperator(task_id="resolve_input", job=job) if job.monthly else None
+        month_input = ResolveInputOperator(task_id="resolve_input", **common) if job.monthly else None
         manifest = result_of(month_input) if month_input else None
         spark = operators.run_spark(
             task_id="run_spark",

@@ -40,12 +40,25 @@ class FaultyService:
         self.now = now
         self.requests: list[Request] = []
         self.headers: list[dict[str, str]] = []
+        self._heard = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.service = self
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def add(self, request: Request) -> None:
+        """Keep a request that was read."""
+        with self._heard:
+            self.requests.append(request)
+            self._heard.notify_all()
+
+    def wait_for(self, count: int, seconds: float = 30) -> int:
+        """Return how many requests there are, once there are so many: a client that gave up is read later."""
+        with self._heard:
+            self._heard.wait_for(lambda: len(self.requests) >= count, seconds)
+            return len(self.requests)
 
     def __enter__(self) -> FaultyService:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -71,7 +84,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         request = self._request()
         service = self.server.service
-        service.requests.append(request)
+        service.add(request)
         if service.faults:
             self._misbehave(service.faults.popleft())
         else:

@@ -13,6 +13,7 @@ from confidential_spark.core.errors import ConfigurationError, PolicyError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.operators import platform_check
 from confidential_spark.operators.platform_check import PlatformCheckOperator, write_report
+from confidential_spark.operators.resumable import Leftover
 from confidential_spark.platforms.docker.check import task as docker_check
 from confidential_spark.platforms.docker.check.task import DockerCheckOperator
 from confidential_spark.platforms.docker.engine import EngineAddress
@@ -23,6 +24,9 @@ from confidential_spark.settings import Settings, get_settings
 GOOD = CheckRow("engine", Status.OK, "Docker 20.10", "Docker 20.10 or later")
 BAD = CheckRow("image", Status.FAIL, "no image", "an image", "run DAG enclave_image")
 ABSENT = CheckRow("engine", Status.NOT_HERE, "no Docker here", "a Docker engine", "nothing")
+
+
+LEFT = Leftover("pod", "p", "deployment", "d", "r", 1.0, ended=True)
 
 
 @pytest.fixture
@@ -101,6 +105,19 @@ def test_the_newest_report_replaces_the_last_one(tmp_path):
         write_report(tmp_path, PlatformReport("dcsv3", trust, "2026-11-23T06:00:00Z", (GOOD,)))
 
     assert json.loads((tmp_path / "dcsv3.json").read_text())["trust"] == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("remove", "status", "got"),
+    [
+        pytest.param(list, Status.OK, "nothing", id="nothing"),
+        pytest.param(lambda: [LEFT], Status.OK, "removed 1: pod p of d/r", id="removed"),
+        pytest.param(lambda: 1 / 0, Status.WARN, "not known: division by zero", id="cannot-be-removed"),
+    ],
+)
+def test_what_runs_have_left_is_a_row_and_never_a_failure(remove, status, got):
+    row = platform_check.leftovers_row(remove)
+    assert (row.name, row.status, row.got) == ("leftovers", status, got)
 
 
 class TestLocal:

@@ -10,7 +10,13 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun, StoredTry
-from confidential_spark.operators.resumable import ResumableTask, ask_patiently, raise_if_cancelled
+from confidential_spark.operators.resumable import (
+    Leftover,
+    ResumableTask,
+    abandoned,
+    ask_patiently,
+    raise_if_cancelled,
+)
 
 AWAY = "service-away"
 
@@ -190,6 +196,37 @@ def test_what_cannot_be_continued_is_removed(context, run, leftover, max_tries) 
     context["ti"].max_tries = max_tries
     assert task_with(enclave).continued(context) is None
     assert enclave.removals == 1
+
+
+OURS, THEIRS, UNSAID = "ours", "theirs", ""
+DAYS = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("deployment", "run_id", "age", "ended", "removed"),
+    [
+        pytest.param(OURS, "over", 1.0, False, True, id="ours-still-at-work-for-a-run-that-is-over"),
+        pytest.param(OURS, "over", 1.0, True, True, id="ours-ended"),
+        pytest.param(OURS, "running", 1.0, True, False, id="may-be-continued"),
+        pytest.param(OURS, "running", 5 * DAYS, False, False, id="long-run"),
+        pytest.param(OURS, "running", 5 * DAYS, True, True, id="ended-days-ago"),
+        pytest.param(THEIRS, "over", 1.0, True, False, id="another-deployments"),
+        pytest.param(THEIRS, "over", 5 * DAYS, False, False, id="another-deployments-at-work"),
+        pytest.param(THEIRS, "over", 5 * DAYS, True, True, id="another-deployments-ended-days-ago"),
+        pytest.param(UNSAID, "over", 1.0, True, False, id="of-an-older-version"),
+    ],
+)
+def test_what_nobody_will_continue_is_abandoned(deployment, run_id, age, ended, removed) -> None:
+    asked: list[tuple[str, list[str], list[str]]] = []
+
+    def count(*, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        asked.append((dag_id, run_ids, states))
+        return int(run_ids == ["running"])
+
+    found = [Leftover("container", name, deployment, "d", run_id, age, ended) for name in ("one", "two")]
+    left = abandoned(found, OURS, SimpleNamespace(get_dr_count=count))
+    assert [each.name for each in left] == (["one", "two"] if removed else [])
+    assert asked in ([], [("d", [run_id], ["queued", "running"])])
 
 
 def test_a_first_try_has_nothing_to_continue(context) -> None:

@@ -424,13 +424,13 @@ def test_the_archive_unpacks_to_a_folder_whose_results_are_what_the_evidence_lis
     with zipfile.ZipFile(io.BytesIO(response.content)) as file:
         file.extractall(tmp_path / "unpacked")
     unpacked = tmp_path / "unpacked" / "nytaxi_local-2018-05"
+    assert (unpacked / "report.json").read_bytes() == (folder / "report.json").read_bytes()
     evidence = (unpacked / "evidence.json").read_bytes()
     report = make_bundle().verify(
         evidence=evidence, results=unpacked, expected_run_id=f"{DAG_ID}/{RUN_ID}", expected_job=None
     )
 
     assert report.outcome is Outcome.VERIFIED, report.text()
-    assert (unpacked / "report.json").read_bytes() == (folder / "report.json").read_bytes()
     assert response.headers["content-disposition"] == 'attachment; filename="nytaxi_local-2018-05.zip"'
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.contract import Kind, carries_synthetic_mark
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
 TAIL_BYTES = 8
+TELLING_COLUMNS = 3
+"""Columns with two different bounds that must agree before files are taken for the same rows."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Footer:
     """What a footer says about its file.
 
     :param time_forms: how the contract's timestamps are stored.
+    :param rows_mark: digest of what the statistics say about the rows; empty where that is too little to tell
+        one set of rows from another.
     """
 
     bytes: int
@@ -38,6 +43,7 @@ class Footer:
     synthetic: bool
     time_forms: tuple[str, ...]
     extra_columns: tuple[str, ...]
+    rows_mark: str
 
 
 def read_footer(stream: BinaryIO, name: str, contract: InputContract) -> Footer:
@@ -59,6 +65,7 @@ def read_footer(stream: BinaryIO, name: str, contract: InputContract) -> Footer:
         synthetic=carries_synthetic_mark(metadata),
         time_forms=_time_forms(metadata, contract),
         extra_columns=extra_columns,
+        rows_mark=_rows_mark(metadata),
     )
 
 
@@ -137,6 +144,31 @@ def _time_forms(metadata: pq.FileMetaData, contract: InputContract) -> tuple[str
     """Return how each timestamp of the contract is stored; the unit does not matter."""
     times = [column for column in _columns(metadata) if contract.columns.get(column.path) is Kind.TIMESTAMP]
     return tuple(f"{column.path} {_type_name(column)}" for column in times)
+
+
+def _rows_mark(metadata: pq.FileMetaData) -> str:
+    """Return what two files of the same rows have in common, however each is compressed and grouped."""
+    import pyarrow as pa  # 0.1 s that a DAG file must not pay
+
+    try:
+        bounds = {column.path: _bounds(metadata, index) for index, column in enumerate(_columns(metadata))}
+    except (pa.ArrowException, ArithmeticError, NotImplementedError, TypeError, ValueError):
+        # Statistics that cannot be read, e.g. of a date beyond Python's; the rows may be sound all the same.
+        return ""
+    telling = [found for found in bounds.values() if found and found[1] != found[2]]
+    if len(telling) < TELLING_COLUMNS:
+        return ""
+    return sha256_hex(repr((metadata.num_rows, sorted(bounds.items()))).encode())
+
+
+def _bounds(metadata: pq.FileMetaData, index: int) -> tuple[int, Any, Any] | None:
+    """Return a column's nulls, smallest and largest value, or None where a row group does not say."""
+    chunks = [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
+    found = [chunk.statistics for chunk in chunks if chunk.is_stats_set]
+    if len(found) < len(chunks) or not all(each.has_min_max and each.has_null_count for each in found):
+        return None
+    smallest, largest = min(each.min for each in found), max(each.max for each in found)
+    return sum(each.null_count for each in found), smallest, largest
 
 
 def _columns(metadata: pq.FileMetaData) -> list[pq.ColumnSchema]:

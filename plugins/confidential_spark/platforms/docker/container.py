@@ -19,7 +19,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from confidential_spark.enclave.archives import unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.layout import DATA_DIR, LAUNCH_DIR, RUN_DIR, TEMPORARY_DIR, USER, USER_ID
-from confidential_spark.operators.resumable import ask_patiently
+from confidential_spark.operators.resumable import Leftover, ask_patiently
 from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ ENGINE_PATIENCE_SECONDS = 300.0
 ENGINE_PAUSE_SECONDS = 2.0
 REMOVAL_ATTEMPTS, REMOVAL_PAUSE_SECONDS = 50, 0.2
 NONCE_LABEL = f"{PREFIX}nonce"
+DEPLOYMENT_LABEL = f"{PREFIX}deployment"
 HOSTNAME = "enclave"
 AESM_DIR = "/var/run/aesmd"
 # Threads of JVM, Python and, on hardware, of Occlum.
@@ -43,6 +44,8 @@ MAX_PROCESSES = 4_096
 LOG_FILES = {"max-size": "8m", "max-file": "4"}
 NANOSECONDS = 1_000_000_000
 ENDED = frozenset({"exited", "dead", "removing"})
+# Or was never started.
+AT_REST = ENDED | {"created"}
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class EnclaveContainer:
         )
         for line in raw.decode("utf-8", "replace").split("\n"):
             stamp, _, text = line.partition(" ")
-            # Of one width and in UTC, so they compare as text.
+            # Time stamps have one width and are in UTC, so they compare as text.
             if stamp > after:
                 yield stamp, text
 
@@ -244,6 +247,57 @@ def ask_engine(request: Callable[[], T], patience: float = ENGINE_PATIENCE_SECON
         patience=patience,
         pause=ENGINE_PAUSE_SECONDS,
     )
+
+
+def leftovers(client: APIClient) -> list[Leftover]:
+    """Return the containers of all runs, and the volumes that no container has any longer.
+
+    :raises EnclaveError: ``docker-…``.
+    """
+    now = time.time()
+    labelled = {"label": NONCE_LABEL}
+    with docker_failures():
+        containers = client.containers(all=True, filters=labelled)
+        volumes = client.volumes(filters={**labelled, "dangling": True})["Volumes"] or ()
+    return [
+        *(
+            _leftover("container", each["Id"], each["Labels"], now - each["Created"], each["State"])
+            for each in containers
+        ),
+        *(_leftover("volume", each["Name"], each["Labels"], now - _made_at(each)) for each in volumes),
+    ]
+
+
+def remove_leftover(client: APIClient, leftover: Leftover) -> None:
+    """Remove a container with its volume, or a volume; somebody else may do the same.
+
+    :raises EnclaveError: ``docker-…``.
+    """
+    with docker_failures():
+        try:
+            if leftover.kind == "volume":
+                client.remove_volume(leftover.name)
+            else:
+                client.remove_container(leftover.name, v=True, force=True)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise
+
+
+def _leftover(kind: str, name: str, labels: Mapping[str, str], age: float, state: str = "") -> Leftover:
+    return Leftover(
+        kind=kind,
+        name=name,
+        deployment=labels.get(DEPLOYMENT_LABEL, ""),
+        dag_id=labels.get(f"{PREFIX}dag", ""),
+        run_id=labels.get(f"{PREFIX}run", ""),
+        age=age,
+        ended=kind == "volume" or state in AT_REST,
+    )
+
+
+def _made_at(volume: Mapping[str, str]) -> float:
+    return datetime.fromisoformat(volume["CreatedAt"]).timestamp()
 
 
 def has_ended(state: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
 from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
 from confidential_spark.platforms.docker.container import (
+    DEPLOYMENT_LABEL,
     ENGINE_PATIENCE_SECONDS,
     NONCE_LABEL,
     ContainerSpec,
@@ -61,7 +62,7 @@ def connect(settings: DockerSettings, *, patience: float = ENGINE_PATIENCE_SECON
     return ask_engine(lambda: address.connect(timeout=REQUEST_TIMEOUT_SECONDS), patience)
 
 
-def run_labels(ti: Any, nonce: str) -> dict[str, str]:
+def run_labels(ti: Any, nonce: str, deployment: str) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     return {
         f"{PREFIX}dag": ti.dag_id,
@@ -70,6 +71,7 @@ def run_labels(ti: Any, nonce: str) -> dict[str, str]:
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": str(ti.map_index),
         NONCE_LABEL: nonce,
+        DEPLOYMENT_LABEL: deployment,
     }
 
 
@@ -81,8 +83,11 @@ def spark_memory(settings: DockerSettings) -> str:
 
 def sgx_devices(image: EnclaveImage, settings: DockerSettings) -> Sequence[tuple[str, ...]]:
     """Return the sets of devices to try, in order; a simulated enclave needs none."""
-    if image.trust == TRUST_SIMULATED:
-        return ((),)
+    return ((),) if image.trust == TRUST_SIMULATED else device_sets(settings)
+
+
+def device_sets(settings: DockerSettings) -> Sequence[tuple[str, ...]]:
+    """Return the host's SGX devices by each of their names, in the order to try."""
     if settings.sgx_devices == "auto":
         return SGX_DEVICES
     return (tuple(settings.sgx_devices.split(",")),)

@@ -10,13 +10,20 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.hooks.deployment import deployment_id
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
 from confidential_spark.operators.publish import CleanStagingOperator
-from confidential_spark.platforms.docker.container import EnclaveContainer, ask_engine
+from confidential_spark.operators.resumable import abandoned
+from confidential_spark.platforms.docker.container import (
+    EnclaveContainer,
+    ask_engine,
+    leftovers,
+    remove_leftover,
+)
 from confidential_spark.platforms.docker.enclave import (
     DockerEnclave,
     connect,
@@ -30,12 +37,15 @@ from confidential_spark.platforms.docker.settings import DockerSettings, docker_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
     from docker.api import APIClient
 
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.operators.resumable import Leftover
 
 # Under this XCom key the run's teardown finds what a dead worker has left.
 NONCE_KEY = "container_nonce"
@@ -69,6 +79,10 @@ class DockerTask(ConfidentialOperator):
             on_progress=lambda record: self.show_progress(context, record),
         )
         return DockerEnclave(self.cli, nonce, output, stopped=lambda: self._killed)
+
+    def owner_labels(self, context: Context, nonce: str) -> dict[str, str]:
+        """Return the labels that say whose container it is."""
+        return run_labels(context["ti"], nonce, deployment_id(self.settings.results_dir))
 
     def on_kill(self) -> None:
         """End the container at once, for Airflow kills a task a few seconds after asking.
@@ -131,7 +145,7 @@ class AttestDockerPlatformOperator(DockerTask, AttestPlatformOperator):
         image = EnclaveImage.from_xcom(self.image)
         source = quote_source(image, self.platform, self.settings)
         launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
-        labels = run_labels(context["ti"], nonce)
+        labels = self.owner_labels(context, nonce)
         specs = [
             container_spec(self.wing, image, "attest", launch, labels, devices)
             for devices in sgx_devices(image, self.wing)
@@ -153,10 +167,10 @@ class AttestDockerPlatformOperator(DockerTask, AttestPlatformOperator):
 
 
 class CleanDockerRunOperator(CleanStagingOperator):
-    """Remove also the containers whose worker died and that no later try has found."""
+    """Remove also the containers whose worker died and that no later try has found, here or in other runs."""
 
     def run(self, context: Context, scope: RunScope) -> None:
-        """Settle every try of this run, then its containers.
+        """Settle every try of this run, then its containers, then what runs that are over have left.
 
         :raises EnclaveError: ``docker-…`` (mostly retryable).
         """
@@ -165,3 +179,24 @@ class CleanDockerRunOperator(CleanStagingOperator):
         for nonce in filter(None, nonces):
             client = connect(docker_settings(), patience=PATIENCE_SECONDS)
             EnclaveContainer(client, nonce, patience=PATIENCE_SECONDS).remove()
+        try:
+            for leftover in remove_abandoned(context["ti"], self.settings.results_dir):
+                self.log.info("Removed %s, which was left", leftover)
+        except Exception as error:
+            # Another run's remains are no reason to fail this one.
+            self.log.warning("What other runs have left is not removed: %s", error)
+
+
+def remove_abandoned(ti: RuntimeTaskInstanceProtocol, results_dir: Path) -> list[Leftover]:
+    """Remove the containers and volumes of runs that nobody will continue, and return them.
+
+    :param ti: the task that asks, to which Airflow tells what runs are over.
+    :param results_dir: of the deployment, whose containers they are.
+    :raises EnclaveError: ``docker-…``.
+    :raises ResultError: ``results-unwritable``.
+    """
+    client = connect(docker_settings(), patience=0)
+    removed = abandoned(leftovers(client), deployment_id(results_dir), ti)
+    for leftover in removed:
+        remove_leftover(client, leftover)
+    return removed

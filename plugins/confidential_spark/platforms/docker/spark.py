@@ -19,7 +19,6 @@ from confidential_spark.operators.resumable import ResumableTask
 from confidential_spark.platforms.docker.container import ENGINE_AWAY
 from confidential_spark.platforms.docker.enclave import (
     container_spec,
-    run_labels,
     sgx_devices,
     spark_memory,
 )
@@ -89,7 +88,7 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
         if found := enclave.container.find():
             return str(found["Id"])
         launch = self.launch(scope, image, run)
-        labels = run_labels(context["ti"], run.nonce)
+        labels = self.owner_labels(context, run.nonce)
         specs = [
             container_spec(self.wing, image, "run", launch, labels, devices)
             for devices in sgx_devices(image, self.wing)

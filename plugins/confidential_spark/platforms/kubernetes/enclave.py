@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.failures import UNNAMED, LogWatcher
+from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
+from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.cluster import (
     API_PATIENCE_SECONDS,
     Cluster,
@@ -24,15 +24,16 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     POD_LOST,
     REFUSED,
     attribute_to_executors,
-    named,
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
+    DEPLOYMENT_LABEL,
     ENCLAVE_CONTAINER,
     NONCE_LABEL,
     ROLE_DRIVER,
     ROLE_EXECUTOR,
     ROLE_LABEL,
+    RUN_ANNOTATIONS,
     RUN_LABELS,
     TRANSFER_CONTAINER,
     TryNames,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from confidential_spark.core.failures import Diagnosis
     from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.enclave.output import EnclaveOutput
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
@@ -82,15 +82,46 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:
-    """Return the labels that say whose pod it is."""
-    return {
+@dataclass(frozen=True)
+class PodOwner:
+    """Whose pods they are: by labels, to be found by, and by the ids that Airflow knows."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+def pod_owner(ti: Any, nonce: str, deployment: str) -> PodOwner:
+    """Return the try of a task as the owner of its pods."""
+    labels = {
         **run_labels(ti.dag_id, ti.run_id),
         f"{PREFIX}task": label_value(ti.task_id),
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": label_value(str(ti.map_index)),
         NONCE_LABEL: nonce_digest(nonce),
+        DEPLOYMENT_LABEL: deployment,
     }
+    return PodOwner(labels, dict(zip(RUN_ANNOTATIONS, (ti.dag_id, ti.run_id), strict=True)))
+
+
+def leftovers(cluster: Cluster) -> list[Leftover]:
+    """Return the pods of all runs, but for those that somebody is removing.
+
+    :raises EnclaveError: ``kubernetes-…``.
+    """
+    dag, run = RUN_ANNOTATIONS
+    return [
+        Leftover(
+            kind="pod",
+            name=pod.name,
+            deployment=pod.labels.get(DEPLOYMENT_LABEL, ""),
+            dag_id=pod.annotations.get(dag, ""),
+            run_id=pod.annotations.get(run, ""),
+            age=pod.age,
+            ended=pod.ended,
+        )
+        for pod in cluster.pods(NONCE_LABEL, "")
+        if not pod.deleted
+    ]
 
 
 def pod_plan(
@@ -99,7 +130,7 @@ def pod_plan(
     image: str,
     trust: str,
     names: TryNames,
-    labels: dict[str, str],
+    owner: PodOwner,
 ) -> PodPlan:
     """Return what the pods of a try have in common.
 
@@ -109,7 +140,8 @@ def pod_plan(
     return PodPlan(
         image=image,
         names=names,
-        labels=labels,
+        labels=owner.labels,
+        annotations=owner.annotations,
         claim=settings.claim,
         cpu_request=settings.cpu_request,
         cpu_limit=whole_cores(settings.cpu_request),
@@ -239,7 +271,7 @@ class KubernetesEnclave:
         """
         state = self.cluster.find(pod, container)
         if state is None:
-            raise named(POD_LOST, f"pod {pod} is not there").error()
+            raise Diagnosis.named(POD_LOST, f"pod {pod} is not there").error()
         return state
 
     def push(self, inputs: Sequence[Path]) -> None:
@@ -288,7 +320,9 @@ class KubernetesEnclave:
         """
         transfer = self.cluster.find(self.names.transfer, TRANSFER)
         if transfer is None or transfer.ended:
-            raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
+            raise Diagnosis.named(
+                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
+            ).error()
         self._lost_transfer.require_alive(transfer)
         executors = self.poll_executors()
         waiting = [state for state in executors if not (state.running or state.ended)]
@@ -325,7 +359,9 @@ class KubernetesEnclave:
         # No pod was made at all: only Spark's log says why.
         diagnosis = self.output.watcher.diagnose()
         if diagnosis.failure is UNNAMED:
-            diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
+            diagnosis = Diagnosis.named(
+                NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s"
+            )
         self.output.fail(diagnosis)
 
     def leftover(self) -> str | None:
@@ -348,7 +384,7 @@ class KubernetesEnclave:
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)
         self.cluster.await_gone(selected, GONE_SECONDS)
-        # At its end it removes the folder, which the others must not need any more.
+        # The transfer pod removes the try's folder when it ends, so it goes after the pods that use it.
         for pod in (self.names.transfer, self.names.attest):
             self.cluster.delete_pod(pod)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
@@ -370,7 +406,7 @@ class KubernetesEnclave:
             watcher.feed(line)
         diagnosis = watcher.diagnose()
         if diagnosis.failure is UNNAMED:
-            return named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
+            return Diagnosis.named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
         return diagnosis
 
     def _tell_obstacle(self, state: PodState) -> None:
@@ -391,7 +427,7 @@ class KubernetesEnclave:
             self.output.feed(line)
         self.output.close()
         diagnosis = pod_diagnosis(state, self.output.watcher)
-        self.output.fail(diagnosis or named(POD_LOST, f"pod {state.name} has ended"))
+        self.output.fail(diagnosis or Diagnosis.named(POD_LOST, f"pod {state.name} has ended"))
 
 
 @dataclass
@@ -440,4 +476,6 @@ class _LostPod:
             return
         self._since = self._since or time.monotonic()
         if time.monotonic() - self._since > LOST_PATIENCE_SECONDS:
-            raise named(POD_LOST, f"pod {state.name} was removed, and its node does not answer").error()
+            raise Diagnosis.named(
+                POD_LOST, f"pod {state.name} was removed, and its node does not answer"
+            ).error()

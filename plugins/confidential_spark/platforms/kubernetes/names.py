@@ -22,6 +22,9 @@ MAX_LABEL = 63
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 NONCE_LABEL = f"{PREFIX}nonce"
 RUN_LABELS = (f"{PREFIX}dag", f"{PREFIX}run")
+DEPLOYMENT_LABEL = f"{PREFIX}deployment"
+# The ids themselves, which may be too long or too free for labels.
+RUN_ANNOTATIONS = (f"{PREFIX}dag-id", f"{PREFIX}run-id")
 
 NAMESPACE = "confidential-spark"
 DATA_CLAIM = "confidential-spark-data"
@@ -46,7 +49,7 @@ DRIVER_PORT = 7078
 BLOCK_MANAGER_PORT = 7079
 RELEASE_PORT = 7080
 
-# Of every pod: the container with the enclave, and the one that moves files.
+# Containers of the pods: the one with the enclave, and the one that moves files.
 ENCLAVE_CONTAINER = "enclave"
 TRANSFER_CONTAINER = "transfer"
 # Images are named by digest, so what a node has under that name is the image.

@@ -10,24 +10,26 @@ from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.hooks.deployment import deployment_id
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import ResolvePublishedImageOperator
 from confidential_spark.operators.launch import quote_source
 from confidential_spark.operators.publish import CleanStagingOperator
+from confidential_spark.operators.resumable import abandoned
 from confidential_spark.platforms.kubernetes.client.cluster import Cluster
 from confidential_spark.platforms.kubernetes.enclave import (
     GONE_SECONDS,
     KubernetesEnclave,
     connect,
+    leftovers,
+    pod_owner,
     pod_plan,
     run_labels,
-    try_labels,
 )
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
-    NONCE_LABEL,
     TRANSFER_CONTAINER,
     TryNames,
     selector,
@@ -37,21 +39,21 @@ from confidential_spark.platforms.kubernetes.settings import KubernetesSettings,
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import Any
 
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
-    from confidential_spark.platforms.kubernetes.client.pods import PodState
+    from confidential_spark.operators.resumable import Leftover
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 
 # Only who builds an image knows what it was built from.
 UNKNOWN_INPUTS = "0" * 64
 # A run is over when its teardown is, so an API that is away does not hold it up for long.
 PATIENCE_SECONDS = 60.0
-# No run takes so long (`deadline_minutes`), so what ended then belongs to none.
-ABANDONED_SECONDS = 72 * 3600.0
 
 
 class KubernetesTask(ConfidentialOperator):
@@ -92,8 +94,8 @@ class KubernetesTask(ConfidentialOperator):
 
     def pod_plan(self, context: Context, enclave: KubernetesEnclave, reference: str, trust: str) -> PodPlan:
         """Return what the pods of a try have in common."""
-        labels = try_labels(context["ti"], enclave.nonce)
-        return pod_plan(self.wing, self.settings.enclave_sizing(), reference, trust, enclave.names, labels)
+        owner = pod_owner(context["ti"], enclave.nonce, deployment_id(self.settings.results_dir))
+        return pod_plan(self.wing, self.settings.enclave_sizing(), reference, trust, enclave.names, owner)
 
     def on_kill(self) -> None:
         """Ask for the pods' end at once, for Airflow kills a task a few seconds after asking.
@@ -181,7 +183,7 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
 
 
 class CleanKubernetesRunOperator(CleanStagingOperator):
-    """Remove also the pods whose worker died and that no later try has found."""
+    """Remove also the pods whose worker died and that no later try has found, here or in other runs."""
 
     def run(self, context: Context, scope: RunScope) -> None:
         """Remove the run's pods, and with them Secrets and folders of the volume; then settle its tries.
@@ -190,15 +192,30 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
         """
         cluster = connect(kubernetes_settings(), patience=PATIENCE_SECONDS)
         labels = selector(run_labels(scope.dag_id, scope.airflow_run_id))
-        for pod in [*cluster.pods(labels, ""), *abandoned(cluster)]:
+        for pod in cluster.pods(labels, ""):
             self.log.info("Pod %s is left and removed", pod.name)
             cluster.delete_pod(pod.name)
+        try:
+            for leftover in remove_abandoned(cluster, context["ti"], self.settings.results_dir):
+                self.log.info("Removed %s, which was left", leftover)
+        except Exception as error:
+            # Another run's remains are no reason to fail this one.
+            self.log.warning("What other runs have left is not removed: %s", error)
         if not cluster.await_gone(labels, GONE_SECONDS):
             self.log.warning("Pods with %s are still ending; their node may be away", labels)
         # Last: it refuses while a try is held, and pods cost more than files.
         super().run(context, scope)
 
 
-def abandoned(cluster: Cluster) -> list[PodState]:
-    """Return the pods of runs, whoever's, that ended days ago: their teardown never came."""
-    return [pod for pod in cluster.pods(NONCE_LABEL, "") if pod.ended and pod.age > ABANDONED_SECONDS]
+def remove_abandoned(cluster: Cluster, ti: RuntimeTaskInstanceProtocol, results_dir: Path) -> list[Leftover]:
+    """Remove the pods of runs that nobody will continue, and return them.
+
+    :param ti: the task that asks, to which Airflow tells what runs are over.
+    :param results_dir: of the deployment, whose pods they are.
+    :raises EnclaveError: ``kubernetes-…``.
+    :raises ResultError: ``results-unwritable``.
+    """
+    removed = abandoned(leftovers(cluster), deployment_id(results_dir), ti)
+    for leftover in removed:
+        cluster.delete_pod(leftover.name)
+    return removed

@@ -41,7 +41,7 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
-# It starts before the driver, and its files are fetched after it.
+# The transfer pod starts before the driver, and results are fetched from it after the driver's end.
 OUTLIVES_SECONDS = 3 * 3600
 SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 # Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
@@ -60,7 +60,7 @@ class PodPlan:
     """What all pods of a try have in common.
 
     :param image: reference by digest, or an image's id.
-    :param labels: whose pods they are.
+    :param labels: whose pods they are, as are ``annotations``.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
@@ -81,6 +81,7 @@ class PodPlan:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, str]] = ()
     pull_secret: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def driver_pod(plan: PodPlan) -> Json:
@@ -157,7 +158,7 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
 def transfer_pod(plan: PodPlan) -> Json:
     """Return the pod that keeps the try's folder on the data volume, without an enclave."""
     pod = _pod(plan, plan.names.transfer, ROLE_TRANSFER)
-    # It outlives the others, which need it, and whose results are fetched from it.
+    # The other pods need it, and results are fetched from it at the end, so it outlives them.
     pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
     pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
@@ -203,7 +204,8 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
     """
     labels = {**plan.labels, **({ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    if role != ROLE_TRANSFER and (annotations := quote_annotations(plan)):
+    quotes = quote_annotations(plan) if role != ROLE_TRANSFER else {}
+    if annotations := {**plan.annotations, **quotes}:
         metadata["annotations"] = annotations
     spec: Json = {
         "restartPolicy": "Never",

@@ -24,6 +24,7 @@ from confidential_spark.operators.platform_check import (
     PlatformCheckOperator,
     approval_row,
     attestation_row,
+    leftovers_row,
 )
 from confidential_spark.platforms.docker.check.host import DockerHost
 from confidential_spark.platforms.docker.check.rows import (
@@ -34,12 +35,13 @@ from confidential_spark.platforms.docker.check.rows import (
     host_rows,
 )
 from confidential_spark.platforms.docker.container import ContainerSpec
-from confidential_spark.platforms.docker.enclave import SCRATCH_BYTES, SGX_DEVICES
+from confidential_spark.platforms.docker.enclave import SCRATCH_BYTES, device_sets
 from confidential_spark.platforms.docker.engine import LOCAL_SOCKET, EngineAddress
+from confidential_spark.platforms.docker.operators import remove_abandoned
 from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from airflow.sdk import Context
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_SECONDS = 60
 IMAGE_ROWS = ("image", "measurement")
-ALL_ROWS = (*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS)
+ALL_ROWS = (*ENGINE_ROWS, "leftovers", *IMAGE_ROWS, *HOST_ROWS)
 
 
 class DockerCheckOperator(PlatformCheckOperator):
@@ -74,6 +76,8 @@ class DockerCheckOperator(PlatformCheckOperator):
             yield from not_looked_at([name for name in ALL_ROWS if name != subject], subject)
             return
         yield from attempt_all(ENGINE_ROWS, "an answer", lambda: engine_rows(host.engine(), needs))
+        results_dir = self.settings.results_dir
+        yield leftovers_row(lambda: remove_abandoned(context["ti"], results_dir))
         yield from self.image_and_host_rows(context, policy, host, needs)
         yield attempt(
             "attestation", "a provider that answers", lambda: attestation_row(self.settings, policy)
@@ -184,10 +188,3 @@ def look_spec(reference: str, needs: Needs) -> ContainerSpec:
         network="none",
         aesm_dir=needs.aesm_dir,
     )
-
-
-def device_sets(settings: DockerSettings) -> Sequence[tuple[str, ...]]:
-    """Return the devices to try, by each of their names."""
-    if settings.sgx_devices == "auto":
-        return SGX_DEVICES
-    return (tuple(settings.sgx_devices.split(",")),)

@@ -14,8 +14,14 @@ from confidential_spark.core.check_rows import CheckRow, Status, attempt, attemp
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.hooks.deployment import deployment_id
 from confidential_spark.operators.image import IMAGE_ASSETS, published_image
-from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row, attestation_row
+from confidential_spark.operators.platform_check import (
+    PlatformCheckOperator,
+    approval_row,
+    attestation_row,
+    leftovers_row,
+)
 from confidential_spark.platforms.kubernetes.check.facts import ClusterView
 from confidential_spark.platforms.kubernetes.check.rows import (
     API_ROWS,
@@ -27,8 +33,8 @@ from confidential_spark.platforms.kubernetes.check.rows import (
 from confidential_spark.platforms.kubernetes.enclave import (
     connect,
     epc_bytes,
+    pod_owner,
     pod_plan,
-    try_labels,
 )
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
@@ -37,7 +43,7 @@ from confidential_spark.platforms.kubernetes.names import (
     label_value,
     selector,
 )
-from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS
+from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS, remove_abandoned
 from confidential_spark.platforms.kubernetes.pod_specs import measure_pod
 from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 
@@ -53,11 +59,11 @@ if TYPE_CHECKING:
     from confidential_spark.verification import Policy
 
 IMAGE_ROWS = ("image", "measurement")
-ALL_ROWS = (*API_ROWS, *IMAGE_ROWS, *PROBE_ROWS)
+ALL_ROWS = (*API_ROWS, "leftovers", *IMAGE_ROWS, *PROBE_ROWS)
 AN_API = "a Kubernetes API that answers"
 # A check says what is now; it does not wait for better times.
 API_PATIENCE_SECONDS = 5.0
-# But a pod is often unschedulable, or without its image, for a moment.
+# A pod is often unschedulable, or without its image, for a moment.
 POD_PATIENCE_SECONDS = 20.0
 IN_CLUSTER_VARIABLE = "KUBERNETES_SERVICE_HOST"
 DAG_LABEL, _ = RUN_LABELS
@@ -84,6 +90,7 @@ class ClusterCheckOperator(PlatformCheckOperator):
             yield from not_looked_at(ALL_ROWS[1:], "api")
             return
         yield from api_rows(facts, needs)
+        yield leftovers_row(lambda: remove_abandoned(view.cluster, context["ti"], self.settings.results_dir))
         yield from self.image_and_pod_rows(context, policy, view, facts, needs)
         yield attempt(
             "attestation", "a provider that answers", lambda: attestation_row(self.settings, policy)
@@ -134,7 +141,8 @@ class ClusterCheckOperator(PlatformCheckOperator):
         key = f"{ti.run_id}/{ti.try_number}"
         names = TryNames.of("platform-check", key)
         sizing = self.settings.enclave_sizing()
-        return pod_plan(kubernetes_settings(), sizing, image, trust, names, try_labels(ti, key))
+        owner = pod_owner(ti, key, deployment_id(self.settings.results_dir))
+        return pod_plan(kubernetes_settings(), sizing, image, trust, names, owner)
 
 
 def needs_of(settings: KubernetesSettings, sizing: EnclaveSizing, policy: Policy) -> ClusterNeeds:

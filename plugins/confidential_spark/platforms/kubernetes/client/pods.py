@@ -7,7 +7,7 @@ are RFC 3339 with nine digits, in the node's own time zone.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ class PodState:
     :param exit_code: None while the container has not ended.
     :param deleted: whether somebody has asked for its end.
     :param age: seconds since it was made, by the API server's clock.
+    :param labels: whose it is, as are ``annotations``.
     """
 
     name: str
@@ -52,6 +53,8 @@ class PodState:
     ended_message: str = ""
     deleted: bool = False
     age: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pod: Any, container: str, *, now: datetime | None = None) -> PodState:
@@ -80,6 +83,8 @@ class PodState:
             ended_message=(ended.message or "") if ended else "",
             deleted=pod.metadata.deletion_timestamp is not None,
             age=((now or datetime.now(UTC)) - pod.metadata.creation_timestamp).total_seconds(),
+            labels=pod.metadata.labels or {},
+            annotations=pod.metadata.annotations or {},
         )
 
     @property

@@ -234,7 +234,12 @@ def test_what_a_pod_has_got_over_is_no_warning(events, said) -> None:
 def test_a_pod_is_as_old_as_the_api_says(seconds_fast) -> None:
     api_now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=seconds_fast)
     metadata = SimpleNamespace(
-        name="p", uid="u", deletion_timestamp=None, creation_timestamp=api_now - timedelta(seconds=30)
+        name="p",
+        uid="u",
+        deletion_timestamp=None,
+        labels={},
+        annotations=None,
+        creation_timestamp=api_now - timedelta(seconds=30),
     )
     status = dict.fromkeys(
         ("phase", "reason", "message", "conditions", "init_container_statuses", "container_statuses")

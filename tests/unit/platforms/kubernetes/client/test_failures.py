@@ -186,6 +186,8 @@ def pod(**status: Any) -> Any:
         name="p",
         uid="u",
         deletion_timestamp=None,
+        labels={},
+        annotations=None,
         creation_timestamp=datetime.now(UTC) - timedelta(minutes=3),
     )
     return SimpleNamespace(metadata=metadata, status=SimpleNamespace(**{**empty, **status}))
