@@ -85,7 +85,7 @@ def test_wrong_types_everywhere_show_nothing_and_raise_nothing(publish, judge, t
     view = result_view(judge, result)
 
     assert (view.figures, view.checks, view.synthetic) == ((), (), False)
-    assert (view.trust, view.run_id) == ("simulated", RUN_ID)
+    assert (view.trust, view.run_id) == ("", RUN_ID)
 
 
 def test_what_a_refused_version_says_is_not_shown(publish, judge, tmp_path):
