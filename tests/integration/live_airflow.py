@@ -32,7 +32,7 @@ TCP_LISTEN = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-def wait_until(ask: Callable[[], T], what: str, patience: float = 180.0) -> T:
+def wait_until(ask: Callable[[], T], what: str, patience: float = 400.0) -> T:
     """Return the first true answer; the patience is generous, because machines are slow at times."""
     deadline = time.monotonic() + patience
     while not (answer := ask()):

@@ -9,7 +9,6 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.publish import refuse_if_real
-from confidential_spark.verification import load_policy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,6 +66,9 @@ class ResolveInputOperator(ConfidentialOperator):
 
         :raises ConfigurationError: ``input-not-configured``: made-up figures are not for this platform.
         """
+        # Imported late: see above.
+        from confidential_spark.verification import load_policy
+
         policy = load_policy(self.settings.policy_path(self.platform))
         if policy.trust != TRUST_SIMULATED:
             raise ConfigurationError(

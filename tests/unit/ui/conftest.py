@@ -25,6 +25,7 @@ from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
     from fastapi.testclient import TestClient
 
 ROOT = Path(__file__).parents[3]
@@ -72,6 +73,7 @@ REPORT: dict[str, Any] = {
         {"name": "recount", "severity": "error", "passed": False, "got": "1", "expected": "2"},
     ],
 }
+
 
 def with_checks(*severities: str) -> dict[str, Any]:
     """Return a report whose checks of these severities were not passed, besides one that was."""

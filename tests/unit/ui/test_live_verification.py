@@ -100,7 +100,9 @@ def test_any_change_is_seen_and_its_first_failure_named(judge, result, change):
 
     assert later.known(result) is None
     found = later.judge(result)
-    assert (found.report.outcome, found.report.code) == (Outcome.REFUSED, CHANGES[change]), found.report.text()
+    assert (found.report.outcome, found.report.code) == (Outcome.REFUSED, CHANGES[change]), (
+        found.report.text()
+    )
     assert later.known(result).report.code == CHANGES[change]
 
 

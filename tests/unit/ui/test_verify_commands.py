@@ -34,7 +34,7 @@ def checkout(deployment, tmp_path):
     folder = tmp_path / "checkout"
     (folder / ".venv" / "bin").mkdir(parents=True)
     program = folder / ".venv" / "bin" / "confidential-spark"
-    code = f"#!/bin/sh\nPYTHONPATH={ROOT / 'plugins'} exec {sys.executable} -m confidential_spark \"$@\"\n"
+    code = f'#!/bin/sh\nPYTHONPATH={ROOT / "plugins"} exec {sys.executable} -m confidential_spark "$@"\n'
     program.write_text(code)
     program.chmod(0o755)
     shutil.copytree(deployment, folder / "include")
