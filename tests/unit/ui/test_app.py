@@ -6,13 +6,13 @@ import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle
+from tests.support.places import ROOT
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY
 
 GREEN = dict.fromkeys(TASK_IDS, "success")
@@ -180,7 +180,7 @@ def test_a_failed_task_that_left_no_reason_still_has_a_runbook(browse, dag_run, 
 
 
 def test_every_task_has_the_runbook_that_a_page_names():
-    runbooks = Path(__file__).parents[3] / "docs/runbooks"
+    runbooks = ROOT / "docs/runbooks"
     assert [task for task in TASK_IDS if not (runbooks / f"{task}.md").is_file()] == []
 
 
@@ -380,5 +380,5 @@ def test_pages_load_nothing_from_elsewhere_and_run_no_script(browse, publish, da
 
 
 def test_templates_say_nothing_is_safe():
-    for template in (Path(__file__).parents[3] / "plugins/confidential_spark/ui/templates").glob("*.html"):
+    for template in (ROOT / "plugins/confidential_spark/ui/templates").glob("*.html"):
         assert "safe" not in re.findall(r"\|\s*(\w+)", template.read_text(encoding="utf-8"))
