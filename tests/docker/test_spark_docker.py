@@ -27,8 +27,9 @@ from confidential_spark.settings import forget_settings, get_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry
 from tests.docker.stub_image import SIGN, stub_image
-from tests.integration.live_airflow import ROOT, wait_until
+from tests.integration.live_airflow import wait_until
 from tests.support.fakes.docker_gate import DockerGate
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
