@@ -5,8 +5,8 @@ evidence is verified, the counts are repeated independently, and the month is pu
 the busiest zones, the totals of each day, and a profile of the week.
 
 **When** – monthly data intervals from 2009-01; zones are recorded since 2016-07. Back-fill: `airflow backfill
-create --dag-id nytaxi_demand_local --from-date 2018-01-01 --to-date 2018-12-31`. By hand: *Trigger*, with a
-month or without. Where `nytaxi` has published the month on the same platform, from the same files with the
+create --dag-id nytaxi_demand_local --from-date 2018-01-01 --to-date 2018-12-31`. By hand: *Trigger*, with a month, or with
+a logical date: it stands for the last month that is over by then, any day of June for May. Where `nytaxi` has published the month on the same platform, from the same files with the
 same outlier cap, both must have counted the same trips.
 
 **What a green run proves** – on hardware: this job, with these arguments, over these input files, in this

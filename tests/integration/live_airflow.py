@@ -19,11 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.support.places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parents[2]
 CACHE = os.environ.get("CONFIDENTIAL_SPARK_CACHE_DIR", str(ROOT / "var" / "cache"))
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "JAVA_HOME")
 FINISHED = {"success", "failed"}
@@ -32,7 +33,7 @@ TCP_LISTEN = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-def wait_until(ask: Callable[[], T], what: str, patience: float = 180.0) -> T:
+def wait_until(ask: Callable[[], T], what: str, patience: float = 400.0) -> T:
     """Return the first true answer; the patience is generous, because machines are slow at times."""
     deadline = time.monotonic() + patience
     while not (answer := ask()):

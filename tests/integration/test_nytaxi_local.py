@@ -6,13 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.support.places import ROOT
+
 pytestmark = [pytest.mark.spark]
-ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "include" / "policies"
 
 
@@ -191,3 +193,20 @@ class TestPublishing:
         assert run.tries["validation.publish"] == 2
         assert (Path(run.xcoms["validation.publish"]["results"]) / "report.json").is_file()
         assert staged(results_dir) == []
+
+
+def test_made_up_rows_are_refused_where_real_ones_are_published(run_dag, shared_data, results_dir) -> None:
+    real = run_dag("nytaxi_local", "2018-11", input=(shared_data / "yellow").resolve().as_uri())
+    assert real.state == "success"
+    run = run_dag("nytaxi_local", "2018-11")
+    assert run.failed == {"spark.resolve_input"}
+    assert run.tries["spark.resolve_input"] == 1
+    report = json.loads((results_dir / "nytaxi_local" / "month=2018-11" / "report.json").read_text())
+    assert report["synthetic"] is False
+
+
+def test_a_month_that_contradicts_a_chosen_logical_date_is_refused(run_dag, results_dir) -> None:
+    run = run_dag("nytaxi_local", "2018-07", at=datetime(2018, 6, 15, tzinfo=UTC))
+    assert run.failed == {"image.resolve_image", "validation.clean_staging"}
+    assert run.tries["image.resolve_image"] == 1
+    assert not (results_dir / "nytaxi_local" / "month=2018-07").exists()

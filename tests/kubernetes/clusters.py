@@ -94,7 +94,7 @@ class RealCluster:
         self.core().patch_namespace(self.namespace, {"metadata": {"labels": labels}})
 
 
-def wait(done: Callable[[], Any], seconds: float = 30) -> Any:
+def wait(done: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until something is true and return it.
 
     :raises TimeoutError: it was not.

@@ -108,7 +108,7 @@ def test_a_watch_tells_of_a_pod_from_its_beginning_to_its_end(cluster, start) ->
         cluster.namespace,
         label_selector="run=contract",
         resource_version=version,
-        timeout_seconds=30,
+        timeout_seconds=60,
     )
     seen = []
     for event in events:
@@ -129,7 +129,7 @@ def test_a_program_beside_the_pod_s_own_is_written_to_and_read_from(cluster, sta
         **{"stdin": True, "stdout": True, "stderr": True, "tty": False, "_preload_content": False},
     )
     program.write_stdin("one\n")
-    program.run_forever(timeout=30)
+    program.run_forever(timeout=60)
     assert (program.read_stdout(), program.read_stderr(), program.returncode) == ("got one\n", "failed\n", 3)
 
 

@@ -48,7 +48,7 @@ def configure(tmp_path, monkeypatch, deploy) -> Callable[..., None]:
         deploy(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
 
     # A worker that a failing test leaves behind must not wait for a cluster that is gone.
-    monkeypatch.setitem(kubernetes_enclave.connect.__kwdefaults__, "patience", 10.0)
+    monkeypatch.setitem(kubernetes_enclave.connect.__kwdefaults__, "patience", 30.0)
     for module, name, value in SHORTER:
         monkeypatch.setattr(module, name, value)
     return make
@@ -290,10 +290,10 @@ def test_a_deferred_run_ends_with_the_task_s_own_limit(spark, configure) -> None
     spark.behave("wait")
     configure(aks_deferrable=True)
     run = spark.run()
-    run.operator.execution_timeout = timedelta(seconds=3)
+    run.operator.execution_timeout = timedelta(seconds=6)
     outcome = run.execute_deferrable()
     assert outcome.state == "failed"
-    assert "has taken more than 0:00:03" in outcome.story
+    assert "has taken more than 0:00:06" in outcome.story
     wait(lambda: not spark.left())
 
 

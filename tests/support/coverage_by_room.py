@@ -1,4 +1,4 @@
-"""Print what the tests covered, by room of the package, and hold the rooms that judge evidence to their branches.
+"""Print what the tests covered by room of the package, and hold those that judge evidence to their branches.
 
 `python -m tests.support.coverage_by_room` after `coverage combine`. Exit code 1: a room is below its share.
 """
@@ -26,9 +26,7 @@ def main() -> int:
         print(f"{room:16} lines {share(*counts[:2]):5.1f} %   branches {share(*counts[2:]):5.1f} %")
     missing = {room: least for room, least in WANTED.items() if share(*rooms.get(room, [0] * 4)[2:]) < least}
     for room, least in missing.items():
-        print(
-            f"FAILED: less than {least} % of the branches of {room}/ are tested; `coverage report -m` lists them"
-        )
+        print(f"FAILED: less than {least} % of the branches of {room}/ are tested: `coverage report -m`")
     return bool(missing)
 
 

@@ -37,7 +37,7 @@ from confidential_spark.hooks.published_versions import GRACE, VERSIONS, Publica
 from confidential_spark.verification.evidence.result_files import require_digests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from confidential_spark.hooks.result_retention import Retention
 
@@ -147,7 +147,12 @@ class ResultStore:
         return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
 
     def publish(
-        self, staging: Path | str, digests: Mapping[str, str] | None = None, *, grace: timedelta = GRACE
+        self,
+        staging: Path | str,
+        digests: Mapping[str, str] | None = None,
+        *,
+        grace: timedelta = GRACE,
+        may_replace: Callable[[Path, Path], None] = lambda new, current: None,
     ) -> Publication:
         """Make a try's folder the version of its key that readers see.
 
@@ -155,6 +160,7 @@ class ResultStore:
 
         :param digests: name → hex SHA-256 of every result file, as verified; compared again just before.
         :param grace: how long a replaced version is kept; older ones are removed.
+        :param may_replace: raises where the first folder must not replace the second, which readers see now.
         :raises VerificationError: ``result-…``: a file is not the one that was verified.
         :raises ResultError: ``results-incomplete``, ``results-obstructed``, ``staging-lost``,
             ``attempt-published``, ``attempt-replaced``, ``disk-full``, ``results-unwritable``,
@@ -164,11 +170,14 @@ class ResultStore:
         versions = PublishedVersions(self._home, key)
         with storage_errors("publish results"), self._only_publisher(key):
             versions.require_place()
-            if staging.is_dir():
+            new = staging if staging.is_dir() else versions.version(attempt)
+            if not new.is_dir():
+                raise _staging_lost(staging)
+            if current := versions.current():
+                may_replace(new, current)
+            if new == staging:
                 _require_complete(staging, digests)
                 versions.add(staging, attempt)
-            elif not versions.version(attempt).is_dir():
-                raise _staging_lost(staging)
             publication = versions.commit(attempt)
             _remove_attempt(staging)
             with best_effort("remove replaced versions"):

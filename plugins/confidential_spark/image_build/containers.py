@@ -81,7 +81,7 @@ def _require_signer(got: str, expected: str | None) -> None:
     """Refuse an enclave that another key has signed, Occlum's public development key for one."""
     if got != expected:
         raise EnclaveError(
-            "Another key than ours has signed the enclave.",
+            "The enclave was signed with a key that is not the deployment's.",
             code="signer-mismatch",
             got=got,
             expected=expected,

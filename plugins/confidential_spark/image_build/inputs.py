@@ -1,6 +1,6 @@
 """Everything an enclave image is built from, gathered on the Airflow machine, checked against its lock files.
 
-The same on every worker: whoever builds resolves again, and the digests must be equal.
+The same on every worker: the task that builds resolves again, and the digests must be equal.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def sign_key(trust: str, settings: Settings, sources: ImageSettings) -> SignKey:
         return SignKey.read(sources.sign_key)
     if trust == TRUST_HARDWARE:
         raise ConfigurationError(
-            "There is no key to sign a hardware enclave with.",
+            "A hardware enclave needs a sign key, and none is set.",
             code="sign-key-missing",
             got="no CONFIDENTIAL_SPARK_IMAGE_SIGN_KEY",
             expected="a file with an RSA-3072 key, exponent 3",

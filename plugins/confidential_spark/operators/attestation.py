@@ -123,7 +123,7 @@ class AttestPlatformOperator(ConfidentialOperator):
         """
         if mrenclave != self.image["mrenclave"]:
             raise VerificationError(
-                "Another enclave was attested than the image's.",
+                "The attested enclave is not the image's.",
                 code="enclave-not-the-images",
                 got=mrenclave,
                 expected=self.image["mrenclave"],

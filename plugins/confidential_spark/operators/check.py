@@ -136,15 +136,17 @@ class StoredResults:
 
         :raises ResultError: ``summary-unreadable``, ``report-unreadable``.
         """
+        from confidential_spark.jobs.checks.files import read_json
         from confidential_spark.jobs.checks.subject import PublishedMonth
         from confidential_spark.jobs.report import RunReport
 
         store = self._store(job)
         if self.month is None or self.month not in store.published_months():
             return None
-        key = month_key(self.month)
-        report = RunReport.read(store.published(key) / "report.json")
-        return PublishedMonth(store.read_summary(key), (report.inputs or {}).get("files_sha256", ""))
+        # Asked once: a month that is published meanwhile would mix two versions.
+        folder = store.published(month_key(self.month))
+        summary, report = read_json(folder / "summary.json"), RunReport.read(folder / "report.json")
+        return PublishedMonth(summary, (report.inputs or {}).get("files_sha256", ""))
 
     def _store(self, job: str) -> ResultStore:
         return ResultStore(self.root, JOBS[job].dag_id(self.platform))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.verification import load_policy
+from confidential_spark.operators.publish import refuse_if_real
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,11 +42,22 @@ class ResolveInputOperator(ConfidentialOperator):
         given = scope.options.get("input") or self.settings.input_uri
         location = str(given) if given else self.synthetic_month(scope.month, contract)
         manifest = read_manifest(location, scope.month, contract)
+        if manifest.synthetic and scope.options["publish"]:
+            self.require_no_real_month(scope)
         synthetic = " · SYNTHETIC" if manifest.synthetic else ""
         self.announce(
             f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes{synthetic}"
         )
         return manifest.summary()
+
+    def require_no_real_month(self, scope: RunScope) -> None:
+        """Refuse made-up rows before an enclave counts them, where `publish` would refuse them after it.
+
+        :raises InputError: ``synthetic-over-real``.
+        """
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        if scope.month in store.published_months():
+            refuse_if_real(store.published(scope.publication_key(self.job)))
 
     def synthetic_month(self, month: Month, contract: InputContract) -> str:
         """Make the month, unless it is there already, and return where it is.
@@ -54,6 +66,9 @@ class ResolveInputOperator(ConfidentialOperator):
 
         :raises ConfigurationError: ``input-not-configured``: made-up figures are not for this platform.
         """
+        # Imported late: see above.
+        from confidential_spark.verification import load_policy
+
         policy = load_policy(self.settings.policy_path(self.platform))
         if policy.trust != TRUST_SIMULATED:
             raise ConfigurationError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from confidential_spark.core.errors import ResultError
+from confidential_spark.core.errors import InputError, ResultError
 from confidential_spark.hooks.result_retention import Retention, sweep_results
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
@@ -15,6 +15,7 @@ from confidential_spark.operators.verify import ValidationOperator, trust_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from airflow.sdk import Context
 
@@ -47,7 +48,9 @@ class PublishOperator(ValidationOperator):
         run = EnclaveRun.from_xcom(self.run_result)
         store = ResultStore(self.settings.results_dir, scope.dag_id)
         digests = self.verification["facts"]["results"]
-        publication = store.publish(run.staging, digests, grace=self.settings.results_grace)
+        publication = store.publish(
+            run.staging, digests, grace=self.settings.results_grace, may_replace=require_real_rows_kept
+        )
         report, published = RunReport.read(publication.version / "report.json"), publication.link
         policy = self.settings.policy_path(self.platform)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy)))
@@ -56,6 +59,43 @@ class PublishOperator(ValidationOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = value
         return value
+
+
+def require_real_rows_kept(new: Path, current: Path) -> None:
+    """Refuse to publish made-up rows in place of real ones.
+
+    :param new: folder of the checked try.
+    :param current: folder of the version that readers see.
+    :raises InputError: ``synthetic-over-real``.
+    """
+    from confidential_spark.jobs.report import RunReport
+
+    if RunReport.read(new / "report.json").synthetic:
+        refuse_if_real(current)
+
+
+def refuse_if_real(current: Path) -> None:
+    """Refuse made-up rows where the published version has real ones, or does not say that they are made up.
+
+    :raises InputError: ``synthetic-over-real``.
+    """
+    from confidential_spark.jobs.report import RunReport
+
+    try:
+        report = RunReport.read(current / "report.json")
+    except ResultError as error:
+        got = f"a published version whose report cannot be read: {error.got}"
+    else:
+        if report.synthetic:
+            return
+        got = f"published by {report.run_id}, from {report.inputs['uri'] if report.inputs else 'no input'}"
+    raise InputError(
+        "Real rows are published here; made-up ones do not replace them.",
+        code="synthetic-over-real",
+        got=got,
+        expected="nothing published, or a synthetic month",
+        action="give the location of the real input, or turn `publish` off",
+    )
 
 
 class CleanStagingOperator(ConfidentialOperator):

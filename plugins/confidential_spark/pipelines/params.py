@@ -17,7 +17,9 @@ def month_param() -> Param:
         pattern=MONTH_PATTERN,
         title="Month",
         section="Run",
-        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval.",
+        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval: "
+        "a logical date stands for the last month that is over by then, `2018-06-01` and `2018-06-15` for "
+        "`2018-05`. Leave empty in a back-fill, whose intervals are the months.",
     )
 
 

@@ -144,7 +144,7 @@ def handed_on(session: Session, runs: Iterable[DagRun], task_id: str, key: str) 
     rows = session.execute(
         select(XComModel.dag_run_id, XComModel.value).where(XComModel.dag_run_id.in_(numbers), of_task)
     )
-    return {number: value for number, value in rows}
+    return dict(row._tuple() for row in rows)
 
 
 def tasks_of(session: Session, runs: Iterable[DagRun]) -> dict[int, list[Task]]:

@@ -1,7 +1,7 @@
 """The verification that a page does when it is shown: its result is what the page claims.
 
 A list shows many versions, so verdicts are kept for as long as nothing that they depend on has changed: the
-version's files, the policy with its roots and ledger, the job's program, and what the page says the version is.
+version's files, the policy with its roots and ledger, and the job's program.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Claim:
 
     @property
     def moment(self) -> datetime:
-        """The time to judge at: tokens expire within hours, so a published version is judged at its run's end."""
+        """The time to judge at: the end of the run, because tokens expire within hours."""
         return datetime.fromisoformat(self.at) if self.at else datetime.now(UTC)
 
 
@@ -245,13 +245,13 @@ def size_of(state: State) -> int:
 
 
 def signed_names(evidence: bytes | None) -> tuple[str, str]:
-    """Return run id and end of run that a bundle's statement names, unverified; empty for what it does not."""
+    """Return the run id and the end of the run that a bundle names, unverified; empty where it names none."""
     try:
         members = Evidence.parse(evidence or b"").statement.predicate.members
     except ConfidentialSparkError:
         return "", ""
     run_id, at = members.get("run_id"), members.get("finished_at")
-    return run_id if isinstance(run_id, str) else "", at if is_moment(at) else ""
+    return run_id if isinstance(run_id, str) else "", str(at) if is_moment(at) else ""
 
 
 def is_moment(value: object) -> bool:

@@ -23,7 +23,7 @@ def month_lines(
 
 
 def month_line(published: PublishedState | None, run: MonthRun | None) -> MonthLine:
-    """Return one month's line: a run at work first, then a failure since the publication, then what is published."""
+    """Return one month's line: of a run at work or a failure since publication, else of what is published."""
     if run and (run.state in (CellState.QUEUED, CellState.RUNNING) or failed_since(run, published)):
         older = f"an earlier version is published: {published.word}, {published.proof}" if published else ""
         return MonthLine(run.state, older or run.sentence, published.key if published else "", run.run_id)

@@ -182,7 +182,7 @@ def counts_of(states: Collection[PublishedState]) -> tuple[tuple[str, str], ...]
     rows = (
         (hardware, "hardware", "good"),
         (len(proven) - hardware, "SIMULATED", "warn"),
-        (sum(state.state is CellState.REFUSED and not state.trust for state in states), "refused", "bad"),
+        (sum(state.state is CellState.REFUSED for state in states), "refused", "bad"),
         (sum(state.state is CellState.UNVERIFIED for state in states), "not verified", "idle"),
         (sum(state.state is CellState.WARNED for state in states), "with warnings", "warn"),
     )

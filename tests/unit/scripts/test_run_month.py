@@ -19,9 +19,9 @@ from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.settings import forget_settings
 
 from scripts import run_month
+from tests.support.places import ROOT
 
 MONTH = Month(2018, 5)
-ROOT = Path(__file__).resolve().parents[3]
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 

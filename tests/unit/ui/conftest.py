@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -12,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confidential_spark.agent.protocol import canonical_json
+import yaml
+from confidential_spark.agent.protocol import arguments_sha256, canonical_json
+from confidential_spark.jobs import JOBS
+from confidential_spark.simulation.hardware.keys import token_signing_key
+from confidential_spark.ui.live_verification import Judge, KeptJudgements
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.support.factories.bundles import make_bundle
+from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +47,7 @@ SUMMARY: dict[str, Any] = {
     },
     "duration_ms": 3361,
 }
+MRENCLAVE = IDENTITY.mrenclave.hex()
 REPORT: dict[str, Any] = {
     "trust": "simulated",
     "synthetic": True,
@@ -57,12 +65,7 @@ REPORT: dict[str, Any] = {
                 "detail": "alg is wrong",
             },
         ],
-        "facts": {
-            "finished_at": "2026-11-23T10:00:00Z",
-            "mrenclave": "ab" * 32,
-            "tcb_status": "UpToDate",
-            "advisories": None,
-        },
+        "facts": {"finished_at": "2026-11-23T10:00:00Z", "mrenclave": "fe" * 32},
     },
     "checks": [
         {"name": "hours", "severity": "error", "passed": True, "got": "24", "expected": "24"},
@@ -71,18 +74,68 @@ REPORT: dict[str, Any] = {
     ],
 }
 
+
+def with_checks(*severities: str) -> dict[str, Any]:
+    """Return a report whose checks of these severities were not passed, besides one that was."""
+    failed = [
+        {"name": f"{s} {n}", "severity": s, "passed": False, "got": "2 months", "expected": "6 months"}
+        for n, s in enumerate(severities)
+    ]
+    return {**REPORT, "checks": [REPORT["checks"][0], *failed]}
+
+
 ENCLAVE_RUN: dict[tuple[str, str], Any] = {("spark.run_spark", "enclave_run"): {"key": KEY}}
 
 
+TOKEN_KEY_PIN = sha256(
+    token_signing_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).hexdigest()
+PROGRAM = b"job file"  # what the bundles' runs executed
+POLICY_FILE = {
+    **POLICY,
+    "attestation": {**POLICY["attestation"], "token_signing_keys": [TOKEN_KEY_PIN]},
+}
+
+
 @cache
-def signed(**digests: str) -> bytes:
-    """Return evidence whose statement lists these files."""
-    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())]
-    return make_bundle(statement=lambda statement: {**statement, "subject": subject}).evidence
+def signed(dag_id: str, month: str | None, run_id: str, digests: tuple[tuple[str, str], ...]) -> bytes:
+    """Return the evidence of a run that computed the month and made these files."""
+    job = dag_id.rpartition("_")[0]
+    arguments = ["--month", month] if month else ["--partitions", "2"]
+    identity = {"name": job, "arguments_sha256": arguments_sha256(arguments)}
+    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in digests]
+
+    def predicate(members: dict[str, Any]) -> dict[str, Any]:
+        inputs = members["inputs"] if month else []
+        named = {**members["job"], **identity, "arguments": arguments}
+        return {**members, "month": month, "inputs": inputs, "job": named}
+
+    bundle = make_bundle(
+        run_id=f"{dag_id}/{run_id}",
+        runtime=lambda members: {**members, "job": {**members["job"], **identity}},
+        predicate=predicate,
+        statement=lambda statement: {**statement, "subject": subject},
+    )
+    return bundle.evidence
 
 
 @pytest.fixture
-def publish(tmp_path: Path) -> Callable[..., Path]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, deploy: Callable[..., None]) -> Path:
+    """A deployment's include folder, whose policy accepts the bundles that tests make."""
+    include = tmp_path_factory.mktemp("include")
+    (include / "policies").mkdir()
+    (include / "jobs").mkdir()
+    for job in JOBS:
+        (include / "jobs" / f"{job}.py").write_bytes(PROGRAM)
+    (include / "policies" / "simulation.yaml").write_text(yaml.safe_dump(POLICY_FILE))
+    shutil.copytree(ROOT / "include/policies/roots", include / "policies" / "roots")
+    shutil.copy(ROOT / "include/policies/production.yaml", include / "policies")
+    deploy(include_dir=include)
+    return include
+
+
+@pytest.fixture
+def publish(tmp_path: Path, deployment: Path) -> Callable[..., Path]:
     """Put a result where readers look, as the result store does."""
 
     def publish(
@@ -92,6 +145,7 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
         report: Any = REPORT,
         summary: Any = SUMMARY,
         attempt: str = "try-1",
+        run_id: str = RUN_ID,
     ) -> Path:
         version = tmp_path / dag_id / ".versions" / key / attempt
         version.mkdir(parents=True)
@@ -103,7 +157,8 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
         pq.write_table(pa.table(payments), version / "by_payment_type.parquet")
         digests = {p.name: sha256(p.read_bytes()).hexdigest() for p in version.iterdir()}
         del digests["report.json"]
-        evidence = signed(**digests)
+        month = key.partition("=")[2] if key.startswith("month=") else None
+        evidence = signed(dag_id, month, run_id, tuple(sorted(digests.items())))
         (version / "evidence.json").write_bytes(evidence)
         (version / "envelope.json").write_bytes(canonical_json(json.loads(evidence)["envelope"]))
         link = tmp_path / dag_id / key
@@ -112,6 +167,13 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
         return version
 
     return publish
+
+
+@pytest.fixture
+def judge(deployment: Path) -> Judge:
+    """Who verifies what the DAG has published, with no memory of earlier tests."""
+    policy = deployment / "policies" / "simulation.yaml"
+    return Judge(DAG_ID, JOBS["nytaxi"], policy, deployment / "jobs", KeptJudgements())
 
 
 @pytest.fixture(scope="session")

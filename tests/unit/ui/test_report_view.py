@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import re
 
 import pytest
 from confidential_spark.jobs import JOBS
@@ -11,6 +11,7 @@ from confidential_spark.ui.report_view import (
     check_lines,
     figures,
     identity,
+    live_verdict,
     mapping,
     objects,
     result_view,
@@ -19,7 +20,7 @@ from confidential_spark.ui.report_view import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY
+from tests.unit.ui.conftest import DAG_ID, KEY, MRENCLAVE, REPORT, RUN_ID, SUMMARY, with_checks
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -30,27 +31,20 @@ JSON = st.recursive(
 )
 
 
-def test_a_result_in_full(publish, tmp_path):
+def test_a_result_in_full(publish, judge, tmp_path):
     publish()
     result = Published(tmp_path).result(DAG_ID, KEY)
     assert result is not None
-    view = result_view(DAG_ID, NYTAXI, result, Path("policies/simulation.yaml"))
+    view = result_view(judge, result)
 
     assert (view.trust, view.synthetic, view.run_id) == ("simulated", True, RUN_ID)
     assert dict(view.figures)["Revenue"] == "$167,118.01"
-    assert [line.tone for line in view.steps] == ["good", "bad"]
+    assert [line.tone for line in view.steps] == ["good"] * 13
     assert [line.status for line in view.checks] == ["PASS", "WARN", "FAIL"]
-    assert dict(view.identity) == {"MRENCLAVE": "ab" * 32, "TCB status": "UpToDate"}
+    assert dict(view.identity)["MRENCLAVE"] == MRENCLAVE
+    assert dict(view.identity)["TCB status"] == "UpToDate"
     assert [len(chart.bars) for chart in view.charts] == [24, 2]
     assert view.charts[1].bars[1].label == "no charge"
-    assert view.archive_command == (
-        "confidential-spark verify nytaxi_local-2018-05/evidence.json "
-        "--policy include/policies/simulation.yaml --at 2026-11-23T10:00:00Z"
-    )
-    assert view.verify_command == (
-        f"confidential-spark verify {tmp_path / DAG_ID / KEY / 'evidence.json'} "
-        "--policy policies/simulation.yaml --at 2026-11-23T10:00:00Z"
-    )
 
 
 @pytest.mark.parametrize("passed", ["true", 1, None, [True]])
@@ -73,7 +67,7 @@ def test_no_content_of_a_report_breaks_the_page(value):
     step_lines(objects(value))
     check_lines(objects(value))
     identity(mapping(value))
-    identity({"verification": value})
+    identity({"mrenclave": value})
 
 
 @given(JSON)
@@ -84,11 +78,53 @@ def test_no_content_of_a_summary_breaks_the_page(value):
     figures({"totals": {"revenue_cents": value, "speed_mph": value}}, NYTAXI)
 
 
-def test_wrong_types_everywhere_show_nothing_and_raise_nothing(publish, tmp_path):
+def test_wrong_types_everywhere_show_nothing_and_raise_nothing(publish, judge, tmp_path):
     publish(report=dict.fromkeys(REPORT, 5), summary=dict.fromkeys(SUMMARY, "x"))
     result = Published(tmp_path).result(DAG_ID, KEY)
     assert result is not None
-    view = result_view(DAG_ID, NYTAXI, result, Path("p"))
+    view = result_view(judge, result)
 
-    assert (view.figures, view.steps, view.checks, view.identity, view.synthetic) == ((), (), (), (), False)
-    assert json.dumps(view.trust) == '"5"'
+    assert (view.figures, view.checks, view.synthetic) == ((), (), False)
+    assert (view.trust, view.run_id) == ("simulated", RUN_ID)
+
+
+def test_what_a_refused_version_says_is_not_shown(publish, judge, tmp_path):
+    (publish() / "summary.json").write_text(json.dumps({**SUMMARY, "rows": {"input": 666}}))
+    result = Published(tmp_path).result(DAG_ID, KEY)
+    assert result is not None
+    view = result_view(judge, result)
+
+    assert (view.figures, view.charts, view.trust) == ((), (), "")
+    assert [line.code for line in view.steps if line.tone == "bad"] == ["result-digest-mismatch"]
+
+
+JUST_NOW = r"VERIFIED JUST NOW 13/13 \(\d+ ms\)"
+
+
+@pytest.mark.parametrize(
+    ("severities", "word", "tone"),
+    [
+        pytest.param([], JUST_NOW, "good", id="passed"),
+        pytest.param(["warn"], f"{JUST_NOW} · 1 WARNING", "warn", id="warned"),
+        pytest.param(["warn", "warn"], f"{JUST_NOW} · 2 WARNINGS", "warn", id="warned-twice"),
+        pytest.param(["error", "warn"], f"{JUST_NOW} · 1 CHECK FAILED · 1 WARNING", "bad", id="failed"),
+    ],
+)
+def test_the_verdict_of_a_page_is_its_own_verification_and_its_warnings(
+    publish, judge, tmp_path, severities, word, tone
+):
+    publish(report=with_checks(*severities))
+    view = result_view(judge, Published(tmp_path).result(DAG_ID, KEY))
+    found = live_verdict(view.judgement, view.checks)
+
+    assert re.fullmatch(word, found.word)
+    assert found.tone == tone
+
+
+def test_a_refusal_names_the_first_step_that_failed(publish, judge, tmp_path):
+    (publish() / "by_hour.parquet").unlink()
+    view = result_view(judge, Published(tmp_path).result(DAG_ID, KEY))
+    found = live_verdict(view.judgement, view.checks)
+
+    assert (found.word, found.tone) == ("REFUSED JUST NOW", "bad")
+    assert found.sentence.startswith("Step 12, result-missing: ")

@@ -13,8 +13,9 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("run_state", "changes", "word", "tone"),
     [
-        pytest.param("success", {}, "PASSED", "good", id="green"),
-        pytest.param("queued", {}, "RUNNING", "busy", id="queued"),
+        pytest.param("success", {}, "PASSED", "idle", id="green"),
+        pytest.param("queued", {}, "QUEUED", "queued", id="queued"),
+        pytest.param("restarting", {}, "RUNNING", "busy", id="restarting"),
         pytest.param("running", {"spark.run_spark": "failed"}, "RUNNING", "busy", id="running-with-a-retry"),
         pytest.param(
             "failed", {"validation.verify_evidence": "failed"}, "REFUSED", "bad", id="evidence-refused"
@@ -57,6 +58,12 @@ def test_the_failed_task_is_the_first_in_the_order_of_the_stages():
     assert failed_task(GREEN) == ""
 
 
+@pytest.mark.parametrize("state", ["waiting", "queued", "scheduled"])
+def test_a_run_of_which_no_task_has_started_is_queued(state):
+    assert verdict("running", dict.fromkeys(TASK_IDS, state)).word == "QUEUED"
+    assert verdict("running", {**dict.fromkeys(TASK_IDS, state), TASK_IDS[0]: "running"}).word == "RUNNING"
+
+
 def test_nothing_passes_without_tasks():
     assert verdict("success", {}).tone == "bad"
 
@@ -71,6 +78,9 @@ def test_nothing_passes_without_tasks():
         (["waiting", "waiting"], "waiting"),
         (["running", "waiting"], "running"),
         (["up_for_retry"], "running"),
+        (["deferred", "queued"], "running"),
+        (["success", "queued"], "queued"),
+        (["scheduled", "waiting"], "queued"),
         (["failed", "upstream_failed"], "failed"),
         (["upstream_failed", "success"], "not reached"),
         ([], "waiting"),

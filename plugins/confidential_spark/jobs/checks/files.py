@@ -57,7 +57,7 @@ def read_summary(path: Path, model: type[SummaryT]) -> SummaryT:
 
     :raises ResultError: ``summary-unreadable``, ``summary-schema`` with each wrong member.
     """
-    value = _read_json(path)
+    value = read_json(path)
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -73,13 +73,20 @@ def read_summary(path: Path, model: type[SummaryT]) -> SummaryT:
         ) from error
 
 
-def _read_json(path: Path) -> object:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a bounded JSON object.
+
+    :raises ResultError: ``summary-unreadable``.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SUMMARY_BYTES + 1)
         if len(content) > MAX_SUMMARY_BYTES:
             raise ValueError(f"more than {MAX_SUMMARY_BYTES} bytes")
-        return json.loads(content, parse_constant=_refuse_constant)
+        value = json.loads(content, parse_constant=_refuse_constant)
+        if not isinstance(value, dict):
+            raise ValueError(f"{type(value).__name__} instead of an object")
+        return value
     except (OSError, ValueError, RecursionError) as error:
         raise ResultError(
             f"{path.name} cannot be read.", code="summary-unreadable", got=str(error), expected="a JSON file"

@@ -177,7 +177,7 @@ class EnclaveContainer:
         )
         for line in raw.decode("utf-8", "replace").split("\n"):
             stamp, _, text = line.partition(" ")
-            # Of one width and in UTC, so they compare as text.
+            # Time stamps have one width and are in UTC, so they compare as text.
             if stamp > after:
                 yield stamp, text
 

@@ -83,8 +83,11 @@ def spark_memory(settings: DockerSettings) -> str:
 
 def sgx_devices(image: EnclaveImage, settings: DockerSettings) -> Sequence[tuple[str, ...]]:
     """Return the sets of devices to try, in order; a simulated enclave needs none."""
-    if image.trust == TRUST_SIMULATED:
-        return ((),)
+    return ((),) if image.trust == TRUST_SIMULATED else device_sets(settings)
+
+
+def device_sets(settings: DockerSettings) -> Sequence[tuple[str, ...]]:
+    """Return the host's SGX devices by each of their names, in the order to try."""
     if settings.sgx_devices == "auto":
         return SGX_DEVICES
     return (tuple(settings.sgx_devices.split(",")),)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.failures import UNNAMED, LogWatcher
+from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 from confidential_spark.enclave import layout, occlum_config
 from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
@@ -24,7 +24,6 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     POD_LOST,
     REFUSED,
     attribute_to_executors,
-    named,
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from confidential_spark.core.failures import Diagnosis
     from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.enclave.output import EnclaveOutput
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
@@ -273,7 +271,7 @@ class KubernetesEnclave:
         """
         state = self.cluster.find(pod, container)
         if state is None:
-            raise named(POD_LOST, f"pod {pod} is not there").error()
+            raise Diagnosis.named(POD_LOST, f"pod {pod} is not there").error()
         return state
 
     def push(self, inputs: Sequence[Path]) -> None:
@@ -322,7 +320,9 @@ class KubernetesEnclave:
         """
         transfer = self.cluster.find(self.names.transfer, TRANSFER)
         if transfer is None or transfer.ended:
-            raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
+            raise Diagnosis.named(
+                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
+            ).error()
         self._lost_transfer.require_alive(transfer)
         executors = self.poll_executors()
         waiting = [state for state in executors if not (state.running or state.ended)]
@@ -359,7 +359,9 @@ class KubernetesEnclave:
         # No pod was made at all: only Spark's log says why.
         diagnosis = self.output.watcher.diagnose()
         if diagnosis.failure is UNNAMED:
-            diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
+            diagnosis = Diagnosis.named(
+                NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s"
+            )
         self.output.fail(diagnosis)
 
     def leftover(self) -> str | None:
@@ -382,7 +384,7 @@ class KubernetesEnclave:
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)
         self.cluster.await_gone(selected, GONE_SECONDS)
-        # At its end it removes the folder, which the others must not need any more.
+        # The transfer pod removes the try's folder when it ends, so it goes after the pods that use it.
         for pod in (self.names.transfer, self.names.attest):
             self.cluster.delete_pod(pod)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
@@ -404,7 +406,7 @@ class KubernetesEnclave:
             watcher.feed(line)
         diagnosis = watcher.diagnose()
         if diagnosis.failure is UNNAMED:
-            return named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
+            return Diagnosis.named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
         return diagnosis
 
     def _tell_obstacle(self, state: PodState) -> None:
@@ -425,7 +427,7 @@ class KubernetesEnclave:
             self.output.feed(line)
         self.output.close()
         diagnosis = pod_diagnosis(state, self.output.watcher)
-        self.output.fail(diagnosis or named(POD_LOST, f"pod {state.name} has ended"))
+        self.output.fail(diagnosis or Diagnosis.named(POD_LOST, f"pod {state.name} has ended"))
 
 
 @dataclass
@@ -474,4 +476,6 @@ class _LostPod:
             return
         self._since = self._since or time.monotonic()
         if time.monotonic() - self._since > LOST_PATIENCE_SECONDS:
-            raise named(POD_LOST, f"pod {state.name} was removed, and its node does not answer").error()
+            raise Diagnosis.named(
+                POD_LOST, f"pod {state.name} was removed, and its node does not answer"
+            ).error()

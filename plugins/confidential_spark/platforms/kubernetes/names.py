@@ -49,7 +49,7 @@ DRIVER_PORT = 7078
 BLOCK_MANAGER_PORT = 7079
 RELEASE_PORT = 7080
 
-# Of every pod: the container with the enclave, and the one that moves files.
+# Containers of the pods: the one with the enclave, and the one that moves files.
 ENCLAVE_CONTAINER = "enclave"
 TRANSFER_CONTAINER = "transfer"
 # Images are named by digest, so what a node has under that name is the image.

@@ -41,7 +41,7 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
-# It starts before the driver, and its files are fetched after it.
+# The transfer pod starts before the driver, and results are fetched from it after the driver's end.
 OUTLIVES_SECONDS = 3 * 3600
 SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 # Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
@@ -158,7 +158,7 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
 def transfer_pod(plan: PodPlan) -> Json:
     """Return the pod that keeps the try's folder on the data volume, without an enclave."""
     pod = _pod(plan, plan.names.transfer, ROLE_TRANSFER)
-    # It outlives the others, which need it, and whose results are fetched from it.
+    # The other pods need it, and results are fetched from it at the end, so it outlives them.
     pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
     pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]

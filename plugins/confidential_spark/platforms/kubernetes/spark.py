@@ -284,5 +284,5 @@ def connection_extras(conn_id: str) -> dict[str, Any]:
     try:
         return dict(BaseHook.get_connection(conn_id).extra_dejson)
     except AirflowNotFoundException:
-        # As the provider: without a connection, what the machine itself knows.
+        # Without a connection the provider uses what the machine itself knows, and so does the trigger.
         return {}

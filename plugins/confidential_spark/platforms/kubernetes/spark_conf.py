@@ -35,7 +35,7 @@ MASTER = "k8s://https://kubernetes.default.svc"
 EXECUTOR_TEMPLATE = "executor-pod.yaml"
 # Spark's own limit (`Executor memory must be at least 471859200`), rounded up.
 SMALLEST_EXECUTOR_HEAP = 512
-# Of local mode; on Kubernetes the agent sets the address itself.
+# Settings of local mode; on Kubernetes the agent sets the address itself.
 LOCAL_SETTINGS = ("spark.master", "spark.driver.host", "spark.driver.bindAddress")
 
 
@@ -67,7 +67,7 @@ class ExecutorPlan:
         heap = memory_bytes(self.memory) // MEBIBYTE - self.overhead
         if heap < SMALLEST_EXECUTOR_HEAP:
             raise ConfigurationError(
-                "That is too little memory for an executor.",
+                "The memory of an executor is too small for Spark.",
                 code="memory-too-small",
                 got=self.memory,
                 expected=f"at least {SMALLEST_EXECUTOR_HEAP + self.overhead}m",

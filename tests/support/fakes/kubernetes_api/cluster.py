@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tests.support.fakes.kubernetes_api.refusals import Json
 
 EPC = "sgx.intel.com/epc"
-_CALL_SECONDS = 30
+_CALL_SECONDS = 120
 
 
 class FakeCluster:
@@ -200,7 +200,7 @@ class FakeCluster:
         assert isinstance(root, Path)
         return root
 
-    def wait(self, done: Callable[[], object], seconds: float = 20) -> None:
+    def wait(self, done: Callable[[], object], seconds: float = 60) -> None:
         """Wait until something holds.
 
         :raises TimeoutError: it did not; the message lists the pods.

@@ -110,7 +110,7 @@ def engine_rows(facts: EngineFacts, needs: Needs) -> Iterator[CheckRow]:
         "local or TLS" if facts.is_private else f"plain TCP: {facts.address}",
         "a local address, or TLS",
         passed=facts.is_private,
-        action="give the connection TLS certificates, port 2376: whoever reaches this port is root there",
+        action="give the connection TLS certificates, port 2376: access to this port is root access",
     )
     yield CheckRow.judge(
         "architecture",

@@ -35,13 +35,13 @@ from confidential_spark.platforms.docker.check.rows import (
     host_rows,
 )
 from confidential_spark.platforms.docker.container import ContainerSpec
-from confidential_spark.platforms.docker.enclave import SCRATCH_BYTES, SGX_DEVICES
+from confidential_spark.platforms.docker.enclave import SCRATCH_BYTES, device_sets
 from confidential_spark.platforms.docker.engine import LOCAL_SOCKET, EngineAddress
 from confidential_spark.platforms.docker.operators import remove_abandoned
 from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from airflow.sdk import Context
 
@@ -188,10 +188,3 @@ def look_spec(reference: str, needs: Needs) -> ContainerSpec:
         network="none",
         aesm_dir=needs.aesm_dir,
     )
-
-
-def device_sets(settings: DockerSettings) -> Sequence[tuple[str, ...]]:
-    """Return the devices to try, by each of their names."""
-    if settings.sgx_devices == "auto":
-        return SGX_DEVICES
-    return (tuple(settings.sgx_devices.split(",")),)

@@ -15,10 +15,10 @@ from kubernetes.client import AuthorizationV1Api, NetworkingV1Api, VersionApi
 from kubernetes.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
 
-from confidential_spark.core.failures import LogWatcher
+from confidential_spark.core.failures import Diagnosis, LogWatcher
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
 from confidential_spark.platforms.kubernetes.check.rows import ABSENT, ClusterFacts, NodeFacts, QuotaFacts
-from confidential_spark.platforms.kubernetes.client.failures import REFUSED, named, pod_diagnosis
+from confidential_spark.platforms.kubernetes.client.failures import REFUSED, pod_diagnosis
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     EPC_RESOURCE,
@@ -116,7 +116,7 @@ class ClusterView:
 
     def _ask(self, request: Callable[[CoreV1Api], T]) -> T:
         def lenient(core: CoreV1Api) -> T:
-            # Of what a server leaves out, only what is used here matters.
+            # Servers leave out fields that the client requires; only those used here matter.
             core.api_client.configuration.client_side_validation = False
             return request(core)
 
@@ -174,7 +174,7 @@ class ClusterView:
         while True:
             state = self.cluster.find(name, container)
             if state is None:
-                raise named("pod-lost", f"{name} is gone").error()
+                raise Diagnosis.named("pod-lost", f"{name} is gone").error()
             if state.ended:
                 return state
             now = time.monotonic()
@@ -190,7 +190,7 @@ def _obstacle_error(said: str) -> EnclaveError:
     watcher = LogWatcher()
     watcher.feed(said)
     diagnosis = watcher.diagnose()
-    return (diagnosis if diagnosis.cause.line else named(REFUSED, said)).error()
+    return (diagnosis if diagnosis.cause.line else Diagnosis.named(REFUSED, said)).error()
 
 
 def _if_allowed(request: Callable[[CoreV1Api], T]) -> Callable[[CoreV1Api], T | None]:

@@ -1,7 +1,7 @@
 """A short pod like a run's, which tells what it meets: its body, and its output read.
 
 It has the image, the user, the volume, the node selector and the page cache of a run's pods, and no right to
-the network. So that it starts at all answers for the pull, the quota, the admission and the scheduler.
+the network. Its start shows that pull, quota, admission and scheduler work.
 """
 
 from __future__ import annotations

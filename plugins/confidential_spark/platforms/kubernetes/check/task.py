@@ -63,7 +63,7 @@ ALL_ROWS = (*API_ROWS, "leftovers", *IMAGE_ROWS, *PROBE_ROWS)
 AN_API = "a Kubernetes API that answers"
 # A check says what is now; it does not wait for better times.
 API_PATIENCE_SECONDS = 5.0
-# But a pod is often unschedulable, or without its image, for a moment.
+# A pod is often unschedulable, or without its image, for a moment.
 POD_PATIENCE_SECONDS = 20.0
 IN_CLUSTER_VARIABLE = "KUBERNETES_SERVICE_HOST"
 DAG_LABEL, _ = RUN_LABELS

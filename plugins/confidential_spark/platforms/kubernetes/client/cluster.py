@@ -19,7 +19,7 @@ from kubernetes.config.config_exception import ConfigException
 from yaml import YAMLError
 
 from confidential_spark.core.errors import ConfigurationError, EnclaveError
-from confidential_spark.core.failures import UNNAMED, LogWatcher
+from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 from confidential_spark.operators.resumable import ask_patiently
 from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
@@ -32,7 +32,6 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     already_exists,
     is_being_deleted,
     kubernetes_failures,
-    named,
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommandError, pod_command
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from kubernetes.client import CoreV1Api, V1Pod
 
-    from confidential_spark.core.failures import Diagnosis
     from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
 
 T = TypeVar("T")
@@ -146,7 +144,9 @@ class Cluster:
             if made is not None and made.metadata.deletion_timestamp is None:
                 return str(made.metadata.uid)
             if time.monotonic() >= deadline or self.stopped():
-                raise named(POD_LOST, f"an earlier pod {name} is being removed, and does not go").error()
+                raise Diagnosis.named(
+                    POD_LOST, f"an earlier pod {name} is being removed, and does not go"
+                ).error()
             time.sleep(GONE_POLL_SECONDS)
 
     def _made_or_there(self, client: CoreV1Api, name: str, pod: Any) -> V1Pod | None:
@@ -237,15 +237,15 @@ class Cluster:
             with kubernetes_failures():
                 state = self._state(client, pod, container)
             if state is None:
-                return named(POD_LOST, f"pod {pod} is gone")
+                return Diagnosis.named(POD_LOST, f"pod {pod} is gone")
             if state.ended:
                 why = pod_diagnosis(state, LogWatcher())
                 # TERM and an end without a word are how a removed pod ends.
                 if why and why.failure is not UNNAMED and why.failure.name != TERMINATED:
                     return why
-                return named(POD_LOST, f"pod {pod} has ended, exit code {state.exit_code}")
+                return Diagnosis.named(POD_LOST, f"pod {pod} has ended, exit code {state.exit_code}")
             if state.deleted:
-                return named(POD_LOST, f"pod {pod} is being removed")
+                return Diagnosis.named(POD_LOST, f"pod {pod} is being removed")
             if time.monotonic() >= deadline or self.stopped():
                 return None
             time.sleep(GONE_POLL_SECONDS)
@@ -300,7 +300,7 @@ class Cluster:
             lines := stamped_lines(self.ask(read, patience=None if patient else 0.0), whole=patient)
         ) is None:
             if time.monotonic() >= deadline or self.stopped():
-                raise named(API_AWAY, f"the node has no log of {pod} to give").error()
+                raise Diagnosis.named(API_AWAY, f"the node has no log of {pod} to give").error()
             time.sleep(API_PAUSE_SECONDS)
         for stamp, line in lines:
             if stamp > after:

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
 
 from confidential_spark.core.errors import EnclaveError, shorten
-from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher, Sighting, failure_named
+from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,9 +69,9 @@ def api_error(error: Exception) -> EnclaveError:
     if diagnosis.failure is not UNNAMED and (diagnosis.failure.name in WAITED_FOR or not passing):
         return diagnosis.error()
     if passing:
-        return named(API_AWAY, said).error()
+        return Diagnosis.named(API_AWAY, said).error()
     unauthorized = isinstance(error, ApiException) and error.status == HTTPStatus.UNAUTHORIZED
-    return named(UNAUTHORIZED if unauthorized else REFUSED, said).error()
+    return Diagnosis.named(UNAUTHORIZED if unauthorized else REFUSED, said).error()
 
 
 def is_passing(error: Exception) -> bool:
@@ -143,14 +143,3 @@ def attribute_to_executors(driver: Diagnosis, executors: Iterable[Diagnosis]) ->
         return driver
     cause = next((each for each in known if not each.failure.retryable), known[0]).cause
     return replace(driver, cause=cause, also_seen=(driver.cause, *driver.also_seen))
-
-
-def named(name: str, line: str) -> Diagnosis:
-    """Return the diagnosis with this row of the failure table.
-
-    :raises LookupError: there is no such row.
-    """
-    failure = failure_named(name)
-    if failure is None:
-        raise LookupError(name)
-    return Diagnosis(Sighting(failure, shorten(line)), None)

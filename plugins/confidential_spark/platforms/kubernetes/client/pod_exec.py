@@ -182,7 +182,7 @@ def pod_command(
     try:
         yield PodCommand(socket)
     finally:
-        # Nobody may read any more what is still to be sent.
+        # The program may have ended without reading the rest, so closing must not wait for it.
         socket.settimeout(CLOSE_SECONDS)
         socket.close(timeout=CLOSE_SECONDS)
 
@@ -221,7 +221,7 @@ class _ExecClient(ApiClient):
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    # Of the client's headers only the credentials mean something here.
+    # Only the credentials among the client's headers are meaningful here.
     credentials = {name: value for name, value in headers.items() if name.lower() == "authorization"}
     return {**credentials, "sec-websocket-protocol": f"{V5_CHANNEL_PROTOCOL},{V4_CHANNEL_PROTOCOL}"}
 
