@@ -171,6 +171,9 @@ def refuse(message: str) -> int:
 
 
 if __name__ == "__main__":
+    # A terminal that knows fewer characters shows question marks.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         raise SystemExit(main())
     except KeyboardInterrupt:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.places import ROOT, SHARED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
 _HOME = Path(tempfile.mkdtemp(prefix="confidential-spark-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 

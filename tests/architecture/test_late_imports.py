@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
+
+PROJECT = ROOT
 DAG_VARIABLE = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 LIBRARIES = ("docker", "kubernetes", "kubernetes_asyncio", "azure")
 PROGRAM = f"""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "plugins" / "confidential_spark"
+from tests.support.places import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGE = ROOT / "plugins" / "confidential_spark"
 MOST_ENTRIES = 13
 ROOMS = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
 

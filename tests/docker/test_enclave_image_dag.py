@@ -14,7 +14,8 @@ from confidential_spark.enclave.image import EnclaveImage, asset_name
 from confidential_spark.verification.policy.ledger import read_ledger
 
 from tests.docker.image_tasks import SIMULATED_POLICY
-from tests.integration.live_airflow import ROOT, LiveAirflow, end_all, wait_until
+from tests.integration.live_airflow import LiveAirflow, end_all, wait_until
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,9 @@ from confidential_spark.settings import forget_settings, get_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry
 from tests.docker.stub_image import SIGN, stub_image
-from tests.integration.live_airflow import ROOT, wait_until
+from tests.integration.live_airflow import wait_until
 from tests.support.fakes.docker_gate import DockerGate
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,9 @@ class Bench:
         return OneTry(self.folder, stub_image(self.engine, self.base, script, trust=trust), **changes)
 
     def containers(self) -> list[Container]:
-        return list(self.engine.containers.list(all=True, filters={"label": self.label}))
+        # The engine lists a container a moment before it lets anybody inspect it.
+        found = self.engine.containers.list(all=True, filters={"label": self.label}, ignore_removed=True)
+        return list(found)
 
     def the_container(self) -> Container:
         """Return the container, once it runs."""

@@ -19,11 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.support.places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parents[2]
 CACHE = os.environ.get("CONFIDENTIAL_SPARK_CACHE_DIR", str(ROOT / "var" / "cache"))
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "JAVA_HOME")
 FINISHED = {"success", "failed"}

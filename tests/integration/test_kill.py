@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import (
-    ROOT,
     end_all,
     find_process,
     own_environment,
     processes_of,
     wait_until,
 )
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import ROOT
+
 pytestmark = [pytest.mark.spark]
-ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "include" / "policies"
 
 

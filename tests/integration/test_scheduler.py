@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import (
-    ROOT,
     LiveAirflow,
     end_all,
     find_process,
@@ -22,6 +21,7 @@ from tests.integration.live_airflow import (
     public_ports,
     wait_until,
 )
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

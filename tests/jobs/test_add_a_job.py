@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import ROOT
+
 pytestmark = pytest.mark.spark
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "add-a-job.md").read_text(encoding="utf-8")
 COPIED = ("plugins", "dags", "include", "scripts", "tests", "docs", "docker")
 FILES = ("Makefile", "pyproject.toml", "requirements.txt", "airflow_settings.yaml")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from confidential_spark.agent.errors import AgentError, ExitCode
@@ -15,8 +14,9 @@ from confidential_spark.enclave.java import find_java, java_candidates, java_ver
 from confidential_spark.enclave.spark import choose_runtime, host_installation
 
 from tests.jobs.trip_files import MONTH, write_trips
+from tests.support.places import ROOT
 
-JOBS = Path(__file__).resolve().parents[2] / "include" / "jobs"
+JOBS = ROOT / "include" / "jobs"
 
 
 @pytest.fixture

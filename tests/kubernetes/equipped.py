@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.image_build.settings import image_settings
@@ -25,11 +24,11 @@ from tests.docker.engine import NoEngineError, running_engine
 from tests.docker.image_tasks import built_image
 from tests.support.cluster.machine import UNFIT
 from tests.support.cluster.places import Places
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ROOT / "include" / "kubernetes" / "overlays"
 NO_CLUSTER = 3
 FAILED = 1

@@ -21,11 +21,11 @@ from confidential_spark.verification.policy.ledger import Approval
 
 from tests.support.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
 from tests.support.factories.changes import put
+from tests.support.places import ROOT
 from tests.support.published_months import versions
 
 BUNDLE = make_bundle()
 AT = "2026-11-23T10:01:00Z"
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ from confidential_spark.verification.refusals import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
-RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
+from tests.support.places import ROOT
+
+RUNBOOKS = ROOT / "docs" / "runbooks"
 
 SEED_PCK_LOG = """\
 [get_platform_quote_cert_data ../qe_logic.cpp:352] p_sgx_get_quote_config returned NULL for p_pck_cert_config.

@@ -18,10 +18,11 @@ from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from confidential_spark.simulation.trips.month import write_month
 
 from tests.support.fakes.published import PublishedStub
+from tests.support.places import ROOT
 
 MONTH = Month(2018, 5)
 CAP = 100_000
-CHECKS = Path(__file__).parents[3] / "include" / "checks"
+CHECKS = ROOT / "include" / "checks"
 
 
 def ratios(sums: dict) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
@@ -15,7 +15,11 @@ from confidential_spark.jobs.sparkpi import SPARKPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.places import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MONTH = Month(2018, 5)
 
 

@@ -6,13 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.live_airflow import processes_of, wait_until
+from tests.support.places import ROOT
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "install.py"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = ROOT / "scripts" / "install.py"
 # Stands for `python -m venv`; it makes a Python that stands for pip, which makes what stands for uv.
 # Each stops for ever at its stage, when that is the one in $STOP_AT, with its work half done.
 VENV_MODULE = '''

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,13 +21,14 @@ from confidential_spark.ui.live_verification import Judge, KeptJudgements
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from fastapi.testclient import TestClient
 
-ROOT = Path(__file__).parents[3]
 DAG_ID, KEY = "nytaxi_local", "month=2018-05"
 RUN_ID = "manual__2018-06-01T00:00:00+00:00"
 START = datetime(2026, 11, 1, 10, tzinfo=UTC)

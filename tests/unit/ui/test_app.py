@@ -6,7 +6,6 @@ import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
@@ -15,6 +14,7 @@ from confidential_spark.ui.calendar_view import CellState
 from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle
+from tests.support.places import ROOT
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY, with_checks
 
 GREEN = dict.fromkeys(TASK_IDS, "success")
@@ -351,7 +351,7 @@ def test_a_failed_task_that_left_no_reason_still_has_a_runbook(browse, dag_run, 
 
 
 def test_every_task_has_the_runbook_that_a_page_names():
-    runbooks = Path(__file__).parents[3] / "docs/runbooks"
+    runbooks = ROOT / "docs/runbooks"
     assert [task for task in TASK_IDS if not (runbooks / f"{task}.md").is_file()] == []
 
 
@@ -555,5 +555,5 @@ def test_pages_load_nothing_from_elsewhere_and_run_no_script_but_ours(browse, pu
 
 
 def test_templates_say_nothing_is_safe():
-    for template in (Path(__file__).parents[3] / "plugins/confidential_spark/ui/templates").glob("*.html"):
+    for template in (ROOT / "plugins/confidential_spark/ui/templates").glob("*.html"):
         assert "safe" not in re.findall(r"\|\s*(\w+)", template.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark import __version__
@@ -25,8 +25,12 @@ from hypothesis import strategies as st
 from tests.support.factories.bundles import ISSUER, JOB, NONCE, NOW, RUN_ID, make_bundle
 from tests.support.factories.changes import put
 from tests.support.factories.platform_ca import PlatformCa
+from tests.support.places import ROOT
 
-POLICIES = Path(__file__).parents[3] / "include" / "policies"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICIES = ROOT / "include" / "policies"
 GENUINE = make_bundle()
 
 

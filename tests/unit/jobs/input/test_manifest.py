@@ -15,6 +15,8 @@ from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, TRIPS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.places import SHARED
+
 MAY = Month(2018, 5)
 TYPES = {
     Kind.STRING: pa.string(),
@@ -314,7 +316,7 @@ def test_garbled_files_never_crash_the_reader(root, folder, data):
 
 @pytest.mark.shared
 def test_reads_the_real_months():
-    root = Path(__file__).parents[5] / "shared" / "data" / "yellow"
+    root = SHARED / "data" / "yellow"
     if not root.is_dir():
         pytest.skip(f"no real months: {root} is absent")
     manifests = [read_manifest(str(root), Month(2018, month), TRIPS) for month in range(1, 13)]

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from tests.support.factories.bundles import POLICY, rsa_key
 from tests.support.factories.changes import drop, put
 from tests.support.factories.platform_ca import PlatformCa, new_key, self_signed
+from tests.support.places import ROOT
 
-POLICIES = Path(__file__).parents[4] / "include" / "policies"
+POLICIES = ROOT / "include" / "policies"
 MEASUREMENT = "ab" * 32
 
 
