@@ -18,8 +18,8 @@ VALUES := JOB MONTH INPUT ROWS PORT PLATFORM APPROVE
 # them. ARGS is different: a command line, which both read.
 $(foreach name,$(VALUES),$(eval override $(name) := $$(value $(name))))
 export $(VALUES)
-# For programs that run long: they end with make, however it ends.
-RUN := exec env MAKE_PROCESS=$$PPID $(BIN)/python -m
+# For programs that run long: they end with make, however it ends. Files are UTF-8 whatever the terminal shows.
+RUN := exec env MAKE_PROCESS=$$PPID PYTHONUTF8=1 $(BIN)/python -m
 
 .PHONY: help
 help: ## List the targets

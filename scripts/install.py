@@ -104,10 +104,11 @@ def install_packages(requirements: list[str], lock: int) -> str | None:
         return "pip could not install uv. Is the package index reachable?"
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(PYTHON)]
     locked = [part for name in requirements for part in ("-r", str(ROOT / name))]
+    projects = [part for path in (ROOT, ROOT / "plugins") for part in ("-e", str(path))]
     # Compiled once here: where bytecode is not written, every Airflow start costs four seconds more.
     if (
         run([*uv, "--compile-bytecode", "--require-hashes", *locked], lock) != 0
-        or run([*uv, "--no-deps", "-e", str(ROOT)], lock) != 0
+        or run([*uv, "--no-deps", *projects], lock) != 0
     ):
         return "The packages could not be installed; the lines above say which and why."
     return None
@@ -133,7 +134,8 @@ def change_times() -> list[int]:
 
 def fingerprint(requirements: str) -> str:
     """Return a digest of everything an installation depends on."""
-    content = b"".join((ROOT / name).read_bytes() for name in (requirements, "pyproject.toml"))
+    names = (requirements, "pyproject.toml", "plugins/pyproject.toml")
+    content = b"".join((ROOT / name).read_bytes() for name in names)
     return hashlib.sha256(content + str(ROOT).encode()).hexdigest()
 
 
@@ -169,6 +171,9 @@ def refuse(message: str) -> int:
 
 
 if __name__ == "__main__":
+    # A terminal that knows fewer characters shows question marks.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         raise SystemExit(main())
     except KeyboardInterrupt:

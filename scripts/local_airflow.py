@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfigurationError
 
-from scripts.process_tree import end_with_make
+from scripts.process_tree import end_with_make, show_any_text
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -58,6 +58,9 @@ def environment(home: Path, port: int = 8080) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
+        # Logs and files are UTF-8, whatever the terminal shows.
+        "PYTHONUTF8": "1",
+        "PYTHONIOENCODING": "utf-8",
     }
     return {**tuned, **os.environ, **fixed}
 
@@ -144,7 +147,7 @@ def prepare(home: Path) -> None:
 
 def not_prepared(home: Path, command: str, log: Path) -> ConfigurationError | SystemExit:
     """Return why a command of the preparation failed: its own words, unless the disk is full."""
-    text = log.read_text(errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     if FULL_DISK.search(text) or is_full(home):
         return disk_full(home)
     print(text[-4000:], file=sys.stderr)
@@ -164,7 +167,7 @@ def require_fernet_key(home: Path) -> None:
         there, where = any(variables), f"variable {FERNET_KEY}"
     elif config.exists():
         parser = RawConfigParser(strict=False)
-        parser.read(config)
+        parser.read(config, encoding="utf-8")
         there, where = bool(parser.get("core", "fernet_key", fallback="")), str(config)
     else:
         database = home / "airflow.db"
@@ -188,6 +191,7 @@ def preparation_fingerprint() -> str:
 def main() -> int:
     """Become Airflow's command line, in the environment of `make run` and `make ui`."""
     home = VAR / "airflow"
+    show_any_text()
     try:
         end_with_make()
         open_lock(home, "cli.lock").close()

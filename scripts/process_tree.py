@@ -7,6 +7,7 @@ behind becomes the program's own child, which it can end.
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -29,8 +30,16 @@ MAKE_PROCESS = "MAKE_PROCESS"
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
+def show_any_text() -> None:
+    """Let a terminal that knows fewer characters show question marks instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def take_charge() -> None:
     """Make whatever ends a program, and the end of its `make`, end this one like Ctrl-C; adopt orphans."""
+    show_any_text()
     for number in END_SIGNALS:
         signal.signal(number, _interrupt)
     if LIBC is not None:

@@ -15,8 +15,8 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -73,13 +73,14 @@ def main() -> int:
         run = chosen_run(arguments)
         conf = run_conf(run, arguments.input)
         choose_policy(run.platform)
-        with only_one_run(run):
+        with only_one_run(run.home) as lock:
             prepare(run.home)
             if run.platform is Platform.LOCAL:
                 prepare_class_archive()
             # What is made once is not the run's duration.
-            started = time.monotonic()
-            code = run_dag(run, conf)
+            started, run = time.monotonic(), replace(run, at=this_second())
+            with staging(lock, run):
+                code = run_dag(run, conf)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2
@@ -134,8 +135,12 @@ def chosen_run(arguments: argparse.Namespace) -> LocalRun:
     if job.monthly:
         month = Month.parse(arguments.month)
         month.require_complete()
-    now = datetime.now(UTC).replace(microsecond=0)
-    return LocalRun(job, platform_named(arguments.platform), month, arguments.home, now)
+    return LocalRun(job, platform_named(arguments.platform), month, arguments.home, this_second())
+
+
+def this_second() -> datetime:
+    """Return the time, as precisely as a run's id tells it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def choose_policy(platform: Platform) -> None:
@@ -174,15 +179,15 @@ def run_conf(run: LocalRun, location: str) -> dict[str, str]:
 
 
 @contextmanager
-def only_one_run(run: LocalRun) -> Iterator[None]:
-    """Hold the one run of the Airflow in the run's home, and remove its staging at the end.
+def only_one_run(home: Path) -> Iterator[TextIO]:
+    """Hold the one run of the Airflow in ``home``.
 
     A run that was killed with this program is cleaned up by the next one, which reads the lock file.
 
     :raises ConfigurationError: ``run-in-progress``, naming the process that holds it, or the folder cannot
         be written.
     """
-    with open_lock(run.home, "run.lock") as lock:
+    with open_lock(home, "run.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -194,24 +199,32 @@ def only_one_run(run: LocalRun) -> Iterator[None]:
                 action="wait for it, or use `make ui` to run months side by side",
             ) from error
         discard_staging(lock)
-        at = run.at.isoformat()
-        rewrite(lock, {"process": os.getpid(), "at": at, "dag": run.dag_id, "key": run.key})
-        try:
-            yield
-        finally:
+        rewrite(lock, {"process": os.getpid(), "since": this_second().isoformat()})
+        yield lock
+        rewrite(lock, None)
+
+
+@contextmanager
+def staging(lock: TextIO, run: LocalRun) -> Iterator[None]:
+    """Remove what the run staged and did not publish, now or, when this program is killed, the next time."""
+    at = run.at.isoformat()
+    rewrite(lock, {"process": os.getpid(), "since": at, "at": at, "dag": run.dag_id, "key": run.key})
+    try:
+        yield
+    finally:
+        with suppress(ConfidentialSparkError):
+            # What refuses this has refused the task that cleans up as well, which has said so.
             discard_staging(lock)
-            rewrite(lock, None)
 
 
-def read_record(lock: TextIO) -> dict[str, Any] | None:
-    """Return what the run that holds, or last held, the lock wrote; None when it ended cleanly."""
+def read_record(lock: TextIO) -> dict[str, Any]:
+    """Return what the run that holds, or last held, the lock wrote; nothing when it ended cleanly."""
     lock.seek(0)
     try:
         record = json.load(lock)
     except ValueError:
-        return None
-    complete = isinstance(record, dict) and record.keys() >= {"process", "at", "dag", "key"}
-    return record if complete else None
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def rewrite(lock: TextIO, record: dict[str, Any] | None) -> None:
@@ -226,12 +239,13 @@ def rewrite(lock: TextIO, record: dict[str, Any] | None) -> None:
 def holder(lock: TextIO) -> str:
     """Return who holds the lock, for people."""
     record = read_record(lock)
-    return f"process {record['process']} since {record['at']}" if record else "an unknown process"
+    return f"process {record.get('process', 'unknown')} since {record.get('since', 'a moment ago')}"
 
 
 def discard_staging(lock: TextIO) -> None:
     """Remove what the run in the lock file staged and did not publish."""
-    if record := read_record(lock):
+    record = read_record(lock)
+    if record.keys() >= {"at", "dag", "key"}:
         run = attempt_prefix(manual_run_id(datetime.fromisoformat(record["at"])))
         ResultStore(get_settings().results_dir, record["dag"]).discard_run(record["key"], run)
 
@@ -252,7 +266,10 @@ def run_dag(run: LocalRun, conf: dict[str, str]) -> int:
         f"{run.title} · platform {run.platform} · {enclave} · starting (about 6 s) …",
         flush=True,
     )
-    with log_path.open("w") as log, child_process(command, environment(run.home)) as process:
+    with (
+        log_path.open("w", encoding="utf-8") as log,
+        child_process(command, environment(run.home)) as process,
+    ):
         cause = show(process.stdout or (), log.write)
         code = process.wait()
     if code < 0:
@@ -323,7 +340,7 @@ def child_process(command: list[str], env: dict[str, str]) -> Iterator[subproces
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
         preexec_fn=end_with_parent,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from confidential_spark.core.stages import TASK_IDS
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.job import publication_key
 
-from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY
+from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY, with_checks
 
+ELSEWHERE = {("spark.run_spark", "enclave_run"): {}}
 GREEN = dict.fromkeys(TASK_IDS, "success")
 PREFIX = "/confidential-spark"
 RUN = f"{PREFIX}/runs/{DAG_ID}/{RUN_ID}"
@@ -43,15 +48,36 @@ POOR_CONTRAST = """
 
 @pytest.fixture
 def results(publish, dag_run):
-    publish()
-    for number in range(1, 13):
+    publish(report=with_checks("warn"))
+    for number in range(1, 11):
         if number != 5:
             rows = {"accepted": number * 800_000}
-            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report={**REPORT})
-    publish(dag_id="sparkpi_local", key="run=manual-2026-11-01")
+            publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report=with_checks())
+    publish(key="month=2016-12", report=with_checks("warn"))
+    (publish(key="month=2016-11") / "notes.txt").write_text("unlisted")
+    single = publication_key(JOBS["sparkpi"], None, "manual__2026-11-01")
+    publish(dag_id="sparkpi_local", key=single, run_id="manual__2026-11-01", report=with_checks())
+    publish(dag_id="nytaxi_aks")
     dag_run("success", GREEN)
+    dag_run("success", GREEN, dag_id="nytaxi_aks")
+    for state, month in (("queued", "2018-12"), ("running", "2018-11"), ("failed", "2018-09")):
+        tasks = {**dict.fromkeys(TASK_IDS, "upstream_failed"), "spark.run_spark": state}
+        start = datetime(2026, 11, 25, tzinfo=UTC)
+        conf = {"month": month}
+        dag_run(
+            state,
+            {} if state == "queued" else tasks,
+            run_id=f"manual__{month}",
+            conf=conf,
+            start_date=start,
+            xcoms=ELSEWHERE,
+        )
     dag_run(
-        "running", {**GREEN, "validation.publish": "running"}, dag_id="sparkpi_local", run_id="manual__now"
+        "running",
+        {**GREEN, "validation.publish": "running"},
+        dag_id="sparkpi_local",
+        run_id="manual__now",
+        xcoms=ELSEWHERE,
     )
 
 
@@ -97,8 +123,33 @@ def test_works_in_the_frame_that_airflow_puts_it_in(visit, results, complaints):
             document.body.append(frame);
         }})""")
 
-    assert found == ["PASSED", "grid", 26]
+    assert found[0].startswith("VERIFIED JUST NOW 13/13")
+    assert found[1:] == ["grid", 26]
     assert complaints == []
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with-our-script", "without-it"])
+def test_links_to_other_runs_leave_airflows_frame_or_lead_nowhere(visit, results, complaints, script):
+    """So that Airflow's header and the page never show two runs, though the frame's sandbox lets no link out."""
+    page = visit("/api/v2/version")
+    if not script:
+        page.route("**/page.js", lambda route: route.abort())
+    page.evaluate(f"""
+        new Promise(done => {{
+            const frame = document.createElement("iframe");
+            frame.sandbox = "{SANDBOX}";
+            frame.src = "{PREFIX}/";
+            frame.onload = done;
+            document.body.append(frame);
+        }})""")
+    link = page.frames[1].get_by_role("link", name="manual__now")
+    if script:
+        with page.expect_navigation(url="**/dags/sparkpi_local/runs/manual__now/plugin/enclave-report"):
+            link.click()
+    else:
+        with page.expect_console_message(lambda said: "sandbox" in said.text):
+            link.click()
+        assert page.frames[1].url.endswith(f"{PREFIX}/")
 
 
 def test_markup_in_a_published_report_does_not_run(visit, publish, dag_run):
@@ -108,7 +159,8 @@ def test_markup_in_a_published_report_does_not_run(visit, publish, dag_run):
     dag_run("success", GREEN)
     page = visit(RUN)
 
-    assert page.evaluate("document.title") == f"PASSED · {DAG_ID}"
+    assert page.evaluate("document.title").endswith(f" · {DAG_ID}")
+    assert "owned" not in page.evaluate("document.title")
     assert page.evaluate("document.images.length") == 0
 
 

@@ -69,7 +69,9 @@ class Bench:
         return OneTry(self.folder, stub_image(self.engine, self.base, script, trust=trust), **changes)
 
     def containers(self) -> list[Container]:
-        return list(self.engine.containers.list(all=True, filters={"label": self.label}))
+        # The engine lists a container a moment before it lets anybody inspect it.
+        found = self.engine.containers.list(all=True, filters={"label": self.label}, ignore_removed=True)
+        return list(found)
 
     def the_container(self) -> Container:
         """Return the container, once it runs."""

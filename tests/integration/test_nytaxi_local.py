@@ -207,6 +207,6 @@ def test_made_up_rows_are_refused_where_real_ones_are_published(run_dag, shared_
 
 def test_a_month_that_contradicts_a_chosen_logical_date_is_refused(run_dag, results_dir) -> None:
     run = run_dag("nytaxi_local", "2018-07", at=datetime(2018, 6, 15, tzinfo=UTC))
-    assert run.failed == {"image.resolve_image"}
+    assert run.failed == {"image.resolve_image", "validation.clean_staging"}
     assert run.tries["image.resolve_image"] == 1
     assert not (results_dir / "nytaxi_local" / "month=2018-07").exists()

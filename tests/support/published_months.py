@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confidential_spark.agent.protocol import canonical_json
 
-from tests.support.factories.bundles import Bundle, make_bundle
+from tests.support.factories.bundles import Bundle, make_bundle, run_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +113,7 @@ def _version(number: int) -> Version:
 
     bundle = make_bundle(statement=list_results, results=lambda _: results)
     envelope = canonical_json(json.loads(bundle.evidence)["envelope"])
-    report = json.dumps({"trust": "simulated", "number": number}).encode()
+    report = json.dumps(run_report(bundle, trips=number, rows=number)).encode()
     companions = {"evidence.json": bundle.evidence, "envelope.json": envelope, "report.json": report}
     return Version(number, bundle, {**results, **companions})
 

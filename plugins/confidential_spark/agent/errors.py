@@ -52,11 +52,15 @@ class AgentError(Exception):
         """Join the parts to one line."""
         self.exit_code = exit_code
         self.code = code
-        parts = [f"[{code}] {message}"]
-        parts += [f"got: {shorten(got)}"] if got is not None else []
-        parts += [f"expected: {shorten(expected)}"] if expected is not None else []
-        parts += [f"do: {action}"] if action else []
-        super().__init__(" · ".join(parts))
+        super().__init__(one_line(code, message, got, expected, action))
+
+
+def one_line(code: str, message: str, got: object, expected: object, action: str | None) -> str:
+    """Return the whole story in one line: code, message, got, expected, action."""
+    parts = [f"[{code}] {message}"]
+    parts += [f"got: {shorten(got)}"] if got is not None else []
+    parts += [f"expected: {shorten(expected)}"] if expected is not None else []
+    return " · ".join([*parts, f"do: {action}"] if action else parts)
 
 
 def shorten(value: object, limit: int = TEXT_LIMIT) -> str:

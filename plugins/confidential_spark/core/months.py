@@ -7,9 +7,9 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+# One pattern for all: the enclave and the verifier read months as well.
+from confidential_spark.agent.protocol import MONTH_PATTERN as MONTH_PATTERN
 from confidential_spark.core.errors import InputError
-
-MONTH_PATTERN = r"^(2009|20[1-9][0-9])-(0[1-9]|1[0-2])$"
 
 
 @dataclass(frozen=True, order=True)

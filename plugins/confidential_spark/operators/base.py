@@ -166,7 +166,7 @@ def contradiction(context: Context, month: Month, interval: Month | None) -> Inp
     return InputError(
         "The Param `month` contradicts the run's data interval.",
         code="month-contradicts-interval",
-        got=f"month {month} in a {run.run_type} run{chosen}, whose data interval is {interval}",
+        got=f"month {month} in a {run.run_type.value} run{chosen}, whose data interval is {interval}",
         expected=f"no month, or {interval}",
         action="back-fill without `month`; by hand, give a month or a logical date, which stands for the "
         "last month that is over by then",

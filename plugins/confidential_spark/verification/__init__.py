@@ -1,5 +1,6 @@
 """Evidence in, PASS or FAIL out: the public face, handed on lazily.
 
+What `confidential-spark verify` imports is at most 3,000 lines of code; tests/architecture holds the number.
 DAG files and hooks import `verification.strict_json` and must load neither pydantic nor dcap-qvl by it.
 """
 

@@ -28,7 +28,7 @@ class Refusal(StrEnum):
     EXPECTATION_INVALID = "expectation-invalid", "0", "An expectation or the ledger has a wrong type or form."
 
     # 1: sizes and strict decoding
-    INPUT_TYPE = "input-type", "1, 12", "An input has the wrong Python type."
+    INPUT_TYPE = "input-type", "0, 1, 12", "An input has the wrong Python type."
     INPUT_TOO_LARGE = "input-too-large", "any", "An input is larger than any genuine one."
     EVIDENCE_MALFORMED = "evidence-malformed", "1", "The bundle is not strict JSON of the documented shape."
     EVIDENCE_DUPLICATE_KEY = "evidence-duplicate-key", "1", "The bundle names a JSON member twice."
@@ -45,7 +45,7 @@ class Refusal(StrEnum):
     KID_MALFORMED = "kid-malformed", "2", "The header's kid is missing or not a non-empty string."
 
     # 3: signing key and signature
-    JWKS_MALFORMED = "jwks-malformed", "1, 3", "The key set is not strict JSON with an array of keys."
+    JWKS_MALFORMED = "jwks-malformed", "0, 3", "The key set is not strict JSON with an array of keys."
     JWKS_DUPLICATE_KEY = "jwks-duplicate-key", "3", "The key set names a JSON member twice."
     KID_UNKNOWN = "kid-unknown", "3", "No trusted key has the token's kid."
     KID_AMBIGUOUS = "kid-ambiguous", "3", "More than one trusted key has the token's kid."
@@ -102,7 +102,7 @@ class Refusal(StrEnum):
     # 9: the quote itself
     QUOTE_MALFORMED = "quote-malformed", "8, 9", "The quote's inner structure is broken."
     QUOTE_LENGTH = "quote-length", "9", "The quote is longer or shorter than its own length fields say."
-    QUOTE_UNSUPPORTED = "quote-unsupported", "9", "Not an ECDSA-P256 quote (version 3) of Intel's enclave."
+    QUOTE_UNSUPPORTED = "quote-unsupported", "8, 9", "Not an ECDSA-P256 quote (version 3) of Intel's enclave."
     QUOTE_CHAIN = "quote-chain", "9", "The quote's certificates lead to no pinned root, or not at this time."
     CERTIFICATE_REVOKED = "certificate-revoked", "9", "A certificate of the quote or collateral is revoked."
     QUOTE_SIGNATURE = "quote-signature", "9", "A signature inside the quote is invalid."
@@ -118,12 +118,16 @@ class Refusal(StrEnum):
     TCB_STATUS = "tcb-status", "9", "The platform's TCB status is not accepted."
     TCB_EVALUATION_NUMBER = "tcb-evaluation-number", "9", "The TCB evaluation data number is too low."
     ADVISORY = "advisory", "9", "A security advisory applies that the policy does not accept."
-    PLATFORM_NOT_ALLOWED = (
-        "platform-not-allowed",
-        "9",
-        "A dynamic platform, cached keys or SMT is not allowed.",
-    )
+    PLATFORM_NOT_ALLOWED = "platform-not-allowed", "9", "Dynamic platform, cached keys or SMT is not allowed."
     DCAP_REFUSED = "dcap-refused", "9", "The DCAP library refused for a reason without a code of its own."
+
+    ATTRIBUTES_NOT_ALLOWED = (
+        "attributes-not-allowed",
+        "9",
+        "An attribute or reserved bit of the enclave is wrong.",
+    )
+    CONFIG_ID_NOT_ALLOWED = "config-id-not-allowed", "9", "The policy does not name this CONFIGID."
+    MISC_SELECT_NOT_ALLOWED = "misc-select-not-allowed", "9", "The policy does not name this MISCSELECT."
 
     # 10: runtime data
     RUNTIME_DATA_MALFORMED = "runtime-data-malformed", "10", "The runtime data is not as documented."
@@ -145,14 +149,17 @@ class Refusal(StrEnum):
     STATEMENT_MISMATCH = "statement-mismatch", "11", "The predicate contradicts what was attested."
     STATEMENT_TIME = "statement-time", "11", "Launch, start, attestation, end and now are not in this order."
     IMAGE_DIGEST_MISMATCH = "image-digest-mismatch", "11", "The enclave was told of another image at launch."
+    ARGUMENTS_AMBIGUOUS = "arguments-ambiguous", "11", "A job's parser may read an argument as --month."
+    JOB_RESERVED = "job-reserved", "11", "The driver's job has a name that no job may have."
     EXECUTOR_MEASUREMENT = "executor-measurement", "11", "An executor is another program than the driver."
-    EXECUTOR_DUPLICATE = "executor-duplicate", "11", "Two enclaves of one run show the same token."
+    EXECUTOR_DUPLICATE = "executor-duplicate", "11", "Two enclaves of a run share a token, key, quote or id."
 
     # 12: results
     RESULT_MISSING = "result-missing", "12", "A listed result file is absent."
     RESULT_DIGEST_MISMATCH = "result-digest-mismatch", "12", "A result is not what the enclave wrote."
     RESULT_UNLISTED = "result-unlisted", "12", "An unlisted file or empty folder lies beside the results."
     RESULT_NOT_A_FILE = "result-not-a-file", "12", "A result is a link, a device or otherwise no plain file."
+    COMPANION_MISMATCH = "companion-mismatch", "12", "What lies beside the results is not this evidence."
     RESULT_UNREADABLE = "result-unreadable", "12", "The results cannot be read."
 
     # 13: trust
@@ -161,6 +168,15 @@ class Refusal(StrEnum):
 
     # any step
     CHECK_CRASHED = "check-crashed", "any", "The check itself failed on this input; nothing was accepted."
+
+
+# Perhaps the checking side handed over something wrong: no verdict follows, as from step 0.
+CHECKING_SIDE = frozenset(
+    code
+    for code in Refusal
+    if code.startswith(("jwks-", "key-", "ledger-"))
+    or code in (Refusal.KID_UNKNOWN, Refusal.KID_AMBIGUOUS, Refusal.RESULT_UNREADABLE)
+) - {Refusal.KEY_NOT_PINNED}
 
 
 def refuse(

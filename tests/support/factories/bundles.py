@@ -180,6 +180,23 @@ def make_bundle(
     )
 
 
+def run_report(bundle: Bundle, **figures: Any) -> dict[str, Any]:
+    """Return the members of the pipeline's `report.json` that a verifier compares with the evidence."""
+    facts = json.loads(json.dumps(bundle.verify().to_dict()["facts"]))
+    measured = ("mrenclave", "mrsigner", "product_id", "svn")
+    return {
+        "run_id": facts["run_id"],
+        "job": facts["job_name"],
+        "month": facts["month"],
+        "trust": "simulated",
+        "notice": SIMULATED_NOTICE,
+        "image_digest": facts["image_digest"],
+        "measurement": {name: facts[name] for name in measured},
+        "figures": figures,
+        "verification": {"facts": facts},
+    }
+
+
 def runtime_members(key: ec.EllipticCurvePrivateKey, nonce: bytes, run_id: str) -> dict[str, Any]:
     jwk = protocol.public_jwk(key.public_key())
     members: dict[str, Any] = json.loads(protocol.runtime_data(nonce=nonce, run_id=run_id, jwk=jwk, job=JOB))

@@ -63,7 +63,7 @@ def test_nothing_is_added_to_a_broken_ledger(ledger):
 def test_ledger_is_not_grown_beyond_what_is_read(ledger, monkeypatch):
     before = ledger.read_bytes()
     monkeypatch.setattr("confidential_spark.verification.policy.ledger.MAX_LEDGER_BYTES", len(before) + 10)
-    with pytest.raises(VerificationError, match="input-too-large"):
+    with pytest.raises(VerificationError, match="ledger-malformed"):
         append_approval(ledger, APPROVAL)
     assert ledger.read_bytes() == before
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.utils.types import DagRunType
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
@@ -26,7 +27,7 @@ def make_context(
     conf: dict[str, Any] | None = None,
     *,
     end: datetime | None = None,
-    run_type: str = "manual",
+    run_type: DagRunType = DagRunType.MANUAL,
     logical_date: datetime | None = None,
 ) -> Any:
     return {
@@ -53,7 +54,9 @@ JUNE = datetime(2018, 6, 1, tzinfo=UTC)
         pytest.param(make_context(MAY, {"month": "2018-05"}), "2018-05", id="param-and-its-interval"),
         pytest.param(make_context(FEBRUARY, {"month": "2011-02"}), "2011-02", id="param-at-the-present-time"),
         pytest.param(make_context(MAY, end=JUNE), "2018-05", id="data-interval"),
-        pytest.param(make_context(MAY, end=JUNE, run_type="backfill"), "2018-05", id="back-fill"),
+        pytest.param(
+            make_context(MAY, end=JUNE, run_type=DagRunType.BACKFILL_JOB), "2018-05", id="back-fill"
+        ),
         pytest.param(
             make_context(datetime(2018, 5, 31, 22, tzinfo=timezone(timedelta(hours=-4)))), "2018-06", id="utc"
         ),
@@ -86,12 +89,12 @@ def test_a_run_has_one_month(context, month: str) -> None:
             id="half-and-half",
         ),
         pytest.param(
-            make_context(MAY, {"month": "2018-06"}, run_type="backfill"),
+            make_context(MAY, {"month": "2018-06"}, run_type=DagRunType.BACKFILL_JOB),
             "month-contradicts-interval",
             id="back-fill",
         ),
         pytest.param(
-            make_context(FEBRUARY, {"month": "2018-06"}, run_type="scheduled"),
+            make_context(FEBRUARY, {"month": "2018-06"}, run_type=DagRunType.SCHEDULED),
             "month-contradicts-interval",
             id="scheduled",
         ),
@@ -109,12 +112,19 @@ def test_refuses_a_month_it_cannot_run(context, code: str) -> None:
     assert not refusal.value.retryable
 
 
+def test_a_refused_month_says_how_the_run_was_started() -> None:
+    with pytest.raises(InputError, match=r"month 2018-06 in a backfill run, whose data interval is 2018-05"):
+        run_month(make_context(MAY, {"month": "2018-06"}, run_type=DagRunType.BACKFILL_JOB))
+
+
 @pytest.mark.parametrize(
     ("context", "why"),
     [
         pytest.param(make_context(conf={"month": "2018-05"}), "as the Param `month` says", id="param"),
         pytest.param(make_context(), "the last complete one", id="neither"),
-        pytest.param(make_context(MAY, run_type="scheduled"), "the run's data interval", id="scheduled"),
+        pytest.param(
+            make_context(MAY, run_type=DagRunType.SCHEDULED), "the run's data interval", id="scheduled"
+        ),
         pytest.param(
             make_context(MAY, logical_date=datetime(2018, 6, 15, tzinfo=UTC)),
             "the last that was over at the run's logical date 2018-06-15",

@@ -63,6 +63,7 @@ class Checkout:
             "requirements.txt": "one\n",
             "requirements-dev.txt": "two\n",
             "pyproject.toml": "",
+            "plugins/pyproject.toml": "",
         }.items():
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_text(content)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
@@ -25,8 +25,8 @@ MONTH = Month(2018, 5)
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def local_run(home: Path, month: Month | None = MONTH, job: str = "nytaxi") -> run_month.LocalRun:
-    return run_month.LocalRun(JOBS[job], Platform.LOCAL, month, home, AT)
+def local_run(home: Path) -> run_month.LocalRun:
+    return run_month.LocalRun(JOBS["nytaxi"], Platform.LOCAL, MONTH, home, AT)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_shows_the_story_and_nothing_else(capsys, line: str, shown: str | None) 
 
 def test_a_second_run_is_refused_by_name(tmp_path) -> None:
     with (
-        run_month.only_one_run(local_run(tmp_path)),
-        pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since"),
-        run_month.only_one_run(local_run(tmp_path)),
+        run_month.only_one_run(tmp_path),
+        pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since \d"),
+        run_month.only_one_run(tmp_path),
     ):
         pass
-    with run_month.only_one_run(local_run(tmp_path)):
+    with run_month.only_one_run(tmp_path):
         pass
 
 
@@ -81,10 +81,22 @@ def store(tmp_path, monkeypatch) -> ResultStore:
 
 def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
     other = store.stage(f"month={MONTH}", "scheduled__2018-06-01.try1-00")
-    with run_month.only_one_run(local_run(tmp_path)):
+    with run_month.only_one_run(tmp_path) as lock, run_month.staging(lock, local_run(tmp_path)):
         staging = stage(store, AT)
     assert not staging.exists()
     assert other.exists()
+
+
+def test_staging_that_cannot_be_removed_does_not_hide_why_the_run_failed(
+    store, tmp_path, monkeypatch
+) -> None:
+    def refuse(store: ResultStore, key: str, run: str) -> None:
+        raise ResultError("read-only", code="results-unwritable")
+
+    with run_month.only_one_run(tmp_path) as lock:
+        monkeypatch.setattr(ResultStore, "discard_run", refuse)
+        with pytest.raises(OSError, match="the cause"), run_month.staging(lock, local_run(tmp_path)):
+            raise OSError("the cause")
 
 
 def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tmp_path) -> None:
@@ -92,7 +104,7 @@ def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tm
     record = {"process": 1, "at": at.isoformat(), "dag": "nytaxi_local", "key": f"month={MONTH}"}
     (tmp_path / "run.lock").write_text(json.dumps(record))
     staging = stage(store, at)
-    with run_month.only_one_run(local_run(tmp_path, Month(2019, 1))):
+    with run_month.only_one_run(tmp_path):
         assert not staging.exists()
 
 

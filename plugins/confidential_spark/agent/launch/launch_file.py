@@ -23,7 +23,14 @@ from confidential_spark.agent.launch.allowed_settings import (
     spark_setting_form,
 )
 from confidential_spark.agent.launch.json_input import parse_object
-from confidential_spark.agent.protocol import NONCE_BYTES, RESERVED_JOBS, b64url, option_values
+from confidential_spark.agent.protocol import (
+    ABBREVIATED_MONTH,
+    MONTH_PATTERN,
+    NONCE_BYTES,
+    RESERVED_JOBS,
+    b64url,
+    option_values,
+)
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
 
@@ -36,7 +43,7 @@ QUOTE_PROVIDERS = ("occlum", "software")
 NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
 RUN_ID = re.compile(r"[!-~]{1,500}")
 JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+MONTH = re.compile(MONTH_PATTERN)
 API_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
 POD_IP = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 EXECUTOR_FORMS = {
@@ -282,6 +289,8 @@ def _check_arguments(spec: LaunchSpec) -> None:
     for argument in _items("arguments", spec.arguments, list):
         if OURS.match(_text("arguments", argument)):
             refuse("arguments", argument, "no input or output: the agent adds both")
+        if ABBREVIATED_MONTH.match(argument):
+            refuse("arguments", argument, "--month in full: a job's parser may read this as it")
     months = option_values(spec.arguments or [], "--month")
     if months != ([spec.month] if spec.month else []):
         refuse("month", f"{spec.month} beside --month {months}", "the one month of the arguments, or none")

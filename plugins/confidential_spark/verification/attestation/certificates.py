@@ -8,6 +8,7 @@ the CRL issuer's chain of a bundle passes it. Here every certificate of a bundle
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -26,13 +27,12 @@ _PEM_CHAIN = re.compile(
 )
 
 
+@dataclass(frozen=True)
 class Chain:
     """Certificates from a leaf to a pinned root, each signed by the next and valid at the given time."""
 
-    def __init__(self, certificates: Sequence[x509.Certificate], root: RootCertificate) -> None:
-        """Keep certificates that :meth:`read` has verified."""
-        self.certificates = tuple(certificates)
-        self.root = root
+    certificates: tuple[x509.Certificate, ...]
+    root: RootCertificate
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -56,21 +56,24 @@ class Chain:
         :param what: the chain's name in messages.
         :param length: the number of certificates, root included.
         :param ca: whether the first certificate is itself an authority (a CRL's issuer), and no leaf.
-        :raises VerificationError: ``code``.
+        :raises VerificationError: ``code``; a genuine chain of collateral that is not valid now is
+            ``collateral-expired`` or ``collateral-not-yet-valid``.
         """
         certificates = _load(pem, what, code, length)
-        for certificate in certificates:
-            _require_valid_at(certificate, now, what, code)
         last = spki_sha256(certificates[-1])
         root = next((root for root in roots if root.spki_sha256 == last), None)
         if root is None:
             got = f"{certificates[-1].subject.rfc4514_string()}, key {last}"
-            expected = ", ".join(f"{root.subject}, key {root.spki_sha256}" for root in roots)
-            refuse(
-                code, f"The {what} ends in a root that the policy does not pin.", got=got, expected=expected
-            )
-        _require_path(certificates, now, what, code, ca)
-        return cls(certificates, root)
+            known = ", ".join(f"{root.subject}, key {root.spki_sha256}" for root in roots)
+            expected = known or "Intel's SGX root, named by the policy"
+            message = f"The {what} ends in a root that the policy does not pin."
+            refuse(code, message, got=got, expected=expected)
+        start = max(certificate.not_valid_before_utc for certificate in certificates)
+        end = min(certificate.not_valid_after_utc for certificate in certificates)
+        # At a time when all were valid, if there is one: a forgery must not pass for an expired chain.
+        _require_path(certificates, min(max(now, start), end), what, code, ca)
+        _require_valid_at(start, end, now, what, code)
+        return cls(tuple(certificates), root)
 
 
 def require_current_crl(
@@ -156,10 +159,9 @@ def _require_path(
     leaf_policy = ExtensionPolicy.permit_all().require_present(
         x509.BasicConstraints, Criticality.CRITICAL, require_kind
     )
+    authorities = ExtensionPolicy.webpki_defaults_ca()
     builder = PolicyBuilder().store(Store([certificates[-1]])).time(now).max_chain_depth(1)
-    builder = builder.extension_policies(
-        ee_policy=leaf_policy, ca_policy=ExtensionPolicy.webpki_defaults_ca()
-    )
+    builder = builder.extension_policies(ee_policy=leaf_policy, ca_policy=authorities)
     try:
         certificates[-1].verify_directly_issued_by(certificates[-1])
         path = builder.build_client_verifier().verify(certificates[0], certificates[1:-1]).chain
@@ -170,8 +172,9 @@ def _require_path(
         refuse(code, f"The {what} is no path to its root.", got=repr(error), expected=expected)
 
 
-def _require_valid_at(certificate: x509.Certificate, now: datetime, what: str, code: Refusal) -> None:
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not start <= now <= end:
-        got = f"{certificate.subject.rfc4514_string()}, {start} to {end}"
-        refuse(code, f"A certificate of the {what} is not valid now.", got=got, expected=f"valid at {now}")
+def _require_valid_at(start: datetime, end: datetime, now: datetime, what: str, code: Refusal) -> None:
+    if code is Refusal.COLLATERAL_CHAIN:
+        require_current(start, end, now, f"{what} (its certificates)")
+    elif not start <= now <= end:
+        message = f"A certificate of the {what} has expired or is not valid yet."
+        refuse(code, message, got=f"valid from {start} to {end}", expected=f"valid at {now}")

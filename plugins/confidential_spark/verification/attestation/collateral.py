@@ -15,12 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import SignatureAlgorithmOID
 
-from confidential_spark.verification.attestation.certificates import (
-    Chain,
-    require_current,
-    require_current_crl,
-    require_not_revoked,
-)
+from confidential_spark.verification.attestation import certificates
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 
@@ -77,7 +72,7 @@ class Collateral:
         """When the first of TCB info and QE identity is due for renewal."""
         return min(self.tcb_info.due, self.qe_identity.due)
 
-    def require_genuine(self, quote_chain: Chain, now: datetime, max_age: timedelta) -> None:
+    def require_genuine(self, quote_chain: certificates.Chain, now: datetime, max_age: timedelta) -> None:
         """Accept current collateral, signed under the quote's root, that does not revoke the quote's chain.
 
         :raises VerificationError: ``collateral-…``, ``certificate-revoked``.
@@ -89,40 +84,48 @@ class Collateral:
         crl_chain = self._chain("pck_crl_issuer_chain", quote_chain, now, ca=True)
         for document, chain in ((self.tcb_info, tcb_chain), (self.qe_identity, qe_chain)):
             _require_signed(document, chain.leaf)
-            require_current(document.issued, document.due, now, document.what)
+            certificates.require_current(document.issued, document.due, now, document.what)
             _require_fresh(document, now, max_age)
-        root_crl = require_current_crl(
+        root_crl = certificates.require_current_crl(
             self._der("root_ca_crl"), quote_chain.certificates[-1], now, "root's CRL"
         )
-        pck_crl = require_current_crl(self._der("pck_crl"), crl_chain.leaf, now, "PCK CRL")
+        pck_crl = certificates.require_current_crl(self._der("pck_crl"), crl_chain.leaf, now, "PCK CRL")
         for chain in (quote_chain, tcb_chain, qe_chain, crl_chain):
-            require_not_revoked(root_crl, chain.certificates[-2])
-        require_not_revoked(pck_crl, quote_chain.leaf)
+            certificates.require_not_revoked(root_crl, chain.certificates[-2])
+        certificates.require_not_revoked(pck_crl, quote_chain.leaf)
 
-    def require_pce(self, pce_id: bytes) -> None:
-        """Accept TCB info about the SGX platform whose provisioning enclave (PCE) certified the quote.
+    def require_platform(self, fmspc: bytes, pce_id: bytes) -> None:
+        """Accept TCB info about the SGX platform that the PCK certificate names.
 
-        dcap-qvl compares none of these.
+        dcap-qvl compares only the FMSPC, and shows neither value.
 
-        :raises VerificationError: ``collateral-mismatch``.
+        :raises VerificationError: ``collateral-mismatch``, ``collateral-malformed``.
         """
-        for name, expected in (("id", "SGX"), ("version", 3), ("tcbType", 0), ("pceId", pce_id.hex())):
-            value = self.tcb_info.members.members.get(name)
-            got = value.lower() if name == "pceId" and isinstance(value, str) else value
+        info = self.tcb_info.members
+        kind = info.text("fmspc", "[0-9A-Fa-f]{12}").lower()
+        pce = str(info.members.get("pceId")).lower()
+        for name, got, expected in (
+            *(
+                ("fmspc", kind, fmspc.hex()),
+                ("pceId", pce, pce_id.hex()),
+                ("id", info.members.get("id"), "SGX"),
+            ),
+            *(("version", info.members.get("version"), 3), ("tcbType", info.members.get("tcbType"), 0)),
+        ):
             message = f"The TCB info's {name} is not that of the platform."
             require_equal(Refusal.COLLATERAL_MISMATCH, got, expected, message)
 
     def _chain(
-        self, name: str, quote_chain: Chain, now: datetime, *, length: int = 2, ca: bool = False
-    ) -> Chain:
+        self, name: str, quote_chain: certificates.Chain, now: datetime, *, length: int = 2, ca: bool = False
+    ) -> certificates.Chain:
         pem, what = self.members.text(name, max_length=64 * 1024).encode(), name.replace("_", " ")
         roots, code = (quote_chain.root,), Refusal.COLLATERAL_CHAIN
-        return Chain.read(pem, roots, now, what, code, length=length, ca=ca)
+        return certificates.Chain.read(pem, roots, now, what, code, length=length, ca=ca)
 
     def _der(self, name: str) -> bytes:
         return bytes.fromhex(self.members.text(name, r"([0-9a-f]{2})+", max_length=_MAX_CRL_DIGITS))
 
-    def _require_same_pck_chain(self, quote_chain: Chain, now: datetime) -> None:
+    def _require_same_pck_chain(self, quote_chain: certificates.Chain, now: datetime) -> None:
         # dcap-qvl would prefer this chain to the quote's own, which is the one that the token's hash covers.
         if self.members.members.get("pck_certificate_chain") is None:
             return

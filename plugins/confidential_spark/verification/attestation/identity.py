@@ -11,9 +11,15 @@ from confidential_spark.verification.refusals import Refusal, refuse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from confidential_spark.verification.attestation.sgx_quote import ReportBody
     from confidential_spark.verification.json_object import JsonObject
     from confidential_spark.verification.policy.ledger import Ledger
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification.policy.policy import IdentityPolicy, Policy
+
+# Intel 64 SDM vol. 3D, ATTRIBUTES: INIT and MODE64BIT must be set; CET, KSS and AEXNOTIFY may be. No enclave
+# of this project needs a provisioning or launch key, and the other bits are reserved.
+_NEEDED, _HARMLESS = 0x01 | 0x04, 0x40 | 0x80 | 0x400
+_NAMES = {0x01: "INIT", 0x02: "DEBUG", 0x04: "MODE64BIT", 0x10: "PROVISION_KEY", 0x20: "EINITTOKEN_KEY"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class EnclaveClaims:
     mrsigner: str
     product_id: int
     svn: int
+
+    def __str__(self) -> str:
+        """Return what an approval is about: measurement, signer, product and version."""
+        return f"{self.mrenclave} {self.mrsigner} {self.product_id} {self.svn}"
 
     @classmethod
     def of(cls, claims: JsonObject) -> EnclaveClaims:
@@ -55,9 +65,35 @@ def require_identity(enclave: EnclaveClaims, policy: Policy, read_ledger: Callab
         refuse(Refusal.LEDGER_EMPTY, got="no entry", expected="an approved measurement")
     _require_allowed(enclave, policy, ledger)
     if ledger and not ledger.approves(enclave.mrenclave, enclave.mrsigner, enclave.product_id, enclave.svn):
-        got = f"{enclave.mrenclave} {enclave.mrsigner} {enclave.product_id} {enclave.svn}"
-        refuse(Refusal.IDENTITY_NOT_APPROVED, got=got, expected="one ledger entry with all four")
+        refuse(Refusal.IDENTITY_NOT_APPROVED, got=str(enclave), expected="one ledger entry with all four")
     _require_version(enclave, policy)
+
+
+def require_attributes(report: ReportBody, policy: IdentityPolicy) -> None:
+    """Accept a quote of an initialised enclave with no privilege and no configuration that nobody named.
+
+    :raises VerificationError: ``attributes-not-allowed``, ``config-id-not-allowed``,
+        ``misc-select-not-allowed``.
+    """
+    flags = int.from_bytes(report.attributes[:8], "little")
+    wrong = (flags & ~_HARMLESS) ^ _NEEDED
+    if wrong:
+        names = [name for bit, name in _NAMES.items() if wrong & bit] or ["a reserved bit"]
+        got, expected = f"flags {flags:#x}: {', '.join(names)}", "INIT and MODE64BIT set, no other"
+        refuse(Refusal.ATTRIBUTES_NOT_ALLOWED, got=got, expected=expected)
+    if any(report.reserved):
+        refuse(
+            Refusal.ATTRIBUTES_NOT_ALLOWED,
+            "Reserved bytes of the report are not zero.",
+            got=report.reserved.hex(),
+        )
+    config, svn = report.config_id.hex(), report.config_svn
+    if config not in policy.config_id.allow or (svn and not any(report.config_id)):
+        expected = ", ".join(policy.config_id.allow)
+        refuse(Refusal.CONFIG_ID_NOT_ALLOWED, got=f"CONFIGID {config}, CONFIGSVN {svn}", expected=expected)
+    if report.misc_select not in policy.misc_select.allow:
+        expected = ", ".join(map(str, policy.misc_select.allow))
+        refuse(Refusal.MISC_SELECT_NOT_ALLOWED, got=report.misc_select, expected=expected)
 
 
 def _require_not_denied(enclave: EnclaveClaims, policy: Policy) -> None:
@@ -70,23 +106,16 @@ def _require_not_denied(enclave: EnclaveClaims, policy: Policy) -> None:
 
 
 def _require_allowed(enclave: EnclaveClaims, policy: Policy, ledger: Ledger | None) -> None:
-    approvals, lists = ledger.approvals if ledger else (), policy.identities
-    for code, got, listed, approved in (
-        (
-            *(Refusal.MRENCLAVE_NOT_ALLOWED, enclave.mrenclave, lists.mrenclave.allow),
-            {approval.mrenclave for approval in approvals},
-        ),
-        (
-            *(Refusal.MRSIGNER_NOT_ALLOWED, enclave.mrsigner, lists.mrsigner.allow),
-            {approval.mrsigner for approval in approvals},
-        ),
-    ):
+    approvals = ledger.approvals if ledger else ()
+    codes = {"mrenclave": Refusal.MRENCLAVE_NOT_ALLOWED, "mrsigner": Refusal.MRSIGNER_NOT_ALLOWED}
+    for name, code in codes.items():
+        got, listed = getattr(enclave, name), getattr(policy.identities, name).allow
         by_ledger = listed == LEDGER
-        allowed = approved if by_ledger else listed
+        allowed = {getattr(approval, name) for approval in approvals} if by_ledger else listed
         if got not in allowed:
             how = "approve the measurement (DAG enclave_image)" if by_ledger else "change the policy"
-            action = f"{how} or find out why it changed"
-            refuse(code, got=got, expected=", ".join(sorted(allowed)), action=action)
+            expected, action = ", ".join(sorted(allowed)), f"{how} or find out why it changed"
+            refuse(code, got=got, expected=expected, action=action)
 
 
 def _require_version(enclave: EnclaveClaims, policy: Policy) -> None:

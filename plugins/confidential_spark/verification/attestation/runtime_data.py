@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from confidential_spark.agent.protocol import (
-    MAX_RUNTIME_DATA_BYTES,
-    NONCE_BYTES,
-    JobIdentity,
-    jwk_thumbprint,
-)
+from confidential_spark.agent import protocol
 from confidential_spark.verification.attestation.signing_keys import PRIVATE_MEMBERS
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal, refuse, require_equal
@@ -31,7 +26,7 @@ class RuntimeData:
 
     nonce: bytes
     run_id: str
-    job: JobIdentity
+    job: protocol.JobIdentity
     key: ec.EllipticCurvePublicKey
     thumbprint: str
 
@@ -43,17 +38,19 @@ class RuntimeData:
             ``private-key-in-runtime-data``.
         """
         codes = Refusal.RUNTIME_DATA_MALFORMED, Refusal.RUNTIME_DATA_DUPLICATE_KEY
-        members = JsonObject.parse(data, "runtime data", MAX_RUNTIME_DATA_BYTES, *codes)
+        members = JsonObject.parse(data, "runtime data", protocol.MAX_RUNTIME_DATA_BYTES, *codes)
         jwk = _public_jwk(members)
         members.only(("v", "nonce", "run_id", "jwk", "job")).integer("v", 1, 1)
-        nonce = members.base64url("nonce", NONCE_BYTES)
-        require_equal(members.code, len(nonce), NONCE_BYTES, "The nonce has a wrong number of bytes.")
+        nonce = members.base64url("nonce", protocol.NONCE_BYTES)
+        require_equal(
+            members.code, len(nonce), protocol.NONCE_BYTES, "The nonce has a wrong number of bytes."
+        )
         return cls(
             nonce=nonce,
             run_id=members.text("run_id", max_length=MAX_RUN_ID),
             job=_job(members.object("job")),
             key=_key(jwk),
-            thumbprint=jwk_thumbprint({name: jwk.text(name) for name in ("kty", "crv", "x", "y")}),
+            thumbprint=protocol.jwk_thumbprint({name: jwk.text(name) for name in ("kty", "crv", "x", "y")}),
         )
 
 
@@ -70,7 +67,10 @@ def require_nonce(nonce: bytes, expected: bytes | None, seen: Container[object])
 
 
 def require_run(
-    data: RuntimeData, run_id: str | None, job: JobIdentity | None, job_file_sha256: str | None = None
+    data: RuntimeData,
+    run_id: str | None,
+    job: protocol.JobIdentity | None,
+    job_file_sha256: str | None = None,
 ) -> None:
     """Accept the expected run and job, or the job's file where its arguments are not known.
 
@@ -116,9 +116,9 @@ def _key(jwk: JsonObject) -> ec.EllipticCurvePublicKey:
         refuse(jwk.code, "The key is not a point of P-256.", got=x.hex(), expected="a point on the curve")
 
 
-def _job(job: JsonObject) -> JobIdentity:
+def _job(job: JsonObject) -> protocol.JobIdentity:
     job.only(("name", "file_sha256", "arguments_sha256"))
-    return JobIdentity(
+    return protocol.JobIdentity(
         name=job.text("name", JOB_NAME),
         file_sha256=job.hexadecimal("file_sha256", 32),
         arguments_sha256=job.hexadecimal("arguments_sha256", 32),

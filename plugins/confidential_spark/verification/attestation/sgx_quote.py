@@ -29,6 +29,8 @@ class ReportBody:
     """The enclave's own report inside a quote: who it is and what it vouches for."""
 
     attributes: bytes
+    misc_select: int
+    reserved: bytes
     isv_extended_product_id: bytes
     mrenclave: str
     mrsigner: str
@@ -41,15 +43,19 @@ class ReportBody:
 
     @classmethod
     def from_quote(cls, raw: bytes) -> ReportBody:
-        """Read the report body of a quote, whatever follows it.
+        """Read the report body of a quote whose header says that there is one, whatever follows it.
 
-        :raises VerificationError: ``quote-malformed`` when the quote ends before the body does.
+        :raises VerificationError: ``quote-malformed`` when the quote ends before the body does,
+            ``quote-unsupported`` for another kind of quote.
         """
         if len(raw) < SIGNED_BYTES:
             got, expected = f"{len(raw)} bytes", f"at least {SIGNED_BYTES} bytes"
             refuse(Refusal.QUOTE_MALFORMED, "The quote ends inside its report.", got=got, expected=expected)
+        _require_supported(raw)
         fields = _REPORT.unpack_from(raw, HEADER_BYTES)
         return cls(
+            misc_select=int.from_bytes(fields[1], "little"),
+            reserved=fields[2] + fields[6] + fields[8] + fields[13],
             isv_extended_product_id=fields[3],
             attributes=fields[4],
             mrenclave=fields[5].hex(),
@@ -82,10 +88,7 @@ class SgxQuote:
         :raises VerificationError: ``quote-unsupported`` for other quotes, ``quote-length`` when bytes
             are missing or left over, ``quote-malformed`` when the inner lengths contradict each other.
         """
-        report = ReportBody.from_quote(raw)
-        _require_supported(raw)
-        signature = _signature_data(raw)
-        return cls(report, _certification_data(signature))
+        return cls(ReportBody.from_quote(raw), _certification_data(_signature_data(raw)))
 
 
 def _require_supported(raw: bytes) -> None:

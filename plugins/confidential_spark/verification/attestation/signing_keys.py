@@ -70,22 +70,14 @@ def require_signature(token: Token, key: rsa.RSAPublicKey) -> None:
         refuse(Refusal.SIGNATURE_INVALID, got=got, expected=expected)
 
 
-def read_keys(jwks: bytes | str) -> list[JsonObject]:
-    """Return a key set's members, none of which is trusted or even usable yet.
-
-    :raises VerificationError: ``jwks-malformed``, ``jwks-duplicate-key``, ``input-too-large``.
-    """
+def _only_key(jwks: bytes | str, kid: str) -> JsonObject:
     codes = Refusal.JWKS_MALFORMED, Refusal.JWKS_DUPLICATE_KEY
     entries = JsonObject.parse(jwks, "key set", MAX_JWKS_BYTES, *codes).array("keys", max_items=1000)
-    return [JsonObject.of(entry, "key", Refusal.JWKS_MALFORMED) for entry in entries]
-
-
-def _only_key(jwks: bytes | str, kid: str) -> JsonObject:
-    keys = read_keys(jwks)
+    keys = [JsonObject.of(entry, "key", codes[0]) for entry in entries]
     matching = [key for key in keys if key.members.get("kid") == kid]
     if not matching:
         known = ", ".join(repr(key.members.get("kid")) for key in keys[:8]) or "a key"
-        action = "fetch the issuer's key set again, once"
+        action = "fetch the key set of the policy's issuer again, once"
         refuse(Refusal.KID_UNKNOWN, got=kid, expected=known, action=action)
     if len(matching) > 1:
         refuse(Refusal.KID_AMBIGUOUS, got=f"{len(matching)} keys", expected="one key")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse, require_equal, require_size
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
+from confidential_spark.verification.safe_files import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +65,11 @@ class Ledger:
 def parse_ledger(data: bytes, *, expected_head: str | None = None) -> Ledger:
     """Read and verify a ledger.
 
-    :raises VerificationError: ``input-too-large``, ``ledger-malformed``, ``ledger-broken`` (naming the line),
+    :raises VerificationError: ``ledger-malformed``, ``ledger-broken`` (naming the line),
         ``ledger-head-mismatch``.
     """
-    require_size(data, "ledger", MAX_LEDGER_BYTES)
+    if len(data) > MAX_LEDGER_BYTES:
+        refuse(Refusal.LEDGER_MALFORMED, "The ledger is too large.", expected=f"{MAX_LEDGER_BYTES} bytes")
     if data and not data.endswith(b"\n"):
         refuse(Refusal.LEDGER_MALFORMED, "The ledger's last line is cut off.", got="no line end")
     approvals: list[Approval] = []
@@ -86,8 +88,7 @@ def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
     :raises VerificationError: ``ledger-missing``, and as :func:`parse_ledger`.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_LEDGER_BYTES + 1)
+        data = read_regular(path, MAX_LEDGER_BYTES)
     except (OSError, ValueError) as error:
         action = "give the ledger of approved measurements (--ledger)"
         got, expected = f"{path}: {error}", "a file of approvals"

@@ -99,6 +99,12 @@ def test_run_needs_each_key_of_a_job(launch, key):
         pytest.param("arguments", ["--month", "2018-06"], id="another-month"),
         pytest.param("arguments", ["--month", "2018-05", "--month=2018-06"], id="second-month"),
         pytest.param("arguments", ["--month"], id="month-without-value"),
+        *(
+            pytest.param("arguments", ["--month", "2018-05", *more], id=f"month-as-{more[0]}")
+            for option in ("--m", "--mo", "--mon", "--mont")
+            for more in ([option, "2018-06"], [f"{option}=2018-06"])
+        ),
+        pytest.param("month", "2008-12", id="month-before-the-records"),
         pytest.param("arguments", [], id="month-without-argument"),
         pytest.param("month", None, id="argument-without-month"),
         pytest.param("arguments", [1], id="argument-is-a-number"),

@@ -167,14 +167,28 @@ def test_copy_of_the_root_must_be_genuine_too(name):
     assert make_bundle(collateral=change).verify_attestation().code == "collateral-chain"
 
 
-def test_expired_signer_of_tcb_info_is_refused():
-    ca = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
-    report = make_bundle(
-        quote_with=ca.quote,
-        collateral=lambda _: ca.collateral(NOW),
-        policy=put("dcap/roots", [ca.root_der]),
+def judged_under(ca, collateral):
+    return make_bundle(
+        quote_with=ca.quote, collateral=lambda _: collateral, policy=put("dcap/roots", [ca.root_der])
     ).verify_attestation()
-    assert (report.code, report.failure.number) == ("collateral-chain", 9)
+
+
+def test_expired_signer_of_tcb_info_is_told_from_a_forged_one():
+    ca = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
+    report = judged_under(ca, ca.collateral(NOW))
+    assert (report.code, report.failure.number) == ("collateral-expired", 9)
+    assert "--at" in report.failure.action
+    forger = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
+    forged = ca.collateral(NOW) | {"tcb_info_issuer_chain": pem(forger.tcb, ca.root)}
+    assert judged_under(ca, forged).code == "collateral-chain"
+
+
+def test_signer_of_the_future_is_not_yet_valid():
+    ca = PlatformCa()
+    tomorrow = CLOCK + timedelta(days=1)
+    signer = ca.tcb_with(not_before=tomorrow)
+    report = judged_under(ca, ca.collateral(NOW) | {"qe_identity_issuer_chain": pem(signer, ca.root)})
+    assert report.code == "collateral-not-yet-valid"
 
 
 def under_own_root(**members):

@@ -1,7 +1,7 @@
 """The verification that a page does when it is shown: its result is what the page claims.
 
 A list shows many versions, so verdicts are kept for as long as nothing that they depend on has changed: the
-version's files, the policy with its roots and ledger, the job's program, and the page's own claim.
+version's files, the policy with its roots and ledger, and the job's program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.jobs.job import SparkJob
-    from confidential_spark.ui.published import PublishedResult
+    from confidential_spark.ui.results.published import PublishedResult
     from confidential_spark.verification import Policy
 
 EVIDENCE = "evidence.json"

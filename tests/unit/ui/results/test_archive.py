@@ -5,13 +5,13 @@ import json
 import zipfile
 
 import pytest
-from confidential_spark.ui import archive as module
-from confidential_spark.ui.archive import archive, archive_stem
+from confidential_spark.ui.results import archive as module
+from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.verification import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.factories.bundles import make_bundle
+from tests.support.factories.bundles import make_bundle, run_report
 
 STEM = "nytaxi_local-2018-05"
 
@@ -20,7 +20,11 @@ STEM = "nytaxi_local-2018-05"
 def version(tmp_path):
     """A published version whose results lie in folders too."""
     bundle, folder = make_bundle(), tmp_path / "version"
-    files = {**bundle.results, "evidence.json": bundle.evidence, "report.json": b"{}"}
+    files = {
+        **bundle.results,
+        "evidence.json": bundle.evidence,
+        "report.json": json.dumps(run_report(bundle)).encode(),
+    }
     files["envelope.json"] = json.dumps(json.loads(bundle.evidence)["envelope"]).encode()
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
