@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,10 +200,8 @@ def only_one_run(home: Path) -> Iterator[TextIO]:
             ) from error
         discard_staging(lock)
         rewrite(lock, {"process": os.getpid(), "since": this_second().isoformat()})
-        try:
-            yield lock
-        finally:
-            rewrite(lock, None)
+        yield lock
+        rewrite(lock, None)
 
 
 @contextmanager
@@ -214,7 +212,9 @@ def staging(lock: TextIO, run: LocalRun) -> Iterator[None]:
     try:
         yield
     finally:
-        discard_staging(lock)
+        with suppress(ConfidentialSparkError):
+            # What refuses this has refused the task that cleans up as well, which has said so.
+            discard_staging(lock)
 
 
 def read_record(lock: TextIO) -> dict[str, Any]:

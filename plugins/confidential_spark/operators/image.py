@@ -101,6 +101,7 @@ def published_image(context: Context, trust: str, platform: Platform) -> Enclave
             code="image-not-published",
             got=f"no event of asset {asset_name(trust)}",
             expected="an image that DAG enclave_image published",
-            action=f"run DAG enclave_image, or name an image in CONFIDENTIAL_SPARK_{platform.upper()}_IMAGE",
+            action="run DAG enclave_image (`make image` on this machine's engine), or name an image in "
+            f"CONFIDENTIAL_SPARK_{platform.upper()}_IMAGE",
         )
     return EnclaveImage.from_xcom(events[-1].extra or {})

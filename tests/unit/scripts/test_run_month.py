@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
@@ -85,6 +85,18 @@ def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
         staging = stage(store, AT)
     assert not staging.exists()
     assert other.exists()
+
+
+def test_staging_that_cannot_be_removed_does_not_hide_why_the_run_failed(
+    store, tmp_path, monkeypatch
+) -> None:
+    def refuse(store: ResultStore, key: str, run: str) -> None:
+        raise ResultError("read-only", code="results-unwritable")
+
+    with run_month.only_one_run(tmp_path) as lock:
+        monkeypatch.setattr(ResultStore, "discard_run", refuse)
+        with pytest.raises(OSError, match="the cause"), run_month.staging(lock, local_run(tmp_path)):
+            raise OSError("the cause")
 
 
 def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tmp_path) -> None:
