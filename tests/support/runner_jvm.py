@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 from py4j.protocol import Py4JJavaError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from py4j.java_gateway import JavaObject
 
@@ -32,6 +33,7 @@ NO_SOCKETS = (
 SETTINGS = spark_settings(cores=2, small=True) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
 # A stuck JVM fails its test, and not the whole run.
 TIMEOUT_SECONDS = 120
+LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,26 @@ class RunnerProcess:
         around: Sequence[str] = (),
         java: Path | None = None,
         more: Sequence[str] = (),
+        look: Callable[[int], None] | None = None,
     ) -> Ended:
-        process = subprocess.run(
-            [*around, *self.command(request, input_uri, jars, locks, settings, java), *more],
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        rows = self.folder / "rows"
-        return Ended(process.returncode, process.stdout.splitlines(), process.stderr.splitlines(), rows)
+        """Run it to its end.
+
+        :param look: called with the process' id again and again while it runs.
+        """
+        command = [*around, *self.command(request, input_uri, jars, locks, settings, java), *more]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with (
+            subprocess.Popen(command, env=self.environment(), text=True, **pipes) as process,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            output = pool.submit(process.communicate, timeout=TIMEOUT_SECONDS)
+            while look and wait([output], LOOK_SECONDS).not_done:
+                look(process.pid)
+            try:
+                lines, errors = output.result()
+            finally:
+                process.kill()
+        return Ended(process.returncode, lines.splitlines(), errors.splitlines(), self.folder / "rows")
 
     def command(
         self,
@@ -183,20 +193,26 @@ class RunnerCalls:
         """Fail where a request is refused; nothing of it runs."""
         self._queries(request, None)
 
+    def refused(self, call: Callable[[], Any]) -> Refused:
+        try:
+            call()
+        except Py4JJavaError as error:
+            translated = self._translated(error)
+            if isinstance(translated, Refused):
+                return translated
+            raise
+        raise AssertionError("it was accepted")
+
     def refuse(self, request: Mapping[str, Any] | bytes, input_uri: str | None = None) -> Refused:
         """Return how a request is refused before anything of it runs."""
-        try:
-            self._queries(request, input_uri)
-        except Refused as refused:
-            return refused
-        raise AssertionError("it was accepted")
+        return self.refused(lambda: self._queries(request, input_uri))
 
     def rows(self, request: Mapping[str, Any], input_uri: str | None = None) -> list[dict[str, Any]]:
         """Return the rows of a request's one query, by way of their file."""
-        query = self._queries(request, input_uri).executions().head()
         self._results += 1
         file = self._folder / f"result-{self._results}.jsonl"
         try:
+            query = self._queries(request, input_uri).executions().head()
             execution = query._2()
             found = execution.executedPlan().executeCollect()
             self.runner.Rows.write(query._1(), execution.analyzed().schema(), found, self.path(file))
@@ -207,15 +223,12 @@ class RunnerCalls:
     def _queries(self, request: Mapping[str, Any] | bytes, input_uri: str | None) -> JavaObject:
         raw = request if isinstance(request, bytes) else json.dumps(request).encode()
         self._drop_views()
-        try:
-            parsed = self.runner.ParsedRequest(self.runner.Request.parse(raw))
-            found = None
-            if input_uri:
-                hadoop = self.java.org.apache.spark.SparkInternals.hadoopConfiguration(self.conf)
-                found = self.runner.Input.read(parsed.request().table().get(), input_uri, hadoop)
-            return self.runner.Queries(self.spark, parsed, self.java.scala.Option.apply(found))
-        except Py4JJavaError as error:
-            raise self._translated(error) from None
+        parsed = self.runner.ParsedRequest(self.runner.Request.parse(raw))
+        found = None
+        if input_uri:
+            hadoop = self.java.org.apache.spark.SparkInternals.hadoopConfiguration(self.conf)
+            found = self.runner.Input.read(parsed.request().table().get(), input_uri, hadoop)
+        return self.runner.Queries(self.spark, parsed, self.java.scala.Option.apply(found))
 
     def _translated(self, error: Py4JJavaError) -> Exception:
         cause = error.java_exception

@@ -44,6 +44,9 @@ object Input {
     "float" -> Seq("double"),
     "timestamp_ntz" -> Seq("timestamp"))
 
+  private val Readers = Seq("org.apache.parquet.", "org.apache.spark.sql.execution.datasources.parquet.")
+  private val FileName = "/([^/\\s]+\\.parquet)".r
+
   /** @throws Refused `input-unreadable` or `input-schema` */
   def read(table: Table, uri: String, hadoop: Configuration): Input = {
     val files = list(uri, hadoop).map(status => judge(table, status, hadoop))
@@ -126,9 +129,17 @@ object Input {
     new Refused(Refused.BadInput, "input-schema", "The input does not have the columns that the job declares.",
       s"$file: $column is $got", s"$column: $expected", "compare the input's schema with the job's")
 
-  def unreadable(what: String, error: Throwable): Refused = {
-    val causes = Iterator.iterate(error)(_.getCause).takeWhile(_ != null).take(20).toSeq
-    unreadable(what, s"${causes.last.getClass.getSimpleName}: ${causes.last.getMessage}")
+  /** The refusal of the input, where a failure of Spark came from reading it. */
+  def fault(error: Throwable): Option[Refused] = {
+    val causes = Runner.causes(error)
+    val reading = causes.exists(_.getStackTrace.exists(frame => Readers.exists(frame.getClassName.startsWith)))
+    val named = causes.map(cause => String.valueOf(cause.getMessage)).flatMap(FileName.findFirstMatchIn(_)).headOption
+    if (reading) Some(unreadable(named.fold("a file")(_.group(1)), error)) else None
+  }
+
+  private def unreadable(what: String, error: Throwable): Refused = {
+    val cause = Runner.causes(error).last
+    unreadable(what, s"${cause.getClass.getSimpleName}: ${cause.getMessage}")
   }
 
   private def unreadable(what: String, got: String): Refused =

@@ -150,15 +150,12 @@ object Runner {
   /** Spark's words go to the log, and the innermost cause, which says the most, into the last line. */
   private def unexpected(error: Throwable): Refused = {
     error.printStackTrace()
-    val causes = Iterator.iterate(error)(_.getCause).takeWhile(_ != null).take(20).toSeq
-    val reading = causes.map(cause => String.valueOf(cause.getMessage)).flatMap(ReadingFile.findFirstMatchIn(_)).headOption
-    reading match {
-      case Some(found) => Input.unreadable(found.group(1).split('/').last, causes.last)
-      case None =>
-        new Refused(Refused.Failed, "spark-failed", "Spark failed.", s"${causes.last.getClass.getName}: ${Queries.firstLine(causes.last)}",
-          action = "read Spark's messages above", cause = error)
+    Input.fault(error).getOrElse {
+      val cause = causes(error).last
+      new Refused(Refused.Failed, "spark-failed", "Spark failed.",
+        s"${cause.getClass.getName}: ${Queries.firstLine(cause)}", action = "read Spark's messages above", cause = error)
     }
   }
 
-  private val ReadingFile = "Encountered error while reading file (\\S+?)\\.? ".r
+  def causes(error: Throwable): Seq[Throwable] = Iterator.iterate(error)(_.getCause).takeWhile(_ != null).take(20).toSeq
 }
