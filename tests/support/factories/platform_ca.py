@@ -69,8 +69,12 @@ class PlatformCa:
         """The other's root key in a certificate that this root's key signed: its own signature is missing."""
         return other._certificate("Root CA", other.root_key, "Root CA", self.root_key, ca=1)
 
-    def tcb_with(self, **options: Any) -> x509.Certificate:
-        return self._certificate("TCB Signing", self.tcb_key, "Root CA", self.root_key, **options)
+    def authority(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        """Another authority under the same root."""
+        return self._certificate(name, key, "Root CA", self.root_key, ca=0)
+
+    def tcb_with(self, key: Any = None, **options: Any) -> x509.Certificate:
+        return self._certificate("TCB Signing", key or self.tcb_key, "Root CA", self.root_key, **options)
 
     def quote(self, identity: EnclaveIdentity, report_data: bytes, chain: str | None = None) -> bytes:
         raw = bytearray(SoftwareQuote(identity).quote(report_data))

@@ -153,13 +153,13 @@ class AllowedProducts(_Section):
 class AllowedConfigurations(_Section):
     """CONFIGIDs that are accepted, 64 bytes in hex each; without key separation (KSS) it is zero."""
 
-    allow: Annotated[tuple[ConfigId, ...], Field(min_length=1), BeforeValidator(_array)] = ("00" * 64,)
+    allow: Annotated[tuple[ConfigId, ...], Field(min_length=1), BeforeValidator(_array)]
 
 
 class AllowedMiscSelect(_Section):
     """MISCSELECT values that are accepted: 1 reports page faults to the enclave (EXINFO)."""
 
-    allow: Annotated[tuple[UInt32, ...], Field(min_length=1), BeforeValidator(_array)] = (0,)
+    allow: Annotated[tuple[UInt32, ...], Field(min_length=1), BeforeValidator(_array)]
 
 
 class MinimumVersion(_Section):
@@ -175,8 +175,8 @@ class IdentityPolicy(_Section):
     mrsigner: AllowedIdentities
     product_id: AllowedProducts
     svn: MinimumVersion
-    config_id: AllowedConfigurations = AllowedConfigurations()
-    misc_select: AllowedMiscSelect = AllowedMiscSelect()
+    config_id: AllowedConfigurations = AllowedConfigurations(allow=("00" * 64,))
+    misc_select: AllowedMiscSelect = AllowedMiscSelect(allow=(0,))
 
     @property
     def needs_ledger(self) -> bool:

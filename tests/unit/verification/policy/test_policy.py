@@ -223,6 +223,36 @@ def hardware(**changes):
     return put("dcap/roots", [PlatformCa().root_der])(policy) | {"trust": "hardware"} | changes
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("identities/mrenclave/deny", MEASUREMENT),
+        ("identities/mrsigner/deny", {MEASUREMENT: 1}),
+        ("identities/config_id", {"allow": []}),
+        ("identities/config_id", {"allow": ["00" * 63]}),
+        ("identities/config_id", {"allow": ["AB" * 64]}),
+        ("identities/config_id", {}),
+        ("identities/misc_select", {"allow": []}),
+        ("identities/misc_select", {"allow": [-1]}),
+        ("identities/misc_select", {"allow": [2**32]}),
+        ("identities/misc_select", {"allow": [True]}),
+        ("identities/misc_select", {"deny": [1]}),
+        ("dcap/roots", [7]),
+        ("dcap/max_collateral_age", timedelta(days=-1)),
+    ],
+)
+def test_members_of_another_form_make_the_policy_unusable(path, value):
+    assert refusal(put(path, value)(POLICY)).code in {"policy-invalid", "policy-root-unreadable"}
+
+
+def test_plain_values_may_be_what_the_policy_makes_of_them():
+    known = read_root(development_ca.root_certificate_der())
+    made = put("dcap/roots", [known])(put("attestation/clock_skew", timedelta(seconds=9))(POLICY))
+    policy = Policy.from_mapping(made)
+    assert (policy.dcap.roots, policy.attestation.clock_skew) == ((known,), timedelta(seconds=9))
+    assert (policy.identities.config_id.allow, policy.identities.misc_select.allow) == (("00" * 64,), (0,))
+
+
 def test_hardware_policy_with_another_root_is_usable():
     assert Policy.from_mapping(hardware()).trust == "hardware"
 
