@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 from confidential_spark.core.stages import TASK_IDS
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.job import publication_key
 
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, SUMMARY, with_checks
 
@@ -53,9 +55,11 @@ def results(publish, dag_run):
             publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report=with_checks())
     publish(key="month=2016-12", report=with_checks("warn"))
     (publish(key="month=2016-11") / "notes.txt").write_text("unlisted")
-    publish(dag_id="sparkpi_local", key="run=manual-2026-11-01")
+    single = publication_key(JOBS["sparkpi"], None, "manual__2026-11-01")
+    publish(dag_id="sparkpi_local", key=single, run_id="manual__2026-11-01", report=with_checks())
     publish(dag_id="nytaxi_aks")
     dag_run("success", GREEN)
+    dag_run("success", GREEN, dag_id="nytaxi_aks")
     for state, month in (("queued", "2018-12"), ("running", "2018-11"), ("failed", "2018-09")):
         tasks = {**dict.fromkeys(TASK_IDS, "upstream_failed"), "spark.run_spark": state}
         start = datetime(2026, 11, 25, tzinfo=UTC)
@@ -69,7 +73,11 @@ def results(publish, dag_run):
             xcoms=ELSEWHERE,
         )
     dag_run(
-        "running", {**GREEN, "validation.publish": "running"}, dag_id="sparkpi_local", run_id="manual__now"
+        "running",
+        {**GREEN, "validation.publish": "running"},
+        dag_id="sparkpi_local",
+        run_id="manual__now",
+        xcoms=ELSEWHERE,
     )
 
 
@@ -120,9 +128,12 @@ def test_works_in_the_frame_that_airflow_puts_it_in(visit, results, complaints):
     assert complaints == []
 
 
-def test_links_to_other_runs_leave_airflows_frame_whose_sandbox_forbids_it(visit, results):
-    """So that Airflow's header and the page never show two runs."""
+@pytest.mark.parametrize("script", [True, False], ids=["with-our-script", "without-it"])
+def test_links_to_other_runs_leave_airflows_frame_or_lead_nowhere(visit, results, script):
+    """So that header and page never show two runs: the sandbox of Airflow's frame lets no link out."""
     page = visit("/api/v2/version")
+    if not script:
+        page.route("**/page.js", lambda route: route.abort())
     page.evaluate(f"""
         new Promise(done => {{
             const frame = document.createElement("iframe");
@@ -131,10 +142,14 @@ def test_links_to_other_runs_leave_airflows_frame_whose_sandbox_forbids_it(visit
             frame.onload = done;
             document.body.append(frame);
         }})""")
-    with page.expect_navigation(url="**/dags/sparkpi_local/runs/manual__now/plugin/enclave-report"):
-        page.frames[1].get_by_role("link", name="manual__now").click()
-
-    assert page.url.endswith("/dags/sparkpi_local/runs/manual__now/plugin/enclave-report")
+    link = page.frames[1].get_by_role("link", name="manual__now")
+    if script:
+        with page.expect_navigation(url="**/dags/sparkpi_local/runs/manual__now/plugin/enclave-report"):
+            link.click()
+    else:
+        with page.expect_console_message(lambda said: "sandbox" in said.text):
+            link.click()
+        assert page.frames[1].url.endswith(f"{PREFIX}/")
 
 
 def test_markup_in_a_published_report_does_not_run(visit, publish, dag_run):

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from confidential_spark.agent.protocol import arguments_sha256, canonical_json
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, arguments_sha256, canonical_json
 from confidential_spark.jobs import JOBS
 from confidential_spark.simulation.hardware.keys import token_signing_key
-from confidential_spark.ui.live_verification import Judge, KeptJudgements
+from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
@@ -51,7 +51,6 @@ MRENCLAVE = IDENTITY.mrenclave.hex()
 REPORT: dict[str, Any] = {
     "trust": "simulated",
     "synthetic": True,
-    "run_id": f"{DAG_ID}/{RUN_ID}",
     "verification": {
         "steps": [
             {"number": 1, "title": "Sizes and strict decoding", "status": "PASS", "detail": "3 parts"},
@@ -65,7 +64,7 @@ REPORT: dict[str, Any] = {
                 "detail": "alg is wrong",
             },
         ],
-        "facts": {"finished_at": "2026-11-23T10:00:00Z", "mrenclave": "fe" * 32},
+        "facts": {},
     },
     "checks": [
         {"name": "hours", "severity": "error", "passed": True, "got": "24", "expected": "24"},
@@ -73,6 +72,24 @@ REPORT: dict[str, Any] = {
         {"name": "recount", "severity": "error", "passed": False, "got": "1", "expected": "2"},
     ],
 }
+
+
+def with_identity(report: Any, dag_id: str, month: str | None, run_id: str) -> Any:
+    """Return a report that also says what the evidence says, as verifiers demand; else what it is."""
+    if not isinstance(report.get("verification"), dict):
+        return report
+    measured = {"mrenclave": MRENCLAVE, "mrsigner": IDENTITY.mrsigner.hex(), "product_id": 7, "svn": 3}
+    names = {
+        "run_id": f"{dag_id}/{run_id}",
+        "job": dag_id.rpartition("_")[0],
+        "month": month,
+        "trust": "simulated",
+        "notice": SIMULATED_NOTICE,
+        "image_digest": "sha256:" + "cd" * 32,
+        "measurement": measured,
+        "figures": {},
+    }
+    return {**names, **report}
 
 
 def with_checks(*severities: str) -> dict[str, Any]:
@@ -149,17 +166,16 @@ def publish(tmp_path: Path, deployment: Path) -> Callable[..., Path]:
     ) -> Path:
         version = tmp_path / dag_id / ".versions" / key / attempt
         version.mkdir(parents=True)
-        (version / "report.json").write_text(json.dumps(report))
         (version / "summary.json").write_text(json.dumps(summary))
         hours = {"hour": list(range(24)), "trips": [100 * hour for hour in range(24)]}
         pq.write_table(pa.table(hours), version / "by_hour.parquet")
         payments = {"payment_type": ["credit", "no_charge"], "revenue_cents": [1200000, 5000]}
         pq.write_table(pa.table(payments), version / "by_payment_type.parquet")
         digests = {p.name: sha256(p.read_bytes()).hexdigest() for p in version.iterdir()}
-        del digests["report.json"]
         month = key.partition("=")[2] if key.startswith("month=") else None
         evidence = signed(dag_id, month, run_id, tuple(sorted(digests.items())))
         (version / "evidence.json").write_bytes(evidence)
+        (version / "report.json").write_text(json.dumps(with_identity(report, dag_id, month, run_id)))
         (version / "envelope.json").write_bytes(canonical_json(json.loads(evidence)["envelope"]))
         link = tmp_path / dag_id / key
         link.unlink(missing_ok=True)
@@ -190,7 +206,7 @@ def browse(api_server: Any, tmp_path: Path) -> Iterator[Callable[[str | None], T
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
-    from confidential_spark.ui.published import Published
+    from confidential_spark.ui.results.published import Published
     from fastapi.testclient import TestClient
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")

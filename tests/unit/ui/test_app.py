@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.ui import queries
-from confidential_spark.ui.calendar_view import CellState
+from confidential_spark.ui.views.calendar_view import CellState
 from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle
@@ -142,7 +142,7 @@ def test_a_year_without_results_between_others_has_a_row(browse, publish, dag_ru
 @pytest.mark.parametrize(
     ("claimed", "policy", "expected"),
     [
-        pytest.param("hardware", "simulation", "1 SIMULATED", id="report-boasts"),
+        pytest.param("hardware", "simulation", "1 refused", id="report-boasts"),
         pytest.param("simulated", "simulation", "1 SIMULATED", id="simulated"),
         pytest.param("hardware", "production", "1 refused", id="simulated-evidence-on-hardware"),
     ],
@@ -376,7 +376,7 @@ def test_a_run_without_a_result_is_listed_under_its_month(browse, dag_run, dag_i
     dag_run("failed", BEFORE_SPARK, dag_id=dag_id, **columns)
     page = browse().get("/").text
 
-    assert re.search(rf"<td>{dag_id}</td>\s*<td>(.*)</td>", page).group(1) == name
+    assert re.search(rf'<td>{dag_id}</td>\s*<td class="name">(.*)</td>', page).group(1) == name
 
 
 def test_last_runs_are_ordered_by_start_and_waiting_ones_by_when_they_may_start(browse, dag_run):

@@ -28,8 +28,10 @@ def require_agreement(report: JsonObject, facts: Mapping[str, object], summary: 
     """
     names = ("run_id", "month", "image_digest", "trust", "notice")
     own = {name: report.members.get(name) for name in names} | {"job_name": report.members.get("job")}
-    measured, verified = report.object("measurement"), report.object("verification").object("facts")
-    for name, claimed in chain(own.items(), measured.members.items(), verified.members.items()):
+    measured, verification = report.object("measurement"), report.object("verification")
+    claims = own.items(), measured.members.items(), verification.object("facts").members.items()
+    verdict = [("trust", verification.members.get("trust", facts["trust"]))]
+    for name, claimed in chain(verdict, *claims):
         message = f"report.json says something else than the evidence: {name}."
         require_equal(Refusal.COMPANION_MISMATCH, claimed, facts.get(name), message)
     for name, figure in report.object("figures").members.items():

@@ -7,13 +7,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE
-from confidential_spark.ui.calendar_view import CellState
-from confidential_spark.ui.report_view import check_lines, is_whole, mapping, objects, remarks, run_of, text
+from confidential_spark.ui.views.calendar_view import CellState
+from confidential_spark.ui.views.report_view import (
+    check_lines,
+    is_whole,
+    mapping,
+    objects,
+    remarks,
+    run_of,
+    text,
+)
 from confidential_spark.verification import Outcome
 
 if TYPE_CHECKING:
-    from confidential_spark.ui.live_verification import Judgement
-    from confidential_spark.ui.published import PublishedResult
+    from confidential_spark.ui.results.live_verification import Judgement
+    from confidential_spark.ui.results.published import PublishedResult
 
 TONES = {CellState.PASSED: "good", CellState.WARNED: "warn", CellState.REFUSED: "bad"}
 
@@ -62,12 +70,13 @@ def published_state(dag_id: str, result: PublishedResult, judgement: Judgement |
     note, tone = remarks(check_lines(objects(report.get("checks"))))
     state, word = state_and_word(judgement, tone)
     at = judgement.claim.at if judgement else ""
+    proven = text(judgement.report.trust) if judgement else ""
     return PublishedState(
         key=result.key,
         state=state,
-        trust=text(judgement.report.trust) if judgement else "",
+        trust=proven,
         claimed=text(report.get("trust"))[:40],
-        word=f"{word}{note}",
+        word=word if state is CellState.REFUSED and not proven else f"{word}{note}",
         run_id=run_of(dag_id, judgement.claim, report) if judgement else "",
         rows=rows if is_whole(rows) and state is not CellState.REFUSED else None,
         signed_at=datetime.fromisoformat(at) if at else None,

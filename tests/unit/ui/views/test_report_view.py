@@ -6,8 +6,8 @@ import re
 import pytest
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.nytaxi import NYTAXI
-from confidential_spark.ui.published import Published
-from confidential_spark.ui.report_view import (
+from confidential_spark.ui.results.published import Published
+from confidential_spark.ui.views.report_view import (
     check_lines,
     figures,
     identity,
@@ -85,7 +85,7 @@ def test_wrong_types_everywhere_show_nothing_and_raise_nothing(publish, judge, t
     view = result_view(judge, result)
 
     assert (view.figures, view.checks, view.synthetic) == ((), (), False)
-    assert (view.trust, view.run_id) == ("simulated", RUN_ID)
+    assert (view.trust, view.run_id) == ("", RUN_ID)
 
 
 def test_what_a_refused_version_says_is_not_shown(publish, judge, tmp_path):
