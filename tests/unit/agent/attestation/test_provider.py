@@ -198,7 +198,7 @@ REFUSAL = json.dumps({"error": {"code": "PolicyEvaluationError", "message": "deb
             "to another path of the same host",
             id="redirect-to-nowhere",
         ),
-        pytest.param(Fault(body=b"x" * 1_100_000), "attestation-too-large", "over 10", id="too-large"),
+        pytest.param(Fault(body=b"x" * 1_100_000), "attestation-too-large", "over 1", id="too-large"),
         pytest.param(
             Fault(body=b'{"token": "a.b.' + b"c" * MAX_TOKEN_BYTES + b'"}'),
             "attestation-garbage",
