@@ -102,6 +102,14 @@ docs: install-dev ## Write the generated pages in docs/reference
 approve-measurement: install ## Put the simulated enclave's present measurement into simulation.yaml
 	@$(BIN)/python -m scripts.approve_measurement
 
+.PHONY: runner
+runner: install ## Build the jars that run the jobs' SQL from their Scala sources
+	@$(BIN)/python -m scripts.build_runner
+
+.PHONY: check-runner
+check-runner: install ## Build these jars twice, on two Java versions where there are two, and compare
+	@$(BIN)/python -m scripts.build_runner --check
+
 .PHONY: lock
 lock: install-dev ## Compile requirements*.in into hashed lock files
 	$(BIN)/uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 requirements.in -o requirements.txt

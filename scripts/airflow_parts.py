@@ -7,14 +7,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from scripts.local_airflow import ROOT, environment, make_private
 from scripts.process_tree import (
+    children,
     command_line,
     descendants,
     end_descendants,
@@ -22,7 +20,6 @@ from scripts.process_tree import (
     end_with_parent,
     kill,
     reap_adopted,
-    runs,
     undisturbed,
 )
 
@@ -164,15 +161,14 @@ class Airflow:
 
         It holds the lock of the queue while it waits, so that no other worker ever gets a task again.
         """
-        scheduler = self.parts[SCHEDULER].process
+        scheduler = self.parts[SCHEDULER]
         before, self.workers = self.workers, {}
-        if scheduler is None:
+        if scheduler.process is None or not scheduler.runs:
             return False
-        with suppress(psutil.Error):
-            for child in psutil.Process(scheduler.pid).children():
-                title = command_line(child)
-                if WORKER in title and runs(child):
-                    self.workers[child.pid] = IDLE in title
+        for child in children(scheduler.process.pid):
+            title = command_line(child)
+            if WORKER in title:
+                self.workers[child.pid] = IDLE in title
         return any(idle and pid not in self.workers for pid, idle in before.items())
 
     def kill_scheduler(self) -> None:
@@ -187,7 +183,7 @@ class Airflow:
         own = {part.process.pid for part in self.parts.values() if part.process}
         kept = own | {child.pid for pid in own for child in descendants(pid)}
         strays = [process for process in descendants() if process.pid not in kept]
-        orphans = {child.pid for child in psutil.Process().children()}
+        orphans = {child.pid for child in children()}
         # Workers first: they would report as a task's failure that somebody ended it.
         kill(process for process in strays if process.pid in orphans)
         end_processes([process for process in strays if process.pid not in orphans], END_PATIENCE_SECONDS)
@@ -195,7 +191,6 @@ class Airflow:
     def end(self) -> None:
         """End everything: first the parts and workers, which would record the ends of tasks as failures."""
         with undisturbed():
-            processes = [part.process for part in self.parts.values() if part.process and part.runs]
-            own = [psutil.Process(process.pid) for process in processes]
-            kill([*own, *(child for part in own for child in part.children())])
+            parts = children()
+            kill([*parts, *(child for part in parts for child in children(part.pid))])
             end_descendants(END_PATIENCE_SECONDS)

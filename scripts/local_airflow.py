@@ -133,6 +133,7 @@ def prepare(home: Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     print("Preparing Airflow's database and settings (once) …", flush=True)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = home / "prepare.log"
     with log.open("w") as output:
         for module in (["airflow", "db", "migrate"], ["scripts.load_settings", str(SETTINGS_FILE)]):

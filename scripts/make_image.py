@@ -44,7 +44,7 @@ POLICY_VARIABLE = ImageSettings.variable("policy")
 PLATFORM_POLICY_VARIABLE = Settings.variable("dcsv3_policy")
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 MARKS = {"success": "✔", "failed": "✘", "skipped": "–", "running": "▶", "awaiting_input": "?"}
-START_PATIENCE_SECONDS = 300.0
+START_PATIENCE_SECONDS = 660.0
 POLL_SECONDS = 1.0
 END_PATIENCE_SECONDS = 40.0
 

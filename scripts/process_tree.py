@@ -66,6 +66,13 @@ def end_with_parent() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def children(pid: int | None = None) -> list[psutil.Process]:
+    """Return every child of this program, or of another, that still runs."""
+    with suppress(psutil.NoSuchProcess):
+        return [child for child in psutil.Process(pid).children() if runs(child)]
+    return []
+
+
 def descendants(pid: int | None = None) -> list[psutil.Process]:
     """Return every child of this program, or of another, and theirs, that still runs."""
     with suppress(psutil.NoSuchProcess):

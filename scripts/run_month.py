@@ -303,7 +303,8 @@ def verdict(run: LocalRun) -> str:
     published = get_settings().results_dir / run.dag_id / run.key
     policy = get_settings().policy_path(run.platform)
     report = RunReport.read(published / "report.json")
-    return report.verdict_text(short(published), short(policy), short(VERIFIER))
+    program = JOBS[report.job].file(get_settings().jobs_dir)
+    return report.verdict_text(short(published), short(policy), short(program), short(VERIFIER))
 
 
 def short(path: Path) -> str:

@@ -39,7 +39,7 @@ from scripts.run_choices import INPUT_URI, SYNTHETIC_ROWS, deployment_uri, synth
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_PATIENCE_SECONDS = 240.0
+START_PATIENCE_SECONDS = 600.0
 
 
 def main() -> int:

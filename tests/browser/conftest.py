@@ -76,7 +76,7 @@ def visit(
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
-    from confidential_spark.ui.published import Published
+    from confidential_spark.ui.results.published import Published
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
     app.dependency_overrides[published] = lambda: Published(tmp_path)

@@ -129,8 +129,8 @@ def test_works_in_the_frame_that_airflow_puts_it_in(visit, results, complaints):
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with-our-script", "without-it"])
-def test_links_to_other_runs_leave_airflows_frame_or_lead_nowhere(visit, results, complaints, script):
-    """So that Airflow's header and the page never show two runs, though the frame's sandbox lets no link out."""
+def test_links_to_other_runs_leave_airflows_frame_or_lead_nowhere(visit, results, script):
+    """So that header and page never show two runs: the sandbox of Airflow's frame lets no link out."""
     page = visit("/api/v2/version")
     if not script:
         page.route("**/page.js", lambda route: route.abort())

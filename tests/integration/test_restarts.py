@@ -12,6 +12,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from confidential_spark.pipelines.defaults import INTERRUPTIONS, RETRIES
 
 from tests.integration.live_airflow import (
     LiveAirflow,
@@ -110,6 +111,13 @@ def wait_for_back_fill(airflow: LiveAirflow, months: int) -> None:
     )
 
 
+def back_fill(airflow: LiveAirflow) -> None:
+    """Start the back-fill, or resume it, as the README says."""
+    span = ("--from-date", "2018-01-01", "--to-date", f"2018-{MONTHS:02d}-01")
+    options = (*span, "--max-active-runs", "3", "--reprocess-behavior", "failed")
+    airflow.cli("backfill", "create", "--dag-id", DAG, *options)
+
+
 def kill_part(airflow: LiveAirflow, *words: str) -> int:
     pid = wait_until(lambda: find_process(airflow.folder, *words), " ".join(words))
     os.kill(pid, signal.SIGKILL)
@@ -117,12 +125,22 @@ def kill_part(airflow: LiveAirflow, *words: str) -> int:
     return pid
 
 
+def require_resumed(airflow: LiveAirflow) -> None:
+    """Let one month have failed, and require that the same command runs that month again, and no other."""
+    ended = "select count(*) = 0 from backfill where completed_at is null"
+    wait_until(lambda: airflow.rows(ended) == [(1,)], "the back-fill is marked as completed")
+    [(run,)] = airflow.rows("select max(run_id) from dag_run where run_type = 'backfill'")
+    assert airflow.patch(f"dags/{DAG}/dagRuns/{run}", {"state": "failed"}).status == 200
+    back_fill(airflow)
+    wait_until(lambda: airflow.state(DAG, run) == "success", "the failed month has been run again")
+    assert airflow.rows("select run_id from dag_run where clear_number > 0") == [(run,)]
+
+
 def test_no_month_of_a_back_fill_is_lost(airflow: LiveAirflow) -> None:
     airflow.start()
     wait_until(airflow.idle, "what the schedule started has ended")
     hold(airflow)
-    span = ("--from-date", "2018-01-01", "--to-date", f"2018-{MONTHS:02d}-01")
-    airflow.cli("backfill", "create", "--dag-id", DAG, *span, "--max-active-runs", "3")
+    back_fill(airflow)
     job = 0
     for number in itertools.islice(itertools.cycle(SIGNALS), RESTARTS):
         job = wait_for_work(airflow, after=job)
@@ -140,5 +158,8 @@ def test_no_month_of_a_back_fill_is_lost(airflow: LiveAirflow) -> None:
         job = wait_for_work(airflow, after=job)
     release(airflow)
     wait_for_back_fill(airflow, MONTHS)
+    given_back = "select count(*) from task_instance where max_tries > ?"
+    assert airflow.rows(given_back, RETRIES + INTERRUPTIONS) != [(0,)]
+    require_resumed(airflow)
     assert airflow.end() == 0
     assert processes_of(airflow.folder) == {}

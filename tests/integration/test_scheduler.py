@@ -259,19 +259,24 @@ class TestEnd:
     def test_listens_on_the_loopback_only(self, airflow) -> None:
         assert public_ports(processes_of(airflow.folder)) == set()
 
-    def test_a_port_in_use_is_refused_by_name(self, airflow) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "scripts.ui",
-            "--port",
-            str(airflow.port),
-            "--home",
-            str(airflow.home),
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 1
-        assert f"port {airflow.port} is in use" in done.stderr
+    @pytest.mark.parametrize(
+        ("home", "reason"),
+        [
+            pytest.param("another", "[port-in-use] The port {port} is in use.", id="port"),
+            pytest.param("airflow", "[airflow-in-use] Another `make ui`", id="folder"),
+        ],
+    )
+    def test_a_second_one_is_refused_by_name(self, airflow, home: str, reason: str) -> None:
+        command = [sys.executable, "-m", "scripts.ui", "--port", str(airflow.port)]
+        done = subprocess.run(
+            [*command, "--home", str(airflow.folder / home)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert reason.format(port=airflow.port) in done.stderr
 
     def test_ctrl_c_ends_every_process_even_while_spark_runs(self, airflow) -> None:
         start_spark(airflow, next(FRESH_MONTHS))

@@ -13,6 +13,7 @@ from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import spark_settings
 
 from tests.support.places import ROOT
+from tests.support.runner_jvm import RunnerCalls
 
 # At the interpreter's end it would report its closed connection to a stream that pytest has closed before.
 logging.getLogger("py4j").setLevel(logging.WARNING)
@@ -52,3 +53,10 @@ def spark(nytaxi, tmp_path_factory) -> Iterator[SparkSession]:
     session = nytaxi.start_spark()
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def runner_calls(tmp_path_factory) -> Iterator[RunnerCalls]:
+    calls = RunnerCalls(tmp_path_factory.mktemp("runner"))
+    yield calls
+    calls.close()

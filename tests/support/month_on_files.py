@@ -19,8 +19,8 @@ from confidential_spark.cli import main
 from confidential_spark.core.months import Month
 from confidential_spark.hooks.published_versions import GRACE
 from confidential_spark.hooks.result_store import ResultStore, month_key
-from confidential_spark.ui.archive import archive
-from confidential_spark.ui.published import DOCUMENTS, Published
+from confidential_spark.ui.results.archive import archive
+from confidential_spark.ui.results.published import DOCUMENTS, Published
 
 from tests.support.factories.bundles import POLICY
 from tests.support.published_months import Files, Style, TornError, Version, require_complete, versions

@@ -149,11 +149,14 @@ class RunReport(_Part):
             "seconds": round(self.seconds, 1),
         }
 
-    def verdict_text(self, results: str, policy: str, verifier: str = "confidential-spark") -> str:
+    def verdict_text(
+        self, results: str, policy: str, job_file: str, verifier: str = "confidential-spark"
+    ) -> str:
         """Return the verdict for terminal and log.
 
         :param results: folder or link where the results are.
         :param policy: path of the policy that the evidence must satisfy.
+        :param job_file: path of the job's program, which the evidence must name.
         :param verifier: how the reader calls this project's command line.
         """
         evidence = f"{results.rstrip('/')}/evidence.json"
@@ -169,9 +172,15 @@ class RunReport(_Part):
             "Trust": self.notice or TRUST_HARDWARE,
             "Results": results,
             "Evidence": evidence,
-            "Verify": verify_command(evidence, policy, at, verifier),
+            "Verify": self._verify_command(evidence, policy, job_file, at, verifier),
         }
         return "\n".join(f"{name:>9}  {value}" for name, value in lines.items())
+
+    def _verify_command(self, evidence: str, policy: str, job_file: str, at: str, verifier: str) -> str:
+        """Return the shell command that repeats the verification; with ``--at``, it outlives the token."""
+        options = {"--policy": policy, "--month": self.month, "--job-file": job_file, "--at": at}
+        given = [part for name, value in options.items() if value for part in (name, value)]
+        return shlex.join([verifier, "verify", evidence, *given])
 
     def _input_text(self) -> str:
         if self.inputs is None:
@@ -186,12 +195,3 @@ class RunReport(_Part):
         return lines | {
             figure.label: figure.show(figures[figure.name]) for figure in known if figure.name in figures
         }
-
-
-def verify_command(evidence: str, policy: str, at: str, verifier: str = "confidential-spark") -> str:
-    """Return the shell command that repeats a verification.
-
-    :param at: when the run finished. A token expires within hours; with the time, the command works for ever.
-    :param verifier: how the reader calls this project's command line.
-    """
-    return shlex.join([verifier, "verify", evidence, "--policy", policy, *(["--at", at] if at else [])])

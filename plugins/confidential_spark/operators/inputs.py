@@ -36,12 +36,14 @@ class ResolveInputOperator(ConfidentialOperator):
         """Return the manifest's summary: location, files, rows, bytes, digest, synthetic or not."""
         # Imported late: DAG files import this module, and need no PyArrow to be parsed.
         from confidential_spark.jobs.input.manifest import read_manifest
+        from confidential_spark.jobs.input.page_checksums import require_page_checksums
 
         contract = self.job.rules().input
         assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
         given = scope.options.get("input") or self.settings.input_uri
         location = str(given) if given else self.synthetic_month(scope.month, contract)
         manifest = read_manifest(location, scope.month, contract)
+        require_page_checksums(manifest, contract)
         if manifest.synthetic and scope.options["publish"]:
             self.require_no_real_month(scope)
         synthetic = " · SYNTHETIC" if manifest.synthetic else ""

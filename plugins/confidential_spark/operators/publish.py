@@ -52,8 +52,8 @@ class PublishOperator(ValidationOperator):
             run.staging, digests, grace=self.settings.results_grace, may_replace=require_real_rows_kept
         )
         report, published = RunReport.read(publication.version / "report.json"), publication.link
-        policy = self.settings.policy_path(self.platform)
-        self.log.info("Published\n%s", report.verdict_text(str(published), str(policy)))
+        policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
+        self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
         self.announce(f"{published.name} · {trust_label(report.trust)}")
         value = {**report.to_xcom(), "results": str(published), "evidence": str(published / "evidence.json")}
         for asset in self.outlets:

@@ -15,9 +15,9 @@ from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.stages import ENCLAVE_RUN_KEY, FAILED_CHECKS_KEY, VERIFICATION_KEY
 from confidential_spark.jobs import JOBS
-from confidential_spark.ui.calendar_view import CellState, month_of
-from confidential_spark.ui.report_view import Line, check_lines, mapping, objects, step_lines, text
-from confidential_spark.ui.run_view import ACTIVE_RUNS, PASSED, QUEUED, WAITING, Task, Verdict, verdict
+from confidential_spark.ui.views.calendar_view import CellState, month_of
+from confidential_spark.ui.views.report_view import Line, check_lines, mapping, objects, step_lines, text
+from confidential_spark.ui.views.run_view import ACTIVE_RUNS, PASSED, QUEUED, WAITING, Task, Verdict, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import queries
-from confidential_spark.ui.archive import archive, archive_stem
-from confidential_spark.ui.calendar_view import CellState
-from confidential_spark.ui.published import DOCUMENTS, Published
 from confidential_spark.ui.rendering import SCRIPT, STYLESHEET, render
+from confidential_spark.ui.results.archive import archive, archive_stem
+from confidential_spark.ui.results.published import DOCUMENTS, Published
+from confidential_spark.ui.views.calendar_view import CellState
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -14,12 +14,19 @@ from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import airflow_runs as runs_of
 from confidential_spark.ui.airflow_runs import JOB_OF, PLATFORMS
-from confidential_spark.ui.calendar_view import CellState, Year, calendar, month_of
-from confidential_spark.ui.live_verification import MAX_BYTES_IN_LIST, Judge
-from confidential_spark.ui.month_lines import month_lines
-from confidential_spark.ui.published_state import PublishedState, published_state
-from confidential_spark.ui.report_view import Line, ResultView, live_verdict, remarks, result_view, run_of
-from confidential_spark.ui.run_view import PASSED, Stage, Verdict, failed_task, stages, verdict
+from confidential_spark.ui.results.live_verification import MAX_BYTES_IN_LIST, Judge
+from confidential_spark.ui.results.published_state import PublishedState, published_state
+from confidential_spark.ui.views.calendar_view import CellState, Year, calendar, month_of
+from confidential_spark.ui.views.month_lines import month_lines
+from confidential_spark.ui.views.report_view import (
+    Line,
+    ResultView,
+    live_verdict,
+    remarks,
+    result_view,
+    run_of,
+)
+from confidential_spark.ui.views.run_view import PASSED, Stage, Verdict, failed_task, stages, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,8 +34,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from confidential_spark.ui.live_verification import Claim
-    from confidential_spark.ui.published import Published, PublishedResult
+    from confidential_spark.ui.results.live_verification import Claim
+    from confidential_spark.ui.results.published import Published, PublishedResult
 
 LAST_RUNS = 25
 LAST_SINGLE_RESULTS = 12

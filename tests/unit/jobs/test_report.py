@@ -48,7 +48,9 @@ def test_survives_its_file_and_is_the_same_text_each_time(tmp_path):
 
 
 def test_the_verdict_tells_the_story():
-    text = report().verdict_text("/r/nytaxi_local/month=2018-05", "include/policies/simulation.yaml")
+    text = report().verdict_text(
+        "/r/nytaxi_local/month=2018-05", "include/policies/simulation.yaml", "nytaxi.py"
+    )
     for part in (
         "2018-05",
         "10,000 (26 rejected)",
@@ -61,17 +63,22 @@ def test_the_verdict_tells_the_story():
         "/r/nytaxi_local/month=2018-05/evidence.json",
     ):
         assert part in text
-    assert max(len(line) for line in text.splitlines()) < 180
+    # A command is as long as the paths that it names.
+    assert max(len(line) for line in text.splitlines() if "Verify" not in line) < 180
 
 
 def test_the_command_in_the_verdict_survives_blanks_in_paths():
-    text = report().verdict_text("/my results/month=2018-05", "my policy.yaml")
+    text = report().verdict_text("/my results/month=2018-05", "my policy.yaml", "my jobs/nytaxi.py")
     command = next(line.split("  ")[-1] for line in text.splitlines() if "Verify" in line)
     assert shlex.split(command)[1:] == [
         "verify",
         "/my results/month=2018-05/evidence.json",
         "--policy",
         "my policy.yaml",
+        "--month",
+        "2018-05",
+        "--job-file",
+        "my jobs/nytaxi.py",
         "--at",
         "2026-11-23T06:08:12Z",
     ]
@@ -79,7 +86,7 @@ def test_the_command_in_the_verdict_survives_blanks_in_paths():
 
 def test_hardware_says_so_and_nothing_of_simulation():
     hardware = report(trust="hardware", notice=None, synthetic=False)
-    text = hardware.verdict_text("/r", "p.yaml")
+    text = hardware.verdict_text("/r", "p.yaml", "j.py")
     assert "Trust  hardware" in text
     assert "SIMULATED" not in text
     assert "SYNTHETIC" not in text
@@ -88,7 +95,7 @@ def test_hardware_says_so_and_nothing_of_simulation():
 def test_sparkpi_has_no_month_and_no_money():
     text = report(
         job="sparkpi", month=None, inputs=None, figures={"rows": 400_000, "pi": 3.14159}
-    ).verdict_text("/r", "p")
+    ).verdict_text("/r", "p", "j.py")
     assert "3.141590" in text
     assert "Revenue" not in text
 

@@ -17,7 +17,7 @@ import yaml
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, arguments_sha256, canonical_json
 from confidential_spark.jobs import JOBS
 from confidential_spark.simulation.hardware.keys import token_signing_key
-from confidential_spark.ui.live_verification import Judge, KeptJudgements
+from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
@@ -206,7 +206,7 @@ def browse(api_server: Any, tmp_path: Path) -> Iterator[Callable[[str | None], T
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
-    from confidential_spark.ui.published import Published
+    from confidential_spark.ui.results.published import Published
     from fastapi.testclient import TestClient
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.ui import queries
-from confidential_spark.ui.calendar_view import CellState
+from confidential_spark.ui.views.calendar_view import CellState
 from confidential_spark.verification import Outcome
 
 from tests.support.factories.bundles import make_bundle

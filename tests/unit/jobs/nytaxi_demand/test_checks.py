@@ -19,8 +19,8 @@ from confidential_spark.jobs.nytaxi_demand import NYTAXI_DEMAND
 from confidential_spark.jobs.nytaxi_demand.checks import RULES, TRIPS, DemandLimits
 from confidential_spark.jobs.nytaxi_demand.recount import recount
 from confidential_spark.simulation.trips.month import write_month
-from confidential_spark.ui.published import PublishedResult
-from confidential_spark.ui.report_view import charts, figures
+from confidential_spark.ui.results.published import PublishedResult
+from confidential_spark.ui.views.report_view import charts, figures
 
 from tests.jobs.conftest import load
 from tests.support.fakes.published import PublishedStub

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from confidential_spark.jobs.figures import Figure
-from confidential_spark.ui.archive import EVIDENCE, archive_stem
-from confidential_spark.ui.charts import Chart, bar_chart
-from confidential_spark.ui.run_view import Verdict
-from confidential_spark.ui.verify_commands import IN_A_CHECKOUT, VerifyCommand, installed_program
+from confidential_spark.ui.results.archive import EVIDENCE, archive_stem
+from confidential_spark.ui.views.charts import Chart, bar_chart
+from confidential_spark.ui.views.run_view import Verdict
+from confidential_spark.ui.views.verify_commands import IN_A_CHECKOUT, VerifyCommand, installed_program
 from confidential_spark.verification import Outcome
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.jobs.figures import ResultChart
     from confidential_spark.jobs.job import SparkJob
-    from confidential_spark.ui.live_verification import Claim, Judge, Judgement
-    from confidential_spark.ui.published import PublishedResult
+    from confidential_spark.ui.results.live_verification import Claim, Judge, Judgement
+    from confidential_spark.ui.results.published import PublishedResult
 
 COMMON_FIGURES = (Figure("Rows read", "rows.input"), Figure("Rows rejected", "rows.rejected"))
 AGGREGATION = Figure("Aggregation", "duration_ms", "{:,} ms".format)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from confidential_spark.core.stages import STAGES, TASK_IDS
-from confidential_spark.ui.run_view import Task, failed_task, stage_state, stages, verdict
+from confidential_spark.ui.views.run_view import Task, failed_task, stage_state, stages, verdict
 
 GREEN = dict.fromkeys(TASK_IDS, "success")
 START = datetime(2026, 11, 1, tzinfo=UTC)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from confidential_spark.ui import published as module
-from confidential_spark.ui.published import Published
+from confidential_spark.ui.results import published as module
+from confidential_spark.ui.results.published import Published
 
 from tests.unit.ui.conftest import DAG_ID, KEY
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from confidential_spark.ui.charts import BAR_WIDTH, bar_chart
+from confidential_spark.ui.views.charts import BAR_WIDTH, bar_chart
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,13 +7,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE
-from confidential_spark.ui.calendar_view import CellState
-from confidential_spark.ui.report_view import check_lines, is_whole, mapping, objects, remarks, run_of, text
+from confidential_spark.ui.views.calendar_view import CellState
+from confidential_spark.ui.views.report_view import (
+    check_lines,
+    is_whole,
+    mapping,
+    objects,
+    remarks,
+    run_of,
+    text,
+)
 from confidential_spark.verification import Outcome
 
 if TYPE_CHECKING:
-    from confidential_spark.ui.live_verification import Judgement
-    from confidential_spark.ui.published import PublishedResult
+    from confidential_spark.ui.results.live_verification import Judgement
+    from confidential_spark.ui.results.published import PublishedResult
 
 TONES = {CellState.PASSED: "good", CellState.WARNED: "warn", CellState.REFUSED: "bad"}
 

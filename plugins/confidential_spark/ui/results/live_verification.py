@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.jobs.job import SparkJob
-    from confidential_spark.ui.published import PublishedResult
+    from confidential_spark.ui.results.published import PublishedResult
     from confidential_spark.verification import Policy
 
 EVIDENCE = "evidence.json"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import date
 
 from confidential_spark.core.months import Month
-from confidential_spark.ui.calendar_view import CellState, MonthLine, calendar, month_of
+from confidential_spark.ui.views.calendar_view import CellState, MonthLine, calendar, month_of
 from hypothesis import given
 from hypothesis import strategies as st
 

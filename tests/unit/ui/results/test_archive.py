@@ -5,8 +5,8 @@ import json
 import zipfile
 
 import pytest
-from confidential_spark.ui import archive as module
-from confidential_spark.ui.archive import archive, archive_stem
+from confidential_spark.ui.results import archive as module
+from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.verification import Outcome
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,8 +6,8 @@ import re
 import pytest
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.nytaxi import NYTAXI
-from confidential_spark.ui.published import Published
-from confidential_spark.ui.report_view import (
+from confidential_spark.ui.results.published import Published
+from confidential_spark.ui.views.report_view import (
     check_lines,
     figures,
     identity,

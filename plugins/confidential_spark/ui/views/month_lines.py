@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confidential_spark.ui.calendar_view import CellState, MonthLine, month_of
+from confidential_spark.ui.views.calendar_view import CellState, MonthLine, month_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from confidential_spark.core.months import Month
     from confidential_spark.ui.airflow_runs import MonthRun
-    from confidential_spark.ui.published_state import PublishedState
+    from confidential_spark.ui.results.published_state import PublishedState
 
 
 def month_lines(

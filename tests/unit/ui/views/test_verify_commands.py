@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 from confidential_spark.jobs import JOBS
-from confidential_spark.ui import verify_commands as module
-from confidential_spark.ui.archive import archive, archive_stem
-from confidential_spark.ui.live_verification import Judge
-from confidential_spark.ui.published import Published
-from confidential_spark.ui.report_view import result_view
-from confidential_spark.ui.verify_commands import installed_program
+from confidential_spark.ui.results.archive import archive, archive_stem
+from confidential_spark.ui.results.live_verification import Judge
+from confidential_spark.ui.results.published import Published
+from confidential_spark.ui.views import verify_commands as module
+from confidential_spark.ui.views.report_view import result_view
+from confidential_spark.ui.views.verify_commands import installed_program
 
 from tests.unit.ui.conftest import DAG_ID, KEY, POLICY_FILE, ROOT, RUN_ID
 

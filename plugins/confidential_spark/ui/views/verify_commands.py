@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from confidential_spark.settings import PROJECT_DIR
 
 if TYPE_CHECKING:
-    from confidential_spark.ui.live_verification import Claim
+    from confidential_spark.ui.results.live_verification import Claim
 
 # Where `make install` puts it, in every checkout.
 IN_A_CHECKOUT = (".venv/bin/confidential-spark",)

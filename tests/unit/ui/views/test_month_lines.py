@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confidential_spark.core.months import Month
 from confidential_spark.ui.airflow_runs import MonthRun
-from confidential_spark.ui.calendar_view import CellState
-from confidential_spark.ui.month_lines import month_lines
-from confidential_spark.ui.published_state import PublishedState
+from confidential_spark.ui.results.published_state import PublishedState
+from confidential_spark.ui.views.calendar_view import CellState
+from confidential_spark.ui.views.month_lines import month_lines
 
 SIGNED = datetime(2026, 11, 1, tzinfo=UTC)
 MAY = Month(2018, 5)

@@ -1,0 +1,240 @@
+"""The runner's jars in a JVM: as a process of its own, or called from here for many cases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyspark
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.spark_process import LOGGING
+from confidential_spark.enclave.java import find_java
+from confidential_spark.enclave.spark import OPENED_PACKAGES, jvm_options, memory_plan, spark_settings
+from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
+from py4j.protocol import Py4JJavaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from py4j.java_gateway import JavaObject
+
+JARS = Path(__file__).resolve().parents[2] / "plugins" / "confidential_spark" / "enclave" / "jvm"
+SPARK_JARS = sorted(Path(pyspark.__file__).parent.glob("jars/*.jar"))
+ONE_PROCESS = ("no-server.jar", "runner.jar")
+PODS = ("gate.jar", "runner.jar")
+NO_SOCKETS = (
+    "-Djava.nio.channels.spi.SelectorProvider=confidentialspark.NoSockets",
+    "-Djava.nio.channels.spi.AsynchronousChannelProvider=confidentialspark.NoAsynchronousSockets",
+)
+SETTINGS = spark_settings(cores=2, small=True) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
+# A stuck JVM fails its test, and not the whole run.
+TIMEOUT_SECONDS = 120
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A runner that has ended."""
+
+    code: int
+    lines: list[str]
+    errors: list[str]
+    rows: Path
+
+    @property
+    def failure(self) -> dict[str, str]:
+        """What its last line says."""
+        prefix, _, text = self.errors[-1].partition(" ")
+        assert prefix == "FAILURE"
+        return json.loads(text)
+
+    def table(self, query: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.rows / f"{query}.jsonl").read_text().splitlines()]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return json.loads((self.rows / "figures.json").read_text())
+
+
+@dataclass(frozen=True)
+class RunnerProcess:
+    """Starts the runner as the agent does.
+
+    :param folder: of this test's own.
+    """
+
+    folder: Path
+
+    def run(
+        self,
+        request: Mapping[str, Any] | bytes,
+        *,
+        input_uri: str | None = None,
+        jars: Sequence[str | Path] = ONE_PROCESS,
+        locks: Sequence[str] = NO_SOCKETS,
+        settings: Mapping[str, str] = SETTINGS,
+        around: Sequence[str] = (),
+        java: Path | None = None,
+        more: Sequence[str] = (),
+        look: Callable[[int], None] | None = None,
+    ) -> Ended:
+        """Run it to its end.
+
+        :param look: called with the process' id again and again while it runs.
+        """
+        command = [*around, *self.command(request, input_uri, jars, locks, settings, java), *more]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with (
+            subprocess.Popen(command, env=self.environment(), text=True, **pipes) as process,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            output = pool.submit(process.communicate, timeout=TIMEOUT_SECONDS)
+            while look and wait([output], LOOK_SECONDS).not_done:
+                look(process.pid)
+            try:
+                lines, errors = output.result()
+            finally:
+                process.kill()
+        return Ended(process.returncode, lines.splitlines(), errors.splitlines(), self.folder / "rows")
+
+    def command(
+        self,
+        request: Mapping[str, Any] | bytes,
+        input_uri: str | None,
+        jars: Sequence[str | Path],
+        locks: Sequence[str],
+        settings: Mapping[str, str],
+        java: Path | None,
+    ) -> list[str]:
+        for name in ("rows", "work"):
+            (self.folder / name).mkdir(exist_ok=True)
+        raw = request if isinstance(request, bytes) else json.dumps(request).encode()
+        (self.folder / "request.json").write_bytes(raw)
+        (self.folder / "spark.conf").write_text("".join(f"{k} {v}\n" for k, v in settings.items()))
+        (self.folder / "log4j2.properties").write_text(LOGGING)
+        return [
+            str(java or find_java().path),
+            *jvm_options(memory_plan("1g", small=True), small=True),
+            *locks,
+            "-XX:+DisableAttachMechanism",
+            f"-Dlog4j2.configurationFile={self.folder}/log4j2.properties",
+            f"-Djava.io.tmpdir={self.folder}/work",
+            "-cp",
+            ":".join(str(jar) for jar in (*(JARS / jar for jar in jars), *SPARK_JARS)),
+            "confidentialspark.Runner",
+            f"{self.folder}/request.json",
+            *("--settings", f"{self.folder}/spark.conf", "--rows", f"{self.folder}/rows"),
+            *(["--input", input_uri] if input_uri else []),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        work = str(self.folder / "work")
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": work,
+            "TZ": "America/New_York",
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_LOCAL_DIRS": work,
+        }
+
+
+class Refused(Exception):
+    """The runner's own refusal, called from here."""
+
+    def __init__(self, refused: JavaObject) -> None:
+        self.exit, self.code, self.got = refused.exit(), refused.code(), refused.got()
+        super().__init__(refused.getMessage())
+
+
+class RunnerCalls:
+    """The runner's classes and one session in a JVM that has sockets, and so the gate."""
+
+    def __init__(self, folder: Path) -> None:
+        log = folder / "log4j2.properties"
+        log.write_text(LOGGING.replace("level = warn", "level = off"))
+        port, token = launch_gateway(
+            classpath=":".join(str(jar) for jar in (*(JARS / jar for jar in PODS), *SPARK_JARS)),
+            javaopts=[
+                *(
+                    "-Xmx512m",
+                    "-XX:TieredStopAtLevel=1",
+                    "-XX:+UseSerialGC",
+                    "-Duser.timezone=America/New_York",
+                ),
+                *(f"--add-opens={package}=ALL-UNNAMED" for package in OPENED_PACKAGES),
+                *(f"-Dlog4j2.configurationFile={log}", f"-Djava.io.tmpdir={folder}"),
+            ],
+            java_path=str(find_java().path),
+            die_on_exit=True,
+            enable_auth=True,
+        )
+        parameters = GatewayParameters(port=port, auth_token=token, auto_convert=True)
+        self.gateway = JavaGateway(gateway_parameters=parameters)
+        self.java = self.gateway.jvm
+        self.runner = self.java.confidentialspark
+        settings = folder / "spark.conf"
+        settings.write_text("".join(f"{name} {value}\n" for name, value in SETTINGS.items()))
+        self.conf = self.runner.Settings.read(self.path(settings), "test")
+        self.spark = self.java.org.apache.spark.sql.SparkSession.builder().config(self.conf).getOrCreate()
+        self._folder = folder
+        self._results = 0
+
+    def close(self) -> None:
+        self.gateway.shutdown()
+
+    def path(self, path: Path) -> JavaObject:
+        return self.java.java.nio.file.Paths.get(str(path), self.gateway.new_array(self.java.String, 0))
+
+    def accept(self, request: Mapping[str, Any]) -> None:
+        """Fail where a request is refused; nothing of it runs."""
+        self._queries(request, None)
+
+    def refused(self, call: Callable[[], Any]) -> Refused:
+        try:
+            call()
+        except Py4JJavaError as error:
+            translated = self._translated(error)
+            if isinstance(translated, Refused):
+                return translated
+            raise
+        raise AssertionError("it was accepted")
+
+    def refuse(self, request: Mapping[str, Any] | bytes, input_uri: str | None = None) -> Refused:
+        """Return how a request is refused before anything of it runs."""
+        return self.refused(lambda: self._queries(request, input_uri))
+
+    def rows(self, request: Mapping[str, Any], input_uri: str | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a request's one query, by way of their file."""
+        self._results += 1
+        file = self._folder / f"result-{self._results}.jsonl"
+        try:
+            query = self._queries(request, input_uri).executions().head()
+            execution = query._2()
+            found = execution.executedPlan().executeCollect()
+            self.runner.Rows.write(query._1(), execution.analyzed().schema(), found, self.path(file))
+        except Py4JJavaError as error:
+            raise self._translated(error) from None
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    def _queries(self, request: Mapping[str, Any] | bytes, input_uri: str | None) -> JavaObject:
+        raw = request if isinstance(request, bytes) else json.dumps(request).encode()
+        self._drop_views()
+        parsed = self.runner.ParsedRequest(self.runner.Request.parse(raw))
+        found = None
+        if input_uri:
+            hadoop = self.java.org.apache.spark.SparkInternals.hadoopConfiguration(self.conf)
+            found = self.runner.Input.read(parsed.request().table().get(), input_uri, hadoop)
+        return self.runner.Queries(self.spark, parsed, self.java.scala.Option.apply(found))
+
+    def _translated(self, error: Py4JJavaError) -> Exception:
+        cause = error.java_exception
+        return Refused(cause) if cause.getClass().getName() == "confidentialspark.Refused" else error
+
+    def _drop_views(self) -> None:
+        catalog = self.spark.sessionState().catalog()
+        for table in self.spark.catalog().listTables().collect():
+            catalog.dropTempView(table.name())
