@@ -7,7 +7,6 @@ the CRL issuer's chain of a bundle passes it. Here every certificate of a bundle
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-_PEM_CHAIN = re.compile(
-    rb"(-----BEGIN CERTIFICATE-----[\r\n]+([A-Za-z0-9+/=]+[\r\n]+)+-----END CERTIFICATE-----[\r\n]*)+"
-)
+_OTHER_TIME = "fetch fresh collateral; to judge a past run, give the time of that run (--at)"
 
 
 @dataclass(frozen=True)
@@ -109,10 +106,9 @@ def require_current(issued: datetime, due: datetime | None, now: datetime, what:
         message = f"The {what} is from the future."
         refuse(Refusal.COLLATERAL_NOT_YET_VALID, message, got=str(issued), expected=f"by {now}")
     if due is None or now > due:
-        action = "fetch fresh collateral; to judge a past run, give the time of that run (--at)"
         message = f"The {what}'s next update is overdue."
         got, expected = f"due {due or now}", f"later than {now}"
-        refuse(Refusal.COLLATERAL_EXPIRED, message, got=got, expected=expected, action=action)
+        refuse(Refusal.COLLATERAL_EXPIRED, message, got=got, expected=expected, action=_OTHER_TIME)
 
 
 def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> None:
@@ -131,12 +127,10 @@ def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.C
 
 def _load(pem: bytes, what: str, code: Refusal, length: int) -> list[x509.Certificate]:
     try:
-        if _PEM_CHAIN.fullmatch(pem) is None:
-            raise ValueError("not PEM certificates only")
         certificates = x509.load_pem_x509_certificates(pem)
         canonical = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
         if b"".join(pem.split()) != b"".join(canonical.split()):
-            raise ValueError("not canonical base64")
+            raise ValueError("more than certificates, or not canonical base64")
         for certificate in certificates:
             # cryptography parses these on first use; a broken one must be noticed here, where it has a name.
             _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
@@ -173,8 +167,9 @@ def _require_path(
 
 
 def _require_valid_at(start: datetime, end: datetime, now: datetime, what: str, code: Refusal) -> None:
+    if start <= now <= end:
+        return
     if code is Refusal.COLLATERAL_CHAIN:
-        require_current(start, end, now, f"{what} (its certificates)")
-    elif not start <= now <= end:
-        message = f"A certificate of the {what} has expired or is not valid yet."
-        refuse(code, message, got=f"valid from {start} to {end}", expected=f"valid at {now}")
+        code = Refusal.COLLATERAL_NOT_YET_VALID if now < start else Refusal.COLLATERAL_EXPIRED
+    message = f"A certificate of the {what} has expired or is not valid yet."
+    refuse(code, message, got=f"valid from {start} to {end}", expected=f"valid at {now}", action=_OTHER_TIME)

@@ -69,6 +69,23 @@ def test_what_is_no_chain_is_refused(certificates, options, why):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda chain: b"x" + chain, id="text-before"),
+        pytest.param(lambda chain: chain + b"x", id="text-after"),
+        pytest.param(lambda chain: chain.replace(b"-\n-", b"-\nx\n-"), id="text-between"),
+        pytest.param(lambda chain: chain.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"), id="another-label"),
+        pytest.param(lambda chain: chain.replace(b"-----BEGIN", b"A: b\n-----BEGIN", 1), id="header"),
+        pytest.param(lambda chain: b"", id="nothing"),
+    ],
+)
+def test_what_is_more_than_certificates_is_unreadable(change):
+    chain = change(pem(CA.tcb, CA.root).encode())
+    with pytest.raises(VerificationError, match="unreadable"):
+        Chain.read(chain, [read_root(CA.root_der)], NOW, "chain", Refusal.QUOTE_CHAIN, length=2)
+
+
+@pytest.mark.parametrize(
     ("now", "code"),
     [
         pytest.param(NOT_AFTER + SECOND, "collateral-expired", id="expired"),
