@@ -35,7 +35,7 @@ from scripts.local_airflow import PASSWORDS, ROOT, VAR, environment, make_privat
 from scripts.process_tree import end_descendants, end_with_parent, take_charge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DAG = "enclave_image"
 QUESTION = "approve_measurement"
@@ -118,6 +118,13 @@ class Api:
         token = self.call("POST", "/auth/token", {"username": user, "password": password})["access_token"]
         self.session.headers["Authorization"] = f"Bearer {token}"
 
+    def knows_the_dag(self) -> bool:
+        """Say whether Airflow has read the DAG's file."""
+        try:
+            return bool(self.call("GET", f"/api/v2/dags/{DAG}"))
+        except requests.HTTPError:
+            return False
+
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the JSON answer.
 
@@ -147,17 +154,22 @@ def airflow(home: Path) -> Iterator[Api]:
             command, cwd=ROOT, env=env, stdout=output, stderr=output, preexec_fn=end_with_parent
         )
     try:
-        wait_until_ready(process, log)
+        wait_for(lambda: "Airflow is ready" in log.read_text(errors="replace"), process, log)
         api.log_in(home)
+        # A new Airflow is ready before it has read its DAG files.
+        wait_for(api.knows_the_dag, process, log)
         yield api
     finally:
         end_descendants(END_PATIENCE_SECONDS)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for Airflow's own announcement."""
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until Airflow is ready.
+
+    :raises ConfigurationError: ``airflow-not-ready``, with its own words.
+    """
     deadline = time.monotonic() + START_PATIENCE_SECONDS
-    while "Airflow is ready" not in log.read_text(errors="replace"):
+    while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             raise ConfigurationError(
                 "Airflow does not start.",
