@@ -12,21 +12,12 @@ from confidential_spark.agent.executors.peer import (
     mrenclave_of,
     verify_peer,
 )
-from confidential_spark.agent.protocol import b64url, canonical_json, executor_role, report_data, sha256_hex
-from confidential_spark.simulation.hardware.keys import token_signing_key
+from confidential_spark.agent.protocol import b64url, canonical_json, executor_role, report_data
 from confidential_spark.simulation.service.tokens import jwks
-from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.agent.executors.peers import ANCHOR, EXPECTED, JWKS, NOW, OURS, Enclave
-
-
-def spki_sha256() -> str:
-    key = token_signing_key().public_key()
-    return sha256_hex(
-        key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+from tests.unit.agent.executors.peers import ANCHOR, EXPECTED, JWKS, NOW, OURS, Enclave, spki_sha256
 
 
 def refusal(peer: PeerAttestation, keys: bytes = JWKS, expected=EXPECTED) -> str:
