@@ -1,6 +1,7 @@
 import itertools
 import logging
 import socket
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -276,6 +277,28 @@ def test_a_handshake_that_nobody_answers_ends_with_the_try():
             BoundedHttp(url, CallLimits(attempts=1, try_timeout=0.3)).call("GET", "/certs")
 
     assert caught.value.failure is Failure.TIMEOUT
+
+
+def test_a_connection_that_comes_after_its_time_carries_no_request(monkeypatch: pytest.MonkeyPatch):
+    """Time ends while the network still connects: nothing is there yet that could be shut."""
+    over = threading.Event()
+    connect, fire = socket.create_connection, bounded_http._Guard._fire
+
+    def connect_late(*arguments: object) -> socket.socket:
+        assert over.wait(30)
+        return connect(*arguments)
+
+    def fire_and_tell(guard: bounded_http._Guard) -> None:
+        fire(guard)
+        over.set()
+
+    monkeypatch.setattr(socket, "create_connection", connect_late)
+    monkeypatch.setattr(bounded_http._Guard, "_fire", fire_and_tell)
+    with FaultyService(GOOD) as service, pytest.raises(HttpError) as caught:
+        call(service, replace(LIMITS, attempts=1, try_timeout=0.05))
+
+    assert (caught.value.failure, service.requests) == (Failure.TIMEOUT, [])
+    assert "the time for this try is over" in caught.value.got
 
 
 def test_a_service_that_is_not_there_is_unreachable():

@@ -84,6 +84,17 @@ def test_attest_leaves_a_quote_and_a_token_for_the_nonce(launch, service):
     assert claims(record["token"])["x-ms-sgx-mrenclave"] == measured.mrenclave
 
 
+def test_without_a_jobs_folder_the_job_files_own_is_measured(launch, service, tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "mine.py").write_text("print(1)\n")
+    job_file = tmp_path / "jobs" / "mine.py"
+    spec = LaunchSpec(**launch(attestation_url=service.url, jobs_dir=None, job_file=str(job_file)))
+    runner.attest(spec)
+    record = json.loads((Path(spec.results_dir) / "attestation.json").read_text())
+    measured = simulated_measurement(job_file.parent)
+    assert claims(record["token"])["x-ms-sgx-mrenclave"] == measured.mrenclave
+
+
 @pytest.fixture
 def signed(spec):
     """Run once; return the specification, the statement and its signature's parts."""

@@ -168,6 +168,21 @@ def test_an_interruption_ends_the_whole_family(command, tmp_path, monkeypatch):
     assert gone(int((tmp_path / "child").read_text()))
 
 
+def test_in_occlum_an_interruption_ends_java_alone(command, tmp_path):
+    """Without fork there is no process group to signal: Occlum's own would be the agent's as well."""
+
+    class Interruption(BaseException):
+        pass
+
+    def interrupt(line):
+        raise Interruption
+
+    script = f"echo $$ > {tmp_path}/java.pid; echo ready; exec sleep 3600"
+    with pytest.raises(Interruption):
+        run_spark(command(script), interrupt, in_occlum=True)
+    assert gone(int((tmp_path / "java.pid").read_text()))
+
+
 AGENT_THAT_WAITS = """
 import sys
 from pathlib import Path

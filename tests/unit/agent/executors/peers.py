@@ -17,8 +17,11 @@ from confidential_spark.agent.protocol import (
     public_jwk,
     report_data,
     runtime_data,
+    sha256_hex,
 )
+from confidential_spark.simulation.hardware.keys import token_signing_key
 from confidential_spark.simulation.service.tokens import ISSUER, jwks, sign_token, token_claims
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 OURS = Measurement(mrenclave="11" * 32, mrsigner="22" * 32, product_id=1, svn=3)
@@ -30,6 +33,14 @@ ANCHOR = AttestationAnchor(
 )
 EXPECTED = Expected(ANCHOR, OURS.mrenclave, NONCE, RUN_ID, int(NOW.timestamp()))
 JWKS = canonical_json(jwks())
+
+
+def spki_sha256() -> str:
+    """Return the name under which an image pins the simulated provider's key."""
+    key = token_signing_key().public_key()
+    return sha256_hex(
+        key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from confidential_spark.agent.executors.peer import PeerAttestation, verify_peer
 from confidential_spark.agent.executors.secret_release import SecretRelease, request_secret
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.agent.executors.peers import EXPECTED, JWKS, Enclave
 
@@ -490,3 +492,28 @@ def test_closing_does_not_wait_for_idle_connections(release: SecretRelease, monk
         idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(3)]
     for connection in idle:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        pytest.param({"executor_sha256": "00" * 32}, "for another executor", id="another-executor"),
+        pytest.param({"sealed": b64url(bytes(48))}, "InvalidTag", id="sealed-otherwise"),
+        pytest.param({"sealed": 7}, "not base64url", id="sealed-is-a-number"),
+        pytest.param({"ephemeral": b64url(bytes(65))}, "driver-not-attested", id="no-point"),
+        pytest.param({"attestation": {}}, "peer-malformed", id="no-attestation"),
+    ],
+)
+def test_each_part_of_a_signed_answer_is_judged(release: SecretRelease, changes, got: str):
+    """The attested key signs all of them, so its signature alone makes no answer good."""
+    right = release._answer
+
+    def signed_all_the_same(request):
+        answer = {key: value for key, value in right(request).items() if key != "signature"} | changes
+        signature = release._key.sign(secret_release._signed(answer), ec.ECDSA(hashes.SHA256()))
+        return {**answer, "signature": b64url(signature)}
+
+    release._answer = signed_all_the_same
+    with release.listening() as port, pytest.raises(AgentError, match=got) as caught:
+        ask(port, Enclave())
+    assert caught.value.exit_code is ExitCode.ATTESTATION_REFUSED
