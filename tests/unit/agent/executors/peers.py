@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from confidential_spark.agent.executors.peer import AttestationAnchor, Expected,
 from confidential_spark.agent.executors.secret_release import request_secret
 from confidential_spark.agent.protocol import (
     JobIdentity,
+    b64url,
     canonical_json,
     executor_role,
     public_jwk,
@@ -86,3 +88,12 @@ def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trust
         key=executor.key,
         verify=trusts,
     )
+
+
+def framed(message) -> bytes:
+    data = json.dumps(message).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def part(value) -> str:
+    return b64url(json.dumps(value).encode())

@@ -7,19 +7,22 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors import exchange, secret_release
 from confidential_spark.agent.executors.driver import ExecutorEnclaves
-from confidential_spark.agent.executors.peer import PeerAttestation
 from confidential_spark.agent.executors.secret_release import SecretRelease
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.unit.agent.executors.peers import DRIVER_JOB, Enclave, ask, verify
+from tests.unit.agent.executors.peers import DRIVER_JOB, Enclave, ask, framed, part, verify
+
+if TYPE_CHECKING:
+    from confidential_spark.agent.executors.peer import PeerAttestation
 
 
 @pytest.fixture
@@ -87,15 +90,6 @@ def test_another_program_ends_the_run(release: SecretRelease):
         assert ask(port, Enclave()) == release.secret
     with pytest.raises(AgentError, match="peer-measurement"):
         release.raise_for_intruder()
-
-
-def framed(message) -> bytes:
-    data = json.dumps(message).encode()
-    return len(data).to_bytes(4, "big") + data
-
-
-def part(value) -> str:
-    return b64url(json.dumps(value).encode())
 
 
 def raw_exchange(port: int, message: bytes) -> bytes:
