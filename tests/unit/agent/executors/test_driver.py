@@ -17,17 +17,16 @@ from confidential_spark.agent.executors import driver, exchange
 from confidential_spark.agent.executors.driver import executor_enclaves, peer_verifier
 from confidential_spark.agent.executors.peer import PeerAttestation
 from confidential_spark.agent.executors.secret_release import request_secret
-from confidential_spark.agent.protocol import JobIdentity, executor_role
+from confidential_spark.agent.protocol import executor_role
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.fakes.faulty_service import FaultyService
+from tests.unit.agent.executors.peers import DRIVER_JOB
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.agent.launch.launch_file import LaunchSpec
-
-DRIVER_JOB = JobIdentity("nytaxi", "aa" * 32, "bb" * 32)
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.executors.executor import executor
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS
-from confidential_spark.agent.protocol import JobIdentity
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.unit.agent.executors.peers import DRIVER_JOB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def spec(cluster, tmp_path):
 @pytest.fixture
 def driver(cluster, tmp_path) -> Iterator[ExecutorEnclaves]:
     launched, key = cluster(), ec.generate_private_key(ec.SECP256R1())
-    own = attest_key(launched, key, JobIdentity("nytaxi", "aa" * 32, "bb" * 32))
+    own = attest_key(launched, key, DRIVER_JOB)
     work = tmp_path / "driver"
     work.mkdir()
     with executor_enclaves(launched, key, own, work) as enclaves:

@@ -7,25 +7,22 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors import exchange, secret_release
 from confidential_spark.agent.executors.driver import ExecutorEnclaves
-from confidential_spark.agent.executors.peer import PeerAttestation, verify_peer
-from confidential_spark.agent.executors.secret_release import SecretRelease, request_secret
+from confidential_spark.agent.executors.secret_release import SecretRelease
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.unit.agent.executors.peers import EXPECTED, JWKS, Enclave
+from tests.unit.agent.executors.peers import DRIVER_JOB, Enclave, ask, framed, part, verify
 
-DRIVER_JOB = JobIdentity("nytaxi", "aa" * 32, "bb" * 32)
-
-
-def verify(peer: PeerAttestation):
-    return verify_peer(peer, JWKS, EXPECTED)
+if TYPE_CHECKING:
+    from confidential_spark.agent.executors.peer import PeerAttestation
 
 
 @pytest.fixture
@@ -47,18 +44,6 @@ def release(driver: Enclave, lines: list[str], tmp_path) -> SecretRelease:
         verify=verify,
         work_dir=tmp_path / "work",
         say=lines.append,
-    )
-
-
-def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trusts=verify) -> bytes:
-    attestation = executor.attest() if own is None else own
-    return request_secret(
-        ("127.0.0.1", port),
-        executor_id=executor_id,
-        own=attestation.record(),
-        runtime=attestation.runtime_data,
-        key=executor.key,
-        verify=trusts,
     )
 
 
@@ -105,15 +90,6 @@ def test_another_program_ends_the_run(release: SecretRelease):
         assert ask(port, Enclave()) == release.secret
     with pytest.raises(AgentError, match="peer-measurement"):
         release.raise_for_intruder()
-
-
-def framed(message) -> bytes:
-    data = json.dumps(message).encode()
-    return len(data).to_bytes(4, "big") + data
-
-
-def part(value) -> str:
-    return b64url(json.dumps(value).encode())
 
 
 def raw_exchange(port: int, message: bytes) -> bytes:
@@ -432,9 +408,11 @@ def test_idle_connections_hold_few_threads_and_not_for_ever(driver: Enclave, tmp
     monkeypatch.setattr(exchange, "MAX_EXCHANGES", 2)
     monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
     at_work = []
+    before = set(threading.enumerate())
 
     def verify_and_count(peer: PeerAttestation):
-        at_work.append(sum("process_request_thread" in thread.name for thread in threading.enumerate()))
+        new = set(threading.enumerate()) - before  # services of other tests have such threads, too
+        at_work.append(sum("process_request_thread" in thread.name for thread in new))
         return verify(peer)
 
     release = SecretRelease(
