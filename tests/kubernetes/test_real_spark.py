@@ -210,7 +210,7 @@ def test_what_happens_to_a_driver_has_a_name(
     ended_with(spark.run(max_tries=1).execute_deferrable(), state, *codes)
 
 
-def test_an_evicted_driver(spark, deployment) -> None:
+def test_a_driver_that_writes_more_than_it_may(spark, deployment) -> None:
     def limit_storage(found: Any) -> None:
         found.spec.limits[0].default["ephemeral-storage"] = "4Mi"
 
@@ -220,7 +220,7 @@ def test_an_evicted_driver(spark, deployment) -> None:
 
     with manifest(deployment, "limit_range", "containers", limit_storage):
         once_driving(deployment, flood)
-        ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "pod-evicted")
+        ended_with(spark.run(max_tries=1).execute(), "failed", "pod-storage-limit")
 
 
 def test_a_deadline_of_the_cluster(spark, deployment, monkeypatch) -> None:
