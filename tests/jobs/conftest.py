@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import py4j.java_gateway
+import py4j.protocol
 import pytest
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import spark_settings
@@ -53,6 +55,13 @@ def spark(nytaxi, tmp_path_factory) -> Iterator[SparkSession]:
     session = nytaxi.start_spark()
     yield session
     session.stop()
+
+
+@pytest.fixture(autouse=True)
+def py4js_own_exceptions(request, monkeypatch) -> None:
+    """A PySpark session in this process reads every exception through its own JVM, the runner's too."""
+    if "spark" not in request.fixturenames:
+        monkeypatch.setattr(py4j.java_gateway, "get_return_value", py4j.protocol.get_return_value)
 
 
 @pytest.fixture(scope="session")
