@@ -4,14 +4,22 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
+JOB ?= nytaxi
 MONTH ?= 2018-05
 INPUT ?=
-ROWS ?= 10000
+ROWS ?=
 PORT ?= 8080
 PLATFORM ?= local
 APPROVE ?= ask
-# Through the environment, so that no value is ever read as shell code.
-export MONTH INPUT ROWS PORT PLATFORM APPROVE
+# Processes that share the tests; each may start a JVM.
+WORKERS ?= 2
+VALUES := JOB MONTH INPUT ROWS PORT PLATFORM APPROVE
+# Programs get these as they were written, through the environment: neither make nor the shell reads `$(…)` in
+# them. ARGS is different: a command line, which both read.
+$(foreach name,$(VALUES),$(eval override $(name) := $$(value $(name))))
+export $(VALUES)
+# For programs that run long: they end with make, however it ends. Files are UTF-8 whatever the terminal shows.
+RUN := exec env MAKE_PROCESS=$$PPID PYTHONUTF8=1 $(BIN)/python -m
 
 .PHONY: help
 help: ## List the targets
@@ -26,20 +34,20 @@ install-dev: ## The same, with what tests and linters need
 	@$(PYTHON) scripts/install.py --dev
 
 .PHONY: run
-run: install ## Run one NYTaxi month through all four stages (MONTH=2018-05 INPUT=file:///… ROWS=10000 PLATFORM=dcsv3)
-	@$(BIN)/python -m scripts.run_month --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
+run: install ## Run a job through all four stages (JOB=sparkpi MONTH=2018-05 INPUT=/data/yellow ROWS=10000 PLATFORM=dcsv3)
+	@$(RUN) scripts.run_month --job "$$JOB" --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
 
 .PHONY: image
 image: install ## Build and approve the enclave image for PLATFORM=dcsv3 on this machine's Docker engine (APPROVE=yes)
-	@$(BIN)/python -m scripts.make_image --approve "$$APPROVE"
+	@$(RUN) scripts.make_image --approve "$$APPROVE"
 
 .PHONY: ui
-ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=…); Ctrl-C ends it
-	@exec $(BIN)/python -m scripts.ui --port "$$PORT"
+ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=… INPUT=/data/yellow ROWS=…); Ctrl-C ends it
+	@$(RUN) scripts.ui --port "$$PORT" --input "$$INPUT" --rows "$$ROWS"
 
 .PHONY: airflow
 airflow: install ## Airflow's own command line (ARGS='backfill create --dag-id nytaxi_local …')
-	@$(BIN)/python -m scripts.local_airflow $(ARGS)
+	@$(RUN) scripts.local_airflow $(ARGS)
 
 .PHONY: settings
 settings: install ## Load airflow_settings.yaml into the local Airflow again
@@ -47,8 +55,11 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 	@$(MAKE) --no-print-directory airflow ARGS='pools list'
 
 .PHONY: test
-test: install-dev ## Run every test that needs neither a scheduler nor an engine
-	@$(BIN)/pytest -q -m 'not scheduler and not docker and not cluster and not kubernetes'
+test: install-dev ## Run every test that needs neither a scheduler nor an engine, and say how much they cover
+	@rm -rf var/coverage
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not scheduler and not docker and not kubernetes'
+	@$(BIN)/coverage combine -q
+	@$(BIN)/python -m tests.support.coverage_by_room
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
@@ -59,16 +70,13 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
 
 .PHONY: cluster
-cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing; or kind)
-	@$(BIN)/python -m tests.support.cluster.make_cluster
+cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing)
+	@$(BIN)/python -m tests.support.cluster install
+	@$(BIN)/python -m tests.support.cluster up
 
 .PHONY: test-kubernetes
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)
 	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q tests/kubernetes
-
-.PHONY: test-cluster
-test-cluster: install-dev ## Test that single-node Kubernetes itself
-	@$(BIN)/pytest -q -m cluster
 
 .PHONY: lint
 lint: install-dev ## Format check, lint, types, import contracts

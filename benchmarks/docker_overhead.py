@@ -24,7 +24,7 @@ from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
 from confidential_spark.platforms.docker.enclave import container_spec
-from confidential_spark.settings import get_settings
+from confidential_spark.platforms.docker.settings import docker_settings
 
 from tests.docker.one_try import DAG_ID, PARAMS, OneTry
 
@@ -60,8 +60,8 @@ def plain(image: EnclaveImage, folder: Path) -> float:
         str(folder),
     )
     scope = RunScope(DAG_ID, "plain", 1, None, PARAMS)
-    launch = operator.launch_spec(scope, image, run)
-    spec = container_spec(get_settings(), image, "run", launch, {}, ())
+    launch = operator.launch(scope, image, run)
+    spec = container_spec(docker_settings(), image, "run", launch, {}, ())
     owner = f"uid={layout.USER_ID},gid={layout.USER_ID},mode=0700"
     command = [
         *("docker", "run", "--rm", "--read-only", "--network", spec.network, "--cap-drop", "ALL"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from confidential_spark.simulation.trips.month import write_month
 
 
@@ -25,7 +26,7 @@ def main() -> None:
         month = write_month(Month(2018, 5), rows, Path(folder))
         written = report("write_month", started, rows)
         started = time.perf_counter(), time.process_time()
-        manifest = read_manifest(month.as_uri(), Month(2018, 5))
+        manifest = read_manifest(month.as_uri(), Month(2018, 5), TRIPS)
         read = report("read_manifest", started, rows)
         print(f"read / write   {read / written:.3f} CPU")
         print(f"{manifest.bytes / 1e6:.0f} MB in {len(manifest.files)} files")

@@ -4,7 +4,8 @@ Every month: Spark analyses the yellow-taxi trips of that month inside an attest
 verified, the figures are recounted independently, and the month is published with `evidence.json`.
 
 **When** – monthly data intervals from 2009-01. Back-fill: `airflow backfill create --dag-id nytaxi_local
---from-date 2018-01-01 --to-date 2018-12-31`. By hand: *Trigger*, with a month or without.
+--from-date 2018-01-01 --to-date 2018-12-31`. By hand: *Trigger*, with a month, or with
+a logical date: it stands for the last month that is over by then, any day of June for May.
 
 **What a green run proves** – on hardware: this job, with these arguments, over these input files, in this
 measured enclave, made these results. On `local`: that the pipeline works; **SIMULATED – proves nothing about
@@ -30,27 +31,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import NYTAXI
-from confidential_spark.pipelines.defaults import (
-    Tag,
-    input_param,
-    month_param,
-    outlier_cap_param,
-    publish_param,
-)
+from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.pipelines.job import confidential_dag
+from confidential_spark.pipelines.params import input_param, month_param, outlier_cap_param, publish_param
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def nytaxi(platform: Platform) -> DAG:
+def nytaxi(platform: Platform) -> DAG | None:
     """Return the monthly DAG of one platform."""
     return confidential_dag(
         NYTAXI,
         platform,
         doc_md=__doc__,
-        tag=Tag.NYTAXI,
         params={
             "month": month_param(),
             "input": input_param(),

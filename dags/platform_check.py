@@ -31,9 +31,7 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 from confidential_spark.core.platforms import Platform
 from confidential_spark.pipelines.defaults import DEFAULT_ARGS, Tag
-from confidential_spark.platforms.docker.check.operator import DockerCheckOperator
-from confidential_spark.platforms.kubernetes.check.operator import ClusterCheckOperator
-from confidential_spark.platforms.local.check import LocalCheckOperator
+from confidential_spark.platforms import operators_of
 
 
 @dag(
@@ -50,9 +48,8 @@ from confidential_spark.platforms.local.check import LocalCheckOperator
 )
 def platform_check() -> None:
     """Look at every platform, independently of the others."""
-    LocalCheckOperator(task_id="check_local", platform=Platform.LOCAL)
-    DockerCheckOperator(task_id="check_dcsv3", platform=Platform.DCSV3)
-    ClusterCheckOperator(task_id="check_aks", platform=Platform.AKS)
+    for platform in Platform:
+        operators_of(platform).check(task_id=f"check_{platform}", platform=platform)
 
 
 platform_check()

@@ -22,21 +22,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import SPARKPI
-from confidential_spark.pipelines.defaults import Tag, partitions_param, publish_param
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.pipelines.job import confidential_dag
+from confidential_spark.pipelines.params import partitions_param, publish_param
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def sparkpi(platform: Platform) -> DAG:
+def sparkpi(platform: Platform) -> DAG | None:
     """Return the smoke test of one platform."""
     return confidential_dag(
         SPARKPI,
         platform,
         doc_md=__doc__,
-        tag=Tag.SPARKPI,
         params={"partitions": partitions_param(), "publish": publish_param()},
     )
 

@@ -1,7 +1,8 @@
-"""Put the simulated enclave's present measurement into `include/policies/simulation.yaml`.
+"""Add the simulated enclave's present measurement to those that `include/policies/simulation.yaml` allows.
 
 Changing the agent or a job changes the measurement, and runs are refused until somebody says that the change
-was meant. The change of the policy is reviewed with the change of the code.
+was meant. The change of the policy is reviewed with the change of the code. Older measurements stay allowed:
+months that were published under them stay verifiable.
 """
 
 from __future__ import annotations
@@ -19,39 +20,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLICY = ROOT / "include" / "policies" / "simulation.yaml"
-ALLOWED = re.compile(r'(mrenclave:\s+allow: \[")([0-9a-f]{64})(?="\])')
+ALLOWED = re.compile(r"(?<=  mrenclave:\n    allow:\n)(?:      - [0-9a-f]{64}\n)+")
 
 
 def main() -> int:
-    """Return 1 when ``--check`` finds another measurement than the policy allows."""
+    """Return 1 when ``--check`` finds a measurement that the policy does not allow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail when the policy is stale")
     check = parser.parse_args().check
     measured = simulated_measurement(ROOT / "include" / "jobs").mrenclave
-    allowed = allowed_measurement(POLICY)
-    if allowed == measured:
+    allowed = allowed_measurements(POLICY)
+    if measured in allowed:
         print(f"{POLICY.name} allows the present measurement {measured}")
         return 0
     if check:
-        print(f"ERROR: measured {measured}, {POLICY.name} allows {allowed}", file=sys.stderr)
+        print(f"ERROR: measured {measured}, {POLICY.name} allows {', '.join(allowed)}", file=sys.stderr)
         print(
             "       do: review the change of agent or jobs, then `make approve-measurement`", file=sys.stderr
         )
         return 1
-    POLICY.write_text(ALLOWED.sub(rf"\g<1>{measured}", POLICY.read_text()))
-    print(f"{POLICY.name} allowed {allowed}\n           now allows {measured}")
+    allow(POLICY, measured)
+    print(f"{POLICY.name} now also allows {measured}")
     return 0
 
 
-def allowed_measurement(policy: Path) -> str:
-    """Return the one measurement the policy allows.
+def allowed_measurements(policy: Path) -> list[str]:
+    """Return the measurements the policy allows, the newest last.
 
-    :raises SystemExit: the policy does not have exactly one.
+    :raises SystemExit: the policy has no such list.
     """
-    found = ALLOWED.findall(policy.read_text())
-    if len(found) != 1:
-        raise SystemExit(f"ERROR: {policy} does not allow exactly one MRENCLAVE; edit it by hand")
-    return str(found[0][1])
+    found = ALLOWED.search(policy.read_text())
+    if found is None:
+        raise SystemExit(f"ERROR: {policy} has no list of allowed MRENCLAVEs; edit it by hand")
+    return re.findall(r"[0-9a-f]{64}", found[0])
+
+
+def allow(policy: Path, measurement: str) -> None:
+    """Add a measurement at the end of the policy's list."""
+    policy.write_text(ALLOWED.sub(lambda found: f"{found[0]}      - {measurement}\n", policy.read_text()))
 
 
 if __name__ == "__main__":

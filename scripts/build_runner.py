@@ -26,7 +26,7 @@ from confidential_spark.enclave.spark import find_spark_home
 
 from scripts.local_airflow import ROOT
 
-FOLDER = ROOT / "plugins" / "confidential_spark" / "agent" / "jvm"
+FOLDER = ROOT / "plugins" / "confidential_spark" / "enclave" / "jvm"
 SOURCES = FOLDER / "src"
 DIGESTS = FOLDER / "jars.sha256"
 # Which classes go where, by the beginning of their path; the rest is the runner's.

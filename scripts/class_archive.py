@@ -9,7 +9,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.enclave.class_archive import build_class_archive, class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
-from confidential_spark.jobs.job import NYTAXI
+from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.settings import get_settings
 from confidential_spark.simulation.trips.month import write_month
 

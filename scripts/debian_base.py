@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.settings import ENV_PREFIX, Settings
+from confidential_spark.image_build.settings import ImageSettings
+from confidential_spark.settings import ENV_PREFIX
 from docker.client import DockerClient
 from docker.errors import DockerException, ImageNotFound
 from docker.utils import parse_repository_tag
@@ -39,7 +40,7 @@ DEFAULT_CACHE = Path("~/.cache/confidential-spark")
 def main() -> int:
     """Print the base image's id; 1 with the reason when there is none."""
     parser = argparse.ArgumentParser(description=__doc__)
-    reference = Settings.model_fields["image_base"].default
+    reference = ImageSettings.model_fields["base"].default
     parser.add_argument("--reference", default=reference, help="what the image is called (%(default)s)")
     parser.add_argument("--mirror", help="Debian mirror; debootstrap's own choice by default")
     options = parser.parse_args()

@@ -23,26 +23,28 @@ from typing import TYPE_CHECKING, Any
 import requests
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.core.platforms import Platform
-from confidential_spark.settings import get_settings
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.image_build.settings import ImageSettings, image_settings
+from confidential_spark.platforms.docker.settings import docker_settings
+from confidential_spark.settings import Settings, get_settings
+from confidential_spark.verification import load_policy
 from docker.client import DockerClient
 from docker.errors import DockerException
 
 from scripts.debian_base import cache_folder, ensure_base
-from scripts.local_airflow import ROOT, VAR, environment
+from scripts.local_airflow import PASSWORDS, ROOT, VAR, environment, make_private, open_lock, prepare
 from scripts.process_tree import end_descendants, end_with_parent, take_charge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DAG = "enclave_image"
 QUESTION = "approve_measurement"
 SIMULATED_POLICY = "simulation-image"
-POLICY_VARIABLE = "CONFIDENTIAL_SPARK_DCSV3_POLICY"
+POLICY_VARIABLE = ImageSettings.variable("policy")
+PLATFORM_POLICY_VARIABLE = Settings.variable("dcsv3_policy")
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 MARKS = {"success": "✔", "failed": "✘", "skipped": "–", "running": "▶", "awaiting_input": "?"}
-START_PATIENCE_SECONDS = 300.0
+START_PATIENCE_SECONDS = 660.0
 POLL_SECONDS = 1.0
 END_PATIENCE_SECONDS = 40.0
 
@@ -56,8 +58,9 @@ def main() -> int:
     take_charge()
     started = time.monotonic()
     try:
-        choose_policy()
-        with airflow(arguments.home.resolve()) as api:
+        home = arguments.home.resolve()
+        choose_policy(home)
+        with airflow(home) as api:
             published = run(api, approve=arguments.approve == "yes")
     except (ConfidentialSparkError, DockerException, requests.RequestException) as error:
         print(f"REFUSED  {error}", file=sys.stderr)
@@ -69,15 +72,36 @@ def main() -> int:
     return 0 if published else 1
 
 
-def choose_policy() -> None:
-    """Take the deployment's policy, or the simulation's where none is set, and make its base image."""
-    os.environ.setdefault(POLICY_VARIABLE, SIMULATED_POLICY)
-    settings = get_settings()
-    policy = load_policy(settings.policy_path(Platform.DCSV3))
+def choose_policy(home: Path) -> None:
+    """Take the deployment's policy, or the simulation's where none is set, and make its base image.
+
+    :raises EnclaveError: ``docker-…``: there is no engine to build on.
+    """
+    os.environ.setdefault(POLICY_VARIABLE, os.environ.get(PLATFORM_POLICY_VARIABLE, SIMULATED_POLICY))
+    policy = load_policy(get_settings().policy_file(image_settings().policy))
+    base = image_settings().base
     print(f"Policy {policy.label}", flush=True)
+    engine = docker_engine(home)
     if policy.trust == TRUST_SIMULATED:
-        print(f"{SIMULATED_NOTICE}\nLooking for the base image {settings.image_base} …", flush=True)
-        ensure_base(DockerClient.from_env(), settings.image_base, cache_folder())
+        print(f"{SIMULATED_NOTICE}\nLooking for the base image {base} …", flush=True)
+        ensure_base(engine, base, cache_folder())
+
+
+def docker_engine(home: Path) -> DockerClient:
+    """Return a client of the engine on which the DAG will build: the connection's, not only this machine's.
+
+    :raises ConfigurationError: ``docker-connection-invalid``.
+    :raises EnclaveError: ``docker-…``.
+    """
+    open_lock(home, "cli.lock").close()
+    prepare(home)
+    # Airflow reads it when it is first imported, which is why that happens here.
+    os.environ["AIRFLOW_HOME"] = str(home)
+    from confidential_spark.platforms.docker.engine import EngineAddress
+
+    address = EngineAddress.of_connection(docker_settings().conn_id)
+    address.connect().close()
+    return DockerClient(base_url=address.url, tls=address.tls, version="auto")
 
 
 @dataclass
@@ -89,12 +113,19 @@ class Api:
 
     def log_in(self, home: Path) -> None:
         """Take a token of the user that Airflow has generated."""
-        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+        passwords = json.loads((home / PASSWORDS).read_text())
         [(user, password)] = passwords.items()
         token = self.call("POST", "/auth/token", {"username": user, "password": password})["access_token"]
         self.session.headers["Authorization"] = f"Bearer {token}"
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    def knows_the_dag(self) -> bool:
+        """Say whether Airflow has read the DAG's file."""
+        try:
+            return bool(self.call("GET", f"/api/v2/dags/{DAG}"))
+        except requests.HTTPError:
+            return False
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the JSON answer.
 
         :raises requests.RequestException: Airflow refuses, or is away.
@@ -115,24 +146,30 @@ def airflow(home: Path) -> Iterator[Api]:
     command = [sys.executable, "-m", "scripts.ui", "--port", str(api.port), "--home", str(home)]
     env = {**environment(home, api.port), "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"}
     log = home / "make-image.log"
-    home.mkdir(parents=True, exist_ok=True)
+    # Airflow announces its password in it.
+    make_private(log)
     print("Starting Airflow (half a minute) …", flush=True)
     with log.open("w") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdout=output, stderr=output, preexec_fn=end_with_parent
         )
     try:
-        wait_until_ready(process, log)
+        wait_for(lambda: "Airflow is ready" in log.read_text(errors="replace"), process, log)
         api.log_in(home)
+        # A new Airflow is ready before it has read its DAG files.
+        wait_for(api.knows_the_dag, process, log)
         yield api
     finally:
         end_descendants(END_PATIENCE_SECONDS)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for Airflow's own announcement."""
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until Airflow is ready.
+
+    :raises ConfigurationError: ``airflow-not-ready``, with its own words.
+    """
     deadline = time.monotonic() + START_PATIENCE_SECONDS
-    while "Airflow is ready" not in log.read_text(errors="replace"):
+    while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             raise ConfigurationError(
                 "Airflow does not start.",
@@ -216,7 +253,7 @@ def answer(api: Api, path: str, *, approve: bool) -> None:
     api.call("PATCH", details, {"chosen_options": [option], "params_input": {}})
 
 
-def xcom(api: Api, path: str, task: str, key: str) -> Any:  # noqa: ANN401 - JSON
+def xcom(api: Api, path: str, task: str, key: str) -> Any:
     """Return a task's XCom value, or None."""
     try:
         return api.call("GET", f"{path}/taskInstances/{task}/xcomEntries/{key}")["value"]

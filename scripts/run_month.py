@@ -1,7 +1,8 @@
-"""Run one NYTaxi month through all four stages on this machine and print a verdict.
+"""Run a job, for one month where it is monthly, through all four stages on this machine; print a verdict.
 
-The run is one of the DAG `nytaxi_local`, or of another platform's, without a scheduler (see `dag_run`). This
-program starts it, shows its progress, keeps its log and reads the published report at the end.
+The run is one of the DAG `nytaxi_local`, or of another job's or platform's, without a scheduler (see
+`dag_run`). This program starts it, shows its progress, keeps its log and reads the published report at the
+end.
 """
 
 from __future__ import annotations
@@ -14,38 +15,48 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
-from urllib.parse import quote, unquote, urlsplit
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.jobs.input.location import local_folder, month_uri
-from confidential_spark.jobs.input.manifest import data_files
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.job import publication_key
 from confidential_spark.jobs.report import RunReport
 from confidential_spark.operators.attempt import attempt_prefix
-from confidential_spark.settings import Settings, get_settings
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.settings import get_settings
+from confidential_spark.verification import load_policy
 
 from scripts.class_archive import prepare_class_archive
-from scripts.local_airflow import ROOT, VAR, environment, prepare
+from scripts.local_airflow import (
+    ROOT,
+    VAR,
+    disk_full,
+    environment,
+    is_full,
+    not_writable,
+    open_lock,
+    prepare,
+)
 from scripts.process_tree import end_descendants, end_with_parent, take_charge
+from scripts.run_choices import SYNTHETIC_ROWS, input_uri, job_named, platform_named, synthetic_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-JOB = "nytaxi"
+    from confidential_spark.jobs.job import SparkJob
+
 # A platform for hardware runs in simulation here, unless the deployment says otherwise.
 SIMULATED_POLICY = "simulation-image"
 # The marks are operators/base.py's, whose import takes seconds; what follows two blanks and a bracket is the
 # logger's own.
-FAILED = "✘"
+DONE, FAILED = "✔", "✘"
 STORY_LINE = re.compile(r"\] (?P<text>[▶…✔✘] .*?)(?:\s+\[airflow\.|$)")
 HOME = VAR / "airflow"
 END_PATIENCE_SECONDS = 5.0
@@ -53,24 +64,28 @@ VERIFIER = Path(sys.executable).with_name("confidential-spark")
 
 
 def main() -> int:
-    """Return 0 when the month was verified and published."""
+    """Return 0 when the result was verified and published."""
     arguments = parse_arguments()
     take_charge()
-    started = time.monotonic()
     try:
-        month = Month.parse(arguments.month)
-        month.require_complete()
-        rows = synthetic_rows(arguments.rows)
-        conf = run_conf(month, arguments.input)
-        choose_policy(arguments.platform)
-        run = LocalRun(arguments.platform, month, arguments.home)
-        with only_one_run(run) as at:
+        if arguments.rows:
+            os.environ[SYNTHETIC_ROWS] = str(synthetic_rows(arguments.rows))
+        run = chosen_run(arguments)
+        conf = run_conf(run, arguments.input)
+        choose_policy(run.platform)
+        with only_one_run(run.home) as lock:
             prepare(run.home)
             if run.platform is Platform.LOCAL:
                 prepare_class_archive()
-            code = run_dag(run, at, conf, rows)
+            # What is made once is not the run's duration.
+            started, run = time.monotonic(), replace(run, at=this_second())
+            with staging(lock, run):
+                code = run_dag(run, conf)
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"REFUSED  {not_writable(arguments.home, error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped; every process of the run is ended.", file=sys.stderr)
@@ -83,16 +98,49 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """Which month runs, where, and the folder of the Airflow that runs it."""
+    """Which job runs for which month, where and when, and the folder of the Airflow that runs it.
 
+    :param month: None for a job that is not monthly.
+    :param at: the run's time, to the second, and its id.
+    """
+
+    job: SparkJob
     platform: Platform
-    month: Month
+    month: Month | None
     home: Path
+    at: datetime
 
     @property
     def dag_id(self) -> str:
-        """The DAG of the platform."""
-        return f"{JOB}_{self.platform}"
+        """The job's DAG on the platform."""
+        return self.job.dag_id(self.platform)
+
+    @property
+    def key(self) -> str:
+        """What the result is filed under."""
+        return publication_key(self.job, self.month, manual_run_id(self.at))
+
+    @property
+    def title(self) -> str:
+        """The job, and the month if there is one."""
+        return f"{self.job.title} {self.month}" if self.month else self.job.title
+
+
+def chosen_run(arguments: argparse.Namespace) -> LocalRun:
+    """Return what the caller wants to run.
+
+    :raises ConfidentialSparkError: there is no such job, platform or complete month.
+    """
+    job, month = job_named(arguments.job), None
+    if job.monthly:
+        month = Month.parse(arguments.month)
+        month.require_complete()
+    return LocalRun(job, platform_named(arguments.platform), month, arguments.home, this_second())
+
+
+def this_second() -> datetime:
+    """Return the time, as precisely as a run's id tells it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def choose_policy(platform: Platform) -> None:
@@ -104,61 +152,42 @@ def choose_policy(platform: Platform) -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--platform", type=Platform, choices=list(Platform), default=Platform.LOCAL)
+    parser.add_argument("--platform", default=Platform.LOCAL, help=", ".join(Platform))
+    parser.add_argument("--job", default="nytaxi", help=", ".join(JOBS))
     parser.add_argument("--month", default="2018-05", help="YYYY-MM")
     parser.add_argument(
         "--input", default="", help="folder, file:// URI or template of trip records; empty: synthetic"
     )
-    parser.add_argument("--rows", default="10000", help="rows of a synthetic month")
+    parser.add_argument("--rows", default="", help=f"rows of a synthetic month; empty: {SYNTHETIC_ROWS}")
     parser.add_argument("--home", type=Path, default=HOME, help="the local Airflow's folder")
     return parser.parse_args()
 
 
-def run_conf(month: Month, location: str) -> dict[str, str]:
+def run_conf(run: LocalRun, location: str) -> dict[str, str]:
     """Return the DAG run's parameters.
 
-    :raises ConfigurationError: the location cannot be read on this platform.
+    :raises ConfigurationError: the location cannot be read on this platform, or the job reads none.
     :raises InputError: the location has no Parquet files of the month.
     """
-    return {"month": str(month), **({"input": input_uri(location, month)} if location else {})}
-
-
-def input_uri(location: str, month: Month) -> str:
-    """Return a folder, URI or template as the URI that the DAG takes, once the month's files are there."""
-    is_uri = location.startswith("file:") or "://" in location
-    named = location if is_uri else str(Path(location).expanduser().resolve())
-    data_files(local_folder(month_uri(named, month)), month)
-    path = unquote(urlsplit(named).path) if is_uri else named
-    return f"file://{quote(path, safe='/{}:=')}"
-
-
-def synthetic_rows(text: str) -> int:
-    """Return the rows of a synthetic month, within the bounds of the setting.
-
-    :raises ConfigurationError: ``rows-out-of-range``.
-    """
-    bounds = Settings.model_json_schema()["properties"]["synthetic_rows"]
-    if re.fullmatch("[0-9]{1,9}", text, re.ASCII) and bounds["minimum"] <= int(text) <= bounds["maximum"]:
-        return int(text)
-    raise ConfigurationError(
-        "That is not a size of a synthetic month.",
-        code="rows-out-of-range",
-        got=text or "nothing",
-        expected=f"a whole number from {bounds['minimum']} to {bounds['maximum']}",
-        action="correct ROWS=…, or leave it out",
-    )
+    if run.month:
+        return {"month": str(run.month), **({"input": input_uri(location, run.month)} if location else {})}
+    if location:
+        raise ConfigurationError(
+            f"{run.job.title} reads no input.", code="input-unused", got=location, action="leave out INPUT=…"
+        )
+    return {}
 
 
 @contextmanager
-def only_one_run(run: LocalRun) -> Iterator[datetime]:
-    """Hold the one run of the Airflow in the run's home, yield its time, and remove its staging at the end.
+def only_one_run(home: Path) -> Iterator[TextIO]:
+    """Hold the one run of the Airflow in ``home``.
 
     A run that was killed with this program is cleaned up by the next one, which reads the lock file.
 
-    :raises ConfigurationError: ``run-in-progress``, naming the process that holds it.
+    :raises ConfigurationError: ``run-in-progress``, naming the process that holds it, or the folder cannot
+        be written.
     """
-    run.home.mkdir(parents=True, exist_ok=True)
-    with (run.home / "run.lock").open("a+") as lock:
+    with open_lock(home, "run.lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -170,25 +199,32 @@ def only_one_run(run: LocalRun) -> Iterator[datetime]:
                 action="wait for it, or use `make ui` to run months side by side",
             ) from error
         discard_staging(lock)
-        at = datetime.now(UTC).replace(microsecond=0)
-        record = {"process": os.getpid(), "at": at.isoformat(), "dag": run.dag_id, "month": str(run.month)}
-        rewrite(lock, record)
-        try:
-            yield at
-        finally:
+        rewrite(lock, {"process": os.getpid(), "since": this_second().isoformat()})
+        yield lock
+        rewrite(lock, None)
+
+
+@contextmanager
+def staging(lock: TextIO, run: LocalRun) -> Iterator[None]:
+    """Remove what the run staged and did not publish, now or, when this program is killed, the next time."""
+    at = run.at.isoformat()
+    rewrite(lock, {"process": os.getpid(), "since": at, "at": at, "dag": run.dag_id, "key": run.key})
+    try:
+        yield
+    finally:
+        with suppress(ConfidentialSparkError):
+            # What refuses this has refused the task that cleans up as well, which has said so.
             discard_staging(lock)
-            rewrite(lock, None)
 
 
-def read_record(lock: TextIO) -> dict[str, Any] | None:
-    """Return what the run that holds, or last held, the lock wrote; None when it ended cleanly."""
+def read_record(lock: TextIO) -> dict[str, Any]:
+    """Return what the run that holds, or last held, the lock wrote; nothing when it ended cleanly."""
     lock.seek(0)
     try:
         record = json.load(lock)
     except ValueError:
-        return None
-    complete = isinstance(record, dict) and record.keys() >= {"process", "at", "dag", "month"}
-    return record if complete else None
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def rewrite(lock: TextIO, record: dict[str, Any] | None) -> None:
@@ -203,14 +239,15 @@ def rewrite(lock: TextIO, record: dict[str, Any] | None) -> None:
 def holder(lock: TextIO) -> str:
     """Return who holds the lock, for people."""
     record = read_record(lock)
-    return f"process {record['process']} since {record['at']}" if record else "an unknown process"
+    return f"process {record.get('process', 'unknown')} since {record.get('since', 'a moment ago')}"
 
 
 def discard_staging(lock: TextIO) -> None:
     """Remove what the run in the lock file staged and did not publish."""
-    if record := read_record(lock):
+    record = read_record(lock)
+    if record.keys() >= {"at", "dag", "key"}:
         run = attempt_prefix(manual_run_id(datetime.fromisoformat(record["at"])))
-        ResultStore(get_settings().results_dir, record["dag"]).discard_run(f"month={record['month']}", run)
+        ResultStore(get_settings().results_dir, record["dag"]).discard_run(record["key"], run)
 
 
 def manual_run_id(at: datetime) -> str:
@@ -218,22 +255,29 @@ def manual_run_id(at: datetime) -> str:
     return f"manual__{at.isoformat()}"
 
 
-def run_dag(run: LocalRun, at: datetime, conf: dict[str, str], rows: int) -> int:
-    """Run the DAG for the month, show its progress and return 0 or 1."""
-    log_path = run.home / "logs" / f"run-{run.platform}-{run.month}.log"
+def run_dag(run: LocalRun, conf: dict[str, str]) -> int:
+    """Run the DAG, show its progress and return 0 or 1."""
+    log_path = run.home / "logs" / f"run-{run.dag_id}{f'-{run.month}' if run.month else ''}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    options = ["--at", at.isoformat(), "--conf", json.dumps(conf)]
+    options = ["--at", run.at.isoformat(), "--conf", json.dumps(conf)]
     command = [sys.executable, "-m", "scripts.dag_run", run.dag_id, *options]
-    env = {**environment(run.home), "CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": str(rows)}
     enclave = "simulated enclave" if simulated(run.platform) else "enclave"
-    print(f"NYTaxi {run.month} · platform {run.platform} · {enclave} · starting (about 6 s) …", flush=True)
-    with log_path.open("w") as log, child_process(command, env) as process:
-        failure = show(process.stdout or (), log.write)
+    print(
+        f"{run.title} · platform {run.platform} · {enclave} · starting (about 6 s) …",
+        flush=True,
+    )
+    with (
+        log_path.open("w", encoding="utf-8") as log,
+        child_process(command, environment(run.home)) as process,
+    ):
+        cause = show(process.stdout or (), log.write)
         code = process.wait()
     if code < 0:
         print(f"The run's process was killed by signal {-code}.", file=sys.stderr)
+    if code and cause is None and is_full(run.home):
+        raise disk_full(run.home)
     if code:
-        print(f"\n{failure_notice(failure)}\nThe whole log: {short(log_path)}", file=sys.stderr)
+        print(f"\n{failure_notice(cause)}\nThe whole log: {short(log_path)}", file=sys.stderr)
     return 1 if code else 0
 
 
@@ -242,20 +286,25 @@ def simulated(platform: Platform) -> bool:
     return load_policy(get_settings().policy_path(platform)).trust == TRUST_SIMULATED
 
 
-def failure_notice(failure: str | None) -> str:
-    """Return why a run failed, and where to read on, from the last line that told of a failure."""
-    if failure is None:
+def failure_notice(cause: str | None) -> str:
+    """Return why a run failed, and where to read on."""
+    if cause is None:
         return "The run ended before one of its tasks could say why; the log's last lines do."
-    task = failure.removeprefix(FAILED).split(":")[0].strip()
-    return f"{failure}\nWhat to do: docs/runbooks/{task}.md"
+    return f"{cause}\nWhat to do: docs/runbooks/{task_of(cause)}.md"
+
+
+def task_of(line: str) -> str:
+    """Return the task that a line of the story is about."""
+    return line[1:].split(":")[0].strip()
 
 
 def verdict(run: LocalRun) -> str:
-    """Return the verdict of the month that was just published."""
-    published = get_settings().results_dir / run.dag_id / f"month={run.month}"
+    """Return the verdict of the result that was just published."""
+    published = get_settings().results_dir / run.dag_id / run.key
     policy = get_settings().policy_path(run.platform)
     report = RunReport.read(published / "report.json")
-    return report.verdict_text(short(published), short(policy), short(VERIFIER))
+    program = JOBS[report.job].file(get_settings().jobs_dir)
+    return report.verdict_text(short(published), short(policy), short(program), short(VERIFIER))
 
 
 def short(path: Path) -> str:
@@ -264,16 +313,23 @@ def short(path: Path) -> str:
 
 
 def show(lines: Iterable[str], keep: Callable[[str], object]) -> str | None:
-    """Keep every line of the log, print the ones that tell the run's story, and return its last failure."""
+    """Keep every line of the log, print the ones that tell the run's story, and return why the run failed.
+
+    That is the last failure of the first task that did not succeed later: what fails after it, such as the
+    removal of what it left, only follows from it.
+    """
     started = time.monotonic()
-    failure = None
+    failures: dict[str, str] = {}
     for line in lines:
         keep(line)
         if story := STORY_LINE.search(line):
             text = story.group("text").strip()
             print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
-            failure = text if text.startswith(FAILED) else failure
-    return failure
+            if text.startswith(FAILED):
+                failures[task_of(text)] = text
+            elif text.startswith(DONE):
+                failures.pop(task_of(text), None)
+    return next(iter(failures.values()), None)
 
 
 @contextmanager
@@ -285,7 +341,7 @@ def child_process(command: list[str], env: dict[str, str]) -> Iterator[subproces
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
         preexec_fn=end_with_parent,

@@ -6,19 +6,27 @@ import atexit
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
+from tests.support.places import ROOT, SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 _HOME = Path(tempfile.mkdtemp(prefix="confidential-spark-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 # How fast inputs are made depends on the machine's other work, and is nothing to fail for.
 settings.register_profile("project", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("project")
+
+# Fixtures of the files that take minutes.
+LONG = {"machine", "fake", "spark", "run_dag"}
 
 # Airflow reads these when it is first imported, so they are set before any test module is.
 os.environ.update(
@@ -31,6 +39,24 @@ os.environ.update(
     CONFIDENTIAL_SPARK_INPUTS_DIR=str(_HOME / "inputs"),
     CONFIDENTIAL_SPARK_CACHE_DIR=os.environ.get("CONFIDENTIAL_SPARK_CACHE_DIR", str(ROOT / "var" / "cache")),
 )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the processes that share the tests end together."""
+    long = {item.path for item in items if LONG & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture
+def deploy(monkeypatch) -> Iterator[Callable[..., None]]:
+    """Gives the deployment settings, by the names of their variables: ``deploy(aks_epc="1GB")``."""
+    from confidential_spark.settings import forget_settings
+
+    from tests.support.deployment import set_settings
+
+    yield partial(set_settings, monkeypatch)
+    forget_settings()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ abandoned_after=4320
 python=/opt/python/bin/python3
 agent=/opt/confidential-spark/bin/enclave-agent
 
-# Exit codes of agent/exit_codes.py.
+# Exit codes of agent/errors.py.
 readonly bad_launch=65 terminated=143
 
 fail() { # exit code, code, what happened, what to do

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from confidential_spark.agent.protocol import NONCE_BYTES
+from confidential_spark.core import base64url
+from confidential_spark.core.errors import InputError
+from confidential_spark.verification import Outcome, VerificationReport
+from confidential_spark.verification.safe_files import read_regular
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.verification.report import VerificationReport
 
 EXIT_VERIFIED = 0
 EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
+MAX_SWITCHES = 100
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,12 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--nonce", metavar="HEX_OR_B64URL", help="the nonce that the run was given")
     add("--run-id", metavar="ID", help="the run that the evidence must belong to")
     add("--month", metavar="YYYY-MM", help="the month that the results must be about")
-    add(
-        "--job-file",
-        type=Path,
-        metavar="FILE",
-        help="the job that must have run, e.g. include/jobs/nytaxi.py",
-    )
+    add("--job-file", type=Path, metavar="FILE", help="the job that must have run (include/jobs/nytaxi.py)")
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
@@ -54,55 +57,59 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status."""
+    """Run a command and return its exit status; whatever breaks on the way is no verdict."""
     options = parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character must not turn a verdict into a crash.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return int(options.run(options))
+    try:
+        return int(options.run(options))
+    except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
+        return _not_printed(f"the command itself failed: {type(error).__name__}: {error}")
 
 
 def _verify(options: argparse.Namespace) -> int:
-    # Imported late, so that --help and usage errors need no cryptography.
-    from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.verification.report import Outcome, VerificationReport
-
+    # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
+    warnings.simplefilter("ignore")
     try:
         report = _report(options)
-    except ConfidentialSparkError as error:
+    except Exception as error:
         report = VerificationReport.not_checked(str(options.policy), error)
-    except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
-        report = VerificationReport.not_checked(str(options.policy), _crashed(error))
-    print(json.dumps(report.to_dict(), indent=2) if options.json else report.text())
-    return {
-        Outcome.VERIFIED: EXIT_VERIFIED,
-        Outcome.REFUSED: EXIT_REFUSED,
-        Outcome.NOT_CHECKED: EXIT_NOT_CHECKED,
-    }[report.outcome]
+    status = {Outcome.VERIFIED: EXIT_VERIFIED, Outcome.REFUSED: EXIT_REFUSED}
+    text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
+    return _print(text, status.get(report.outcome, EXIT_NOT_CHECKED))
 
 
-def _crashed(error: Exception) -> ConfidentialSparkError:
-    from confidential_spark.core.errors import VerificationError
-    from confidential_spark.verification.refusals import Refusal
+def _print(text: str, status: int) -> int:
+    """Print a report and return its status: a verdict on a full disk or in a closed pipe is none."""
+    if sys.stdout is None:
+        return _not_printed("standard output is closed")
+    try:
+        # A terminal that cannot show a character must not turn a verdict into a crash.
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        print(text, flush=True)
+    except (OSError, ValueError) as error:
+        with suppress(OSError, ValueError):  # Python flushes again at its end, and would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _not_printed(f"the report could not be written: {error}")
+    return status
 
-    return VerificationError(
-        "The command itself failed.",
-        code=Refusal.CHECK_CRASHED.value,
-        got=f"{type(error).__name__}: {error}",
-        expected="an input that the command can handle",
-    )
+
+def _not_printed(why: str) -> int:
+    with suppress(OSError, ValueError):
+        print(f"NOT CHECKED · {why}", file=sys.stderr, flush=True)
+    return EXIT_NOT_CHECKED
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:
+    # Imported late, so that --help and usage errors need no cryptography.
+    from confidential_spark.verification import load_policy, verify_evidence
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
-    from confidential_spark.verification.policy.policy import load_policy
-    from confidential_spark.verification.verify import verify_evidence
 
     policy = load_policy(options.policy)
+    # A published month is replaced by switching a link: what follows is all of the version it leads to now.
+    evidence, folder = _resolve_together(options.evidence, options.results or options.evidence.parent)
     return verify_evidence(
-        evidence=_read(options.evidence, MAX_EVIDENCE_BYTES),
-        results=_results_folder(options),
+        evidence=_read(evidence, MAX_EVIDENCE_BYTES),
+        results=_require_folder(folder),
         jwks=None if options.jwks is None else _read(options.jwks, MAX_JWKS_BYTES),
         policy=policy,
         now=_clock(options.at),
@@ -116,76 +123,67 @@ def _report(options: argparse.Namespace) -> VerificationReport:
 
 
 def _sha256(path: Path | None) -> str | None:
-    from hashlib import sha256
-
-    return None if path is None else sha256(_read(path, MAX_JOB_BYTES)).hexdigest()
+    if path is None:
+        return None
+    content = _read(path, MAX_JOB_BYTES)
+    if len(content) > MAX_JOB_BYTES:
+        raise _unusable("file-unreadable", "The job file is too large.", f"{path}", f"{MAX_JOB_BYTES} bytes")
+    return sha256(content).hexdigest()
 
 
 def _read(path: Path, limit: int) -> bytes:
-    from confidential_spark.core.errors import InputError
-
     try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
+        return read_regular(path, limit)
     except (OSError, ValueError) as error:
-        raise InputError(
-            "A file cannot be read.",
-            code="file-unreadable",
-            got=f"{path}: {error}",
-            expected="a readable file",
-            action="correct the path",
-        ) from error
+        got, expected = f"{path}: {error}", "a readable regular file"
+        raise _unusable("file-unreadable", "A file cannot be read.", got, expected) from error
 
 
-def _results_folder(options: argparse.Namespace) -> Path:
-    from confidential_spark.core.errors import InputError
+def _resolve_together(*paths: Path) -> list[Path]:
+    """Return the paths without links, all as they were at one moment."""
+    resolved = [_resolve(path) for path in paths]
+    for _ in range(MAX_SWITCHES):
+        before, resolved = resolved, [_resolve(path) for path in paths]
+        if resolved == before:
+            break
+    return resolved
 
-    folder: Path = options.results or options.evidence.parent
+
+def _resolve(path: Path) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a name that no file can have: reading it says so
+        return path
+
+
+def _require_folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise InputError(
-            "The folder of the result files is not there.",
-            code="results-unreadable",
-            got=str(folder),
-            expected="a folder",
-            action="give the folder of the result files (--results)",
-        )
+        message = "The folder of the result files is not there."
+        raise _unusable("results-unreadable", message, str(folder), "a folder (--results)")
     return folder
 
 
 def _clock(text: str | None) -> datetime:
-    from confidential_spark.core.errors import InputError
-
     if text is None:
         return datetime.now(UTC)
-    try:
+    with suppress(ValueError):
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.utcoffset() is None:
-        raise InputError(
-            "That is not a time.",
-            code="time-malformed",
-            got=text,
-            expected="ISO 8601 with a zone, e.g. 2026-11-23T10:00:00Z",
-        )
-    return moment
+        if moment.utcoffset() is not None:
+            return moment
+    expected = "ISO 8601 with a zone, e.g. 2026-11-23T10:00:00Z"
+    raise _unusable("time-malformed", "The time is malformed (--at).", text, expected)
 
 
 def _nonce(text: str | None) -> bytes | None:
-    from confidential_spark.core import base64url
-    from confidential_spark.core.errors import InputError
-
     if text is None:
         return None
-    try:
+    with suppress(ValueError):
         nonce = bytes.fromhex(text) if len(text) == 64 else base64url.decode(text)
-    except ValueError:
-        nonce = b""
-    if len(nonce) != 32:
-        raise InputError(
-            "That is not a nonce.",
-            code="nonce-malformed",
-            got=text,
-            expected="32 bytes: 64 hex digits, or 43 characters of base64url",
-        )
-    return nonce
+        if len(nonce) == NONCE_BYTES:
+            return nonce
+    expected = "32 bytes: 64 hex digits, or 43 characters of base64url"
+    raise _unusable("nonce-malformed", "The nonce is malformed.", text, expected)
+
+
+def _unusable(code: str, message: str, got: str, expected: str) -> InputError:
+    return InputError(message, code=code, got=got, expected=expected, action="correct the command line")

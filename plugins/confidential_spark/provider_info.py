@@ -8,7 +8,7 @@ from typing import Any
 def get_provider_info() -> dict[str, Any]:
     """Return Airflow's provider description (``airflow/provider_info.schema.json``)."""
     return {
-        "package-name": "confidential-spark",
+        "package-name": "confidential-spark-airflow",  # the one with the entry point: plugins/pyproject.toml
         "name": "Confidential Spark",
         "description": "Spark in attested enclaves, with evidence an outsider can verify",
         "connection-types": [

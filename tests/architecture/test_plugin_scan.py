@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+from tests.support.places import ROOT
+
+PLUGINS = ROOT / "plugins"
 
 
 def scanned_files(folder: Path) -> list[Path]:

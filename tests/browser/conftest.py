@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
-from tests.browser.chromium import EXECUTABLE, chromium
-from tests.unit.ui.conftest import api_server, dag_run, publish
+from tests.unit.ui.conftest import api_server, dag_run, deployment, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.browser.chromium import Tab
+    from playwright.sync_api import Browser, Page
 
-__all__ = ["api_server", "dag_run", "publish"]
+__all__ = ["api_server", "dag_run", "deployment", "publish"]
+
+# Debian's: playwright's own download is not to be had everywhere.
+EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 
 @pytest.fixture(scope="session")
@@ -37,46 +50,61 @@ def site(api_server: Any) -> Iterator[str]:
     thread.join(10)
 
 
-@pytest.fixture(scope="session")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; of a module, because in its thread no other event loop can run meanwhile."""
     if EXECUTABLE is None:
         pytest.skip("no Chromium on this machine")
-    with chromium(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=FLAGS, chromium_sandbox=False)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def visit(site: str, tab: Tab, tmp_path: Path) -> Iterator[Callable[..., Tab]]:
+def complaints() -> list[str]:
+    """What the browser has complained about: errors of scripts, and what the content policy blocked."""
+    return []
+
+
+@pytest.fixture
+def visit(
+    site: str, browser: Browser, complaints: list[str], tmp_path: Path
+) -> Iterator[Callable[..., Page]]:
     """Open one of our pages as a viewer who is logged in to Airflow."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
-    from confidential_spark.ui.published import Published
+    from confidential_spark.ui.results.published import Published
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
     app.dependency_overrides[published] = lambda: Published(tmp_path)
     token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="viewer", role="VIEWER"))
-    tab.send("Network.setCookie", name="_token", value=token, url=site, httpOnly=True)
-    tab.complaints.clear()
+    context = browser.new_context()
+    context.add_cookies([{"name": "_token", "value": token, "url": site, "httpOnly": True}])
+    page = context.new_page()
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
 
-    def visit(path: str, *, width: int = 1100, scheme: str = "light") -> Tab:
-        tab.look(width=width, scheme=scheme)
-        tab.open(f"{site}{path}")
-        return tab
+    def visit(path: str, *, width: int = 1100, scheme: Any = "light") -> Page:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        page.goto(f"{site}{path}")
+        return page
 
     yield visit
+    context.close()
     app.dependency_overrides.clear()
 
 
 @pytest.fixture
-def keep_screenshot() -> Callable[[Tab, str], None]:
+def keep_screenshot() -> Callable[[Page, str], None]:
     """Keep a picture where CONFIDENTIAL_SPARK_SCREENSHOTS names a folder."""
     folder = os.environ.get("CONFIDENTIAL_SPARK_SCREENSHOTS")
 
-    def keep(tab: Tab, name: str) -> None:
+    def keep(page: Page, name: str) -> None:
         if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            tab.screenshot(Path(folder) / f"{name}.png")
+            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
     return keep

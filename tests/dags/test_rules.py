@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 
 import pytest
+from confidential_spark.core.platforms import Platform
+from confidential_spark.jobs import JOBS
 
-JOB_DAG_IDS = [f"{job}_{platform}" for job in ("nytaxi", "sparkpi") for platform in ("aks", "dcsv3", "local")]
-TASKS = {
-    "sparkpi_local": {
-        *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
-        *("validation.verify_evidence", "validation.check_results", "validation.publish"),
-        "validation.clean_staging",
-    },
+JOB_TASKS = {
+    *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
+    *("validation.verify_evidence", "validation.check_results", "validation.publish"),
+    "validation.clean_staging",
 }
-for platform in ("aks", "dcsv3", "local"):
-    TASKS[f"sparkpi_{platform}"] = TASKS["sparkpi_local"]
-    TASKS[f"nytaxi_{platform}"] = TASKS["sparkpi_local"] | {"spark.resolve_input"}
+TASKS = {
+    job.dag_id(platform): JOB_TASKS | ({"spark.resolve_input"} if job.monthly else set())
+    for job in JOBS.values()
+    for platform in Platform
+}
+JOB_DAG_IDS = sorted(TASKS)
 TASKS["enclave_image"] = {
     *("resolve_inputs", "build_image", "sign_enclave", "measure_enclave", "compare_with_ledger"),
     *("approve_measurement", "record_approval", "publish_image"),
@@ -50,10 +52,10 @@ def test_a_job_has_the_four_stages(job_dag) -> None:
 
 
 def test_allows_only_known_tags(dag) -> None:
-    from confidential_spark.pipelines.defaults import Tag
+    from confidential_spark.pipelines.defaults import Tag, job_tag
 
     assert dag.tags
-    assert dag.tags <= set(Tag)
+    assert dag.tags <= {*Tag, *map(job_tag, JOBS.values())}
 
 
 def test_a_job_says_what_it_can_prove(job_dag) -> None:

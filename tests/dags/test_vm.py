@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import pytest
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import JOBS
-from confidential_spark.pipelines.defaults import Tag
-from confidential_spark.pipelines.job import confidential_dag, dag_id
-from confidential_spark.settings import get_settings
+from confidential_spark.jobs import JOBS
+from confidential_spark.pipelines.job import confidential_dag
+from confidential_spark.settings import forget_settings
 
 
 @pytest.fixture
 def with_vm(monkeypatch):
     monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_VM", "group/vm")
-    get_settings.cache_clear()
+    forget_settings()
     yield
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def dag_of(platform: Platform):
-    return confidential_dag(JOBS["sparkpi"], platform, doc_md="", tag=Tag.SPARKPI, params={})
+    return confidential_dag(JOBS["sparkpi"], platform, doc_md="", params={})
 
 
 def test_it_is_started_first_and_deallocated_last_whatever_happens(with_vm) -> None:
@@ -31,7 +30,7 @@ def test_it_is_started_first_and_deallocated_last_whatever_happens(with_vm) -> N
     assert start.is_setup
     assert stop.is_teardown
     assert stop.pool == "azure_vm"
-    assert stop.dag_ids == [dag_id(job, Platform.DCSV3) for job in JOBS.values()]
+    assert stop.dag_ids == [job.dag_id(Platform.DCSV3) for job in JOBS.values()]
 
 
 @pytest.mark.parametrize("platform", [Platform.LOCAL, Platform.DCSV3])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.settings import Settings
+from confidential_spark.image_build.settings import image_settings
 from docker.client import DockerClient
 from docker.errors import DockerException
 
@@ -14,7 +14,7 @@ from scripts.debian_base import cache_folder, ensure_base
 from tests.docker.image_tasks import built_image, run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from confidential_spark.enclave.image import EnclaveImage
 
@@ -34,27 +34,27 @@ def engine() -> Iterator[DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def image_settings(engine, tmp_path_factory) -> Settings:
-    """Settings of a deployment that simulates, with the base image that they name on the engine."""
-    settings = Settings(dcsv3_policy="simulation-image")
+def base_image(engine) -> str:
+    """The base of simulated images, which is on the engine."""
+    reference = image_settings().base
     try:
-        ensure_base(engine, settings.image_base, cache_folder())
+        ensure_base(engine, reference, cache_folder())
     except ConfigurationError as error:
         pytest.skip(f"!!! NOT TESTED: no base image can be made: {error}")
-    return settings
+    return reference
 
 
 @pytest.fixture(scope="session")
-def run_image_task(engine, image_settings) -> Callable[..., Any]:
+def run_image_task(engine, base_image) -> Callable[..., Any]:
     """Runs one task of DAG `enclave_image` on the engine and returns its XCom value."""
 
-    def run(operator: type, *, settings: Settings = image_settings, **arguments: Any) -> Any:
-        return run_task(engine, settings, operator, **arguments)
+    def run(operator: type, *, settings: Mapping[str, object] | None = None, **arguments: Any) -> Any:
+        return run_task(engine, settings or {}, operator, **arguments)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def enclave_image(engine, image_settings) -> EnclaveImage:
+def enclave_image(engine, base_image) -> EnclaveImage:
     """The simulated enclave image of the present sources, signed; built only when they have changed."""
-    return built_image(engine, image_settings)
+    return built_image(engine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.image_build.operators import (
     BuildImageOperator,
@@ -14,9 +13,15 @@ from confidential_spark.image_build.operators import (
     SignEnclaveOperator,
 )
 
+from tests.support.deployment import deployed
+
 if TYPE_CHECKING:
-    from confidential_spark.settings import Settings
+    from collections.abc import Mapping
+
     from docker.client import DockerClient
+
+
+SIMULATED_POLICY = "simulation-image"
 
 
 class TaskStates(dict[str, Any]):
@@ -38,16 +43,18 @@ def task_context(task_id: str = "task", **more: Any) -> dict[str, Any]:
     }
 
 
-def run_task(engine: DockerClient, settings: Settings, operator: type, **arguments: Any) -> Any:
-    """Run one task on an engine, with a deployment's settings, and return its XCom value."""
+def run_task(engine: DockerClient, settings: Mapping[str, object], operator: type, **arguments: Any) -> Any:
+    """Run one task on an engine, in a deployment that simulates, and return its XCom value.
+
+    :param settings: further ones of the deployment, by their variables.
+    """
     task = operator(task_id=operator.__name__, **arguments)
     task.client = engine.api
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("confidential_spark.image_build.operators.get_settings", lambda: settings)
+    with deployed(image_policy=SIMULATED_POLICY, **settings):
         return task.run(task_context())
 
 
-def built_image(engine: DockerClient, settings: Settings) -> EnclaveImage:
+def built_image(engine: DockerClient, **settings: object) -> EnclaveImage:
     """Return the enclave image of the present sources and settings, signed; built only when they changed."""
     inputs = run_task(engine, settings, ResolveInputsOperator)
     image = run_task(engine, settings, BuildImageOperator, inputs=inputs)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import JOBS
+from confidential_spark.jobs import JOBS
 from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import PREFIX
+from confidential_spark.enclave.output import EnclaveOutput
 from confidential_spark.enclave.spark import choose_runtime
 from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
 from confidential_spark.operators.launch import image_installation
-from confidential_spark.operators.output import EnclaveOutput
 from confidential_spark.platforms.docker.container import NONCE_LABEL, ContainerSpec
 from confidential_spark.platforms.docker.enclave import (
     SCRATCH_BYTES,

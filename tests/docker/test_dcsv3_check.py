@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.core.check_rows import NOT_LOOKED_AT, Status
 from confidential_spark.core.platforms import Platform
-from confidential_spark.operators.image_published import IMAGE_ASSETS
+from confidential_spark.operators.image import IMAGE_ASSETS
 from confidential_spark.platforms.docker.check.host import CHECK_LABEL
-from confidential_spark.platforms.docker.check.operator import IMAGE_ROWS, DockerCheckOperator
 from confidential_spark.platforms.docker.check.rows import ENGINE_ROWS, HOST_ROWS
+from confidential_spark.platforms.docker.check.task import IMAGE_ROWS, DockerCheckOperator
 from confidential_spark.platforms.docker.engine import LOCAL_SOCKET
+from confidential_spark.settings import get_settings
 
 from tests.docker.stub_image import stub_image
 from tests.support.factories.approvals import approve
@@ -26,40 +27,44 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.check_rows import CheckRow, PlatformReport
     from confidential_spark.enclave.image import EnclaveImage
-    from confidential_spark.settings import Settings
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def stub(engine, image_settings) -> EnclaveImage:
+def stub(engine, base_image) -> EnclaveImage:
     """An image whose program is never started by a check."""
-    return stub_image(engine, image_settings.image_base, "echo 'the agent was started'; exit 99")
+    return stub_image(engine, base_image, "echo 'the agent was started'; exit 99")
 
 
 @pytest.fixture
-def settings(image_settings, tmp_path) -> Settings:
-    """A deployment with a ledger of its own, in which nothing is approved yet."""
+def include(tmp_path) -> Path:
+    """The policies of a deployment with a ledger of its own, in which nothing is approved yet."""
     include = tmp_path / "include"
-    shutil.copytree(image_settings.include_dir / "policies", include / "policies", dirs_exist_ok=True)
+    shutil.copytree(get_settings().include_dir / "policies", include / "policies")
     (include / "policies/approvals-simulated.jsonl").unlink(missing_ok=True)
-    changes = {"include_dir": include, "results_dir": tmp_path / "results", "dcsv3_memory": "1g"}
-    return image_settings.model_copy(update=changes)
+    return include
 
 
 @pytest.fixture
-def check(engine, monkeypatch) -> Callable[..., PlatformReport]:
+def check(engine, include, tmp_path, deploy, monkeypatch) -> Callable[..., PlatformReport]:
     """Looks at the engine as a deployment with these settings would, with an image published or not."""
+    usual = {
+        "include_dir": include,
+        "results_dir": tmp_path / "results",
+        "dcsv3_policy": "simulation-image",
+        "dcsv3_memory": "1g",
+    }
 
-    def look(settings: Settings, image: EnclaveImage | None = None, **changes: Any) -> PlatformReport:
-        used = settings.model_copy(update=changes)
+    def look(image: EnclaveImage | None = None, **settings: Any) -> PlatformReport:
+        deploy(**(usual | settings))
         host = os.environ.get("DOCKER_HOST") or LOCAL_SOCKET
         monkeypatch.setenv("AIRFLOW_CONN_DOCKER_DEFAULT", json.dumps({"conn_type": "docker", "host": host}))
-        monkeypatch.setattr("confidential_spark.operators.platform_check.get_settings", lambda: used)
         published = [SimpleNamespace(extra=image.to_xcom())] if image else []
         events = dict.fromkeys(IMAGE_ASSETS.values(), published)
         operator = DockerCheckOperator(task_id="check_dcsv3", platform=Platform.DCSV3)
-        report = operator.report({"inlet_events": events})
+        ti = SimpleNamespace(get_dr_count=lambda **_: 0)
+        report = operator.report({"ti": ti, "inlet_events": events})
         assert engine.containers.list(all=True, filters={"label": CHECK_LABEL}) == []
         return report
 
@@ -70,13 +75,13 @@ def rows_of(report: PlatformReport) -> dict[str, CheckRow]:
     return {row.name: row for row in report.rows}
 
 
-def test_an_approved_image_is_ready_for_simulation_and_says_what_is_not_here(check, settings, stub):
-    approve(settings.include_dir, stub)
-    report = check(settings, stub)
+def test_an_approved_image_is_ready_for_simulation_and_says_what_is_not_here(check, include, stub):
+    approve(include, stub)
+    report = check(stub)
     rows = rows_of(report)
 
     assert report.is_ready, report.table()
-    assert list(rows) == [*ENGINE_ROWS, *IMAGE_ROWS, *HOST_ROWS, "attestation"]
+    assert list(rows) == [*ENGINE_ROWS, "leftovers", *IMAGE_ROWS, *HOST_ROWS, "attestation"]
     assert rows["container"].status is Status.OK
     assert "SIMULATED" in report.verdict
     if not Path("/dev/sgx_enclave").exists():
@@ -84,15 +89,15 @@ def test_an_approved_image_is_ready_for_simulation_and_says_what_is_not_here(che
         assert "not passed" in report.counts
 
 
-def test_the_real_enclave_image_can_look_around(check, settings, enclave_image):
-    approve(settings.include_dir, enclave_image)
-    report = check(settings, enclave_image)
+def test_the_real_enclave_image_can_look_around(check, include, enclave_image):
+    approve(include, enclave_image)
+    report = check(enclave_image)
 
     assert report.is_ready, report.table()
 
 
-def test_nothing_of_an_image_that_nobody_approved_is_started(check, settings, stub):
-    report = check(settings, stub)
+def test_nothing_of_an_image_that_nobody_approved_is_started(check, stub):
+    report = check(stub)
     rows = rows_of(report)
 
     assert [row.name for row in report.failed] == ["measurement"]
@@ -108,24 +113,24 @@ def test_nothing_of_an_image_that_nobody_approved_is_started(check, settings, st
         pytest.param({"dcsv3_memory": "4096g"}, "memory", "GiB", id="more-memory-than-the-host-has"),
     ],
 )
-def test_what_would_fail_a_run_is_a_failure_with_its_name(check, settings, changes, failed, code):
-    report = check(settings, **changes)
+def test_what_would_fail_a_run_is_a_failure_with_its_name(check, changes, failed, code):
+    report = check(**changes)
 
     assert not report.is_ready
     assert code in rows_of(report)[failed].got
     assert rows_of(report)[failed].action
 
 
-def test_an_image_for_the_other_kind_of_enclave_is_refused(check, settings, stub):
-    report = check(settings, dcsv3_image=stub.reference, dcsv3_policy="production")
+def test_an_image_for_the_other_kind_of_enclave_is_refused(check, stub):
+    report = check(dcsv3_image=stub.reference, dcsv3_policy="production")
 
     assert "image-trust-mismatch" in rows_of(report)["image"].got
     assert report.trust == "hardware"
 
 
-def test_a_container_that_cannot_start_is_named(check, settings, stub):
-    approve(settings.include_dir, stub)
-    report = check(settings, stub, dcsv3_cores=200)
+def test_a_container_that_cannot_start_is_named(check, include, stub):
+    approve(include, stub)
+    report = check(stub, dcsv3_cores=200)
 
     assert "docker-refused" in rows_of(report)["container"].got
     assert "CPUs" in rows_of(report)["container"].got

@@ -60,7 +60,7 @@ def airflow(live: LiveAirflow) -> LiveAirflow:
 
 def containers(engine: DockerClient, run: str, task: str = SPARK) -> list[Container]:
     label = [f"{PREFIX}run={run}", f"{PREFIX}dag={DAG}", f"{PREFIX}task={task}"]
-    return list(engine.containers.list(all=True, filters={"label": label}))
+    return list(engine.containers.list(all=True, filters={"label": label}, ignore_removed=True))
 
 
 def published(airflow: LiveAirflow, dag: str, month: str) -> Path:

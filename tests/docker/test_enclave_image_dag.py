@@ -13,7 +13,9 @@ import pytest
 from confidential_spark.enclave.image import EnclaveImage, asset_name
 from confidential_spark.verification.policy.ledger import read_ledger
 
-from tests.integration.live_airflow import ROOT, LiveAirflow, end_all, wait_until
+from tests.docker.image_tasks import SIMULATED_POLICY
+from tests.integration.live_airflow import LiveAirflow, end_all, wait_until
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,14 +73,14 @@ class ImageDag:
 
 
 @pytest.fixture(scope="module")
-def image_dag(enclave_image, image_settings, tmp_path_factory) -> Iterator[ImageDag]:
+def image_dag(enclave_image, tmp_path_factory) -> Iterator[ImageDag]:
     folder = tmp_path_factory.mktemp("image-dag")
     include = folder / "include"
     shutil.copytree(ROOT / "include", include, ignore=shutil.ignore_patterns("*.jsonl"))
     airflow = LiveAirflow(folder)
     airflow.environment.update(
         CONFIDENTIAL_SPARK_INCLUDE_DIR=str(include),
-        CONFIDENTIAL_SPARK_DCSV3_POLICY=image_settings.dcsv3_policy,
+        CONFIDENTIAL_SPARK_IMAGE_POLICY=SIMULATED_POLICY,
         **{name: os.environ[name] for name in ("DOCKER_HOST", "PYTHONPATH") if name in os.environ},
     )
     try:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
-from confidential_spark.operators.output import MAX_LOGGED, EnclaveOutput
+from confidential_spark.enclave.output import MAX_LOGGED, EnclaveOutput
 from confidential_spark.platforms.docker.container import NONCE_LABEL, ContainerSpec
 from confidential_spark.platforms.docker.enclave import DockerEnclave
 from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
@@ -44,7 +44,7 @@ exit 80
 
 
 @pytest.fixture
-def create(engine, image_settings) -> Iterator[Callable[..., Container]]:
+def create(engine, base_image) -> Iterator[Callable[..., Container]]:
     """Creates a container of the base image whose program is a line of shell; removed afterwards."""
     created: list[Container] = []
 
@@ -52,7 +52,7 @@ def create(engine, image_settings) -> Iterator[Callable[..., Container]]:
         defaults = {"network_mode": "none", "labels": {LABEL: "failures"}, "init": True}
         command = ["/bin/sh", "-c", script]
         with docker_failures():
-            created.append(engine.containers.create(image_settings.image_base, command, **defaults | options))
+            created.append(engine.containers.create(base_image, command, **defaults | options))
         return created[-1]
 
     yield make
@@ -255,10 +255,10 @@ def test_a_registry_is_away(engine):
     )
 
 
-def test_a_failure_after_a_flood_of_100_mb_is_still_named(engine, image_settings):
+def test_a_failure_after_a_flood_of_100_mb_is_still_named(engine, base_image):
     flood = "yes INFO TaskSetManager: $(printf %01000d 7) | head -c 100000000"
     script = f"{flood}; echo 'java.lang.OutOfMemoryError: Java heap space'; exit 80"
-    image = stub_image(engine, image_settings.image_base, script)
+    image = stub_image(engine, base_image, script)
     nonce = secrets.token_hex(16)
     spec = ContainerSpec(
         image=image.reference,

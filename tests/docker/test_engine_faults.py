@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
-from confidential_spark.platforms.docker.check.operator import reach
+from confidential_spark.platforms.docker.check.task import reach
 from confidential_spark.platforms.docker.engine import EngineAddress
 from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
 from cryptography import x509
@@ -38,11 +38,11 @@ def code_of(action: Callable[[], object]) -> tuple[str, bool]:
     return caught.value.code, caught.value.retryable
 
 
-def test_an_engine_that_dies_and_comes_back_with_a_full_disk(engine, image_settings):
+def test_an_engine_that_dies_and_comes_back_with_a_full_disk(engine, base_image):
     """One test, because the image is copied once."""
     with own_engine() as own:
         client = own.start()
-        image = copy_image(image_settings.image_base, engine, client)
+        image = copy_image(base_image, engine, client)
         running = client.containers.create(image, ["sleep", "600"], network_mode="none", init=True)
         running.start()
 

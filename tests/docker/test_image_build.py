@@ -20,6 +20,7 @@ from confidential_spark.image_build.operators import (
     SignEnclaveOperator,
 )
 from confidential_spark.platforms.docker.images import ImageStore
+from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,8 +110,8 @@ def traces(key: SignKey) -> dict[str, bytes]:
     return found
 
 
-def test_the_key_is_in_no_layer_no_label_and_no_history(enclave_image, engine, image_settings) -> None:
-    key = SignKey.read(image_settings.cache_dir / MACHINE_KEY)
+def test_the_key_is_in_no_layer_no_label_and_no_history(enclave_image, engine) -> None:
+    key = SignKey.read(get_settings().cache_dir / MACHINE_KEY)
     modulus = key.private.public_key().public_numbers().n.to_bytes(384, "little")
     # Every layer, and the configuration with labels, environment and history, as one uncompressed stream.
     saved = engine.images.get(enclave_image.reference).save(chunk_size=1024 * 1024)
@@ -133,10 +134,10 @@ def test_a_container_of_a_killed_worker_is_replaced(enclave_image, engine, nothi
         assert found.id == container.container_id
 
 
-def test_a_stopped_task_removes_its_container(engine, image_settings, nothing_is_left) -> None:
+def test_a_stopped_task_removes_its_container(engine, base_image, nothing_is_left) -> None:
     task = SignEnclaveOperator(task_id="sign", inputs={}, image={})
     task.client = engine.api
-    base = engine.images.get(image_settings.image_base).id
+    base = engine.images.get(base_image).id
     program = "print('started', flush=True); import time; time.sleep(600)"
     spec = OneShot("confidential-spark-sleep", base, ("python3", "-c", program), tmpfs={}, read_only=True)
     with pytest.raises(EnclaveError), task.container(spec) as container:
@@ -144,10 +145,14 @@ def test_a_stopped_task_removes_its_container(engine, image_settings, nothing_is
     assert not engine.containers.list(all=True, filters={"name": spec.name})
 
 
+def dockerfile_alone(text: bytes) -> Iterator[bytes]:
+    return BuildContext({"Dockerfile": ContextFile.containing(text)}, {}, "of the Dockerfile").tar()
+
+
 def relabelled(engine, image: EnclaveImage, store, labels: dict[str, str], extra: str = "") -> str:
     dockerfile = f"FROM {image.digest}\n{extra}"
     files = {"Dockerfile": ContextFile.containing(dockerfile.encode())}
-    return store.build(BuildContext(files, {}, image.digest), labels=labels)
+    return store.build(BuildContext(files, {}, image.digest).tar(), build_args={}, labels=labels)
 
 
 @pytest.mark.parametrize(
@@ -188,32 +193,30 @@ def test_a_forged_label_is_found_by_measuring(
     ],
 )
 def test_a_failed_build_has_a_name_and_leaves_no_container(
-    engine, image_settings, store, nothing_is_left, dockerfile, code, retryable
+    engine, base_image, store, nothing_is_left, dockerfile, code, retryable
 ) -> None:
-    base = engine.images.get(image_settings.image_base).id
+    base = engine.images.get(base_image).id
     text = dockerfile.format(base=base).encode()
     before = {container.id for container in engine.containers.list(all=True)}
     with pytest.raises(EnclaveError) as failure:
-        store.build(BuildContext({"Dockerfile": ContextFile.containing(text)}, {}, base), labels={})
+        store.build(dockerfile_alone(text), build_args={}, labels={})
     assert (failure.value.code, failure.value.retryable) == (code, retryable)
     left = {container.id: container for container in engine.containers.list(all=True)}
     assert not [left[new] for new in left.keys() - before if left[new].attrs["Image"] == base]
 
 
-def test_build_steps_have_no_network(engine, image_settings, store) -> None:
-    base = engine.images.get(image_settings.image_base).id
+def test_build_steps_have_no_network(engine, base_image, store) -> None:
+    base = engine.images.get(base_image).id
     text = f'FROM {base}\nRUN python3 -c "import socket; print(socket.if_nameindex())"\n'
     lines: list[str] = []
     loud = ImageStore(engine.api, lambda line, messages: lines.append(line))
-    built = loud.build(
-        BuildContext({"Dockerfile": ContextFile.containing(text.encode())}, {}, base), labels={}
-    )
+    built = loud.build(dockerfile_alone(text.encode()), build_args={}, labels={})
     store.remove(built)
     assert "[(1, 'lo')]" in lines
 
 
-def test_what_a_container_says_is_read_whole(engine, image_settings) -> None:
-    base = engine.images.get(image_settings.image_base).id
+def test_what_a_container_says_is_read_whole(engine, base_image) -> None:
+    base = engine.images.get(base_image).id
     lines: list[str] = []
     program = (
         "import sys; print(len(sys.stdin.readline())); print('x' * 99_999, file=sys.stderr); print('end')"
@@ -226,21 +229,21 @@ def test_what_a_container_says_is_read_whole(engine, image_settings) -> None:
     assert sum(line.count("x") for line in lines) <= 99_999
 
 
-def test_inputs_that_changed_since_they_were_resolved_are_not_built(run_image_task, image_settings) -> None:
+def test_inputs_that_changed_since_they_were_resolved_are_not_built(run_image_task, base_image) -> None:
     inputs = run_image_task(ResolveInputsOperator) | {"inputs_sha256": "0" * 64}
     with pytest.raises(ConfidentialSparkError, match="build-input-changed"):
         run_image_task(BuildImageOperator, inputs=inputs)
 
 
-def test_an_absent_base_is_named(run_image_task, image_settings) -> None:
-    settings = image_settings.model_copy(update={"image_base": "absent/base:1"})
+def test_an_absent_base_is_named(run_image_task, base_image) -> None:
+    settings = {"image_base": "absent/base:1"}
     with pytest.raises(ConfidentialSparkError, match=r"base-image-missing.*debian_base"):
         run_image_task(ResolveInputsOperator, settings=settings)
 
 
-def test_an_image_by_digest_that_is_nowhere_is_named(run_image_task, image_settings, enclave_image) -> None:
+def test_an_image_by_digest_that_is_nowhere_is_named(run_image_task, base_image, enclave_image) -> None:
     reference = f"127.0.0.1:9/absent/enclave@{enclave_image.digest}"
-    settings = image_settings.model_copy(update={"dcsv3_image": reference})
+    settings = {"dcsv3_image": reference}
     inputs = run_image_task(ResolveInputsOperator, settings=settings)
     assert inputs["pull"] == reference
     with pytest.raises(EnclaveError) as failure:

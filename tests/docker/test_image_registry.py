@@ -11,11 +11,10 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.image_build.context import BuildContext, ContextFile
-from confidential_spark.jobs.job import JOBS
-from confidential_spark.platforms.docker.image_docker import ResolveDockerImageOperator
+from confidential_spark.jobs import JOBS
+from confidential_spark.platforms.docker.engine import RegistryLogin
 from confidential_spark.platforms.docker.images import ImageStore
-from confidential_spark.platforms.docker.registry import RegistryLogin
-from confidential_spark.settings import Settings
+from confidential_spark.platforms.docker.operators import ResolveDockerImageOperator
 
 from tests.support.fakes.registry import PASSWORD, USER, Registry, running_registry
 
@@ -44,7 +43,7 @@ def image_id(store) -> Iterator[str]:
         "Dockerfile": ContextFile.containing(b"FROM scratch\nCOPY file /\n"),
         "file": ContextFile.containing(uuid4().bytes),
     }
-    image_id = store.build(BuildContext(files, {}, "scratch"), labels={"kind": "test"})
+    image_id = store.build(BuildContext(files, {}, "scratch").tar(), build_args={}, labels={"kind": "test"})
     yield image_id
     store.remove(image_id)
 
@@ -66,7 +65,7 @@ def test_an_image_comes_back_by_digest(registry, store, image_id) -> None:
 
 
 @pytest.fixture
-def resolve_image(registry, monkeypatch) -> ResolveDockerImageOperator:
+def resolve_image(registry, deploy, monkeypatch) -> ResolveDockerImageOperator:
     """The first task of a run, in a deployment whose registry wants a password."""
 
     def connection(conn_id: str) -> Connection:
@@ -77,8 +76,7 @@ def resolve_image(registry, monkeypatch) -> ResolveDockerImageOperator:
         )
 
     monkeypatch.setattr(BaseHook, "get_connection", connection)
-    settings = Settings(image_registry_conn_id="registry")
-    monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
+    deploy(image_registry_conn_id="registry")
     return ResolveDockerImageOperator(task_id="resolve_image", job=JOBS["sparkpi"], platform=Platform.DCSV3)
 
 

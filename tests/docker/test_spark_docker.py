@@ -11,24 +11,29 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time.timeout import TimeoutPosix
-from confidential_spark.operators.stored_try import LOG_POSITION_KEY
+from confidential_spark.jobs.sparkpi import SPARKPI
+from confidential_spark.operators.attempt import LOG_POSITION_KEY
+from confidential_spark.operators.base import RunScope
+from confidential_spark.operators.platform_check import leftovers_row
 from confidential_spark.platforms.docker.container import NONCE_LABEL
-from confidential_spark.settings import get_settings
+from confidential_spark.platforms.docker.operators import CleanDockerRunOperator, remove_abandoned
+from confidential_spark.settings import forget_settings, get_settings
 
 from tests.docker.one_try import DAG_ID, TASK_ID, OneTry
 from tests.docker.stub_image import SIGN, stub_image
-from tests.integration.live_airflow import ROOT, wait_until
+from tests.integration.live_airflow import wait_until
 from tests.support.fakes.docker_gate import DockerGate
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from confidential_spark.settings import Settings
     from docker import DockerClient
     from docker.models.containers import Container
 
@@ -47,14 +52,9 @@ def deployment(tmp_path: Path, monkeypatch) -> Iterator[None]:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
     monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_MEMORY", "2g")
     monkeypatch.setenv("AIRFLOW_CONN_DOCKER_DEFAULT", address(SOCKET))
-    get_settings.cache_clear()
+    forget_settings()
     yield
-    get_settings.cache_clear()
-
-
-@pytest.fixture(scope="session")
-def base(image_settings: Settings) -> str:
-    return image_settings.image_base
+    forget_settings()
 
 
 class Bench:
@@ -69,7 +69,9 @@ class Bench:
         return OneTry(self.folder, stub_image(self.engine, self.base, script, trust=trust), **changes)
 
     def containers(self) -> list[Container]:
-        return list(self.engine.containers.list(all=True, filters={"label": self.label}))
+        # The engine lists a container a moment before it lets anybody inspect it.
+        found = self.engine.containers.list(all=True, filters={"label": self.label}, ignore_removed=True)
+        return list(found)
 
     def the_container(self) -> Container:
         """Return the container, once it runs."""
@@ -120,8 +122,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(engine: DockerClient, base: str, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(engine, base, tmp_path / hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
+def bench(engine: DockerClient, base_image: str, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(engine, base_image, tmp_path / hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
     yield bench
     for container in bench.containers():
         container.remove(v=True, force=True)
@@ -268,7 +270,7 @@ class TestFailures:
         monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_NETWORK", "none")
         connection = {"conn_type": "http", "host": "https://sharedweu.weu.attest.azure.net"}
         monkeypatch.setenv("AIRFLOW_CONN_MAA_DEFAULT", json.dumps(connection))
-        get_settings.cache_clear()
+        forget_settings()
         with pytest.raises(AirflowFailException, match=r"\[sgx-device-missing\].*/dev/sgx_enclave"):
             bench.a_try(SIGN, trust="hardware").execute()
         bench.require_nothing_left()
@@ -417,6 +419,50 @@ class TestEngineAway:
             gate.open()
             run = next_try(one).execute()
         assert run["nonce"] == container.labels[NONCE_LABEL]
+        bench.require_nothing_left()
+
+
+class TestLeftBehind:
+    """What a killed worker leaves, and no later try of its run takes over."""
+
+    def teardown(self, one: OneTry, *, unfinished: bool) -> None:
+        """Run the last task of another run of the same deployment."""
+
+        def count(*, run_ids: list[str], **_: Any) -> int:
+            return int(unfinished and run_ids == [one.run_id])
+
+        ti = SimpleNamespace(xcom_pull=lambda **_: None, get_dr_count=count)
+        scope = RunScope(DAG_ID, "manual__another", 1, None, {"publish": True})
+        CleanDockerRunOperator(task_id="clean_staging", job=SPARKPI).run({"ti": ti}, scope)
+
+    def test_goes_with_the_next_run_once_its_own_is_over(self, bench: Bench) -> None:
+        one = bench.a_try(SLEEPS)
+        container = bench.kill_worker_while_it_runs(one)
+        self.teardown(one, unfinished=True)
+        assert [found.id for found in bench.containers()] == [container.id]
+        self.teardown(one, unfinished=False)
+        bench.require_nothing_left()
+
+    def test_a_container_of_another_deployment_stays(self, bench: Bench, tmp_path: Path, monkeypatch) -> None:
+        one = bench.a_try(SLEEPS)
+        bench.kill_worker_while_it_runs(one)
+        monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "elsewhere"))
+        forget_settings()
+        self.teardown(one, unfinished=False)
+        assert len(bench.containers()) == 1
+
+    def test_a_volume_without_its_container_goes_too(self, bench: Bench) -> None:
+        one = bench.a_try(SLEEPS)
+        bench.kill_worker_while_it_runs(one).remove(force=True)
+        assert len(bench.engine.volumes.list(filters={"label": bench.label})) == 1
+        self.teardown(one, unfinished=False)
+        bench.require_nothing_left()
+
+    def test_the_platform_check_finds_it(self, bench: Bench) -> None:
+        bench.kill_worker_while_it_runs(bench.a_try(SLEEPS))
+        ti = SimpleNamespace(get_dr_count=lambda **_: 0)
+        row = leftovers_row(lambda: remove_abandoned(ti, get_settings().results_dir))
+        assert "removed 1: container" in row.got
         bench.require_nothing_left()
 
 

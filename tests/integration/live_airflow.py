@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import sqlite3
@@ -18,11 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.support.places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parents[2]
 CACHE = os.environ.get("CONFIDENTIAL_SPARK_CACHE_DIR", str(ROOT / "var" / "cache"))
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "JAVA_HOME")
 FINISHED = {"success", "failed"}
@@ -31,7 +33,7 @@ TCP_LISTEN = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-def wait_until(ask: Callable[[], T], what: str, patience: float = 180.0) -> T:
+def wait_until(ask: Callable[[], T], what: str, patience: float = 400.0) -> T:
     """Return the first true answer; the patience is generous, because machines are slow at times."""
     deadline = time.monotonic() + patience
     while not (answer := ask()):
@@ -120,12 +122,15 @@ def public_ports(pids: Iterable[int]) -> set[int]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, outside the kernel's own range."""
-    for port in range(20_000, 32_000):
+    """Return a loopback port that nobody listens on, outside the kernel's own range.
+
+    Any of them: a test session beside this one looks for one too, and neither listens yet.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
-    raise OSError("no free port from 20000 to 32000")
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,8 @@ class LiveAirflow:
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    dag_id: str = "nytaxi_local"
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -168,7 +175,7 @@ class LiveAirflow:
         }
         ours = environment(self.home, self.port)
         airflow = {name: value for name, value in ours.items() if name.startswith("AIRFLOW")}
-        return {**airflow, **own_environment(self.folder), **tuned}
+        return {**airflow, **own_environment(self.folder), **tuned, **self.variables}
 
     def start(self) -> None:
         self.__dict__.pop("token", None)
@@ -193,7 +200,13 @@ class LiveAirflow:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"scripts.ui ended:\n{self.log}")
-        return "Airflow is ready" in self.log and self.get("dags/nytaxi_local").status == 200
+        return "Airflow is ready" in self.log and self.answers()
+
+    def answers(self) -> bool:
+        """Say whether the API server is there and knows the DAG."""
+        with suppress(OSError):
+            return self.get(f"dags/{self.dag_id}").status == 200
+        return False
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """End it as Ctrl-C does and return its exit code."""

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import (
-    ROOT,
     end_all,
     find_process,
     own_environment,
     processes_of,
     wait_until,
 )
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,7 @@ def test_any_end_leaves_a_whole_month_and_no_process(
     time.sleep(delay)
     if process.poll() is None and pid in processes_of(machine.folder):
         os.kill(pid, number)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     wait_until(lambda: not processes_of(machine.folder), "every process is gone")
     assert process.returncode in (0, 1, 130, -number), output
     machine.require_verified()

@@ -6,12 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.support.places import ROOT
+
 pytestmark = [pytest.mark.spark]
-ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "include" / "policies"
 
 
@@ -111,6 +114,15 @@ def test_real_months_agree_with_an_independent_recount(run_dag, shared_data, res
     assert all(check["passed"] for check in recounts)
 
 
+def test_demand_counts_the_trips_that_nytaxi_published(green, run_dag, results_dir) -> None:
+    run = run_dag("nytaxi_demand_local", "2018-05")
+    assert run.state == "success"
+    report = json.loads((results_dir / "nytaxi_demand_local" / "month=2018-05" / "report.json").read_text())
+    (compared,) = [check for check in report["checks"] if check["name"] == "nytaxi_trips"]
+    assert (compared["severity"], compared["passed"]) == ("error", True)
+    assert compared["got"] == str(green.xcoms["validation.check_results"]["figures"]["trips"])
+
+
 class TestRefusals:
     """Each fails at once, by name, with nothing published."""
 
@@ -123,23 +135,23 @@ class TestRefusals:
         assert not (results_dir / "nytaxi_local" / "month=2017-02").exists()
 
     def test_a_measurement_nobody_approved(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
-        from confidential_spark.settings import get_settings
+        from confidential_spark.settings import forget_settings
 
         include = shutil.copytree(ROOT / "include", tmp_path / "include")
         (include / "jobs" / "sparkpi.py").write_text("print('something else')\n")
         monkeypatch.setenv("CONFIDENTIAL_SPARK_INCLUDE_DIR", str(include))
-        get_settings.cache_clear()
+        forget_settings()
         try:
             run = run_dag("nytaxi_local", "2017-03")
         finally:
-            get_settings.cache_clear()
+            forget_settings()
         assert run.tasks["image.resolve_image"] == "failed"
         assert run.tries["image.resolve_image"] == 1
         assert run.tasks["spark.run_spark"] == "upstream_failed"
         assert not (results_dir / "nytaxi_local" / "month=2017-03").exists()
 
     def test_results_that_fail_a_check(self, run_dag, tmp_path, monkeypatch, results_dir) -> None:
-        from confidential_spark.settings import get_settings
+        from confidential_spark.settings import forget_settings
 
         include = shutil.copytree(ROOT / "include", tmp_path / "include")
         limits = include / "checks" / "nytaxi.yaml"
@@ -147,11 +159,11 @@ class TestRefusals:
             limits.read_text().replace("max_reject_share: 0", "max_reject_share: 0.000001 # 0", 1)
         )
         monkeypatch.setenv("CONFIDENTIAL_SPARK_INCLUDE_DIR", str(include))
-        get_settings.cache_clear()
+        forget_settings()
         try:
             run = run_dag("nytaxi_local", "2017-04")
         finally:
-            get_settings.cache_clear()
+            forget_settings()
         assert run.failed == {"validation.check_results"}
         assert run.tries["validation.check_results"] == 1
         assert staged(results_dir) == []
@@ -163,20 +175,38 @@ class TestRefusals:
 class TestPublishing:
     """A publication that was interrupted is completed by the task's next try."""
 
-    @pytest.mark.parametrize("function", ["switch_link", "_remove_attempt"])
-    def test_is_completed_after_a_crash(self, run_dag, monkeypatch, results_dir, function) -> None:
-        from confidential_spark.hooks import result_store
-
-        real, crashes = getattr(result_store, function), iter([True])
+    @pytest.mark.parametrize(
+        ("module", "function"), [("published_versions", "switch_link"), ("result_store", "_remove_attempt")]
+    )
+    def test_is_completed_after_a_crash(self, run_dag, monkeypatch, results_dir, module, function) -> None:
+        hooks = import_module(f"confidential_spark.hooks.{module}")
+        real, crashes = getattr(hooks, function), iter([True])
 
         def crash_once(*args):
             if next(crashes, False):
                 raise RuntimeError("the worker dies here")
             return real(*args)
 
-        monkeypatch.setattr(result_store, function, crash_once)
+        monkeypatch.setattr(hooks, function, crash_once)
         run = run_dag("sparkpi_local", partitions=1)
         assert run.state == "success"
         assert run.tries["validation.publish"] == 2
         assert (Path(run.xcoms["validation.publish"]["results"]) / "report.json").is_file()
         assert staged(results_dir) == []
+
+
+def test_made_up_rows_are_refused_where_real_ones_are_published(run_dag, shared_data, results_dir) -> None:
+    real = run_dag("nytaxi_local", "2018-11", input=(shared_data / "yellow").resolve().as_uri())
+    assert real.state == "success"
+    run = run_dag("nytaxi_local", "2018-11")
+    assert run.failed == {"spark.resolve_input"}
+    assert run.tries["spark.resolve_input"] == 1
+    report = json.loads((results_dir / "nytaxi_local" / "month=2018-11" / "report.json").read_text())
+    assert report["synthetic"] is False
+
+
+def test_a_month_that_contradicts_a_chosen_logical_date_is_refused(run_dag, results_dir) -> None:
+    run = run_dag("nytaxi_local", "2018-07", at=datetime(2018, 6, 15, tzinfo=UTC))
+    assert run.failed == {"image.resolve_image", "validation.clean_staging"}
+    assert run.tries["image.resolve_image"] == 1
+    assert not (results_dir / "nytaxi_local" / "month=2018-07").exists()

@@ -6,13 +6,13 @@ import importlib.util
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import spark_settings
 
+from tests.support.places import ROOT
 from tests.support.runner_jvm import RunnerCalls
 
 # At the interpreter's end it would report its closed connection to a stream that pytest has closed before.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-JOBS = Path(__file__).resolve().parents[2] / "include" / "jobs"
+JOBS = ROOT / "include" / "jobs"
 
 
 def load(name: str) -> ModuleType:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.progress import parse_progress
 from confidential_spark.agent.spark_process import SparkCommand, run_spark
 from confidential_spark.enclave.java import find_java, java_candidates, java_version
 from confidential_spark.enclave.spark import choose_runtime, host_installation
-from trip_files import MONTH, write_trips
 
-JOBS = Path(__file__).resolve().parents[2] / "include" / "jobs"
+from tests.jobs.trip_files import MONTH, write_trips
+from tests.support.places import ROOT
+
+JOBS = ROOT / "include" / "jobs"
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 from confidential_spark.core.months import Month
+from confidential_spark.jobs.input.contract import Kind
 from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import MEASURES
-from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, Kind
-from trip_files import MONTH, TYPES, write_trips
+from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, TRIPS
+
+from tests.jobs.trip_files import MONTH, TYPES, write_trips
 
 pytestmark = pytest.mark.spark
 ARROW = {Kind.STRING: pa.string(), Kind.INTEGER: pa.int32(), Kind.DOUBLE: pa.float64()}
@@ -37,7 +39,7 @@ def test_what_the_contract_admits_all_three_read_alike(nytaxi, spark, tmp_path, 
     folder = tmp_path / "puYear=2018" / "puMonth=5"
     write_trips(folder / "a.parquet", changes, OTHER_TYPES | types, **options)
     month = Month.parse(MONTH)
-    manifest = read_manifest(tmp_path.as_uri(), month)
+    manifest = read_manifest(tmp_path.as_uri(), month, TRIPS)
     arguments = ["--month", MONTH, "--input", manifest.uri, "--output", str(tmp_path)]
     parsed = nytaxi.parse_options(arguments)
     (group,) = nytaxi.aggregate(nytaxi.read_trips(spark, parsed.input), parsed).collect()

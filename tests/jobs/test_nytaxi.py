@@ -14,7 +14,8 @@ import pytest
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.simulation.trips.month import write_month
-from trip_files import MONTH, TRIP, TYPES, at, write_trips
+
+from tests.jobs.trip_files import MONTH, TRIP, TYPES, at, write_trips
 
 pytestmark = pytest.mark.spark
 TABLES = {"by_hour": "hour", "by_pickup_zone": "zone", "by_payment_type": "payment_type"}

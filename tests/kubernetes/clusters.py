@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from confidential_spark.platforms.kubernetes.cluster_layout import EPC_RESOURCE as EPC
+from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
 from kubernetes import client, config
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Cluster(Protocol):
         """How much `sgx.intel.com/epc` each node has."""
 
     def set_quota(self, **hard: str) -> None: ...
+
+    def label_namespace(self, **labels: str) -> None: ...
 
     def core(self) -> client.CoreV1Api: ...
 
@@ -88,8 +90,11 @@ class RealCluster:
         body = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}
         self.core().create_namespaced_resource_quota(self.namespace, body)
 
+    def label_namespace(self, **labels: str) -> None:
+        self.core().patch_namespace(self.namespace, {"metadata": {"labels": labels}})
 
-def wait(done: Callable[[], Any], seconds: float = 30) -> Any:
+
+def wait(done: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until something is true and return it.
 
     :raises TimeoutError: it was not.

@@ -13,12 +13,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kubernetes.client import models as k8s
 
 from tests.kubernetes.clusters import RealCluster
 from tests.kubernetes.deployment import Deployment
 from tests.kubernetes.equipped import ENCLAVE_IMAGE, FOREIGN_IMAGE, KUBECONFIG, OWN_CLUSTER, TEST_IMAGE
-from tests.support.fakes.execution_api import TaskRun
 from tests.support.fakes.kubernetes_api import FakeCluster
 
 if TYPE_CHECKING:
@@ -67,7 +65,7 @@ def foreign_image() -> str:
 
 @pytest.fixture(scope="session")
 def own_cluster() -> Callable[..., None]:
-    """Run a command of `tests.cluster`, e.g. stop the API server."""
+    """Run a command of `tests.support.cluster`, e.g. stop the API server."""
     if OWN_CLUSTER not in os.environ:
         pytest.skip("!!! NOT TESTED: the programs of somebody else's cluster cannot be stopped")
     if not os.environ.get("KUBERNETES_OUTAGES"):
@@ -104,43 +102,11 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def fake(cluster, monkeypatch) -> FakeCluster:
+def fake(cluster) -> FakeCluster:
     """The fake cluster, for what no test can make a real one do."""
     if not isinstance(cluster, FakeCluster):
         pytest.skip("only the fake cluster can be made to fail so")
-    import tenacity
-    from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
-
-    # The provider waits 1, 2, 4, 8 s between its tries of one API call.
-    monkeypatch.setattr(kubernetes_helper_functions, "_default_wait", tenacity.wait_fixed(0.2))
     return cluster
-
-
-@pytest.fixture
-def pod_task(cluster, tmp_path) -> Callable[..., TaskRun]:
-    """Make a task that runs a shell script in a pod; keywords are KubernetesPodOperator's."""
-    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-    from airflow.sdk import DAG
-
-    def make(script: str, run_id: str = "manual__2018-05", **keywords: Any) -> TaskRun:
-        run_pod = KubernetesPodOperator(
-            dag=DAG("pods", schedule=None),
-            task_id="run_pod",
-            name="run-pod",
-            namespace=cluster.namespace,
-            cmds=["sh", "-c", script],
-            **{
-                "image": cluster.image,
-                "startup_check_interval_seconds": 0.1,
-                "poll_interval": 0.1,
-                "base_container_status_polling_interval": 0.1,
-                "termination_grace_period": 2,
-                **keywords,
-            },
-        )
-        return TaskRun(tmp_path / f"{run_id}.json", run_pod, run_id)
-
-    return make
 
 
 @pytest.fixture
@@ -153,9 +119,3 @@ def log(capsys) -> Callable[[], str]:
         return "".join(read)
 
     return text
-
-
-@pytest.fixture
-def epc() -> Callable[[int], k8s.V1ResourceRequirements]:
-    """Make a request for an amount of SGX memory."""
-    return lambda amount: k8s.V1ResourceRequirements(limits={"sgx.intel.com/epc": str(amount)})

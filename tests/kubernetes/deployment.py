@@ -19,9 +19,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
-from confidential_spark.platforms.kubernetes import cluster_layout
-from confidential_spark.platforms.kubernetes.cluster_layout import NAMESPACE
-from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.names import (
+    DATA_CLAIM,
+    ENCLAVE_CONTAINER,
+    LAUNCHER_ACCOUNT,
+    NAMESPACE,
+    ROLE_DRIVER,
+    ROLE_LABEL,
+    TryNames,
+)
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan, measure_pod, transfer_pod
 from kubernetes import client, config
 from kubernetes.stream import stream
@@ -70,7 +76,7 @@ class Deployment:
         """Write the kubeconfig of Airflow's account, as docs/aks.md says."""
         administrator = self.api.configuration
         token = self.core.create_namespaced_service_account_token(
-            cluster_layout.LAUNCHER_ACCOUNT, NAMESPACE, {"spec": {"expirationSeconds": TOKEN_SECONDS}}
+            LAUNCHER_ACCOUNT, NAMESPACE, {"spec": {"expirationSeconds": TOKEN_SECONDS}}
         )
         authority = base64.b64encode(Path(administrator.ssl_ca_cert).read_bytes()).decode()
         content = {
@@ -107,7 +113,7 @@ class Deployment:
             image=self.image,
             names=TryNames(name),
             labels={},
-            claim=cluster_layout.DATA_CLAIM,
+            claim=DATA_CLAIM,
             cpu_request="100m",
             cpu_limit=1,
             memory_bytes=2**30,
@@ -128,7 +134,7 @@ class Deployment:
     def pods(self, role: str = "", labels: str = "") -> list[client.V1Pod]:
         """Return the pods that are not on their way out."""
         chosen = [labels] if labels else []
-        chosen += [f"{cluster_layout.ROLE_LABEL}={role}"] if role else []
+        chosen += [f"{ROLE_LABEL}={role}"] if role else []
         found = self.core.list_namespaced_pod(NAMESPACE, label_selector=",".join(chosen)).items
         return [pod for pod in found if pod.metadata.deletion_timestamp is None]
 
@@ -136,14 +142,14 @@ class Deployment:
         """Return the names of the pods of a role that run."""
         return [pod.metadata.name for pod in self.pods(role, labels) if pod.status.phase == "Running"]
 
-    def run_in(self, pod: str, script: str) -> str:
+    def run_in(self, pod: str, script: str, namespace: str = NAMESPACE) -> str:
         """Run a shell script beside the enclave, in its container."""
         return str(
             stream(
                 self.core.connect_get_namespaced_pod_exec,
                 pod,
-                NAMESPACE,
-                container=cluster_layout.ENCLAVE_CONTAINER,
+                namespace,
+                container=ENCLAVE_CONTAINER,
                 command=["bash", "-c", script],
                 stdin=False,
                 stdout=True,
@@ -168,7 +174,7 @@ class Deployment:
     def await_network(self) -> None:
         """Wait until a new driver reaches the API server: what enforces the policies may lag behind it."""
         pod = transfer_pod(self.plan(f"reach-{uuid.uuid4().hex[:8]}"))
-        pod["metadata"]["labels"][cluster_layout.ROLE_LABEL] = cluster_layout.ROLE_DRIVER
+        pod["metadata"]["labels"][ROLE_LABEL] = ROLE_DRIVER
         pod["spec"]["volumes"] = []
         (container,) = pod["spec"]["containers"]
         container |= {"command": ["bash", "-c", REACH_API], "args": [], "volumeMounts": []}

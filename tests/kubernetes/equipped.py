@@ -1,9 +1,9 @@
 """Run a command with a real cluster that has the namespace and the enclave images of a deployment.
 
 `python -m tests.kubernetes.equipped pytest tests/kubernetes`. The cluster of `$KUBECONFIG` is used as it is,
-with the images that the other variables name. Without one, the cluster of `tests/cluster` is brought up, the
-images are built on a Docker engine and loaded into it; what was started here is ended here. Exit code 3 means
-that no cluster could be had, so nothing was tested.
+with the images that the other variables name. Without one, the cluster of `tests/support/cluster` is brought
+up, the images are built on a Docker engine and loaded into it; what was started here is ended here. Exit code
+3 means that no cluster could be had, so nothing was tested.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.settings import Settings
+from confidential_spark.image_build.settings import image_settings
 from docker.client import DockerClient
 
 from scripts.debian_base import cache_folder, ensure_base
@@ -25,11 +24,11 @@ from tests.docker.engine import NoEngineError, running_engine
 from tests.docker.image_tasks import built_image
 from tests.support.cluster.machine import UNFIT
 from tests.support.cluster.places import Places
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ROOT / "include" / "kubernetes" / "overlays"
 NO_CLUSTER = 3
 FAILED = 1
@@ -39,7 +38,7 @@ KUBECONFIG = "KUBECONFIG"
 # another enclave, which no run may give its secret to.
 TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
-# Of the cluster of `tests/cluster` alone, whose parts a test can stop: the cache folder that it is in.
+# Of our own cluster alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
 FOREIGN_SVN = 7
@@ -103,14 +102,12 @@ def own_cluster() -> Iterator[dict[str, str]]:
 
 def _load_images() -> dict[str, str]:
     """Build the images, load them into the cluster, and return what its node calls them."""
-    settings = Settings(dcsv3_policy="simulation-image")
     engine = DockerClient.from_env(timeout=900)
-    ensure_base(engine, settings.image_base, cache_folder())
-    foreign = settings.model_copy(update={"enclave_svn": FOREIGN_SVN})
-    names = {"enclave": settings, "foreign": foreign}
+    ensure_base(engine, image_settings().base, cache_folder())
+    names: dict[str, dict[str, int]] = {"enclave": {}, "foreign": {"enclave_svn": FOREIGN_SVN}}
     tags = {f"localhost/confidential-spark/{name}:test": used for name, used in names.items()}
     for tag, used in tags.items():
-        engine.images.get(built_image(engine, used).reference).tag(tag)
+        engine.images.get(built_image(engine, **used).reference).tag(tag)
     with tempfile.TemporaryDirectory(prefix="enclave-images-") as folder:
         archive = f"{folder}/images.tar"
         subprocess.run(["docker", "save", "--output", archive, *tags], check=True)
@@ -135,7 +132,7 @@ def _cluster(*arguments: str) -> list[str]:
 
 
 def _asked(*arguments: str) -> str:
-    """Run a command of `tests.cluster`, whose progress is shown, and return what it printed.
+    """Run a command of `tests.support.cluster`, whose progress is shown, and return what it printed.
 
     :raises NoClusterError: it says that this machine is unfit.
     :raises CalledProcessError: it failed.

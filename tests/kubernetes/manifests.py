@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from kubernetes import config, utils
+
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.kubernetes.clusters import Cluster
 
-FOLDER = Path(__file__).parents[2] / "include" / "kubernetes"
+FOLDER = ROOT / "include" / "kubernetes"
 ACCOUNTS = ("ServiceAccount", "Role", "RoleBinding")
 
 Json = dict[str, Any]

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
-from confidential_spark.jobs.job import JOBS
+from confidential_spark.jobs import JOBS
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 
 from tests.support.fakes.execution_api import TaskRun
 from tests.support.fakes.kubernetes_api.images import Image
 
 if TYPE_CHECKING:
-    from confidential_spark.settings import Settings
-
     from tests.support.fakes.kubernetes_api import FakeCluster
 
 STUB = Path(__file__).parent / "enclave_stub.sh"
@@ -55,7 +54,6 @@ class SparkTask:
     :param params: of the DAG run.
     """
 
-    settings: Settings
     folder: Path
     image: EnclaveImage = IMAGE
     job: str = "sparkpi"
@@ -115,6 +113,6 @@ class FakeSparkTask(SparkTask):
     def left(self) -> list[str]:
         """What is left on the cluster."""
         secrets = self.fake.core().list_namespaced_secret(self.fake.namespace).items
-        volume = self.fake.root / "claims" / self.fake.namespace / self.settings.aks_claim
+        volume = self.fake.root / "claims" / self.fake.namespace / kubernetes_settings().claim
         folders = [path.name for path in volume.iterdir()] if volume.is_dir() else []
         return [*self.pods(), *(secret.metadata.name for secret in secrets), *folders]

@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.platforms.kubernetes.cluster_layout import NAMESPACE
+from confidential_spark.platforms.kubernetes.names import NAMESPACE
 
 from tests.integration.live_airflow import LiveAirflow, end_all, parent_of, wait_until
 from tests.kubernetes.live_aks import SPARK, live_aks, predicate, run_selector, summary, unpause, verify

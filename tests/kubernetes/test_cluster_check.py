@@ -11,16 +11,14 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.operators import platform_check
-from confidential_spark.operators.image_published import IMAGE_ASSETS
-from confidential_spark.platforms.kubernetes.check import operator as cluster_check
+from confidential_spark.operators.image import IMAGE_ASSETS
+from confidential_spark.platforms.kubernetes.check import task as cluster_check
 from confidential_spark.platforms.kubernetes.check.facts import ClusterView
-from confidential_spark.platforms.kubernetes.check.operator import ClusterCheckOperator
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
-from confidential_spark.platforms.kubernetes.cluster import Cluster
-from confidential_spark.platforms.kubernetes.cluster_layout import ENCLAVE_CONTAINER
-from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.check.task import ClusterCheckOperator
+from confidential_spark.platforms.kubernetes.client.cluster import Cluster
+from confidential_spark.platforms.kubernetes.names import ENCLAVE_CONTAINER, TryNames
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-from confidential_spark.settings import Settings
 from kubernetes import client
 
 from tests.kubernetes.clusters import wait
@@ -53,7 +51,7 @@ def make_claim(cluster, name: str = "confidential-spark-data") -> None:
 
 
 @pytest.fixture
-def check(fake, tmp_path, monkeypatch) -> Callable[..., Outcome]:
+def check(fake, tmp_path, monkeypatch, deploy) -> Callable[..., Outcome]:
     """Run the check of a namespace that was made by the manifests; returns its rows and what came of it."""
     apply(fake, administrator(fake), (*ACCOUNTS, "NetworkPolicy"))
     make_claim(fake)
@@ -65,13 +63,12 @@ def check(fake, tmp_path, monkeypatch) -> Callable[..., Outcome]:
     image = f"registry.example/enclave@sha256:{'0' * 64}"
 
     def run(*, published: bool = True, **settings: Any) -> Outcome:
-        used = Settings(
+        deploy(
             results_dir=tmp_path / "results",
             aks_policy="simulation-image",
             aks_namespace=fake.namespace,
             **settings,
         )
-        monkeypatch.setattr(platform_check, "get_settings", lambda: used)
         event = EnclaveImage(reference=image, digest=f"sha256:{'0' * 64}", inputs_sha256="0" * 64, **IDENTITY)
         events = [SimpleNamespace(extra=event.to_xcom())] if published else []
         operator = ClusterCheckOperator(task_id="check_aks", platform=Platform.AKS)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import kubernetes_validate
 import pytest
-from confidential_spark.platforms.kubernetes import cluster_layout as names
-from confidential_spark.platforms.kubernetes.cluster_layout import DRIVER_RIGHTS, LAUNCHER_RIGHTS, Right
+from confidential_spark.platforms.kubernetes import names
+from confidential_spark.platforms.kubernetes.names import DRIVER_RIGHTS, LAUNCHER_RIGHTS, Right
 from kubernetes import client, config
 
 from tests.kubernetes.manifests import (

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.platforms.kubernetes import cluster as kubernetes_cluster
-from confidential_spark.platforms.kubernetes.cluster import Cluster
+from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
+from confidential_spark.platforms.kubernetes.client.cluster import Cluster
 
 from tests.support.fakes.kubernetes_api import FakeCluster, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
 
 POD = "transfer"
 

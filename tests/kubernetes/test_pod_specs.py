@@ -10,9 +10,11 @@ import kubernetes_validate
 import pytest
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.enclave import layout as image_layout
-from confidential_spark.platforms.kubernetes import cluster_layout
 from confidential_spark.platforms.kubernetes import pod_specs as kubernetes_pod
-from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
+    TryNames,
+)
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 
 from tests.support.fakes.kubernetes_api.admission import check_security, validate, with_defaults
@@ -65,7 +67,7 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def enclave(pod: dict[str, Any]) -> dict[str, Any]:
-    return next(each for each in containers(pod) if each["name"] == cluster_layout.ENCLAVE_CONTAINER)
+    return next(each for each in containers(pod) if each["name"] == ENCLAVE_CONTAINER)
 
 
 def test_every_pod_is_admitted_at_the_restricted_level(pod) -> None:

@@ -10,16 +10,18 @@ import pytest
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import EnclaveError, ResultError
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.hooks.deployment import deployment_id
+from confidential_spark.jobs.sparkpi import SPARKPI
+from confidential_spark.operators import resumable
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.verify import CleanStagingOperator
-from confidential_spark.platforms.kubernetes import clean_kubernetes
-from confidential_spark.platforms.kubernetes.attestation_kubernetes import AttestKubernetesPlatformOperator
-from confidential_spark.platforms.kubernetes.clean_kubernetes import CleanKubernetesRunOperator
-from confidential_spark.platforms.kubernetes.enclave import run_labels
-from confidential_spark.platforms.kubernetes.image_kubernetes import ResolveKubernetesImageOperator
-from confidential_spark.platforms.kubernetes.names import NONCE_LABEL
-from confidential_spark.settings import Settings
+from confidential_spark.operators.publish import CleanStagingOperator
+from confidential_spark.platforms.kubernetes.enclave import pod_owner
+from confidential_spark.platforms.kubernetes.operators import (
+    AttestKubernetesPlatformOperator,
+    CleanKubernetesRunOperator,
+    ResolveKubernetesImageOperator,
+)
+from confidential_spark.settings import get_settings
 
 from tests.kubernetes.spark_task import IMAGE, PARAMS, REFERENCE, STUB, install
 from tests.support.fakes.kubernetes_api.images import Image
@@ -43,20 +45,21 @@ TI = SimpleNamespace(
     try_number=1,
     map_index=-1,
     xcom_push=lambda **_: None,
+    # Of the runs that these tests make, Airflow knows no other to be at work.
+    get_dr_count=lambda *, run_ids, **_: int(run_ids == ["manual__9"]),
 )
 CONTEXT: Any = {"ti": TI, "task_state_store": {}}
 
 
 @pytest.fixture
-def installed(fake, tmp_path, monkeypatch) -> FakeCluster:
+def installed(fake, tmp_path, deploy) -> FakeCluster:
     install(fake)
-    settings = Settings(
+    deploy(
         results_dir=tmp_path / "results",
         aks_policy="simulation-image",
         aks_image=REFERENCE,
         aks_start_minutes=1,
     )
-    monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
     publish(fake, json.dumps(IDENTITY))
     return fake
 
@@ -98,8 +101,14 @@ def test_what_the_enclave_attested_is_fetched_and_its_pod_removed(installed) -> 
     installed.wait(lambda: not installed.pods())
 
 
-def leave_pod(installed: FakeCluster, name: str, run: str, *command: str) -> None:
-    """Make a pod of a run that is nobody's any more."""
+def replace_run(run: str) -> SimpleNamespace:
+    return SimpleNamespace(**(vars(TI) | {"run_id": run}))
+
+
+def leave_pod(
+    installed: FakeCluster, name: str, run: str, *command: str, deployment: str = "elsewhere"
+) -> None:
+    """Make a pod of a run whose worker is gone."""
     container = {
         "name": "enclave",
         "image": REFERENCE,
@@ -108,21 +117,45 @@ def leave_pod(installed: FakeCluster, name: str, run: str, *command: str) -> Non
         **({"command": list(command)} if command else {}),
     }
     security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    labels = run_labels("sparkpi_aks", run) | {NONCE_LABEL: name}
+    owner = pod_owner(replace_run(run), name, deployment)
     pod = {
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": owner.labels, "annotations": owner.annotations},
         "spec": {"containers": [container], "securityContext": security, "restartPolicy": "Never"},
     }
     installed.core().create_namespaced_pod(installed.namespace, pod)
+
+
+def clean() -> None:
+    CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
 
 
 def test_the_teardown_removes_pods_of_runs_whose_teardown_never_came(installed, monkeypatch) -> None:
     leave_pod(installed, "long-over", "manual__8", "true")
     leave_pod(installed, "at-work", "manual__9")
     installed.wait(lambda: {pod["status"]["phase"] for pod in installed.pods()} == {"Succeeded", "Running"})
-    monkeypatch.setattr(clean_kubernetes, "ABANDONED_SECONDS", -1.0)
-    CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
+    monkeypatch.setattr(resumable, "ABANDONED_SECONDS", -1.0)
+    clean()
     assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]
+
+
+def test_the_teardown_removes_pods_of_runs_that_airflow_will_not_continue(installed) -> None:
+    ours = deployment_id(get_settings().results_dir)
+    leave_pod(installed, "killed", "manual__8", deployment=ours)
+    leave_pod(installed, "to-be-continued", "manual__9", deployment=ours)
+    leave_pod(installed, "another-deployment-s", "manual__8")
+    clean()
+    left = {"to-be-continued", "another-deployment-s"}
+    installed.wait(lambda: {pod["metadata"]["name"] for pod in installed.pods()} == left)
+
+
+def test_an_airflow_that_does_not_say_what_is_over_fails_no_teardown(installed, monkeypatch) -> None:
+    def away(**_: Any) -> None:
+        raise RuntimeError("API_SERVER_ERROR: 503")
+
+    monkeypatch.setattr(TI, "get_dr_count", away)
+    leave_pod(installed, "killed", "manual__8", deployment=deployment_id(get_settings().results_dir))
+    clean()
+    assert [pod["metadata"]["name"] for pod in installed.pods()] == ["killed"]
 
 
 def test_the_teardown_removes_pods_even_where_the_try_s_files_are_in_use(installed, monkeypatch) -> None:
@@ -132,12 +165,12 @@ def test_the_teardown_removes_pods_even_where_the_try_s_files_are_in_use(install
     monkeypatch.setattr(CleanStagingOperator, "run", in_use)
     leave_pod(installed, "left-behind", "manual__1")
     with pytest.raises(ResultError):
-        CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
+        clean()
     installed.wait(lambda: not installed.pods())
 
 
 def test_the_teardown_removes_the_runs_pods_and_no_other_runs(installed) -> None:
     for name, run in (("left-behind", "manual__1"), ("at-work", "manual__2")):
         leave_pod(installed, name, run)
-    CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
+    clean()
     assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]

@@ -1,6 +1,6 @@
 """`EnclaveSparkKubernetesOperator` with the real enclave image on a real cluster: what happens to real pods.
 
-The same operator goes through the same scenarios on the fake cluster in `test_spark_operator.py`.
+What only a fake cluster can be made to do is in `test_spark_operator.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
-from confidential_spark.platforms.kubernetes import pods as kubernetes_pods
-from confidential_spark.platforms.kubernetes.cluster_layout import EPC_RESOURCE as EPC
-from confidential_spark.platforms.kubernetes.cluster_layout import NAMESPACE
+from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
+from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
+from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-from confidential_spark.settings import Settings
 from kubernetes import client
 
 from tests.kubernetes.clusters import NOWHERE, wait
@@ -48,25 +47,29 @@ FLOOD_LOG = "head -c 16000000 /dev/zero | tr '\\0' x | fold -w 200 > /proc/1/fd/
 
 
 @pytest.fixture
-def configure(tmp_path, monkeypatch, launcher_kubeconfig) -> Callable[..., Settings]:
+def configure(tmp_path, monkeypatch, deploy, launcher_kubeconfig) -> Callable[..., None]:
     """Make the deployment's settings, with Airflow's own account; keywords are fields."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
     extra = {"kube_config_path": str(launcher_kubeconfig)}
     connection = {"conn_type": "kubernetes", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
 
-    def make(**fields: Any) -> Settings:
-        usual: dict[str, Any] = {"aks_policy": "simulation-image", "aks_cpu_request": "100m"}
-        settings = Settings(results_dir=tmp_path / "results", **(usual | fields))
-        monkeypatch.setattr("confidential_spark.operators.base.get_settings", lambda: settings)
-        return settings
+    def make(**fields: Any) -> None:
+        # One executor, where it is not about executors: each takes seconds to start.
+        usual: dict[str, Any] = {
+            "aks_policy": "simulation-image",
+            "aks_cpu_request": "100m",
+            "aks_executors": 1,
+        }
+        deploy(results_dir=tmp_path / "results", **(usual | fields))
 
     return make
 
 
 @pytest.fixture
 def spark(deployment: Deployment, measured_image, configure, tmp_path) -> Iterator[SparkTask]:
-    yield SparkTask(configure(), tmp_path, measured_image)
+    configure()
+    yield SparkTask(tmp_path, measured_image)
     deployment.require_nothing_left()
 
 
@@ -123,7 +126,7 @@ def ended_with(outcome: Outcome, state: str, *codes: str) -> None:
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_two_executors_attest_and_nothing_is_left(spark, configure, log, deferrable) -> None:
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable, aks_executors=2)
     run = spark.run()
     assert run.execute_deferrable().state == "success"
     assert len(executors_of(run)) == 2
@@ -142,7 +145,7 @@ def test_a_killed_worker_costs_a_try_and_no_second_driver(spark, deployment, log
 
 
 def test_a_killed_triggerer_s_successor_goes_on(spark, configure) -> None:
-    spark.settings = configure(aks_deferrable=True)
+    configure(aks_deferrable=True)
     run = spark.run()
     deferred = run.execute()
     assert deferred.state == "deferred"
@@ -158,7 +161,8 @@ def test_a_stopped_task_ends_its_pods(spark, deployment) -> None:
     assert worker.terminate() != 0
 
 
-def test_a_lost_executor_is_replaced_by_another_enclave(spark, deployment) -> None:
+def test_a_lost_executor_is_replaced_by_another_enclave(spark, deployment, configure) -> None:
+    configure(aks_executors=2)
     # Long enough for a third executor to come up.
     spark.params["partitions"] = 2_000
 
@@ -201,12 +205,12 @@ def delete(deployment: Deployment, driver: str) -> None:
 def test_what_happens_to_a_driver_has_a_name(
     spark, deployment, configure, deferrable, harm, codes, state
 ) -> None:
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable)
     once_driving(deployment, lambda driver: harm(deployment, driver))
     ended_with(spark.run(max_tries=1).execute_deferrable(), state, *codes)
 
 
-def test_an_evicted_driver(spark, deployment) -> None:
+def test_a_driver_that_writes_more_than_it_may(spark, deployment) -> None:
     def limit_storage(found: Any) -> None:
         found.spec.limits[0].default["ephemeral-storage"] = "4Mi"
 
@@ -216,7 +220,7 @@ def test_an_evicted_driver(spark, deployment) -> None:
 
     with manifest(deployment, "limit_range", "containers", limit_storage):
         once_driving(deployment, flood)
-        ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "pod-evicted")
+        ended_with(spark.run(max_tries=1).execute(), "failed", "pod-storage-limit")
 
 
 def test_a_deadline_of_the_cluster(spark, deployment, monkeypatch) -> None:
@@ -237,7 +241,7 @@ def test_an_image_that_cannot_be_pulled(spark, measured_image, monkeypatch) -> N
 
 
 def test_a_node_without_room_for_the_driver(spark, configure, impatient) -> None:
-    spark.settings = configure(aks_cpu_request="60")
+    configure(aks_cpu_request="60")
     ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "pod-unschedulable")
 
 
@@ -265,13 +269,13 @@ def epc(deployment: Deployment) -> Iterator[Callable[[int], None]]:
 
 
 def test_no_enclave_memory(spark, configure, impatient, epc) -> None:
-    spark.settings = configure(aks_epc="64MB")
+    configure(aks_epc="64MB")
     epc(32 * MEBIBYTE)
     ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "enclave-capacity-missing")
 
 
 def test_two_runs_share_the_enclave_memory_of_a_node(spark, configure, epc) -> None:
-    spark.settings = configure(aks_epc="64MB", aks_executors=1)
+    configure(aks_epc="64MB", aks_executors=1)
     # One whole run and the other's driver: the other waits for its executor.
     epc(3 * 64 * MEBIBYTE)
     workers = [spark.run(run_id=f"manual__2018-0{month}").start_worker() for month in (5, 6)]
@@ -301,7 +305,7 @@ def test_a_missing_right_of_airflow_s_account(spark, deployment, resource, verb)
 
 def test_a_missing_right_of_the_driver_s_account(spark, deployment, configure, impatient) -> None:
     # So long may a driver be without executors; Spark itself asks for them for ever.
-    spark.settings = configure(aks_start_minutes=1)
+    configure(aks_start_minutes=1)
 
     def withdraw(found: Any) -> None:
         found.rules[0].verbs.remove("create")
@@ -314,7 +318,7 @@ def test_a_missing_right_of_the_driver_s_account(spark, deployment, configure, i
 def test_an_api_server_that_is_away_for_half_a_minute(
     spark, deployment, own_cluster, configure, deferrable
 ) -> None:
-    spark.settings = configure(aks_deferrable=deferrable)
+    configure(aks_deferrable=deferrable, aks_executors=2)
 
     # Spark itself needs the API until it has its executors.
     spark.params["partitions"] = 1_000

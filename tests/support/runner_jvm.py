@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from py4j.java_gateway import JavaObject
 
-JARS = Path(__file__).resolve().parents[2] / "plugins" / "confidential_spark" / "agent" / "jvm"
+JARS = Path(__file__).resolve().parents[2] / "plugins" / "confidential_spark" / "enclave" / "jvm"
 SPARK_JARS = sorted(Path(pyspark.__file__).parent.glob("jars/*.jar"))
 ONE_PROCESS = ("no-server.jar", "runner.jar")
 PODS = ("gate.jar", "runner.jar")

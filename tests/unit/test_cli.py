@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
 import yaml
+from confidential_spark import cli
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.cli import main
-from confidential_spark.verification.policy.ledger import Approval, append_approval
+from confidential_spark.cli import MAX_JOB_BYTES, main
+from confidential_spark.hooks.durable_files import switch_link
+from confidential_spark.image_build.ledger import append_approval
+from confidential_spark.verification.policy.ledger import Approval
 
 from tests.support.factories.bundles import IDENTITY, NONCE, POLICY, RUN_ID, make_bundle
 from tests.support.factories.changes import put
+from tests.support.places import ROOT
+from tests.support.published_months import versions
 
 BUNDLE = make_bundle()
 AT = "2026-11-23T10:01:00Z"
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -101,6 +108,31 @@ def test_refusal_shows_got_and_expected(run):
     assert "REFUSED · step 12, result-digest-mismatch" in output
 
 
+@pytest.mark.parametrize("results", [None, "month", "also"], ids=["beside", "same-link", "another-link"])
+@pytest.mark.parametrize("moment", ["_resolve", "_read"])
+def test_a_month_that_is_replaced_meanwhile_is_no_false_alarm(run, monkeypatch, results, moment):
+    link = run.folder / "month"
+    for version in versions()[:2]:
+        for name, content in version.files.items():
+            path = run.folder / str(version.number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    link.symlink_to("0")
+    (run.folder / "also").symlink_to("month")
+    real, calls = getattr(cli, moment), count()
+
+    def replace_after_the_first(*args):
+        value = real(*args)
+        if next(calls) == 0:
+            switch_link(link, "1", run.folder / "draft")
+        return value
+
+    monkeypatch.setattr(cli, moment, replace_after_the_first)
+    status, output = run(evidence="month/evidence.json", results=results)
+    assert status == 0, output
+    assert link.readlink() == Path("1")
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -175,8 +207,115 @@ def test_ledger_of_approvals(run):
     append_approval(run.folder / "approvals.jsonl", approval)
     assert run()[0] == 0
     (run.folder / "approvals.jsonl").rename(run.folder / "elsewhere.jsonl")
-    assert run()[0] == 1
+    assert run()[0] == 2
     assert run(ledger="elsewhere.jsonl")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        pytest.param(b"", "ledger-empty", id="empty"),
+        pytest.param(b"{}\n", "ledger-malformed", id="no-entry"),
+        pytest.param(b"\n" * (8 * 1024 * 1024 + 1), "ledger-malformed", id="too-large"),
+    ],
+)
+def test_a_wrong_ledger_is_no_verdict(run, content, code):
+    by_ledger = put("identities/mrenclave/allow", "ledger")(POLICY)
+    (run.folder / "policy.yaml").write_text(yaml.safe_dump(by_ledger))
+    (run.folder / "approvals.jsonl").write_bytes(content)
+    status, output = run("--json", ledger="approvals.jsonl")
+    report = json.loads(output)
+    assert (status, report["outcome"], report["code"]) == (2, "not-checked", code)
+
+
+FILES = ["evidence", "policy", "jwks", "ledger", "job_file"]
+
+
+@pytest.mark.parametrize("option", FILES)
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "socket", "absent"])
+def test_what_is_no_regular_file_is_refused_at_once(run, option, kind):
+    """A FIFO would wait for a writer for ever, /dev/zero would be read for ever."""
+    by_ledger = put("identities/mrenclave/allow", "ledger")(POLICY)
+    (run.folder / "policy.yaml").write_text(yaml.safe_dump(by_ledger))
+    place = run.folder / "given"
+    with socket.socket(socket.AF_UNIX) as listener:
+        make = {
+            "fifo": lambda: os.mkfifo(place),
+            "device": lambda: place.symlink_to("/dev/zero"),
+            "folder": place.mkdir,
+            "socket": lambda: listener.bind(os.path.relpath(place)),
+            "absent": lambda: None,
+        }
+        make[kind]()
+        status, output = run("--json", **{option: "given"}, results="run")
+    report = json.loads(output)
+    assert (status, report["outcome"]) == (2, "not-checked"), output
+    assert report["code"] in {"file-unreadable", "policy-unreadable", "ledger-missing"}
+
+
+@pytest.mark.parametrize("name", ["root.pem", "approvals.jsonl"])
+def test_the_policys_own_files_are_opened_as_carefully(run, name):
+    os.mkfifo(run.folder / name)
+    by_ledger = put("identities/mrenclave/allow", "ledger")(POLICY) | {"ledger": "approvals.jsonl"}
+    policy = put("dcap/roots", ["root.pem"])(POLICY) if name == "root.pem" else by_ledger
+    (run.folder / "policy.yaml").write_text(yaml.safe_dump(policy))
+    status, output = run("--json")
+    assert status == 2
+    assert json.loads(output)["code"] in {"policy-root-unreadable", "ledger-missing"}
+
+
+def test_a_given_file_that_is_not_used_is_said(run):
+    (run.folder / "approvals.jsonl").write_bytes(b"")
+    status, output = run(ledger="approvals.jsonl")
+    assert (status, "NOT USED: the ledger" in output) == (0, True)
+
+
+def test_a_job_file_beyond_its_limit_is_not_compared_by_its_beginning(run):
+    with (run.folder / "large.py").open("wb") as file:
+        file.truncate(MAX_JOB_BYTES + 1)
+    status, output = run("--json", job_file="large.py")
+    assert (status, json.loads(output)["code"]) == (2, "file-unreadable")
+
+
+def full_disk():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def pipe_without_a_reader():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--json",), ("--month", "2018-04")], ids=["text", "json", "refused"]
+)
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        pytest.param(full_disk, b"No space left on device", id="full-disk"),
+        pytest.param(pipe_without_a_reader, b"Broken pipe", id="closed-pipe"),
+        pytest.param(lambda: None, b"standard output is closed", id="closed"),
+    ],
+)
+def test_a_verdict_that_nobody_can_read_is_none(run, output, said, options):
+    descriptor = output()
+    close = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = [
+        *([sys.executable] if descriptor else [sys.executable, "-c", close]),
+        *("-m", "confidential_spark", "verify", str(run.folder / "run" / "evidence.json"), *options),
+        *("--policy", str(run.folder / "policy.yaml"), "--jwks", str(run.folder / "jwks.json"), "--at", AT),
+    ]
+    environment = {"PYTHONPATH": str(ROOT / "plugins")}
+    done = subprocess.run(
+        command, env=environment, stdout=descriptor, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    if descriptor:
+        os.close(descriptor)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"NOT CHECKED")
+    assert said in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_module_needs_neither_airflow_nor_a_utf8_terminal(run):

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-PLUGIN = Path(__file__).parents[2] / "plugins" / "confidential_spark" / "plugin.py"
+from tests.support.places import ROOT
+
+PLUGIN = ROOT / "plugins" / "confidential_spark" / "plugin.py"
 
 
 def test_airflow_registers_the_pages_and_reports_no_error(airflow_database):

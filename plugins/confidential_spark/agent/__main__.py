@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from confidential_spark.agent import runner
-from confidential_spark.agent.errors import AgentError, shorten
+from confidential_spark.agent.errors import AgentError, ExitCode, shorten
 from confidential_spark.agent.executors.executor import executor
-from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch.launch_file import read_launch
 from confidential_spark.agent.launch.private_storage import claim_enclave
 from confidential_spark.agent.progress import say

@@ -1,13 +1,29 @@
-"""The one error of the agent: an exit code for programs, got/expected/action for people."""
+"""How the agent fails: an exit code for programs, got/expected/action for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from confidential_spark.agent.exit_codes import ExitCode
+from enum import IntEnum
 
 TEXT_LIMIT = 200
+
+
+class ExitCode(IntEnum):
+    """Why the agent ended; the failure table gives each a name and a cure.
+
+    75 is BSD's EX_TEMPFAIL: the only one a retry can help.
+    """
+
+    OK = 0
+    BAD_LAUNCH = 65
+    INPUT_UNUSABLE = 66
+    INTERNAL = 70
+    ATTESTATION_REFUSED = 71
+    QUOTE_FAILED = 72
+    ATTESTATION_UNAVAILABLE = 75
+    SPARK_FAILED = 80
+    RESULTS_INCOMPLETE = 81
+    INPUT_CHANGED = 82
+    TERMINATED = 143
 
 
 class AgentError(Exception):
@@ -36,11 +52,15 @@ class AgentError(Exception):
         """Join the parts to one line."""
         self.exit_code = exit_code
         self.code = code
-        parts = [f"[{code}] {message}"]
-        parts += [f"got: {shorten(got)}"] if got is not None else []
-        parts += [f"expected: {shorten(expected)}"] if expected is not None else []
-        parts += [f"do: {action}"] if action else []
-        super().__init__(" · ".join(parts))
+        super().__init__(one_line(code, message, got, expected, action))
+
+
+def one_line(code: str, message: str, got: object, expected: object, action: str | None) -> str:
+    """Return the whole story in one line: code, message, got, expected, action."""
+    parts = [f"[{code}] {message}"]
+    parts += [f"got: {shorten(got)}"] if got is not None else []
+    parts += [f"expected: {shorten(expected)}"] if expected is not None else []
+    return " · ".join([*parts, f"do: {action}"] if action else parts)
 
 
 def shorten(value: object, limit: int = TEXT_LIMIT) -> str:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 NONCE_BYTES = 32
 REPORT_DATA_BYTES = 64
@@ -31,6 +31,10 @@ MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 # What the runtime data says of enclaves that run no job; so no job has these names.
 ATTEST_JOB, EXECUTOR_JOB = "attest", "executor"
 RESERVED_JOBS = frozenset({ATTEST_JOB, EXECUTOR_JOB})
+# From 2009-01, when the TLC's records begin.
+MONTH_PATTERN = r"^(2009|20[1-9][0-9])-(0[1-9]|1[0-2])$"
+# What argparse takes for --month, and a plain search for --month does not find.
+ABBREVIATED_MONTH = re.compile(r"--(m|mo|mon|mont)(=|\Z)")
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:confidential-spark:run:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -45,7 +49,7 @@ def b64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+def canonical_json(value: Any) -> bytes:
     """Return the one byte string for a JSON value: sorted keys, no white space, UTF-8.
 
     :raises ValueError: for floats that are not finite.
@@ -63,12 +67,8 @@ def sha256_hex(data: bytes) -> str:
 def public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
     """Return the public P-256 key as a JWK with exactly ``kty``, ``crv``, ``x``, ``y``."""
     numbers = key.public_numbers()
-    return {
-        "kty": "EC",
-        "crv": "P-256",
-        "x": b64url(numbers.x.to_bytes(32, "big")),
-        "y": b64url(numbers.y.to_bytes(32, "big")),
-    }
+    x, y = (b64url(coordinate.to_bytes(32, "big")) for coordinate in (numbers.x, numbers.y))
+    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
 
 def jwk_thumbprint(jwk: Mapping[str, str]) -> str:
@@ -108,19 +108,8 @@ def executor_role(executor_id: str) -> JobIdentity:
 
 def runtime_data(*, nonce: bytes, run_id: str, jwk: Mapping[str, str], job: JobIdentity) -> bytes:
     """Return the canonical bytes whose SHA-256 goes into the quote's report data."""
-    return canonical_json(
-        {
-            "v": 1,
-            "nonce": b64url(nonce),
-            "run_id": run_id,
-            "jwk": dict(jwk),
-            "job": {
-                "name": job.name,
-                "file_sha256": job.file_sha256,
-                "arguments_sha256": job.arguments_sha256,
-            },
-        }
-    )
+    members = {"v": 1, "nonce": b64url(nonce), "run_id": run_id, "jwk": dict(jwk), "job": asdict(job)}
+    return canonical_json(members)
 
 
 def report_data(runtime: bytes) -> bytes:
@@ -130,14 +119,9 @@ def report_data(runtime: bytes) -> bytes:
 
 def statement(subjects: Mapping[str, str], predicate: Mapping[str, Any]) -> bytes:
     """Return an in-toto Statement v1 over files (name → hex SHA-256), as canonical JSON."""
-    return canonical_json(
-        {
-            "_type": STATEMENT_TYPE,
-            "subject": [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)],
-            "predicateType": PREDICATE_TYPE,
-            "predicate": dict(predicate),
-        }
-    )
+    subject = [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)]
+    types = {"_type": STATEMENT_TYPE, "predicateType": PREDICATE_TYPE}
+    return canonical_json(types | {"subject": subject, "predicate": dict(predicate)})
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -148,14 +132,11 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 def sign_envelope(payload: bytes, key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
     """Return a DSSE envelope with one ECDSA P-256/SHA-256 signature (DER)."""
+    # Imported here: DAG files read these formats' names, and need no cryptography to be parsed.
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256()))
-    return {
-        "payloadType": PAYLOAD_TYPE,
-        "payload": base64.b64encode(payload).decode("ascii"),
-        "signatures": [
-            {
-                "keyid": jwk_thumbprint(public_jwk(key.public_key())),
-                "sig": base64.b64encode(signature).decode("ascii"),
-            }
-        ],
-    }
+    encoded, sig = (base64.b64encode(data).decode("ascii") for data in (payload, signature))
+    keyid = jwk_thumbprint(public_jwk(key.public_key()))
+    return {"payloadType": PAYLOAD_TYPE, "payload": encoded, "signatures": [{"keyid": keyid, "sig": sig}]}

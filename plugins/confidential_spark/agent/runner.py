@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from confidential_spark.agent import files
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
-from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.driver import executor_enclaves
-from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.launch.launch_file import job_launch, refuse
 from confidential_spark.agent.launch.private_storage import private_storage, require_own_files

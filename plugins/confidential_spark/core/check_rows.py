@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 NOT_READY = "platform-not-ready"
 NOT_LOOKED_AT = "not looked at"
+GIBIBYTE = 1024**3
+# A token must not be older than its run; the run's start is this machine's time, the token's the provider's.
+CLOCK_WARNING_SECONDS = 5.0
+CLOCK_FAILURE_SECONDS = 60.0
 
 
 class Status(StrEnum):
@@ -103,6 +107,21 @@ def attempt_all(
         refused, *others = names[len(rows) :]
         rows += [CheckRow.refused(refused, error, expected), *not_looked_at(others, refused)]
     return rows
+
+
+@dataclass(frozen=True)
+class SgxDevice:
+    """One device as the enclave's user meets it in a container.
+
+    :param mode: octal permissions, e.g. ``660``.
+    :param group: number of the owning group.
+    :param opens: whether the enclave's user may read and write it.
+    """
+
+    path: str
+    mode: str
+    group: int
+    opens: bool
 
 
 @dataclass(frozen=True)
@@ -204,3 +223,8 @@ def not_looked_at(names: Iterable[str], because: str) -> list[CheckRow]:
     """Return NOT HERE rows for what another row's failure kept from being checked."""
     got = f"{NOT_LOOKED_AT}: correct {because} first"
     return [CheckRow(name, Status.NOT_HERE, got, f"{because} OK") for name in names]
+
+
+def gib(size: int) -> str:
+    """Return a size for people, e.g. ``7.8 GiB``."""
+    return f"{size / GIBIBYTE:.1f} GiB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # One function for all messages: the agent's go through the same logs and pages.
+from confidential_spark.agent.errors import one_line
 from confidential_spark.agent.errors import shorten as shorten
 
 
@@ -38,14 +39,7 @@ class ConfidentialSparkError(Exception):
 
     def diagnostics(self) -> str:
         """Return the whole story in one line: code, message, got, expected, action."""
-        parts = [f"[{self.code}] {self.message}"]
-        if self.got is not None:
-            parts.append(f"got: {self.got}")
-        if self.expected is not None:
-            parts.append(f"expected: {self.expected}")
-        if self.action:
-            parts.append(f"do: {self.action}")
-        return " · ".join(parts)
+        return one_line(self.code, self.message, self.got, self.expected, self.action)
 
 
 class ConfigurationError(ConfidentialSparkError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+# One pattern for all: the enclave and the verifier read months as well.
+from confidential_spark.agent.protocol import MONTH_PATTERN as MONTH_PATTERN
 from confidential_spark.core.errors import InputError
-
-MONTH_PATTERN = r"^(2009|20[1-9][0-9])-(0[1-9]|1[0-2])$"
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +27,7 @@ class Month:
         """
         if not isinstance(text, str) or re.fullmatch(MONTH_PATTERN, text, re.ASCII) is None:
             raise InputError(
-                "That is not a month.",
+                "The month is malformed.",
                 code="month-malformed",
                 got=text if text != "" else "nothing",
                 expected="YYYY-MM from 2009-01 on, e.g. 2018-05",
@@ -53,6 +54,16 @@ class Month:
         """Return the month ``months`` later (earlier when negative)."""
         index = self.year * 12 + self.month - 1 + months
         return Month(index // 12, index % 12 + 1)
+
+    @property
+    def first_second(self) -> int:
+        """The month's first second (UTC), counted from 1970."""
+        return int(datetime(self.year, self.month, 1, tzinfo=UTC).timestamp())
+
+    @property
+    def days(self) -> int:
+        """How many days the month has."""
+        return monthrange(self.year, self.month)[1]
 
     def __str__(self) -> str:
         """Return ``YYYY-MM``."""

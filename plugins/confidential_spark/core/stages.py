@@ -15,6 +15,8 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 TASK_IDS = tuple(task_id for tasks in STAGES.values() for task_id in tasks)
 
+# XCom of `run_spark`: the try that verification judges, pushed before it is launched.
+ENCLAVE_RUN_KEY = "enclave_run"
 # Under these XCom keys a task says what it found before it fails.
 VERIFICATION_KEY = "verification"
 FAILED_CHECKS_KEY = "failed_checks"

@@ -30,7 +30,7 @@ class _UniqueKeyLoader(_SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
 
 
-def _decimal(loader: Any, node: yaml.ScalarNode) -> int:  # noqa: ANN401 - the C or the Python loader
+def _decimal(loader: Any, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
     if re.fullmatch(_DECIMAL, text, re.ASCII) is None:
         raise ValueError(f"line {node.start_mark.line + 1}: {text[:40]!r} is no plain decimal number")
@@ -40,7 +40,7 @@ def _decimal(loader: Any, node: yaml.ScalarNode) -> int:  # noqa: ANN401 - the C
 _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
-def loads(data: bytes) -> Any:  # noqa: ANN401 - any plain value
+def loads(data: bytes) -> Any:
     """Read one YAML document.
 
     :raises ValueError: for anything but bounded plain data.

@@ -6,18 +6,19 @@ the image is built, with the ledger before a run, and with the quote of every ru
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE, TRUST_SIMULATED
-from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, EnclaveError
 from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 PREFIX = "org.confidential-spark."
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
@@ -25,6 +26,7 @@ OPEN_CONTAINERS = "org.opencontainers.image."
 DIGEST = r"sha256:[0-9a-f]{64}"
 # https://github.com/distribution/reference: host[:port]/path[:tag]@digest, or the image's own id.
 REFERENCE = rf"([a-z0-9][a-zA-Z0-9._:/-]{{0,255}}@)?{DIGEST}"
+IDENTITY_FIELDS = ("mrenclave", "mrsigner", "product_id", "svn", "debuggable", "trust")
 _HASH = r"[0-9a-f]{64}"
 _UINT16 = r"0|[1-9][0-9]{0,4}"
 _LABELS = {
@@ -136,6 +138,29 @@ class EnclaveImage:
                 expected=f"an image for {policy.trust}",
                 action="name an image of that kind, or another policy for the platform",
             )
+
+
+def read_identity(output: Sequence[str]) -> dict[str, Any]:
+    """Return the identity in the last line that a container printed.
+
+    :raises EnclaveError: ``measurement-unreadable``.
+    """
+    last = next((line for line in reversed(output) if line.strip()), "")
+    try:
+        found = json.loads(last)
+        texts = {name: found[name] for name in IDENTITY_FIELDS}
+        digest = f"sha256:{'0' * 64}"
+        # The strict rules for events hold for this, too.
+        EnclaveImage.from_xcom(texts | {"reference": digest, "digest": digest, "inputs_sha256": "0" * 64})
+    except (ValueError, TypeError, KeyError, ConfidentialSparkError) as error:
+        raise EnclaveError(
+            "The image does not say what was measured.",
+            code="measurement-unreadable",
+            got=last or "nothing",
+            expected=f"JSON with {', '.join(IDENTITY_FIELDS)}",
+            action="build the image again; its entrypoint is of another revision",
+        ) from error
+    return texts
 
 
 def asset_name(trust: str) -> str:

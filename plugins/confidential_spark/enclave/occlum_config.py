@@ -122,7 +122,7 @@ def size_bytes(text: str) -> int:
     match = re.fullmatch(r"([1-9][0-9]{0,8})(KB|MB|GB)", text, re.ASCII)
     if match is None:
         raise ConfigurationError(
-            "That is not a size of an enclave.",
+            "The size of the enclave is malformed.",
             code="enclave-size-malformed",
             got=text,
             expected="a whole number and KB, MB or GB, e.g. 12GB",

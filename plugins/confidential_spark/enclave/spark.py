@@ -118,7 +118,7 @@ def choose_runtime(
     """
     if not 1 <= cores <= MAX_CORES:
         raise ConfigurationError(
-            "That is not a number of cores.",
+            "The number of cores is out of range.",
             code="cores-invalid",
             got=cores,
             expected=f"1 to {MAX_CORES}",
@@ -146,7 +146,7 @@ def memory_plan(memory: str, *, small: bool) -> MemoryPlan:
     if limit < SMALLEST_PLAN.total:
         parts = vars(SMALLEST_PLAN)
         raise ConfigurationError(
-            "That is too little memory for a Spark job.",
+            "The memory is too small for a Spark job.",
             code="memory-too-small",
             got=memory,
             expected=f"at least {SMALLEST_PLAN.total}m: "
@@ -166,7 +166,7 @@ def memory_bytes(text: str) -> int:
     match = re.fullmatch(r"([1-9][0-9]{0,8})([kmg])", text.lower(), re.ASCII)
     if match is None:
         raise ConfigurationError(
-            "That is not a memory size.",
+            "The memory size is malformed.",
             code="memory-malformed",
             got=text,
             expected="a whole number and k, m or g, e.g. 2g",

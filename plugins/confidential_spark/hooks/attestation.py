@@ -15,8 +15,7 @@ from airflow.sdk import BaseHook
 
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import AttestationServiceError, ConfidentialSparkError, VerificationError
-from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits, HttpAnswer
-from confidential_spark.hooks.service_url import service_url
+from confidential_spark.hooks.bounded_http import CallLimits, HttpAnswer, ServiceClient, service_url
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal
@@ -114,15 +113,15 @@ class AttestationHook(BaseHook):
         return self.provider.url
 
     @cached_property
-    def http(self) -> BoundedHttp:
+    def http(self) -> ServiceClient:
         """The bounded connection to the provider."""
-        return BoundedHttp(self.provider.url, SERVICE, self._limits)
+        return ServiceClient(self.provider.url, SERVICE, self._limits)
 
     def attest(self, quote: bytes, runtime_data: bytes) -> str:
         """Return the provider's token for an SGX quote.
 
         :param runtime_data: what the quote's report data is the SHA-256 of; sent as ``Binary``.
-        :raises AttestationServiceError: see :meth:`BoundedHttp.call`.
+        :raises AttestationServiceError: see :meth:`ServiceClient.call`.
         """
         answer = self.http.call(
             "POST",
@@ -145,7 +144,7 @@ class AttestationHook(BaseHook):
 
         :param kid: a key id that must be in it; an unknown one causes one new fetch, at most once a minute.
         :raises AttestationServiceError: ``attestation-unknown-key`` (not retryable), or see
-            :meth:`BoundedHttp.call`.
+            :meth:`ServiceClient.call`.
         """
         if self._keys is None or (kid is not None and self._may_refetch(kid)):
             self._keys = self._fetch_keys()
@@ -162,7 +161,7 @@ class AttestationHook(BaseHook):
     def openid_configuration(self) -> dict[str, Any]:
         """Return the provider's metadata document.
 
-        :raises AttestationServiceError: see :meth:`BoundedHttp.call`.
+        :raises AttestationServiceError: see :meth:`ServiceClient.call`.
         """
         answer = self.http.call("GET", "/.well-known/openid-configuration")
         try:

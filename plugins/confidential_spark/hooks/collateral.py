@@ -17,10 +17,9 @@ from urllib.parse import unquote
 import dcap_qvl
 from cryptography import x509
 
-from confidential_spark.agent.loopback import is_loopback
+from confidential_spark.agent.bounded_http import is_loopback
 from confidential_spark.core.errors import AttestationServiceError, ConfigurationError, VerificationError
-from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits
-from confidential_spark.hooks.service_url import service_url
+from confidential_spark.hooks.bounded_http import CallLimits, ServiceClient, service_url
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal
@@ -51,9 +50,9 @@ class CollateralHook:
         self._limits = limits or CallLimits(deadline=60.0)
 
     @cached_property
-    def http(self) -> BoundedHttp:
+    def http(self) -> ServiceClient:
         """The bounded connection to the cache."""
-        return BoundedHttp(self.pccs_url, SERVICE, self._limits)
+        return ServiceClient(self.pccs_url, SERVICE, self._limits)
 
     def fetch(self, quote: bytes) -> dict[str, Any]:
         """Return a quote's collateral in dcap-qvl's `QuoteCollateralV3` JSON form.
@@ -61,7 +60,7 @@ class CollateralHook:
         The PCK certificate chain is not in it: it is in the quote.
 
         :raises ConfigurationError: ``collateral-quote-unsupported``: no quote with its PCK chain.
-        :raises AttestationServiceError: ``collateral-…``, see :meth:`BoundedHttp.call`.
+        :raises AttestationServiceError: ``collateral-…``, see :meth:`ServiceClient.call`.
         """
         fmspc, authority = _platform(quote)
         pck_crl = self._get("/pckcrl", ca=authority, encoding="der")
@@ -91,7 +90,7 @@ class CollateralHook:
         except AttestationServiceError as error:
             if error.retryable or is_loopback(self.pccs_url):
                 raise
-            return BoundedHttp(INTEL_CRL_HOST, SERVICE, self._limits).call("GET", INTEL_ROOT_CRL_PATH)
+            return ServiceClient(INTEL_CRL_HOST, SERVICE, self._limits).call("GET", INTEL_ROOT_CRL_PATH)
 
 
 def _platform(quote: bytes) -> tuple[str, str]:

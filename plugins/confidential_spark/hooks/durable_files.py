@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import time
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+log = logging.getLogger(__name__)
 LOCK_POLL_S = 0.05
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -39,15 +41,15 @@ def sync_tree(folder: Path) -> None:
         sync(Path(parent))
 
 
-def switch_link(link: Path, target: str) -> None:
+def switch_link(link: Path, target: str, draft: Path) -> None:
     """Make ``link`` point to ``target`` in one step: readers see what it was or what it is.
 
     :param target: relative to the link's folder.
+    :param draft: where the new link is made, on the same file system; what is there is replaced.
     """
-    fresh = link.with_name(f".{link.name}.switch")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(target)
-    fresh.replace(link)
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    draft.replace(link)
     sync(link.parent)
 
 
@@ -74,7 +76,7 @@ def exclusive(lock: Path, timeout_s: float) -> Iterator[None]:
     """
     give_up_at = time.monotonic() + timeout_s
     with lock.open("a") as file:
-        while not _try_lock(file.fileno(), fcntl.LOCK_EX):
+        while not try_lock(file.fileno(), fcntl.LOCK_EX):
             if time.monotonic() >= give_up_at:
                 raise ResultError(
                     "Another process is working on these results.",
@@ -92,22 +94,37 @@ def exclusive(lock: Path, timeout_s: float) -> Iterator[None]:
 def shared(lock: Path) -> Iterator[bool]:
     """Hold a lock together with others; yield False, at once, when somebody holds it alone."""
     with lock.open("a") as file:
-        yield _try_lock(file.fileno(), fcntl.LOCK_SH)
+        yield try_lock(file.fileno(), fcntl.LOCK_SH)
 
 
 @contextmanager
 def exclusive_if_free(lock: Path) -> Iterator[bool]:
     """Hold a lock if nobody else does; yield whether that is so."""
     with lock.open("a") as file:
-        yield _try_lock(file.fileno(), fcntl.LOCK_EX)
+        yield try_lock(file.fileno(), fcntl.LOCK_EX)
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
+def try_lock(descriptor: int, kind: int) -> bool:
+    """Take a lock that ends with the process, and return whether nobody else has it.
+
+    :param kind: ``LOCK_SH`` or ``LOCK_EX``.
+    """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """Log the operating system's refusal of work that the next run repeats."""
+    try:
+        yield
+    except FileNotFoundError:
+        log.debug("Another process was faster to %s", what)
+    except OSError as error:
+        log.warning("Could not %s: %s", what, error)
 
 
 @contextmanager

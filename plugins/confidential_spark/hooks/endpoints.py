@@ -11,7 +11,7 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.collateral import CollateralHook
 from confidential_spark.simulation.service.server import LoopbackAttestationService
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from confidential_spark.core.platforms import Platform
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.settings import Settings
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 
 @dataclass(frozen=True)

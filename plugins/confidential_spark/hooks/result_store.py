@@ -1,7 +1,7 @@
 """Where results live: staged per try, published per month in one atomic step.
 
     {root}/{dag_id}/month=2018-05 -> .versions/month=2018-05/<attempt>     what readers see
-    {root}/{dag_id}/.versions/month=2018-05/<attempt>/                     the published files
+    {root}/{dag_id}/.versions/month=2018-05/<attempt>/                     published, or replaced lately
     {root}/{dag_id}/.staging/month=2018-05/<attempt>/  and  <attempt>.lock a try at work
     {root}/{dag_id}/.refused/month=2018-05/<attempt>/                      the latest refused tries
     {root}/{dag_id}/.locks/month=2018-05.lock                              one publisher at a time
@@ -26,30 +26,31 @@ from typing import TYPE_CHECKING, Any, Literal
 from confidential_spark.core.errors import ConfigurationError, InputError, ResultError, VerificationError
 from confidential_spark.core.months import Month
 from confidential_spark.hooks.durable_files import (
+    best_effort,
     create_once,
     exclusive,
     exclusive_if_free,
     shared,
     storage_errors,
-    switch_link,
-    sync,
-    sync_tree,
 )
+from confidential_spark.hooks.published_versions import GRACE, VERSIONS, Publication, PublishedVersions
 from confidential_spark.verification.evidence.result_files import require_digests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from confidential_spark.hooks.result_retention import Retention
 
 REQUIRED_FILES = ("summary.json", "evidence.json", "report.json")
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MONTH_PREFIX = "month="
+SEEN = ".seen"
 SIGNED = "envelope.json"
 KEPT_REFUSED = 3
-READ_TRIES = 3
 ABANDONED_AFTER = timedelta(hours=1)
 LOCK_TIMEOUT_S = 300.0
-# One path component, no hidden names: at most what a file name may have beside ".lock" and ".switch".
-SAFE_NAME = re.compile(r"(?!.*\.lock$)[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,239}", re.ASCII)
+# One path component, no hidden names: at most what a file name may have beside ".replaced" and the like.
+SAFE_NAME = re.compile(r"(?!.*\.(lock|replaced)$)[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,239}", re.ASCII)
 
 
 class ResultStore:
@@ -76,7 +77,7 @@ class ResultStore:
         :raises ConfigurationError: ``results-name``.
         :raises ResultError: ``results-unwritable``, ``disk-full``, ``results-locked``.
         """
-        folder = self._home / ".staging" / _require_safe("key", key)
+        folder = self._folder(".staging", _require_safe("key", key))
         staging = folder / _require_safe("attempt", attempt_id)
         with storage_errors("stage results"), self._only_publisher(key):
             for lock in sorted(folder.glob("*.lock")):
@@ -128,60 +129,80 @@ class ResultStore:
 
     def tries(self, key: str, run: str) -> list[Path]:
         """Return the unpublished tries of a run."""
-        locks = (self._home / ".staging" / _require_safe("key", key)).glob("*.lock")
-        folders = sorted(lock.with_name(lock.name.removesuffix(".lock")) for lock in locks)
+        locks = self._folder(".staging", _require_safe("key", key)).glob("*.lock")
+        folders = sorted(_try_of(lock) for lock in locks)
         return [staging for staging in folders if staging.name.rpartition(".")[0] == run]
 
     def _keep_refused(self, staging: Path, key: str) -> Path:
-        refused = self._home / ".refused" / key / staging.name
+        refused = self._folder(".refused", key) / staging.name
         refused.parent.mkdir(parents=True, exist_ok=True)
         staging.rename(refused)
-        by_age = sorted(refused.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-        for oldest in by_age[:-KEPT_REFUSED]:
+        for oldest in self._refused(key)[:-KEPT_REFUSED]:
             shutil.rmtree(oldest)
         return refused
 
-    def publish(self, staging: Path | str, digests: Mapping[str, str] | None = None) -> Path:
-        """Make a try's folder the published version of its key and return the link that readers use.
+    def _refused(self, key: str) -> list[Path]:
+        """Return the refused tries of a key, oldest first."""
+        folder = self._folder(".refused", key)
+        return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
+
+    def publish(
+        self,
+        staging: Path | str,
+        digests: Mapping[str, str] | None = None,
+        *,
+        grace: timedelta = GRACE,
+        may_replace: Callable[[Path, Path], None] = lambda new, current: None,
+    ) -> Publication:
+        """Make a try's folder the version of its key that readers see.
 
         Publishing the same try again, after a crash at any point, completes it.
 
         :param digests: name → hex SHA-256 of every result file, as verified; compared again just before.
+        :param grace: how long a replaced version is kept; older ones are removed.
+        :param may_replace: raises where the first folder must not replace the second, which readers see now.
         :raises VerificationError: ``result-…``: a file is not the one that was verified.
         :raises ResultError: ``results-incomplete``, ``results-obstructed``, ``staging-lost``,
-            ``attempt-published``, ``disk-full``, ``results-unwritable``, ``results-locked``. The earlier
-            version is untouched in each case.
+            ``attempt-published``, ``attempt-replaced``, ``disk-full``, ``results-unwritable``,
+            ``results-locked``. What readers see is untouched in each case.
         """
         staging, attempt, key = self._parts(staging)
-        link = self._home / key
-        version = self._home / ".versions" / key / attempt
+        versions = PublishedVersions(self._home, key)
         with storage_errors("publish results"), self._only_publisher(key):
-            _require_link_or_nothing(link)
-            if staging.is_dir():
-                _require_complete(staging, digests)
-                _move(staging, version)
-            elif not version.is_dir():
+            versions.require_place()
+            new = staging if staging.is_dir() else versions.version(attempt)
+            if not new.is_dir():
                 raise _staging_lost(staging)
-            switch_link(link, f".versions/{key}/{attempt}")
+            if current := versions.current():
+                may_replace(new, current)
+            if new == staging:
+                _require_complete(staging, digests)
+                versions.add(staging, attempt)
+            publication = versions.commit(attempt)
             _remove_attempt(staging)
-            _remove_other_versions(version)
-        return link
+            with best_effort("remove replaced versions"):
+                versions.sweep(grace)
+        return publication
 
     def published(self, key: str) -> Path:
-        """Return the folder of the version that is published now; its files stay consistent with each other.
+        """Return the folder of the version that is published now.
+
+        Its files belong together, and are kept for the grace period after it is replaced: ask once and read
+        everything from it.
 
         :raises InputError: ``not-published``.
         """
-        link = self._home / _require_safe("key", key)
-        if not (link.is_symlink() and link.is_dir()):
+        versions = PublishedVersions(self._home, _require_safe("key", key))
+        current = versions.current()
+        if current is None:
             raise InputError(
                 f"Nothing is published as {key}.",
                 code="not-published",
-                got=f"no {link}",
+                got=f"no {versions.marker}",
                 expected="a published result",
                 action="run the DAG for it first",
             )
-        return link.resolve()
+        return current
 
     def published_months(self) -> list[Month]:
         """Return the published months in order."""
@@ -202,9 +223,7 @@ class ResultStore:
         :raises InputError: ``not-published``.
         :raises ResultError: ``summary-unreadable``.
         """
-        self.published(key)
-        # Through the link and not its target, which the next publication removes.
-        path = self._home / key / "summary.json"
+        path = self.published(key) / "summary.json"
         try:
             return _read_object(path)
         except (OSError, ValueError) as error:
@@ -236,7 +255,7 @@ class ResultStore:
         :raises VerificationError: ``nonce-replayed``, ``token-replayed``: another owner used it before.
         :raises ResultError: ``results-unwritable``, ``disk-full``.
         """
-        record = self._root / ".seen" / kind / hashlib.sha256(value.encode()).hexdigest()
+        record = self._root / SEEN / kind / hashlib.sha256(value.encode()).hexdigest()
         with storage_errors("record a used nonce"):
             record.parent.mkdir(parents=True, exist_ok=True)
             if create_once(record, owner):
@@ -251,14 +270,56 @@ class ResultStore:
                 action="treat it as a replay: keep the evidence and find out where it came from",
             )
 
+    def sweep(self, retention: Retention) -> list[Path]:
+        """Remove what is older than it is kept, and return it.
+
+        What somebody works on stays; what cannot be removed is logged, and stays for the next time.
+        """
+        removed: list[Path] = []
+        for key in self._keys():
+            with best_effort(f"sweep {self._home / key}"):
+                if self._old(key, retention):
+                    with exclusive_if_free(self._lock(key)) as free:
+                        removed += self._remove_old(key, retention) if free else []
+        return removed
+
+    def _keys(self) -> list[str]:
+        folders = [self._home / name for name in (VERSIONS, ".staging", ".refused")]
+        return sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir()})
+
+    def _old(self, key: str, retention: Retention) -> list[Path]:
+        tries = [_try_of(lock) for lock in self._folder(".staging", key).glob("*.lock")]
+        return [
+            *PublishedVersions(self._home, key).stale(retention.replaced),
+            *(path for path in tries if _idle_s(_lock_of(path)) > retention.tries.total_seconds()),
+            *(path for path in self._refused(key) if _idle_s(path) > retention.refused.total_seconds()),
+        ]
+
+    def _remove_old(self, key: str, retention: Retention) -> list[Path]:
+        old = self._old(key, retention)
+        PublishedVersions(self._home, key).sweep(retention.replaced)
+        for path in old:
+            if path.parent == self._folder(".staging", key):
+                _remove_if_dead(_lock_of(path), "", retention.tries)
+            elif path.parent == self._folder(".refused", key):
+                shutil.rmtree(path)
+                _remove_if_empty(path.parent)
+        return [path for path in old if not path.exists()]
+
+    def _folder(self, kind: str, key: str) -> Path:
+        return self._home / kind / key
+
     @contextmanager
     def _only_publisher(self, key: str) -> Iterator[None]:
-        """Hold the key's lock; keys of single runs share one, for they never end."""
+        """Hold the key's lock."""
+        with exclusive(self._lock(key), LOCK_TIMEOUT_S):
+            yield
+
+    def _lock(self, key: str) -> Path:
+        """Return the key's lock; keys of single runs share one, for they never end."""
         locks = self._home / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
-        name = key if key.startswith(MONTH_PREFIX) else "runs"
-        with exclusive(locks / f"{name}.lock", LOCK_TIMEOUT_S):
-            yield
+        return locks / f"{key if key.startswith(MONTH_PREFIX) else 'runs'}.lock"
 
     def _parts(self, staging: Path | str) -> tuple[Path, str, str]:
         """Return a staging folder with its attempt and key.
@@ -280,12 +341,19 @@ def _lock_of(staging: Path) -> Path:
     return staging.with_name(f"{staging.name}.lock")
 
 
+def _try_of(lock: Path) -> Path:
+    return lock.with_name(lock.name.removesuffix(".lock"))
+
+
+def _idle_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
 def _remove_if_dead(lock: Path, attempt_id: str, abandoned_after: timedelta) -> None:
-    staging = lock.with_name(lock.name.removesuffix(".lock"))
+    staging = _try_of(lock)
     same_run = staging.name.rpartition(".")[0] == attempt_id.rpartition(".")[0] != ""
     with exclusive_if_free(lock) as free:
-        idle_s = time.time() - lock.stat().st_mtime
-        if free and (same_run or idle_s > abandoned_after.total_seconds()):
+        if free and (same_run or _idle_s(lock) > abandoned_after.total_seconds()):
             _remove_attempt(staging)
 
 
@@ -294,40 +362,12 @@ def _remove_attempt(staging: Path) -> None:
     if staging.is_dir():
         shutil.rmtree(staging)
     _lock_of(staging).unlink(missing_ok=True)
+    _remove_if_empty(staging.parent)
+
+
+def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
-        staging.parent.rmdir()
-
-
-def _move(staging: Path, version: Path) -> None:
-    if version.exists():
-        raise ResultError(
-            "This try was published before.",
-            code="attempt-published",
-            got=version,
-            expected="a new attempt id for each try",
-            action="run again as a new try",
-        )
-    sync_tree(staging)
-    version.parent.mkdir(parents=True, exist_ok=True)
-    staging.rename(version)
-    sync(version.parent)
-
-
-def _remove_other_versions(current: Path) -> None:
-    for version in current.parent.iterdir():
-        if version != current:
-            shutil.rmtree(version)
-
-
-def _require_link_or_nothing(link: Path) -> None:
-    if os.path.lexists(link) and not link.is_symlink():
-        raise ResultError(
-            "Something else stands where the results should be published.",
-            code="results-obstructed",
-            got=f"{link} is a {'folder' if link.is_dir() else 'file'}",
-            expected="nothing, or the link that an earlier publication made",
-            action="move it away, then clear the task",
-        )
+        folder.rmdir()
 
 
 def _require_complete(staging: Path, digests: Mapping[str, str] | None) -> None:
@@ -367,7 +407,9 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _require_safe(what: str, name: str) -> str:
     if SAFE_NAME.fullmatch(name) is None:
-        raise _bad_name(what, name, "letters, digits and . _ = + -, at most 240, not hidden, not *.lock")
+        raise _bad_name(
+            what, name, "letters, digits and . _ = + -, at most 240, not hidden, no *.lock or *.replaced"
+        )
     return name
 
 

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from confidential_spark.core.errors import PolicyError
 from confidential_spark.image_build.operators import EngineImageOperator, ImageOperator
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
+from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.enclave.image import EnclaveImage
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.policy.ledger import Approval, Ledger
-    from confidential_spark.verification.policy.policy import Policy
 
 ALIAS = AssetAlias("enclave_image")
 NOBODY = "nobody yet"
@@ -35,8 +36,7 @@ class CompareWithLedgerOperator(ImageOperator):
 
     template_fields = ("measured",)
 
-    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.measured = measured
 
@@ -74,14 +74,13 @@ class ApproveMeasurementOperator(ApprovalOperator):
         *,
         measured: Mapping[str, Any],
         comparison: Mapping[str, Any],
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
-        """Pass on; templates are not rendered yet."""
         super().__init__(subject="Approve a new enclave image?", **kwargs)
         self.measured = measured
         self.comparison = comparison
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - never returns
+    def execute(self, context: Context) -> Any:
         """Ask, with all that a person needs to decide."""
         self.log.info("%s %s", STARTED, self.task_id)
         if self.comparison["approved"]:
@@ -124,15 +123,14 @@ class RecordApprovalOperator(ImageOperator):
 
     template_fields = ("measured", "decision")
 
-    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.measured = measured
         self.decision = decision
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return the ledger's length and head."""
-        from confidential_spark.verification.policy.ledger import append_approval
+        from confidential_spark.image_build.ledger import append_approval
 
         image, policy = measured_image(self.measured), self.policy()
         ledger = read_approvals(policy)
@@ -153,8 +151,7 @@ class PublishImageOperator(EngineImageOperator):
 
     template_fields = ("measured",)
 
-    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, measured: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(outlets=[ALIAS], **kwargs)
         self.measured = measured
 
@@ -175,13 +172,13 @@ class PublishImageOperator(EngineImageOperator):
 
     def pushed(self, image: EnclaveImage, context: Context) -> EnclaveImage:
         """Return the image under its name in the registry, or as it is when there is none."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
-        repository = self.settings.image_push_repository
+        repository = self.sources.push_repository
         if repository is None:
             return image
         store, tag = self.store(context), f"{image.trust}-{image.mrenclave[:12]}"
-        login = RegistryLogin.of_connection(self.settings.image_registry_conn_id)
+        login = RegistryLogin.of_connection(docker_settings().registry_conn_id)
         with self.build_log.group(f"Pushing to {repository}"):
             reference = store.push(image.reference, repository, tag, login)
         return replace(image, reference=reference, digest=reference.rpartition("@")[2])

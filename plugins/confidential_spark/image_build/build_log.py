@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
     from pydantic import JsonValue
 
-    from confidential_spark.platforms.docker.engine_messages import EngineMessages
+    from confidential_spark.platforms.docker.images import EngineMessages
 
 
 class BuildLog:

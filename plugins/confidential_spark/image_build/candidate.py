@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STAGE = f"{PREFIX}stage"
 REVISION = f"{OPEN_CONTAINERS}revision"
 TITLE = "confidential-spark enclave"
-# As the ledger keeps it.
+# The form in which the ledger keeps a revision.
 _REVISION_FORM = r"[0-9a-f]{7,64}(-dirty)?"
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
+from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
-from confidential_spark.enclave.image import EnclaveImage
+from confidential_spark.enclave.image import IDENTITY_FIELDS, EnclaveImage, read_identity
 from confidential_spark.image_build.one_shot import OneShot
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 MEASURE = "measure"
 # Megabytes. What is written here is never part of the image that the container becomes.
 SCRATCH = {str(layout.RUN_DIR): 64, str(layout.TEMPORARY_DIR): 1024}
-IDENTITY_FIELDS = ("mrenclave", "mrsigner", "product_id", "svn", "debuggable", "trust")
 
 
 def signing(image_id: str) -> OneShot:
@@ -83,35 +81,12 @@ def _require_signer(got: str, expected: str | None) -> None:
     """Refuse an enclave that another key has signed, Occlum's public development key for one."""
     if got != expected:
         raise EnclaveError(
-            "Another key than ours has signed the enclave.",
+            "The enclave was signed with a key that is not the deployment's.",
             code="signer-mismatch",
             got=got,
             expected=expected,
             action="look into the signing task's log; do not use the image",
         )
-
-
-def read_identity(output: Sequence[str]) -> dict[str, Any]:
-    """Return the identity in the last line that a container printed.
-
-    :raises EnclaveError: ``measurement-unreadable``.
-    """
-    last = next((line for line in reversed(output) if line.strip()), "")
-    try:
-        found = json.loads(last)
-        texts = {name: found[name] for name in IDENTITY_FIELDS}
-        digest = f"sha256:{'0' * 64}"
-        # The strict rules for events hold for this, too.
-        EnclaveImage.from_xcom(texts | {"reference": digest, "digest": digest, "inputs_sha256": "0" * 64})
-    except (ValueError, TypeError, KeyError, ConfidentialSparkError) as error:
-        raise EnclaveError(
-            "The image does not say what was measured.",
-            code="measurement-unreadable",
-            got=last or "nothing",
-            expected=f"JSON with {', '.join(IDENTITY_FIELDS)}",
-            action="build the image again; its entrypoint is of another revision",
-        ) from error
-    return texts
 
 
 def _short(image_id: str) -> str:

@@ -10,14 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError, shorten
 from confidential_spark.image_build.context import ContextFile, changed
-from confidential_spark.image_build.locked_hashes import file_hashes, requirement_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +32,9 @@ PASSING_CAUSES = re.compile(
     r"Connection|connect|[Tt]imed out|Temporary failure|Name or service not known|\b(429|502|503)\b"
 )
 WRONG_DIGEST = "DO NOT MATCH THE HASHES"
+_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}==[^\s;]{1,64}", re.MULTILINE)
+_HASH_OPTION = re.compile(r"--hash=sha256:([0-9a-f]{64})(?=\s|\\|$)")
+_SUM = re.compile(r"(?P<sha256>[0-9a-f]{64}) [ *](?P<name>[A-Za-z0-9][A-Za-z0-9._+~-]{0,254})")
 
 
 def wheels(requirements: Path, python_version: str, cache: Path) -> dict[str, ContextFile]:
@@ -161,3 +163,43 @@ def _text(path: Path) -> str:
             expected=path.name,
             action="restore it from the repository",
         ) from error
+
+
+def requirement_hashes(text: str) -> frozenset[str]:
+    """Return every digest in a hashed `requirements.txt`.
+
+    :raises ConfigurationError: ``lock-file-malformed``: a requirement without version or digest.
+    """
+    requirements = [line for line in text.replace("\\\n", " ").splitlines() if _is_content(line)]
+    for line in requirements:
+        if not _REQUIREMENT.match(line) or not _HASH_OPTION.search(line):
+            raise _malformed(line, "name==version --hash=sha256:…")
+    return frozenset(_HASH_OPTION.findall(text))
+
+
+def file_hashes(text: str) -> Mapping[str, str]:
+    """Return digest by file name from what `sha256sum` writes.
+
+    :raises ConfigurationError: ``lock-file-malformed``: another line, or a name twice.
+    """
+    hashes: dict[str, str] = {}
+    for line in filter(_is_content, text.splitlines()):
+        match = _SUM.fullmatch(line)
+        if match is None or match["name"] in hashes:
+            raise _malformed(line, "digest, two spaces, a file name of its own")
+        hashes[PurePosixPath(match["name"]).name] = match["sha256"]
+    return hashes
+
+
+def _is_content(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _malformed(line: str, expected: str) -> ConfigurationError:
+    return ConfigurationError(
+        "A lock file of the image is malformed.",
+        code="lock-file-malformed",
+        got=line,
+        expected=expected,
+        action="compile it again with `make lock`",
+    )

@@ -1,22 +1,21 @@
 """Everything an enclave image is built from, gathered on the Airflow machine, checked against its lock files.
 
-The same on every worker: whoever builds resolves again, and the digests must be equal.
+The same on every worker: the task that builds resolves again, and the digests must be equal.
 """
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE, canonical_json
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.container.sign_key import SignKey
 from confidential_spark.enclave.occlum_config import render_occlum_json
 from confidential_spark.image_build.context import BuildContext, ContextFile
 from confidential_spark.image_build.downloads import jars, packages, wheels
-from confidential_spark.image_build.installed_files import installed_files
-from confidential_spark.image_build.spark_distribution import is_needed
+from confidential_spark.image_build.installed_files import installed_files, is_needed
 from confidential_spark.platforms.docker.images import DOCKERFILE
 from confidential_spark.settings import PROJECT_DIR
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from confidential_spark.image_build.settings import ImageSettings
     from confidential_spark.platforms.docker.images import ImageStore
     from confidential_spark.settings import Settings
 
@@ -31,35 +31,42 @@ SCRIPTS = PROJECT_DIR / "docker" / "enclave"
 PACKAGE = PROJECT_DIR / "plugins" / "confidential_spark"
 MACHINE_KEY = "simulated-sign-key.pem"
 Files = dict[str, ContextFile]
+TIMEOUT_SECONDS = 60
+# What an image is made of; a change anywhere else does not make it another one. Not the ledgers beside the
+# policies, which grow with each approval.
+SOURCES = ("docker", "plugins", "include/jobs", "include/policies/*.yaml")
 
 
-def resolve_context(trust: str, settings: Settings, store: ImageStore) -> BuildContext:
+def resolve_context(
+    trust: str, settings: Settings, sources: ImageSettings, store: ImageStore
+) -> BuildContext:
     """Return the inputs of the image for a trust level.
 
+    :param sources: what to build of.
     :raises ConfigurationError: ``base-image-missing``, ``base-image-unset``, ``package-missing``, ….
     :raises InputError: ``build-input-changed``, ``download-failed`` (retryable).
     """
     if trust == TRUST_HARDWARE:
-        files = _hardware_files(settings)
-        bases = _hardware_bases(settings)
-        return BuildContext(files | _common_files(settings), bases, bases["OCCLUM_IMAGE"])
-    base = _base_id(settings.image_base, store)
-    files = _simulated_files(settings) | _common_files(settings)
+        files = _hardware_files(settings, sources) | _common_files(settings, sources)
+        bases = _hardware_bases(sources)
+        return BuildContext(files, bases, bases["OCCLUM_IMAGE"])
+    base = _base_id(sources.base, store)
+    files = _simulated_files(settings, sources) | _common_files(settings, sources)
     # Azure's file systems are for hardware: without them this image is the same on machines without Maven.
     return BuildContext(files, {"BASE_IMAGE": base}, base, empty_folders=(layout.CONTEXT_JARS,))
 
 
-def sign_key(trust: str, settings: Settings) -> SignKey:
+def sign_key(trust: str, settings: Settings, sources: ImageSettings) -> SignKey:
     """Return the key that signs images of a trust level.
 
     :raises ConfigurationError: ``sign-key-missing``: none is configured for hardware, where Occlum would sign
         with its public development key; ``sign-key-exposed``, ``sign-key-invalid``.
     """
-    if settings.image_sign_key is not None:
-        return SignKey.read(settings.image_sign_key)
+    if sources.sign_key is not None:
+        return SignKey.read(sources.sign_key)
     if trust == TRUST_HARDWARE:
         raise ConfigurationError(
-            "There is no key to sign a hardware enclave with.",
+            "A hardware enclave needs a sign key, and none is set.",
             code="sign-key-missing",
             got="no CONFIDENTIAL_SPARK_IMAGE_SIGN_KEY",
             expected="a file with an RSA-3072 key, exponent 3",
@@ -68,32 +75,33 @@ def sign_key(trust: str, settings: Settings) -> SignKey:
     return SignKey.of_this_machine(settings.cache_dir / MACHINE_KEY)
 
 
-def _common_files(settings: Settings) -> Files:
+def _common_files(settings: Settings, sources: ImageSettings) -> Files:
     occlum_json = render_occlum_json(settings.enclave_sizing()).encode()
+    provider = _attestation_provider(settings.policy_file(sources.policy))
     jobs = _tree(settings.jobs_dir, ("*.py",))
     return {
         layout.CONTEXT_OCCLUM_JSON: ContextFile.containing(occlum_json),
-        layout.CONTEXT_PROVIDER: ContextFile.containing(_attestation_provider(settings)),
+        layout.CONTEXT_PROVIDER: ContextFile.containing(provider),
         **_under(layout.CONTEXT_SCRIPTS, _tree(SCRIPTS, ("*.sh",))),
         **_under(layout.CONTEXT_SPARK, installed_files("pyspark", "pyspark", is_needed)),
         **_under(f"{layout.CONTEXT_APPLICATION}/jobs", jobs),
     }
 
 
-def _attestation_provider(settings: Settings) -> bytes:
+def _attestation_provider(policy: Path) -> bytes:
     """Return whom the image's enclaves will trust, as `enclave/container/attestation_anchor.py` reads it."""
     # Imported late: it loads pydantic models that DAG files do without.
-    from confidential_spark.verification.policy.policy import load_policy
+    from confidential_spark.verification import load_policy
 
-    trusted = load_policy(settings.policy_path(Platform.DCSV3)).attestation
+    trusted = load_policy(policy).attestation
     return canonical_json(
         {"issuer": trusted.issuer, "token_signing_keys": list(trusted.token_signing_keys or ())}
     )
 
 
-def _simulated_files(settings: Settings) -> Files:
+def _simulated_files(settings: Settings, sources: ImageSettings) -> Files:
     requirements = SCRIPTS / "requirements-simulated.txt"
-    downloaded = wheels(requirements, settings.image_python_version, settings.cache_dir)
+    downloaded = wheels(requirements, sources.python_version, settings.cache_dir)
     return {
         DOCKERFILE: ContextFile.of(SCRIPTS / "Dockerfile.simulated"),
         **_under(layout.CONTEXT_WHEELS, downloaded),
@@ -102,9 +110,9 @@ def _simulated_files(settings: Settings) -> Files:
     }
 
 
-def _hardware_files(settings: Settings) -> Files:
-    cache, debs = settings.cache_dir, settings.image_debs_dir
-    downloaded = wheels(SCRIPTS / "requirements.txt", settings.image_python_version, cache)
+def _hardware_files(settings: Settings, sources: ImageSettings) -> Files:
+    cache, debs = settings.cache_dir, sources.debs_dir
+    downloaded = wheels(SCRIPTS / "requirements.txt", sources.python_version, cache)
     return {
         DOCKERFILE: ContextFile.of(SCRIPTS / "Dockerfile"),
         **_under(layout.CONTEXT_WHEELS, downloaded),
@@ -114,11 +122,11 @@ def _hardware_files(settings: Settings) -> Files:
     }
 
 
-def _hardware_bases(settings: Settings) -> dict[str, str]:
+def _hardware_bases(sources: ImageSettings) -> dict[str, str]:
     bases = {
-        "OCCLUM_IMAGE": settings.image_occlum_base,
-        "PYTHON_IMAGE": settings.image_python_base,
-        "JAVA_IMAGE": settings.image_java_base,
+        "OCCLUM_IMAGE": sources.occlum_base,
+        "PYTHON_IMAGE": sources.python_base,
+        "JAVA_IMAGE": sources.java_base,
     }
     if missing := [name for name, reference in bases.items() if reference is None]:
         raise ConfigurationError(
@@ -163,3 +171,34 @@ def _tree(folder: Path, patterns: tuple[str, ...]) -> Files:
 
 def _under(folder: str, files: Mapping[str, ContextFile]) -> Files:
     return {f"{folder}/{path}": file for path, file in files.items()}
+
+
+def source_revision(project: Path) -> str:
+    """Return the commit that is checked out, ``-dirty`` when the image's sources differ from it.
+
+    :raises ConfigurationError: ``source-revision-unknown``.
+    """
+    commit = _git(project, "rev-parse", "HEAD").strip()
+    changes = _git(project, "status", "--porcelain", "--", *SOURCES).strip()
+    return f"{commit}-dirty" if changes else commit
+
+
+def _git(project: Path, *arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ["git", "-C", str(project), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise ConfigurationError(
+            "The revision of the image's sources is not known.",
+            code="source-revision-unknown",
+            got=str(said).strip(),
+            expected="a work tree of git, or CONFIDENTIAL_SPARK_SOURCE_REVISION",
+            action="set the variable to the commit that is deployed; the ledger keeps it",
+        ) from error

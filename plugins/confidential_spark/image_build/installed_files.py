@@ -1,7 +1,13 @@
-"""Files of packages that are installed beside Airflow, compared with what their wheels brought."""
+"""Files of packages that are installed beside Airflow, compared with what their wheels brought.
+
+Of PySpark the image contains what a SQL or core job needs: every byte is measured, loaded into the enclave's
+file system and open to the job. Machine learning, graphs, Hive, other cluster managers, streaming state,
+shells and examples stay outside.
+"""
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64encode
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
@@ -13,6 +19,28 @@ from confidential_spark.image_build.context import ContextFile, changed
 if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.metadata import PackagePath
+    from pathlib import PurePath
+
+KEPT = re.compile(r"jars/[^/]+\.jar|python/lib/[^/]+\.zip|licenses/[^/]+")
+UNUSED_JARS = re.compile(
+    "|".join(
+        (
+            # machine learning and graphs
+            r"spark-(mllib|mllib-local|graphx)_",
+            r"breeze|spire|algebra_|cats-kernel_|JTransforms|JLargeArrays|arpack|lapack|blas-|jniloader",
+            # Hive; ORC needs hive-storage-api
+            r"spark-hive|hive-(?!storage-api)|datanucleus-|derby-|jdo-api|javax\.jdo|jta-|transaction-api",
+            r"HikariCP|bonecp|commons-(dbcp|pool)-|libthrift|libfb303|super-csv|opencsv|ST4-|antlr-runtime-3",
+            r"jpam|stax-api|javolution|json-1",
+            # other cluster managers
+            r"spark-(mesos|yarn)_|mesos-|hadoop-yarn-|zookeeper-|curator-",
+            # shells, streams and their state on disk
+            r"spark-(repl|streaming)_|scala-compiler-|jline-|rocksdbjni-",
+            # other systems' native parts
+            r"netty-transport-(native|classes)-kqueue|netty-transport-native-epoll-.*aarch",
+        )
+    )
+)
 
 
 def installed_files(
@@ -59,3 +87,8 @@ def _verified(path: PackagePath) -> ContextFile:
     if found != recorded:
         raise changed(str(path), found, recorded)
     return file
+
+
+def is_needed(path: PurePath) -> bool:
+    """Return whether a file of the installed PySpark, named relative to it, belongs into the image."""
+    return KEPT.fullmatch(path.as_posix()) is not None and UNUSED_JARS.match(path.name) is None

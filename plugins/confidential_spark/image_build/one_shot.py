@@ -12,7 +12,6 @@ from docker.utils.socket import frames_iter
 
 from confidential_spark.core.failures import LogWatcher
 from confidential_spark.enclave.layout import GROUP_ID, USER, USER_ID
-from confidential_spark.image_build.text_lines import LineAssembler
 from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from docker.api import APIClient
 
 MAX_PROCESSES = 4_096
+MAX_LINE_BYTES = 8_192
 
 
 @dataclass(frozen=True)
@@ -143,3 +143,28 @@ def _arguments(client: APIClient, spec: OneShot) -> dict[str, Any]:
         "labels": {},
         "host_config": host_config,
     }
+
+
+class LineAssembler:
+    """Puts the lines of one stream together; a line that never ends is cut, not kept."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a line."""
+        self._begun = b""
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the lines that are complete now, without their ends."""
+        *whole, begun = (self._begun + data).split(b"\n")
+        self._begun = begun[:MAX_LINE_BYTES]
+        for line in whole:
+            yield _text(line)
+
+    def rest(self) -> Iterator[str]:
+        """Yield the line that the stream ended in the middle of, if any."""
+        if self._begun:
+            yield _text(self._begun)
+        self._begun = b""
+
+
+def _text(line: bytes) -> str:
+    return line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r")

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
-from confidential_spark.core.platforms import Platform
 from confidential_spark.image_build.candidate import ImageCandidate, ImageInputs, revision_of
+from confidential_spark.image_build.settings import ImageSettings, image_settings
 from confidential_spark.operators.base import (
     DONE,
     STARTED,
     airflow_failures,
     require_known_params,
 )
+from confidential_spark.platforms.docker.settings import docker_settings
 from confidential_spark.settings import PROJECT_DIR, Settings, get_settings
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.image_build.one_shot import OneShot, OneShotContainer
     from confidential_spark.platforms.docker.images import ImageStore
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 REPOSITORY = "confidential-spark/enclave"
 
@@ -36,14 +37,14 @@ REPOSITORY = "confidential-spark/enclave"
 class ImageOperator(BaseOperator):
     """Base of the tasks: subclasses write :meth:`run`, and raise this project's errors."""
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def execute(self, context: Context) -> Any:
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
             require_known_params(context)
             return self.run(context)
 
-    def run(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context) -> Any:
         """Do the work and return a small XCom value."""
         raise NotImplementedError
 
@@ -56,12 +57,17 @@ class ImageOperator(BaseOperator):
         """The deployment's settings, read at run time, never at parse time."""
         return get_settings()
 
+    @property
+    def sources(self) -> ImageSettings:
+        """What to build images of, and for which policy."""
+        return image_settings()
+
     def policy(self) -> Policy:
         """Return the policy that decides what is built, and who may run."""
         # Imported late, here and below: DAG files import this module, and need none of it to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
-        policy = load_policy(self.settings.policy_path(Platform.DCSV3))
+        policy = load_policy(self.settings.policy_file(self.sources.policy))
         if policy.trust == TRUST_SIMULATED:
             self.log.warning(SIMULATED_NOTICE)
         return policy
@@ -77,7 +83,7 @@ class EngineImageOperator(ImageOperator):
         """The connection's engine."""
         from confidential_spark.platforms.docker.engine import EngineAddress
 
-        return EngineAddress.of_connection(self.settings.docker_conn_id).connect()
+        return EngineAddress.of_connection(docker_settings().conn_id).connect()
 
     def store(self, context: Context) -> ImageStore:
         """Return the engine's images; what the engine says goes to the log and to the task's page."""
@@ -113,19 +119,18 @@ class ResolveInputsOperator(EngineImageOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return what the image is made from, by digest."""
-        from confidential_spark.image_build.inputs import resolve_context, sign_key
-        from confidential_spark.image_build.source_revision import source_revision
+        from confidential_spark.image_build.inputs import resolve_context, sign_key, source_revision
 
-        trust, settings = self.policy().trust, self.settings
-        if settings.dcsv3_image:
-            self.announce(f"nothing to build, the ready image is {settings.dcsv3_image}")
-            return asdict(ImageInputs(trust, pull=settings.dcsv3_image))
-        build = resolve_context(trust, settings, self.store(context))
+        trust, ready = self.policy().trust, docker_settings().image
+        if ready:
+            self.announce(f"nothing to build, the ready image is {ready}")
+            return asdict(ImageInputs(trust, pull=ready))
+        build = resolve_context(trust, self.settings, self.sources, self.store(context))
         inputs = ImageInputs(
             trust,
             inputs_sha256=build.inputs_sha256,
-            mrsigner=sign_key(trust, settings).mrsigner,
-            revision=settings.source_revision or source_revision(PROJECT_DIR),
+            mrsigner=sign_key(trust, self.settings, self.sources).mrsigner,
+            revision=self.sources.source_revision or source_revision(PROJECT_DIR),
         )
         self.announce(f"{len(build.files)} files · inputs {build.inputs_sha256[:12]}…")
         return asdict(inputs)
@@ -139,8 +144,7 @@ class BuildImageOperator(EngineImageOperator):
 
     template_fields = ("inputs",)
 
-    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, inputs: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inputs = inputs
 
@@ -161,11 +165,11 @@ class BuildImageOperator(EngineImageOperator):
 
     def pulled(self, reference: str, store: ImageStore) -> ImageCandidate:
         """Return the ready image, pulled unless the engine has it."""
-        from confidential_spark.platforms.docker.registry import RegistryLogin
+        from confidential_spark.platforms.docker.engine import RegistryLogin
 
         image = store.inspect(reference)
         if image is None:
-            login = RegistryLogin.of_connection(self.settings.image_registry_conn_id)
+            login = RegistryLogin.of_connection(docker_settings().registry_conn_id)
             with self.build_log.group(f"Pulling {reference}"):
                 image = store.pull(reference, login)
         self.announce(f"the engine has {reference}")
@@ -176,17 +180,17 @@ class BuildImageOperator(EngineImageOperator):
         from confidential_spark.image_build.context import changed
         from confidential_spark.image_build.inputs import resolve_context
 
-        build = resolve_context(inputs.trust, self.settings, store)
+        build = resolve_context(inputs.trust, self.settings, self.sources, store)
         if build.inputs_sha256 != inputs.inputs_sha256:
             raise changed("the inputs as a whole", build.inputs_sha256, str(inputs.inputs_sha256))
         labels = inputs.unsigned_labels | inputs.description(build, self.base_name(inputs.trust))
         with self.build_log.group("Sending the build context"):
-            return store.build(build, labels=labels)
+            return store.build(build.tar(), build_args=build.build_args, labels=labels)
 
     def base_name(self, trust: str) -> str:
         """Return what people call the image that the build starts from."""
         hardware = trust == TRUST_HARDWARE
-        return str(self.settings.image_occlum_base) if hardware else self.settings.image_base
+        return str(self.sources.occlum_base) if hardware else self.sources.base
 
 
 class SignEnclaveOperator(EngineImageOperator):
@@ -201,8 +205,7 @@ class SignEnclaveOperator(EngineImageOperator):
 
     template_fields = ("inputs", "image")
 
-    def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, inputs: Mapping[str, Any], image: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inputs = inputs
         self.image = image
@@ -227,7 +230,7 @@ class SignEnclaveOperator(EngineImageOperator):
         from confidential_spark.image_build.containers import MEASURE, signed_labels, signing
         from confidential_spark.image_build.inputs import sign_key
 
-        key = sign_key(inputs.trust, self.settings)
+        key = sign_key(inputs.trust, self.settings, self.sources)
         with self.container(signing(image.image_id)) as container:
             with self.build_log.group("Occlum builds and signs the enclave"):
                 output = container.run(key.pem, self.say)
@@ -242,8 +245,7 @@ class MeasureEnclaveOperator(EngineImageOperator):
 
     template_fields = ("image",)
 
-    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.image = image
 

@@ -1,4 +1,4 @@
-"""The Spark jobs: one file in `include/jobs/` and one entry here each."""
+"""A Spark job: its program, its arguments, its rules, and what a reader sees of its results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.core.months import Month
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.jobs.checks.run import JobRules
+    from confidential_spark.jobs.figures import Figure, ResultChart
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,19 @@ class SparkJob:
     :param title: what a reader sees.
     :param monthly: whether a run covers one calendar month of input.
     :param arguments: options of the run → arguments; input and output are added by the agent.
+    :param rules: returns when the job's results are right. They are imported when it is called: DAG files
+        import this entry, and need neither pydantic nor DuckDB to be parsed.
+    :param figures: the numbers of `summary.json` that a reader asks for first.
+    :param charts: the result tables that a reader sees as charts.
     """
 
     name: str
     title: str
     monthly: bool
     arguments: Callable[[Mapping[str, Any]], list[str]] = field(repr=False)
+    rules: Callable[[], JobRules[Any]] = field(repr=False)
+    figures: tuple[Figure, ...] = field(default=(), repr=False)
+    charts: tuple[ResultChart, ...] = field(default=(), repr=False)
 
     def file(self, jobs_dir: Path) -> Path:
         """Return the program's path.
@@ -46,6 +56,10 @@ class SparkJob:
                 action="restore the file or correct CONFIDENTIAL_SPARK_INCLUDE_DIR",
             )
         return path
+
+    def dag_id(self, platform: Platform) -> str:
+        """Return the name of the job's DAG on a platform."""
+        return f"{self.name}_{platform}"
 
     def arguments_for(self, month: Month | None, options: Mapping[str, Any]) -> list[str]:
         """Return the job's argument list, the part of the command that evidence covers."""
@@ -64,18 +78,3 @@ def safe_name(text: str) -> str:
     """Return ``text`` as a file name of its own: readable, at most 129 characters, told apart by a digest."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120]
     return f"{readable}-{sha256_hex(text.encode())[:8]}"
-
-
-SPARKPI = SparkJob(
-    name="sparkpi",
-    title="SparkPi",
-    monthly=False,
-    arguments=lambda options: ["--partitions", str(options["partitions"])],
-)
-NYTAXI = SparkJob(
-    name="nytaxi",
-    title="NYTaxi",
-    monthly=True,
-    arguments=lambda options: ["--outlier-cap-cents", str(options["outlier_cap_dollars"] * 100)],
-)
-JOBS = {job.name: job for job in (SPARKPI, NYTAXI)}

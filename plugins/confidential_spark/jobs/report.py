@@ -6,15 +6,18 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError, model_validator
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
 from confidential_spark.core.errors import ResultError
-from confidential_spark.jobs.nytaxi.trip_schema import SYNTHETIC_NOTICE
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.input.contract import SYNTHETIC_NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from confidential_spark.jobs.job import SparkJob
 
 MAX_REPORT_BYTES = 4 * 1024 * 1024
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,25 +48,20 @@ class Check(_Part):
 
 
 class Figures(_Part):
-    """The figures a reader asks for first; money in cents, π for SparkPi only."""
+    """The figures a reader asks for first: rows, and what the job's entry calls a headline."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, StrictInt | StrictFloat | None] = Field(init=False)
 
     rows: int
     rejected: int = 0
-    trips: int | None = None
-    revenue_cents: int | None = None
-    pi: float | None = None
 
     @classmethod
-    def of(cls, summary: Mapping[str, Any]) -> Self:
-        """Pick the figures from a checked `summary.json` of any job."""
-        totals = summary.get("totals", {})
-        return cls(
-            rows=summary["rows"]["input"],
-            rejected=summary["rows"]["rejected"],
-            trips=totals.get("trips"),
-            revenue_cents=totals.get("revenue_cents"),
-            pi=summary.get("pi"),
-        )
+    def of(cls, summary: Mapping[str, Any], job: SparkJob) -> Self:
+        """Pick the figures from a checked `summary.json` of ``job``."""
+        headlines = {figure.name: figure.value(summary) for figure in job.figures if figure.headline}
+        rows = summary["rows"]
+        return cls(rows=rows["input"], rejected=rows["rejected"], **headlines)  # type: ignore[arg-type]
 
 
 class RunReport(_Part):
@@ -151,11 +149,14 @@ class RunReport(_Part):
             "seconds": round(self.seconds, 1),
         }
 
-    def verdict_text(self, results: str, policy: str, verifier: str = "confidential-spark") -> str:
+    def verdict_text(
+        self, results: str, policy: str, job_file: str, verifier: str = "confidential-spark"
+    ) -> str:
         """Return the verdict for terminal and log.
 
         :param results: folder or link where the results are.
         :param policy: path of the policy that the evidence must satisfy.
+        :param job_file: path of the job's program, which the evidence must name.
         :param verifier: how the reader calls this project's command line.
         """
         evidence = f"{results.rstrip('/')}/evidence.json"
@@ -171,9 +172,15 @@ class RunReport(_Part):
             "Trust": self.notice or TRUST_HARDWARE,
             "Results": results,
             "Evidence": evidence,
-            "Verify": verify_command(evidence, policy, at, verifier),
+            "Verify": self._verify_command(evidence, policy, job_file, at, verifier),
         }
         return "\n".join(f"{name:>9}  {value}" for name, value in lines.items())
+
+    def _verify_command(self, evidence: str, policy: str, job_file: str, at: str, verifier: str) -> str:
+        """Return the shell command that repeats the verification; with ``--at``, it outlives the token."""
+        options = {"--policy": policy, "--month": self.month, "--job-file": job_file, "--at": at}
+        given = [part for name, value in options.items() if value for part in (name, value)]
+        return shlex.join([verifier, "verify", evidence, *given])
 
     def _input_text(self) -> str:
         if self.inputs is None:
@@ -182,27 +189,9 @@ class RunReport(_Part):
         return f"{text} · {SYNTHETIC_NOTICE}" if self.synthetic else text
 
     def _figure_lines(self) -> dict[str, str]:
-        figures = self.figures
-        lines = {"Rows": f"{figures.rows:,} ({figures.rejected:,} rejected)"}
-        if figures.trips is not None:
-            lines["Trips"] = f"{figures.trips:,}"
-        if figures.revenue_cents is not None:
-            lines["Revenue"] = dollars(figures.revenue_cents)
-        if figures.pi is not None:
-            lines["π"] = f"{figures.pi:.6f}"
-        return lines
-
-
-def verify_command(evidence: str, policy: str, at: str, verifier: str = "confidential-spark") -> str:
-    """Return the shell command that repeats a verification.
-
-    :param at: when the run finished. A token expires within hours; with the time, the command works for ever.
-    :param verifier: how the reader calls this project's command line.
-    """
-    return shlex.join([verifier, "verify", evidence, "--policy", policy, *(["--at", at] if at else [])])
-
-
-def dollars(cents: int) -> str:
-    """Return cents as text, e.g. ``$1,234,567.89``; exact for every size."""
-    whole, rest = divmod(abs(cents), 100)
-    return f"{'-' if cents < 0 else ''}${whole:,}.{rest:02d}"
+        figures = self.figures.model_dump(exclude_none=True)
+        lines = {"Rows": f"{figures['rows']:,} ({figures['rejected']:,} rejected)"}
+        known = JOBS[self.job].figures if self.job in JOBS else ()
+        return lines | {
+            figure.label: figure.show(figures[figure.name]) for figure in known if figure.name in figures
+        }

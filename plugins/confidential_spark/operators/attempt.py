@@ -1,4 +1,4 @@
-"""One try of one job in an enclave: what is fixed before launch and what is handed on after it.
+"""One try of one job in an enclave: what is fixed before launch, handed on after it, and outlives a worker.
 
 Shared by the operators of every platform, which differ only in how they start the agent.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 from confidential_spark.core import base64url
+from confidential_spark.core.stages import ENCLAVE_RUN_KEY
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.job import safe_name
 
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk import Context
+    from pydantic import JsonValue
 
     from confidential_spark.jobs.job import SparkJob
     from confidential_spark.operators.base import RunScope
     from confidential_spark.settings import Settings
 
-XCOM_KEY = "enclave_run"
+# In Airflow's task state store, which survives the death of a worker.
+ENCLAVE_KEY = "enclave"
+LOG_POSITION_KEY = "log_position"
+EXECUTORLESS_KEY = "executorless_since"
 
 
 def attempt_prefix(airflow_run_id: str) -> str:
@@ -64,12 +69,12 @@ class EnclaveRun:
             key=key,
             staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, attempt_id)),
         )
-        run.hand_on(context)
+        run.push(context)
         return run
 
-    def hand_on(self, context: Context) -> None:
+    def push(self, context: Context) -> None:
         """Store the run as XCom, which each try of a task begins without."""
-        context["ti"].xcom_push(key=XCOM_KEY, value=self.to_xcom())
+        context["ti"].xcom_push(key=ENCLAVE_RUN_KEY, value=self.to_xcom())
 
     @classmethod
     def from_xcom(cls, value: Mapping[str, Any]) -> Self:
@@ -89,3 +94,67 @@ class EnclaveRun:
     def nonce_bytes(self) -> bytes:
         """The nonce as its 32 bytes."""
         return base64url.decode(self.nonce)
+
+
+@dataclass(frozen=True)
+class StoredTry:
+    """A try that was written down before its container was created.
+
+    :param run: whose nonce the container is labelled with.
+    :param max_tries: as Airflow counts; clearing a task raises it.
+    """
+
+    run: EnclaveRun
+    max_tries: int
+
+    @classmethod
+    def load(cls, context: Context) -> Self | None:
+        """Return what an earlier try of this task has stored and not forgotten."""
+        stored: Any = context["task_state_store"].get(ENCLAVE_KEY)
+        try:
+            return cls(EnclaveRun.from_xcom(stored["run"]), stored["max_tries"]) if stored else None
+        except (TypeError, KeyError):
+            # Another version of this project wrote it; its container cannot be taken over.
+            return None
+
+    @classmethod
+    def store(cls, context: Context, run: EnclaveRun) -> None:
+        """Write a new try down."""
+        stored: JsonValue = {"run": dict(run.to_xcom()), "max_tries": context["ti"].max_tries}
+        for key in (LOG_POSITION_KEY, EXECUTORLESS_KEY):
+            context["task_state_store"].delete(key)
+        context["task_state_store"].set(ENCLAVE_KEY, stored)
+
+    @staticmethod
+    def forget(context: Context) -> None:
+        """Forget the try: its container is gone."""
+        for key in (ENCLAVE_KEY, LOG_POSITION_KEY, EXECUTORLESS_KEY):
+            context["task_state_store"].delete(key)
+
+    def continues_in(self, context: Context) -> bool:
+        """Return whether this task goes on where the stored try stopped; a cleared one does not."""
+        return self.max_tries == context["ti"].max_tries and self.run.results_dir.is_dir()
+
+
+def log_position(context: Context) -> str:
+    """Return the engine's time stamp of the last line that an earlier try has logged, or nothing."""
+    return str(context["task_state_store"].get(LOG_POSITION_KEY, ""))
+
+
+def save_log_position(context: Context, stamp: str) -> None:
+    """Remember the last line that was logged."""
+    context["task_state_store"].set(LOG_POSITION_KEY, stamp)
+
+
+def executorless_since(context: Context) -> float | None:
+    """Return since when, in seconds since 1970, an earlier look of this try has seen no executor run."""
+    stored: Any = context["task_state_store"].get(EXECUTORLESS_KEY)
+    return float(stored) if stored else None
+
+
+def save_executorless_since(context: Context, since: float | None) -> None:
+    """Remember it for the next look, or that there is an executor."""
+    if since is None:
+        context["task_state_store"].delete(EXECUTORLESS_KEY)
+    else:
+        context["task_state_store"].set(EXECUTORLESS_KEY, since)

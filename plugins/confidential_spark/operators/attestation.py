@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.launch.launch_file import LaunchSpec
@@ -16,10 +15,10 @@ from confidential_spark.core import base64url
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.platforms.local.process import EnclaveProcess
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
     from airflow.sdk import Context
 
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.hooks.endpoints import AttestationEndpoints
     from confidential_spark.operators.base import RunScope
-    from confidential_spark.verification.report import VerificationReport
+    from confidential_spark.operators.launch import QuoteSource
+    from confidential_spark.verification import VerificationReport
 
 
 class MintNonceOperator(ConfidentialOperator):
@@ -61,9 +61,8 @@ class AttestPlatformOperator(ConfidentialOperator):
         platform: Platform,
         image: Mapping[str, Any],
         nonce: Mapping[str, str],
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform
         self.image = image
@@ -91,13 +90,17 @@ class AttestPlatformOperator(ConfidentialOperator):
         """Start an enclave and return its quote, token and runtime data, base64url."""
         raise NotImplementedError
 
+    def attest_spec(self, scope: RunScope, results_dir: str, source: QuoteSource) -> LaunchSpec:
+        """Return what the agent of this try is asked to do."""
+        nonce = b64url(self.nonce_of(scope.try_number))
+        return LaunchSpec(nonce=nonce, run_id=scope.run_id, results_dir=results_dir, **asdict(source))
+
     def verify(
         self, attestation: Mapping[str, str], endpoints: AttestationEndpoints, scope: RunScope
     ) -> VerificationReport:
         """Verify the platform's attestation for our nonce."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
-        from confidential_spark.verification.verify import verify_attestation
+        from confidential_spark.verification import load_policy, verify_attestation
 
         quote = base64url.decode(attestation["quote"])
         return verify_attestation(
@@ -120,7 +123,7 @@ class AttestPlatformOperator(ConfidentialOperator):
         """
         if mrenclave != self.image["mrenclave"]:
             raise VerificationError(
-                "Another enclave was attested than the image's.",
+                "The attested enclave is not the image's.",
                 code="enclave-not-the-images",
                 got=mrenclave,
                 expected=self.image["mrenclave"],
@@ -131,33 +134,3 @@ class AttestPlatformOperator(ConfidentialOperator):
         """Return a try's nonce: derived from the minted one, so that a second try asks anew."""
         minted = base64url.decode(self.nonce["nonce"])
         return hashlib.sha256(minted + try_number.to_bytes(4, "big")).digest()
-
-
-class AttestLocalPlatformOperator(AttestPlatformOperator):
-    """Attest the simulated enclave of this machine, a child process."""
-
-    _enclave: EnclaveProcess | None = None
-
-    def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
-        """Let the agent attest here."""
-        with TemporaryDirectory(prefix="attest-") as folder:
-            results = Path(folder) / "results"
-            results.mkdir()
-            launch_file = Path(folder) / "launch.json"
-            LaunchSpec(
-                nonce=b64url(self.nonce_of(scope.try_number)),
-                run_id=scope.run_id,
-                results_dir=str(results),
-                attestation_url=provider.url,
-                attestation_api_version=provider.api_version,
-                quote_provider="software",
-                jobs_dir=str(self.settings.jobs_dir),
-            ).write(launch_file)
-            self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
-            self._enclave.run()
-            return read_attestation(results)
-
-    def on_kill(self) -> None:
-        """End the enclave with the task."""
-        if self._enclave is not None:
-            self._enclave.terminate()

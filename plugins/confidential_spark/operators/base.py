@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.core.errors import ConfidentialSparkError, InputError
+from confidential_spark.core.errors import ConfidentialSparkError, InputError, shorten
 from confidential_spark.core.months import Month
 from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
+from confidential_spark.operators.retries import interruptions
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -33,15 +35,22 @@ def airflow_failures(log: Logger, ti: RuntimeTaskInstanceProtocol) -> Iterator[N
 
     The error is also kept as XCom, for the run's page.
     """
-    try:
-        yield
-    except (ConfidentialSparkError, AgentError) as error:
-        log.error("%s %s: %s", FAILED, ti.task_id, error)
-        ti.xcom_push(key=FAILURE_KEY, value=str(error))
-        # The agent's own errors are raised here only for a launch that it would refuse: final.
-        retryable = isinstance(error, ConfidentialSparkError) and error.retryable
-        raised = AirflowException if retryable else AirflowFailException
-        raise raised(str(error)) from error
+    with interruptions():
+        try:
+            yield
+        except (ConfidentialSparkError, AgentError) as error:
+            log.error("%s %s: %s", FAILED, ti.task_id, error)
+            ti.xcom_push(key=FAILURE_KEY, value=str(error))
+            # The agent's own errors are raised here only for a launch that it would refuse: final.
+            retryable = isinstance(error, ConfidentialSparkError) and error.retryable
+            raised = AirflowException if retryable else AirflowFailException
+            raise raised(str(error)) from error
+        except AirflowException:
+            raise
+        except Exception as error:
+            # Without a name of ours, but the run's story must say what ended it.
+            log.error("%s %s: %s: %s", FAILED, ti.task_id, type(error).__name__, shorten(str(error)))
+            raise
 
 
 @dataclass(frozen=True)
@@ -101,21 +110,79 @@ def require_known_params(context: Context) -> None:
 
 
 def run_month(context: Context) -> Month:
-    """Return the run's month: the ``month`` Param, else the start of the data interval, else last month.
+    """Return the run's month: the ``month`` Param, else its data interval, else the last complete month.
 
     A run triggered by an asset or without a logical date has no data interval.
 
-    :raises InputError: ``month-malformed`` or ``month-not-over``.
+    :raises InputError: ``month-malformed``, ``month-not-over``, ``interval-not-a-month`` or
+        ``month-contradicts-interval``.
     """
-    chosen = context["params"].get("month")
+    interval, chosen = interval_month(context), context["params"].get("month")
     if chosen:
         month = Month.parse(chosen)
-    elif start := context.get("data_interval_start"):
-        month = Month(start.year, start.month)
+        if interval not in (None, month) and not interval_is_implied(context, interval):
+            raise contradiction(context, month, interval)
     else:
-        month = last_complete_month(context)
+        month = interval or last_complete_month(context)
     month.require_complete()
     return month
+
+
+def interval_month(context: Context) -> Month | None:
+    """Return the month of the run's data interval, or None without one.
+
+    :raises InputError: ``month-malformed`` (before 2009), ``interval-not-a-month``.
+    """
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if start is None:
+        return None
+    start = start.astimezone(UTC)
+    month = Month.parse(f"{start.year:04d}-{start.month:02d}")
+    if end is not None and end.timestamp() > month.shift(1).first_second:
+        raise InputError(
+            "The run's data interval is not within one month.",
+            code="interval-not-a-month",
+            got=f"{start:%Y-%m-%d} to {end.astimezone(UTC):%Y-%m-%d}",
+            expected="an interval within one calendar month (UTC)",
+            action="trigger one run for each month, or back-fill the range",
+        )
+    return month
+
+
+def interval_is_implied(context: Context, interval: Month | None) -> bool:
+    """Return whether nobody chose the interval: Airflow's form fills in the present time for runs by hand."""
+    return is_manual(context) and interval == last_complete_month(context)
+
+
+def is_manual(context: Context) -> bool:
+    """Return whether the run was started by hand: its interval is then the one before its logical date."""
+    return context["dag_run"].run_type == "manual"
+
+
+def contradiction(context: Context, month: Month, interval: Month | None) -> InputError:
+    """Return the error for a month that is not the interval's: a back-fill would run it every time."""
+    run = context["dag_run"]
+    chosen = f" with the logical date {run.logical_date:%Y-%m-%d}" if is_manual(context) else ""
+    return InputError(
+        "The Param `month` contradicts the run's data interval.",
+        code="month-contradicts-interval",
+        got=f"month {month} in a {run.run_type.value} run{chosen}, whose data interval is {interval}",
+        expected=f"no month, or {interval}",
+        action="back-fill without `month`; by hand, give a month or a logical date, which stands for the "
+        "last month that is over by then",
+    )
+
+
+def month_text(context: Context, month: Month) -> str:
+    """Return which month the run is for, and why, as a line of the log."""
+    if context["params"].get("month"):
+        return f"Month {month}, as the Param `month` says"
+    if context.get("data_interval_start") is None:
+        return f"Month {month}, the last complete one: the run has neither Param `month` nor data interval"
+    if is_manual(context):
+        logical_date = context["dag_run"].logical_date
+        return f"Month {month}, the last that was over at the run's logical date {logical_date:%Y-%m-%d}"
+    return f"Month {month}, the run's data interval"
 
 
 def last_complete_month(context: Context) -> Month:
@@ -130,16 +197,18 @@ class ConfidentialOperator(BaseOperator):
     :param job: the Spark job of the DAG.
     """
 
-    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on; templates are not rendered yet."""
+    def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job = job
 
-    def execute(self, context: Context) -> Any:  # noqa: ANN401 - XCom value
+    def execute(self, context: Context) -> Any:
         """Run, with policy failures final and network failures retried."""
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
-            return self.run(context, run_scope(context, self.job))
+            scope = run_scope(context, self.job)
+            if scope.month:
+                self.log.info("%s", month_text(context, scope.month))
+            return self.run(context, scope)
 
     def announce(self, outcome: str) -> None:
         """Log the task's outcome in one line; `make run` shows these lines and no others."""
@@ -157,7 +226,7 @@ class ConfidentialOperator(BaseOperator):
         except Exception as error:
             self.log.warning("The progress is not on the task's page: %s", error)
 
-    def run(self, context: Context, scope: RunScope) -> Any:  # noqa: ANN401 - XCom value
+    def run(self, context: Context, scope: RunScope) -> Any:
         """Do the work and return a small XCom value."""
         raise NotImplementedError
 

@@ -1,13 +1,14 @@
-"""Which enclave will run, and is its measurement approved?"""
+"""Which enclave image will run, and is its measurement approved?"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.attestation.measurement import simulated_measurement
-from confidential_spark.agent.protocol import SIMULATED_NOTICE
-from confidential_spark.core.errors import PolicyError, VerificationError
+from airflow.sdk import Asset
+
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
+from confidential_spark.core.errors import ConfigurationError, PolicyError, VerificationError
+from confidential_spark.enclave.image import EnclaveImage, asset_name, asset_uri
 from confidential_spark.operators.base import ConfidentialOperator
 
 if TYPE_CHECKING:
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
-    from confidential_spark.verification.policy.policy import Policy
-
 
 IF_CHANGED_ON_PURPOSE = (
     "if the agent or a job was changed on purpose, review the change and run `make approve-measurement`; "
     "if not, find out who changed it"
 )
+IMAGE_ASSETS = {
+    trust: Asset(name=asset_name(trust), uri=asset_uri(trust)) for trust in (TRUST_HARDWARE, TRUST_SIMULATED)
+}
 
 
 def require_approved(identity: EnclaveClaims, policy: Policy, action: str) -> None:
@@ -43,26 +46,62 @@ def require_approved(identity: EnclaveClaims, policy: Policy, action: str) -> No
         ) from error
 
 
-class ResolveSimulatedImageOperator(ConfidentialOperator):
-    """Measure the simulated enclave of this machine and refuse it unless the policy allows it.
+class ResolvePublishedImageOperator(ConfidentialOperator):
+    """Find the enclave image by digest, and refuse it unless the policy allows it.
 
     :param platform: whose policy decides.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on."""
-        super().__init__(**kwargs)
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
+        super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
         self.platform = platform
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
-        """Return the image's digest, measurement and trust level."""
+        """Return the image; see :class:`EnclaveImage`."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.attestation.identity import EnclaveClaims
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
-        measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
-        require_approved(EnclaveClaims(**asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE)
-        self.log.warning(SIMULATED_NOTICE)
-        self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
-        return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}
+        image = self.pinned_image(context) or self.published_image(context, policy.trust)
+        image.require_trust(policy)
+        require_approved(
+            image.identity,
+            policy,
+            "run DAG enclave_image, where a person approves a new measurement; or name an approved image",
+        )
+        if image.trust == TRUST_SIMULATED:
+            self.log.warning(SIMULATED_NOTICE)
+        self.announce(
+            f"{image.digest[:19]}… · MRENCLAVE {image.mrenclave[:12]}… approved by policy {policy.name}"
+        )
+        return image.to_xcom()
+
+    def pinned_image(self, context: Context) -> EnclaveImage | None:
+        """Return the image that the deployment names, or None."""
+        raise NotImplementedError
+
+    def published_image(self, context: Context, trust: str) -> EnclaveImage:
+        """Return the image of the latest event.
+
+        :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
+        """
+        return published_image(context, trust, self.platform)
+
+
+def published_image(context: Context, trust: str, platform: Platform) -> EnclaveImage:
+    """Return the image of the latest event.
+
+    :param platform: whose setting could name one instead.
+    :raises ConfigurationError: ``image-not-published``, ``image-malformed``.
+    """
+    events = context["inlet_events"][IMAGE_ASSETS[trust]]
+    if not len(events):
+        raise ConfigurationError(
+            "There is no enclave image yet.",
+            code="image-not-published",
+            got=f"no event of asset {asset_name(trust)}",
+            expected="an image that DAG enclave_image published",
+            action="run DAG enclave_image (`make image` on this machine's engine), or name an image in "
+            f"CONFIDENTIAL_SPARK_{platform.upper()}_IMAGE",
+        )
+    return EnclaveImage.from_xcom(events[-1].extra or {})

@@ -4,32 +4,84 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.simulation.trips.month import write_month
+from confidential_spark.operators.publish import refuse_if_real
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from confidential_spark.core.months import Month
+    from confidential_spark.core.platforms import Platform
+    from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.operators.base import RunScope
 
 
 class ResolveInputOperator(ConfidentialOperator):
     """Find the month's trip records and fingerprint them, before an enclave is started.
 
-    Without a location in the run or the deployment, a deterministic synthetic month is made, labelled so.
+    Without a location in the run or the deployment, a deterministic synthetic month is made, labelled so, but
+    only under a simulated policy, where nothing is proven anyway.
+
+    :param platform: where the job runs.
     """
+
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.platform = platform
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the manifest's summary: location, files, rows, bytes, digest, synthetic or not."""
-        assert scope.month is not None  # noqa: S101 - only monthly jobs have this task
-        template = scope.options.get("input") or self.settings.input_uri
-        if template is None:
-            template = self.settings.inputs_dir.as_uri()
-            write_month(scope.month, self.settings.synthetic_rows, self.settings.inputs_dir)
-        manifest = read_manifest(str(template), scope.month)
+        # Imported late: DAG files import this module, and need no PyArrow to be parsed.
+        from confidential_spark.jobs.input.manifest import read_manifest
+        from confidential_spark.jobs.input.page_checksums import require_page_checksums
+
+        contract = self.job.rules().input
+        assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
+        given = scope.options.get("input") or self.settings.input_uri
+        location = str(given) if given else self.synthetic_month(scope.month, contract)
+        manifest = read_manifest(location, scope.month, contract)
+        require_page_checksums(manifest, contract)
+        if manifest.synthetic and scope.options["publish"]:
+            self.require_no_real_month(scope)
         synthetic = " · SYNTHETIC" if manifest.synthetic else ""
         self.announce(
             f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes{synthetic}"
         )
         return manifest.summary()
+
+    def require_no_real_month(self, scope: RunScope) -> None:
+        """Refuse made-up rows before an enclave counts them, where `publish` would refuse them after it.
+
+        :raises InputError: ``synthetic-over-real``.
+        """
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        if scope.month in store.published_months():
+            refuse_if_real(store.published(scope.publication_key(self.job)))
+
+    def synthetic_month(self, month: Month, contract: InputContract) -> str:
+        """Make the month, unless it is there already, and return where it is.
+
+        Jobs that read the yellow-taxi table share a month; another table has a folder of its own.
+
+        :raises ConfigurationError: ``input-not-configured``: made-up figures are not for this platform.
+        """
+        # Imported late: see above.
+        from confidential_spark.verification import load_policy
+
+        policy = load_policy(self.settings.policy_path(self.platform))
+        if policy.trust != TRUST_SIMULATED:
+            raise ConfigurationError(
+                "Nothing says where the trip records are.",
+                code="input-not-configured",
+                got=f"no input, under the policy {policy.label}",
+                expected="a location; only simulated platforms make up a month",
+                action="set CONFIDENTIAL_SPARK_INPUT_URI, or fill in the input of the run",
+            )
+        from confidential_spark.simulation.trips.month import write_month
+
+        inputs = self.settings.inputs_dir / (self.job.name if contract.synthetic else "")
+        write_month(month, self.settings.synthetic_rows, inputs, contract=contract)
+        return inputs.as_uri()

@@ -1,10 +1,12 @@
-"""What a launch file says because of the image: where its programs are, and whom its enclave attests to."""
+"""The launch file of a job, on every platform: what the operator asks of the enclave."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.spark import SparkInstallation
@@ -14,27 +16,102 @@ from confidential_spark.hooks.endpoints import attestation_endpoints
 if TYPE_CHECKING:
     from confidential_spark.core.platforms import Platform
     from confidential_spark.enclave.image import EnclaveImage
+    from confidential_spark.enclave.spark import SparkRuntime
+    from confidential_spark.jobs.job import SparkJob
+    from confidential_spark.operators.attempt import EnclaveRun
+    from confidential_spark.operators.base import RunScope
     from confidential_spark.settings import Settings
 
 
-def quote_source(image: EnclaveImage, platform: Platform, settings: Settings) -> dict[str, Any]:
-    """Return the launch file's keys that say where quote and token come from.
+@dataclass(frozen=True, kw_only=True)
+class QuoteSource:
+    """Where an enclave's quote and token come from: the launch file's keys of these names.
+
+    :param jobs_dir: the job files that a simulated enclave measures as part of itself.
+    """
+
+    quote_provider: str
+    attestation_url: str
+    attestation_api_version: str
+    jobs_dir: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are, as the enclave sees them: the launch file's keys of these names.
+
+    :param input: location of the month's files, or None for jobs without input.
+    :param release_port: where a driver hands the Spark secret out to executors, or None: there are none.
+    """
+
+    results_dir: str
+    job_file: str
+    work_dir: str
+    input: str | None
+    release_port: int | None = None
+
+
+def launch_spec(
+    job: SparkJob,
+    scope: RunScope,
+    run: EnclaveRun,
+    runtime: SparkRuntime,
+    source: QuoteSource,
+    places: Places,
+    *,
+    image_digest: str,
+) -> LaunchSpec:
+    """Return what the agent is asked to do.
+
+    :param image_digest: of the image whose enclave it is.
+    :raises AgentError: ``launch-invalid``: the agent would refuse it.
+    """
+    return LaunchSpec(
+        nonce=run.nonce,
+        run_id=run.run_id,
+        job=job.name,
+        arguments=job.arguments_for(scope.month, scope.options),
+        month=str(scope.month) if scope.month else None,
+        image_digest=image_digest,
+        java=str(runtime.java),
+        spark_home=str(runtime.spark_home),
+        python=str(runtime.python),
+        jvm_options=list(runtime.jvm_options),
+        spark_conf=runtime.spark_conf,
+        **asdict(source),
+        **asdict(places),
+    )
+
+
+def quote_source(image: EnclaveImage, platform: Platform, settings: Settings) -> QuoteSource:
+    """Return whom an image's enclave attests to.
 
     A simulated image has its own attestation service, so that its container needs no network.
     """
     if image.trust == TRUST_SIMULATED:
-        return {
-            "quote_provider": "software",
-            "attestation_url": layout.SIMULATED_ATTESTATION_URL,
-            "attestation_api_version": DEFAULT_API_VERSION,
-            "jobs_dir": str(layout.JOBS_DIR),
-        }
+        return QuoteSource(
+            quote_provider="software",
+            attestation_url=layout.SIMULATED_ATTESTATION_URL,
+            attestation_api_version=DEFAULT_API_VERSION,
+            jobs_dir=str(layout.JOBS_DIR),
+        )
     with attestation_endpoints(platform, settings) as endpoints:
-        return {
-            "quote_provider": "occlum",
-            "attestation_url": endpoints.provider.url,
-            "attestation_api_version": endpoints.provider.api_version,
-        }
+        return QuoteSource(
+            quote_provider="occlum",
+            attestation_url=endpoints.provider.url,
+            attestation_api_version=endpoints.provider.api_version,
+        )
+
+
+def image_places(job: SparkJob, *, has_input: bool, release_port: int | None = None) -> Places:
+    """Return where things are inside the image."""
+    return Places(
+        results_dir=str(layout.RESULTS_DIR),
+        job_file=str(layout.JOBS_DIR / f"{job.name}.py"),
+        work_dir=str(layout.WORK_DIR),
+        input=f"file://{layout.INPUT_DIR}" if has_input else None,
+        release_port=release_port,
+    )
 
 
 def image_installation(image: EnclaveImage) -> SparkInstallation:

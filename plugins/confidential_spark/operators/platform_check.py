@@ -7,24 +7,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
+from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core.check_rows import CheckRow, PlatformReport
 from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.durable_files import storage_errors, sync
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.operators.image import require_approved
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.operators.resumable import Leftover
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
-    from confidential_spark.verification.policy.policy import Policy
 
 REPORT_KEY = "platform_check"
 REPORT_FOLDER = "platform_check"
@@ -40,8 +43,7 @@ class PlatformCheckOperator(BaseOperator):
     :param platform: the platform.
     """
 
-    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on."""
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.platform = platform
 
@@ -62,7 +64,7 @@ class PlatformCheckOperator(BaseOperator):
     def report(self, context: Context) -> PlatformReport:
         """Return everything that was found; nothing that a check meets ends the others."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
-        from confidential_spark.verification.policy.policy import load_policy
+        from confidential_spark.verification import load_policy
 
         path = self.settings.policy_path(self.platform)
         rows: list[CheckRow] = []
@@ -100,6 +102,40 @@ def approval_row(identity: EnclaveClaims, policy: Policy, action: str) -> CheckR
         passed=True,
         action=action,
     )
+
+
+def attestation_row(settings: Settings, policy: Policy) -> CheckRow:
+    """Ask the attestation provider for its keys; a simulated image brings its own."""
+    if policy.trust != TRUST_HARDWARE:
+        return CheckRow.absent(
+            "attestation",
+            "the simulated image's own service",
+            f"{policy.attestation.issuer} and its keys",
+            "nothing; hardware enclaves ask Azure Attestation",
+        )
+    try:
+        answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
+    except AirflowNotFoundException as error:
+        answers, said = False, str(error)
+    return CheckRow.judge(
+        "attestation",
+        said,
+        f"{policy.attestation.issuer} and its keys",
+        passed=answers,
+        action=f"correct the Airflow connection {settings.attestation_conn_id}, or the way to the provider",
+    )
+
+
+def leftovers_row(remove: Callable[[], Iterable[Leftover]]) -> CheckRow:
+    """Remove what runs that are over have left, and say so."""
+    expected = "nothing of runs that are over"
+    try:
+        removed = [str(each) for each in remove()]
+    except Exception as error:
+        got = f"not known: {error}"
+        return CheckRow.advise("leftovers", got, expected, passed=False, action="the next check tries again")
+    got = f"removed {len(removed)}: {'; '.join(removed)}" if removed else "nothing"
+    return CheckRow.judge("leftovers", got, expected, passed=True, action="")
 
 
 def write_report(folder: Path, report: PlatformReport) -> None:

@@ -1,22 +1,26 @@
-"""What the DAG files share: names, tags, limits and trigger-form fields."""
+"""What the DAG files share: names, tags, limits and retries."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import CronDataIntervalTimetable, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.core.platforms import Platform
+from confidential_spark.operators.retries import FIRST_DELAY, OwnFaultsPolicy
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.settings import get_settings
+
+if TYPE_CHECKING:
+    from confidential_spark.jobs.job import SparkJob
 
 OWNER = "confidential-spark"
 FIRST_MONTH = pendulum.datetime(2009, 1, 1, tz="UTC")
 MONTHLY = CronDataIntervalTimetable("0 0 1 * *", timezone="UTC")
-INPUT_PATTERN = r"^file://\S+$"
 
 
 def spark_timeout() -> timedelta:
@@ -32,7 +36,7 @@ def start_timeout(platform: Platform) -> timedelta:
     """
     if platform is not Platform.AKS:
         return TASK_TIMEOUT
-    return timedelta(minutes=get_settings().aks_start_minutes) + TASK_TIMEOUT
+    return timedelta(minutes=kubernetes_settings().start_minutes) + TASK_TIMEOUT
 
 
 def run_timeout() -> timedelta:
@@ -41,13 +45,16 @@ def run_timeout() -> timedelta:
 
 
 class Tag(StrEnum):
-    """The only tags a DAG may carry; a test enforces it."""
+    """The only tags a DAG may carry besides its job's; a test enforces it."""
 
-    NYTAXI = "job/nytaxi"
-    SPARKPI = "job/sparkpi"
     PLATFORM = "area/platform"
     SIMULATED = "trust/simulated"
     HARDWARE = "trust/hardware"
+
+
+def job_tag(job: SparkJob) -> str:
+    """Return the tag of a job's DAGs."""
+    return f"job/{job.name}"
 
 
 def trust_tag(platform: Platform) -> Tag:
@@ -67,6 +74,8 @@ def attestation_pool(platform: Platform) -> str:
 
 DEFAULT_POOL = "default_pool"
 RETRIES = 2
+# Interruptions by Airflow itself, such as restarts, which no fault of the task's own may use up.
+INTERRUPTIONS = 10
 TASK_TIMEOUT = timedelta(minutes=15)
 REST_OF_RUN = timedelta(hours=1)
 DEFECTS: list[type[BaseException] | str] = [
@@ -79,7 +88,8 @@ DEFECTS: list[type[BaseException] | str] = [
     ValueError,
 ]
 # This project's own errors say themselves whether a retry can help; a defect in code never heals by itself.
-RETRY_POLICY = ExceptionRetryPolicy(
+RETRY_POLICY = OwnFaultsPolicy(
+    RETRIES,
     rules=[
         RetryRule(
             exception=DEFECTS,
@@ -91,77 +101,13 @@ RETRY_POLICY = ExceptionRetryPolicy(
             action=RetryAction.FAIL,
             reason="it would take too long again: raise the limit, or find out what is slow",
         ),
-    ]
+    ],
 )
 DEFAULT_ARGS: dict[str, object] = {
     "owner": OWNER,
-    "retries": RETRIES,
+    "retries": RETRIES + INTERRUPTIONS,
     "retry_policy": RETRY_POLICY,
-    "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=10),
+    # After an interruption; after a fault the policy waits longer each time.
+    "retry_delay": FIRST_DELAY,
     "execution_timeout": TASK_TIMEOUT,
 }
-
-
-def month_param() -> Param:
-    """Return the trigger form's month field."""
-    return Param(
-        None,
-        type=["null", "string"],
-        pattern=MONTH_PATTERN,
-        title="Month",
-        section="Run",
-        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval.",
-    )
-
-
-def input_param() -> Param:
-    """Return the trigger form's input field."""
-    return Param(
-        None,
-        type=["null", "string"],
-        pattern=INPUT_PATTERN,
-        title="Input location",
-        section="Run",
-        description_md="A URI such as `file:///data/yellow`, or a template with `{year}` and `{month}`. "
-        "Leave empty for the deployment's setting.",
-    )
-
-
-def publish_param() -> Param:
-    """Return the trigger form's publish switch."""
-    return Param(
-        True,
-        type="boolean",
-        title="Publish",
-        section="Run",
-        description_md="Off: everything runs and is checked, nothing is published.",
-    )
-
-
-def outlier_cap_param() -> Param:
-    """Return the trigger form's outlier cap."""
-    return Param(
-        1000,
-        type="integer",
-        minimum=1,
-        maximum=1_000_000,
-        title="Outlier cap (US dollars)",
-        section="NYTaxi",
-        description_md="A trip whose fare, tip or total is above this is counted and left out of the "
-        "sums. One fare of $429,490.20 (2018-08) moves a yearly mean by itself.",
-    )
-
-
-def partitions_param() -> Param:
-    """Return the trigger form's number of SparkPi partitions."""
-    return Param(
-        4,
-        type="integer",
-        minimum=1,
-        maximum=1000,
-        title="Partitions",
-        section="SparkPi",
-        description_md="Each partition draws 200,000 points.",
-    )

@@ -18,9 +18,9 @@ from confidential_spark.image_build.operators import (
     ResolveInputsOperator,
     SignEnclaveOperator,
 )
+from confidential_spark.image_build.settings import image_settings
 from confidential_spark.pipelines.defaults import DEFAULT_ARGS, FIRST_MONTH, Tag
 from confidential_spark.pipelines.job import result_of
-from confidential_spark.settings import get_settings
 
 DAG_ID = "enclave_image"
 # Gigabytes go through one engine and one registry.
@@ -30,7 +30,7 @@ WORK_TIMEOUT = timedelta(hours=12)
 
 def approval_timeout() -> timedelta:
     """Return how long a measurement waits for a person."""
-    return timedelta(hours=get_settings().image_approval_hours)
+    return timedelta(hours=image_settings().approval_hours)
 
 
 def enclave_image_dag(*, doc_md: str) -> DAG:

@@ -4,77 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, TaskGroup
+from airflow.sdk import DAG, Asset, TaskGroup, get_parsing_context
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.job import JOBS
-from confidential_spark.operators.attestation import AttestLocalPlatformOperator, MintNonceOperator
-from confidential_spark.operators.image import ResolveSimulatedImageOperator
+from confidential_spark.jobs import JOBS
+from confidential_spark.operators.attestation import MintNonceOperator
+from confidential_spark.operators.check import CheckResultsOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
-from confidential_spark.operators.verify import (
-    CheckResultsOperator,
-    CleanStagingOperator,
-    PublishOperator,
-    VerifyEvidenceOperator,
-)
+from confidential_spark.operators.publish import PublishOperator
+from confidential_spark.operators.verify import VerifyEvidenceOperator
 from confidential_spark.pipelines.defaults import (
     DEFAULT_ARGS,
     FIRST_MONTH,
     MONTHLY,
     attestation_pool,
     enclave_pool,
+    job_tag,
     run_timeout,
     spark_timeout,
     start_timeout,
     trust_tag,
 )
-from confidential_spark.platforms.docker.attestation_docker import AttestDockerPlatformOperator
-from confidential_spark.platforms.docker.clean_docker import CleanDockerRunOperator
-from confidential_spark.platforms.docker.image_docker import ResolveDockerImageOperator
-from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
-from confidential_spark.platforms.kubernetes.attestation_kubernetes import AttestKubernetesPlatformOperator
-from confidential_spark.platforms.kubernetes.clean_kubernetes import CleanKubernetesRunOperator
-from confidential_spark.platforms.kubernetes.image_kubernetes import ResolveKubernetesImageOperator
-from confidential_spark.platforms.kubernetes.spark import EnclaveSparkKubernetesOperator
-from confidential_spark.platforms.local.operators import EnclaveSparkLocalOperator
-from confidential_spark.settings import get_settings
+from confidential_spark.platforms import operators_of
+from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Param
     from airflow.sdk.types import Operator
 
     from confidential_spark.jobs.job import SparkJob
-    from confidential_spark.pipelines.defaults import Tag
-
-# What starts enclaves on each platform; a new platform is one line in each table.
-RESOLVE_IMAGE = {
-    Platform.LOCAL: ResolveSimulatedImageOperator,
-    Platform.DCSV3: ResolveDockerImageOperator,
-    Platform.AKS: ResolveKubernetesImageOperator,
-}
-ATTEST_PLATFORM = {
-    Platform.LOCAL: AttestLocalPlatformOperator,
-    Platform.DCSV3: AttestDockerPlatformOperator,
-    Platform.AKS: AttestKubernetesPlatformOperator,
-}
-RUN_SPARK = {
-    Platform.LOCAL: EnclaveSparkLocalOperator,
-    Platform.DCSV3: EnclaveSparkDockerOperator,
-    Platform.AKS: EnclaveSparkKubernetesOperator,
-}
-CLEAN = {
-    Platform.LOCAL: CleanStagingOperator,
-    Platform.DCSV3: CleanDockerRunOperator,
-    Platform.AKS: CleanKubernetesRunOperator,
-}
 
 
 def confidential_dag(
-    job: SparkJob, platform: Platform, *, doc_md: str, tag: Tag, params: dict[str, Param]
-) -> DAG:
-    """Return the DAG of one job on one platform: monthly for monthly jobs, else started by hand."""
+    job: SparkJob, platform: Platform, *, doc_md: str, params: dict[str, Param]
+) -> DAG | None:
+    """Return the DAG of one job on one platform: monthly for monthly jobs, else started by hand.
+
+    None in the process of another DAG's task, which would load libraries of a platform that it does not use.
+    """
+    if get_parsing_context().dag_id not in (None, job.dag_id(platform)):
+        return None
     with DAG(
-        dag_id=dag_id(job, platform),
+        dag_id=job.dag_id(platform),
         dag_display_name=f"{job.title} · {platform}",
         description=f"{job.title} in an attested enclave on {platform}",
         doc_md=doc_md,
@@ -87,11 +58,11 @@ def confidential_dag(
         dagrun_timeout=run_timeout(),
         default_args=DEFAULT_ARGS,
         params=params,
-        tags={tag, trust_tag(platform)},
+        tags={job_tag(job), trust_tag(platform)},
         render_template_as_native_obj=True,
     ) as dag:
         wire_stages(job, platform)
-        if platform is Platform.DCSV3 and (vm := get_settings().dcsv3_vm):
+        if platform is Platform.DCSV3 and (vm := docker_settings().vm):
             wire_vm(dag, vm)
     return dag
 
@@ -99,13 +70,14 @@ def confidential_dag(
 def wire_stages(job: SparkJob, platform: Platform) -> None:
     """Put the four stages into the DAG being defined."""
     common: dict[str, Any] = {"job": job, "platform": platform}
+    operators = operators_of(platform)
     with TaskGroup("image", tooltip="Which enclave, and is its measurement approved?"):
-        image = RESOLVE_IMAGE[platform](
+        image = operators.resolve_image(
             task_id="resolve_image", execution_timeout=start_timeout(platform), **common
         )
     with TaskGroup("attestation", tooltip="Can an enclave here prove what it is, for our nonce?"):
         nonce = MintNonceOperator(task_id="mint_nonce", job=job)
-        attested = ATTEST_PLATFORM[platform](
+        attested = operators.attest(
             task_id="attest_platform",
             image=result_of(image),
             nonce=result_of(nonce),
@@ -115,9 +87,9 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
         )
         image >> nonce
     with TaskGroup("spark", tooltip="Run the job in an enclave that attests itself"):
-        month_input = ResolveInputOperator(task_id="resolve_input", job=job) if job.monthly else None
+        month_input = ResolveInputOperator(task_id="resolve_input", **common) if job.monthly else None
         manifest = result_of(month_input) if month_input else None
-        spark = RUN_SPARK[platform](
+        spark = operators.run_spark(
             task_id="run_spark",
             image=result_of(image),
             manifest=manifest,
@@ -129,7 +101,7 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
     wire_validation(common, image, spark, manifest)
 
 
-def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, manifest: Any) -> None:  # noqa: ANN401 - XComArg
+def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, manifest: Any) -> None:
     """Put the validation stage after ``spark``; the try's staging is removed whatever happens."""
     with TaskGroup("validation", tooltip="Believe nothing: verify the evidence, check the results, publish"):
         verified = VerifyEvidenceOperator(
@@ -149,7 +121,7 @@ def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, ma
             outlets=[result_asset(**common)],
             **common,
         )
-        cleaned = CLEAN[common["platform"]](task_id="clean_staging", job=common["job"])
+        cleaned = operators_of(common["platform"]).clean(task_id="clean_staging", job=common["job"])
         # A teardown without a setup: it also runs when the enclave failed and left half of its files.
         verified >> checked >> published >> cleaned.as_teardown()
 
@@ -169,26 +141,21 @@ def wire_vm(dag: DAG, vm: str) -> None:
     common: dict[str, Any] = {
         "resource_group_name": group,
         "vm_name": name,
-        "azure_conn_id": get_settings().azure_conn_id,
+        "azure_conn_id": docker_settings().azure_conn_id,
         "dag": dag,
     }
-    dags = [dag_id(each, Platform.DCSV3) for each in JOBS.values()]
+    dags = [each.dag_id(Platform.DCSV3) for each in JOBS.values()]
     start_vm = AzureVirtualMachineStartOperator(task_id="start_vm", **common)
     deallocate_vm = DeallocateIdleVmOperator(task_id="deallocate_vm", dag_ids=dags, **common)
     start_vm >> roots
     leaves >> deallocate_vm.as_teardown(setups=start_vm)
 
 
-def dag_id(job: SparkJob, platform: Platform) -> str:
-    """Return the name of a job's DAG on a platform."""
-    return f"{job.name}_{platform}"
-
-
-def result_of(task: Operator) -> Any:  # noqa: ANN401 - stands for whatever the task will return
+def result_of(task: Operator) -> Any:
     """Return what ``task`` will have returned when another task uses it."""
     return task.output
 
 
 def result_asset(job: SparkJob, platform: Platform) -> Asset:
     """Return the asset that a published result updates; its event names the month and where it is."""
-    return Asset(name=f"{job.name}_{platform}", uri=f"confidential-spark://{platform}/{job.name}")
+    return Asset(name=job.dag_id(platform), uri=f"confidential-spark://{platform}/{job.name}")

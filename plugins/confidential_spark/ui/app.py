@@ -8,26 +8,28 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import queries
-from confidential_spark.ui.archive import archive, archive_stem
-from confidential_spark.ui.published import DOCUMENTS, Published
-from confidential_spark.ui.rendering import STYLESHEET, render
+from confidential_spark.ui.rendering import SCRIPT, STYLESHEET, render
+from confidential_spark.ui.results.archive import archive, archive_stem
+from confidential_spark.ui.results.published import DOCUMENTS, Published
+from confidential_spark.ui.views.calendar_view import CellState
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+IF_REPLACED = "If a later run has replaced the result since, load its page again."
 # One entity for each kind of thing a page shows, so that a role without XComs sees no evidence either.
 MAY_SEE_RUNS = [
     Depends(requires_access_dag("GET", entity))
@@ -36,6 +38,8 @@ MAY_SEE_RUNS = [
 DagId = Annotated[str, PathParam(max_length=250)]
 RunId = Annotated[str, PathParam(max_length=250)]
 Key = Annotated[str, PathParam(max_length=300)]
+# A page names the version it shows, so that all downloads of one page belong together.
+Version = Annotated[str, Query(max_length=300)]
 
 
 def published() -> Published:
@@ -59,6 +63,7 @@ def create_app() -> FastAPI:
     app.exception_handler(StarletteHTTPException)(error_page)
     app.get("/", response_class=HTMLResponse)(list_page)
     app.get("/style.css")(stylesheet)
+    app.get("/page.js")(script)
     app.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(run_page)
     app.get("/results/{dag_id}/{key}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(result_page)
     app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
@@ -84,42 +89,44 @@ async def error_page(request: Request, error: Exception) -> HTMLResponse:
 def list_page(session: SessionDep, user: GetUserDep, results: PublishedDep) -> str:
     """Show the published months of each DAG the user may see, and the last runs."""
     visible = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return render("list.html", root="", page=queries.list_page(session, visible, results))
+    page = queries.list_page(session, visible, results)
+    return render("list.html", root="", page=page, states=CellState)
 
 
 def run_page(dag_id: DagId, run_id: RunId, session: SessionDep, results: PublishedDep) -> str:
-    """Show one DAG run: verdict, stages, verification, checks, figures."""
+    """Show one DAG run: verdict, stages, verification done now, checks, figures."""
     page = queries.run_page(session, dag_id, run_id, results)
     if page is None:
         raise HTTPException(404, "There is no enclave report: no such run of a DAG of this project.")
     return render("run.html", root="../../", page=page)
 
 
-def result_page(dag_id: DagId, key: Key, results: PublishedDep) -> str:
+def result_page(dag_id: DagId, key: Key, session: SessionDep, results: PublishedDep) -> str:
     """Show one published result, which may be older than Airflow's memory of the run."""
-    page = queries.result_page(dag_id, key, results)
+    page = queries.result_page(session, dag_id, key, results)
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
     return render("run.html", root="../../", page=page)
 
 
-def download(dag_id: DagId, key: Key, name: str, results: PublishedDep) -> Response:
+def download(dag_id: DagId, key: Key, name: str, results: PublishedDep, version: Version = "") -> Response:
     """Hand out one of the published files that a reader needs to verify a result."""
-    result = results.result(dag_id, key)
+    result = results.result(dag_id, key, version)
     content = result.content(name) if result and name in DOCUMENTS else None
     if content is None:
-        raise HTTPException(404, "There is no such file.")
+        raise HTTPException(
+            404, f"There is no such file. {IF_REPLACED}" if version else "There is no such file."
+        )
     return attachment(content, "application/json", f"{dag_id}-{key}-{name}".replace("=", "-"))
 
 
-def download_archive(dag_id: DagId, key: Key, results: PublishedDep) -> Response:
+def download_archive(dag_id: DagId, key: Key, results: PublishedDep, version: Version = "") -> Response:
     """Hand out the files of a result that a reader needs to verify it, as one archive."""
-    result, stem = results.result(dag_id, key), archive_stem(dag_id, key)
+    result, stem = results.result(dag_id, key, version), archive_stem(dag_id, key)
     content = archive(result.folder, stem) if result else None
     if content is None:
-        raise HTTPException(
-            404, "There is no archive: nothing is published, a signed file is missing, or it is too large."
-        )
+        reason = "There is no archive: nothing is published, a signed file is missing, or it is too large."
+        raise HTTPException(404, f"{reason} {IF_REPLACED}" if version else reason)
     return attachment(content, "application/zip", f"{stem}.zip")
 
 
@@ -132,3 +139,8 @@ def attachment(content: bytes, media_type: str, filename: str) -> Response:
 def stylesheet() -> Response:
     """Return the one stylesheet."""
     return Response(STYLESHEET, media_type="text/css")
+
+
+def script() -> Response:
+    """Return the one script; without it the pages say the same."""
+    return Response(SCRIPT, media_type="text/javascript")

@@ -1,45 +1,32 @@
-"""What the pages show, from Airflow's database (read only) and the published results."""
+"""The pages' contents, from Airflow's database (read only) and the published results, verified now."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from sqlalchemy import and_, func, select
+from sqlalchemy import select
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
-from confidential_spark.core.errors import InputError
-from confidential_spark.core.months import Month
-from confidential_spark.core.platforms import Platform
-from confidential_spark.core.stages import FAILED_CHECKS_KEY, FAILURE_KEY, VERIFICATION_KEY
-from confidential_spark.jobs.job import JOBS
-from confidential_spark.operators.attempt import XCOM_KEY
+from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.settings import get_settings
-from confidential_spark.ui.calendar_view import Year, calendar, month_of
-from confidential_spark.ui.report_view import (
+from confidential_spark.ui import airflow_runs as runs_of
+from confidential_spark.ui.airflow_runs import JOB_OF, PLATFORMS
+from confidential_spark.ui.results.live_verification import MAX_BYTES_IN_LIST, Judge
+from confidential_spark.ui.results.published_state import PublishedState, published_state
+from confidential_spark.ui.views.calendar_view import CellState, Year, calendar, month_of
+from confidential_spark.ui.views.month_lines import month_lines
+from confidential_spark.ui.views.report_view import (
     Line,
     ResultView,
-    check_lines,
-    is_whole,
-    mapping,
-    objects,
+    live_verdict,
+    remarks,
     result_view,
-    step_lines,
-    text,
+    run_of,
 )
-from confidential_spark.ui.run_view import (
-    PUBLISHED,
-    WAITING,
-    Stage,
-    Task,
-    Verdict,
-    failed_task,
-    stages,
-    verdict,
-)
+from confidential_spark.ui.views.run_view import PASSED, Stage, Verdict, failed_task, stages, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -47,14 +34,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from confidential_spark.ui.published import Published
+    from confidential_spark.ui.results.live_verification import Claim
+    from confidential_spark.ui.results.published import Published, PublishedResult
 
 LAST_RUNS = 25
 LAST_SINGLE_RESULTS = 12
-MONTHLY_FIRST = sorted(JOBS.values(), key=lambda job: not job.monthly)
-PLATFORMS = {f"{job.name}_{platform}": platform for job in MONTHLY_FIRST for platform in Platform}
-"""The DAGs of this project, by id."""
-MONTHLY = frozenset(f"{job.name}_{platform}" for job in MONTHLY_FIRST if job.monthly for platform in Platform)
+# A list verifies for so long; the rest is "not verified yet", until the list is loaded again.
+LIST_SECONDS = 1.0
 MAX_FAILURE_TEXT = 4000
 
 
@@ -74,6 +60,7 @@ class RunLine:
     """One line of the list of runs.
 
     :param name: the month, or what else the run's result is called; empty when unknown.
+    :param published: what it published, when that is still what readers see.
     """
 
     dag_id: str
@@ -81,16 +68,23 @@ class RunLine:
     name: str
     started: datetime | None
     verdict: Verdict
+    published: PublishedState | None
 
 
 @dataclass(frozen=True)
 class DagSection:
-    """One DAG's published results."""
+    """One DAG's published results.
+
+    :param counts: how many published results came to what, as tag and tone.
+    :param is_complete: whether everything was verified that a list can verify.
+    """
 
     dag_id: str
-    trust: str
+    counts: tuple[tuple[str, str], ...]
     years: tuple[Year, ...]
-    others: tuple[str, ...]
+    others: tuple[PublishedState, ...]
+    published: tuple[PublishedState, ...]
+    is_complete: bool
 
 
 @dataclass(frozen=True)
@@ -100,10 +94,31 @@ class ListPage:
     dags: tuple[DagSection, ...]
     runs: tuple[RunLine, ...]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether loading the page again would verify nothing more."""
+        return all(dag.is_complete for dag in self.dags)
+
+
+@dataclass(frozen=True)
+class OtherRun:
+    """Another run of the same month, or another try of this one.
+
+    :param run_id: empty for a run that Airflow has forgotten.
+    :param key: what the page of its result is called; empty for none.
+    """
+
+    sentence: str
+    run_id: str = ""
+    key: str = ""
+
 
 @dataclass(frozen=True)
 class RunPage:
-    """The page of one run, or of one published result whose run Airflow has forgotten."""
+    """The page of one run, or of one published result.
+
+    :param steps: of this page's own verification, else of the pipeline's at the time.
+    """
 
     dag_id: str
     run_id: str
@@ -115,6 +130,14 @@ class RunPage:
     steps: tuple[Line, ...]
     failed_checks: tuple[Line, ...]
     result: ResultView | None
+    proof: Verdict | None
+    other: OtherRun | None
+
+
+def judge_of(dag_id: str) -> Judge:
+    """Return who verifies what one of this project's DAGs has published."""
+    settings = get_settings()
+    return Judge(dag_id, JOB_OF[dag_id], settings.policy_path(PLATFORMS[dag_id]), settings.jobs_dir)
 
 
 def list_page(session: Session, visible: Collection[str], published: Published) -> ListPage:
@@ -122,44 +145,89 @@ def list_page(session: Session, visible: Collection[str], published: Published) 
 
     :param visible: ids of the DAGs that the user may see.
     """
+    deadline = time.monotonic() + LIST_SECONDS
     ours = [dag_id for dag_id in PLATFORMS if dag_id in visible]
-    return ListPage(tuple(section(dag_id, published) for dag_id in ours), last_runs(session, ours))
+    sections = tuple(section(session, dag_id, published, deadline) for dag_id in ours)
+    states = {(dag.dag_id, state.key): state for dag in sections for state in dag.published}
+    return ListPage(sections, last_runs(session, ours, states))
 
 
-def section(dag_id: str, published: Published) -> DagSection:
-    """Return a DAG's published months, and its latest results that are not months."""
+def section(session: Session, dag_id: str, published: Published, deadline: float) -> DagSection:
+    """Return a DAG's months, and its latest results that are not months.
+
+    :param deadline: until when to verify, by the monotonic clock.
+    """
     keys = published.keys(dag_id)
-    trips = {key: trips_of(published, dag_id, key) for key in keys if month_of(key)}
-    others = [key for key in keys if key not in trips]
+    singles = [key for key in keys if not month_of(key)][-LAST_SINGLE_RESULTS:]
+    shown = [key for key in keys if month_of(key)] + singles
+    results = [result for key in shown if (result := published.result(dag_id, key))]
+    judge = judge_of(dag_id) if results else None
+    states = tuple(state_of(judge, result, deadline) for result in results) if judge else ()
+    lines = month_lines(states, runs_of.month_runs(session, dag_id) if dag_id in runs_of.MONTHLY else {})
     return DagSection(
-        dag_id, PLATFORMS[dag_id].trust, calendar(trips), tuple(reversed(others[-LAST_SINGLE_RESULTS:]))
+        dag_id,
+        counts_of(states),
+        calendar(lines),
+        tuple(state for state in reversed(states) if state.key in singles),
+        states,
+        is_complete=time.monotonic() < deadline,
     )
 
 
-def trips_of(published: Published, dag_id: str, key: str) -> int | None:
-    """Return a published month's number of trips, if its summary has one."""
-    result = published.result(dag_id, key)
-    trips = mapping(result.document("summary.json").get("totals")).get("trips") if result else None
-    return trips if is_whole(trips) else None
+def state_of(judge: Judge, result: PublishedResult, deadline: float) -> PublishedState:
+    """Return what a list says of a version: verified now, or earlier and unchanged since, or not yet."""
+    judgement = judge.known(result)
+    if judgement is None and time.monotonic() < deadline:
+        judgement = judge.judge(result, limit=MAX_BYTES_IN_LIST)
+    return published_state(judge.dag_id, result, judgement)
 
 
-def last_runs(session: Session, dag_ids: Collection[str]) -> tuple[RunLine, ...]:
-    """Return the runs of these DAGs that started last, newest first; a waiting run by when it may start."""
-    started = func.coalesce(DagRun.start_date, DagRun.run_after)
-    runs = session.scalars(
-        select(DagRun).where(DagRun.dag_id.in_(dag_ids)).order_by(started.desc()).limit(LAST_RUNS)
-    ).all()
-    tasks = tasks_of(session, runs)
-    return tuple(
-        RunLine(
-            run.dag_id,
-            run.run_id,
-            name_of(session, run),
-            run.start_date,
-            verdict(str(run.state), states(tasks[run.id])),
+def counts_of(states: Collection[PublishedState]) -> tuple[tuple[str, str], ...]:
+    """Return how many published results prove what, as text and tone of a tag."""
+    proven = [state for state in states if state.trust]
+    hardware = sum(state.proof == "hardware" for state in proven)
+    rows = (
+        (hardware, "hardware", "good"),
+        (len(proven) - hardware, "SIMULATED", "warn"),
+        (sum(state.state is CellState.REFUSED for state in states), "refused", "bad"),
+        (sum(state.state is CellState.UNVERIFIED for state in states), "not verified", "idle"),
+        (sum(state.state is CellState.WARNED for state in states), "with warnings", "warn"),
+    )
+    return tuple((f"{count} {word}", tone) for count, word, tone in rows if count)
+
+
+def last_runs(
+    session: Session, dag_ids: Collection[str], states: Mapping[tuple[str, str], PublishedState]
+) -> tuple[RunLine, ...]:
+    """Return the runs of these DAGs that started last, newest first.
+
+    :param states: what is published, by DAG and key.
+    """
+    runs = runs_of.last_runs(session, dag_ids, LAST_RUNS)
+    tasks, keys = runs_of.tasks_of(session, runs), runs_of.named_runs(session, runs)
+    checks = runs_of.failed_checks(session, runs)
+    lines = []
+    for run in runs:
+        found = verdict(str(run.state), runs_of.states(tasks[run.id]))
+        state = states.get((run.dag_id, keys[run.id]))
+        own = state if state and found is PASSED and state.run_id == run.run_id else None
+        lines.append(
+            RunLine(
+                run.dag_id,
+                run.run_id,
+                runs_of.name_of(run, keys[run.id]),
+                run.start_date,
+                with_remarks(found, checks.get(run.id, ())),
+                own,
+            )
         )
-        for run in runs
-    )
+    return tuple(lines)
+
+
+def with_remarks(found: Verdict, checks: Collection[Line]) -> Verdict:
+    """Return a passed run's verdict with the warnings that it passed with; any other as it is."""
+    note, tone = remarks(tuple(checks))
+    return replace(found, word=f"{found.word}{note}", tone=tone) if found is PASSED and note else found
 
 
 def run_page(session: Session, dag_id: str, run_id: str, published: Published) -> RunPage | None:
@@ -167,77 +235,104 @@ def run_page(session: Session, dag_id: str, run_id: str, published: Published) -
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     if run is None or dag_id not in PLATFORMS:
         return None
-    tasks = tasks_of(session, [run])[run.id]
-    result = result_of_run(session, run, published)
+    tasks = runs_of.tasks_of(session, [run])[run.id]
+    states = runs_of.states(tasks)
+    key = runs_of.named_runs(session, [run])[run.id] or asked_key(run)
+    result, other = result_of_run(session, run, key, states, published)
+    found = verdict(str(run.state), states)
+    checks = () if result else runs_of.failed_checks_of_run(session, run, states)
+    proof = live_verdict(result.judgement, result.checks) if result else None
+    claimed = proof if proof and found is PASSED else with_remarks(found, checks)
     return RunPage(
         dag_id=dag_id,
         run_id=run_id,
-        name=name_of(session, run),
-        trust=result.trust if result else trust_without_result(dag_id),
-        verdict=verdict(str(run.state), states(tasks)),
-        failure=failure_of(session, run, states(tasks)),
+        name=runs_of.name_of(run, key),
+        trust=shown_trust(dag_id, result),
+        verdict=claimed,
+        failure=failure_of(session, run, states),
         stages=stages(tasks),
-        steps=result.steps if result else steps_of_run(session, run),
-        failed_checks=() if result else failed_checks_of_run(session, run),
+        steps=result.steps if result else runs_of.steps_of_run(session, run, states),
+        failed_checks=checks,
         result=result,
+        proof=None if claimed is proof else proof,
+        other=other,
     )
 
 
-def result_page(dag_id: str, key: str, published: Published) -> RunPage | None:
-    """Return one published result's page, or None."""
-    result = view_of(dag_id, key, published)
+def asked_key(run: DagRun) -> str:
+    """Return what a run will be filed under, before it has said so itself; empty when it has no month."""
+    month = runs_of.month_asked_for(run)
+    return f"month={month}" if month else ""
+
+
+def result_of_run(
+    session: Session, run: DagRun, key: str, tasks: Mapping[str, str], published: Published
+) -> tuple[ResultView | None, OtherRun | None]:
+    """Return what this run's present try has published while readers see it, else what they see instead."""
+    result = published.result(run.dag_id, key)
     if result is None:
+        return None, None
+    judge = judge_of(run.dag_id)
+    publisher = run_of(run.dag_id, judge.claim(result), result.document("report.json"))
+    if publisher != run.run_id:
+        return None, other_run(session, run.dag_id, publisher)
+    if tasks.get(runs_of.PUBLISH) != "success":
+        return None, OtherRun("What an earlier try of this run made is still published.", key=key)
+    return result_view(judge, result, run.run_id), None
+
+
+def other_run(session: Session, dag_id: str, run_id: str) -> OtherRun:
+    """Return what a run's page says when another run's result is published."""
+    known = session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return OtherRun("What is published now is of another run.", run_id if known else "")
+
+
+def result_page(session: Session, dag_id: str, key: str, published: Published) -> RunPage | None:
+    """Return one published result's page, or None."""
+    found = published.result(dag_id, key) if dag_id in PLATFORMS else None
+    if found is None:
         return None
+    result = result_view(judge_of(dag_id), found)
     return RunPage(
         dag_id=dag_id,
         run_id=result.run_id,
-        name=name_in(key),
-        trust=result.trust,
-        verdict=PUBLISHED,
+        name=key.partition("=")[2],
+        trust=shown_trust(dag_id, result),
+        verdict=live_verdict(result.judgement, result.checks),
         failure=None,
         stages=(),
         steps=result.steps,
         failed_checks=(),
         result=result,
+        proof=None,
+        other=newer_run(session, dag_id, key, result),
     )
 
 
-def trust_without_result(dag_id: str) -> str:
-    """Return what may be said before anything is proven: that it is simulated, or nothing."""
+def newer_run(session: Session, dag_id: str, key: str, result: ResultView) -> OtherRun | None:
+    """Return the month's newest run where it is at work, or has failed, since this result was signed."""
+    month = month_of(key)
+    run = runs_of.month_runs(session, dag_id).get(month) if month and dag_id in runs_of.MONTHLY else None
+    if run is None or not is_newer(run, result.judgement.claim):
+        return None
+    return OtherRun(
+        f"The newest run of this month is {run.state.word}; this result was made before.", run.run_id
+    )
+
+
+def is_newer(run: runs_of.MonthRun, claim: Claim) -> bool:
+    """Whether a run is at work, or came to nothing after the claimed version was signed."""
+    if run.state in (CellState.QUEUED, CellState.RUNNING):
+        return True
+    failed = run.state in (CellState.FAILED, CellState.REFUSED)
+    return failed and run.started is not None and bool(claim.at) and run.started > claim.moment
+
+
+def shown_trust(dag_id: str, result: ResultView | None) -> str:
+    """Return what was proven; before anything is, no more than that it can only be simulated."""
+    if result and result.trust:
+        return result.trust
     return TRUST_SIMULATED if PLATFORMS[dag_id].trust == TRUST_SIMULATED else ""
-
-
-def result_of_run(session: Session, run: DagRun, published: Published) -> ResultView | None:
-    """Return what this very run has published, if it still is what readers see."""
-    view = view_of(run.dag_id, key_of(session, run), published)
-    return view if view and view.run_id == run.run_id else None
-
-
-def key_of(session: Session, run: DagRun) -> str:
-    """Return what the run publishes under, e.g. ``month=2018-05``; empty before it is known."""
-    return text(stored(session, run, "spark.run_spark", XCOM_KEY).get("key"))
-
-
-def name_of(session: Session, run: DagRun) -> str:
-    """Return what a run is called: by its publication key, else by the month it was asked for; or empty."""
-    return name_in(key_of(session, run)) or month_asked_for(run)
-
-
-def name_in(key: str) -> str:
-    """Return a publication key's part for people, e.g. ``2018-05``."""
-    return key.partition("=")[2]
-
-
-def month_asked_for(run: DagRun) -> str:
-    """Return the month of the run's Params, else of its data interval; empty for neither, or not a month."""
-    if run.dag_id not in MONTHLY:
-        return ""
-    start = run.data_interval_start
-    asked = mapping(run.conf).get("month") or (f"{start:%Y-%m}" if start else "")
-    try:
-        return str(Month.parse(asked))
-    except InputError:
-        return ""
 
 
 def failure_of(session: Session, run: DagRun, tasks: Mapping[str, str]) -> Failure | None:
@@ -248,64 +343,5 @@ def failure_of(session: Session, run: DagRun, tasks: Mapping[str, str]) -> Failu
     task_id = failed_task(tasks)
     if str(run.state) != "failed" or not task_id:
         return None
-    reason = handed_on(session, run, task_id, FAILURE_KEY)
+    reason = runs_of.handed_on(session, [run], task_id, FAILURE_KEY).get(run.id)
     return Failure(task_id, reason[:MAX_FAILURE_TEXT] if isinstance(reason, str) else "")
-
-
-def steps_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
-    """Return the verification's steps of a run that has published nothing, if it got that far."""
-    task = "validation.verify_evidence"
-    return step_lines(objects(stored(session, run, task, VERIFICATION_KEY).get("steps")))
-
-
-def failed_checks_of_run(session: Session, run: DagRun) -> tuple[Line, ...]:
-    """Return the result checks that a run did not pass, warnings included."""
-    stored_checks = stored(session, run, "validation.check_results", FAILED_CHECKS_KEY)
-    return check_lines(objects(stored_checks.get("checks")))
-
-
-def stored(session: Session, run: DagRun, task_id: str, key: str) -> dict[str, Any]:
-    """Return the object that a task has handed on; empty when there is none."""
-    return mapping(handed_on(session, run, task_id, key))
-
-
-def handed_on(session: Session, run: DagRun, task_id: str, key: str) -> object:
-    """Return the value that a task has handed on, or None."""
-    value: object = session.scalar(
-        select(XComModel.value).where(
-            XComModel.dag_run_id == run.id, XComModel.task_id == task_id, XComModel.key == key
-        )
-    )
-    return value
-
-
-def view_of(dag_id: str, key: str, published: Published) -> ResultView | None:
-    """Return a published result of one of this project's DAGs."""
-    result = published.result(dag_id, key) if dag_id in PLATFORMS else None
-    return result_view(dag_id, result, get_settings().policy_path(PLATFORMS[dag_id])) if result else None
-
-
-def tasks_of(session: Session, runs: Collection[DagRun]) -> dict[int, list[Task]]:
-    """Return the tasks of each run, by the run's number in the database."""
-    tasks: dict[int, list[Task]] = {run.id: [] for run in runs}
-    same_run = and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id)
-    rows = session.execute(
-        select(
-            DagRun.id,
-            TaskInstance.task_id,
-            TaskInstance.state,
-            TaskInstance.start_date,
-            TaskInstance.end_date,
-            TaskInstance.try_number,
-        )
-        .join(DagRun, same_run)
-        .where(DagRun.id.in_(tasks))
-    )
-    for number, task_id, state, start, end, tries in rows:
-        tasks[number].append(Task(task_id, state or WAITING, start, end, tries))
-    return tasks
-
-
-def states(tasks: Collection[Task]) -> dict[str, str]:
-    """Return each task's state by id."""
-    return {task.task_id: task.state for task in tasks}

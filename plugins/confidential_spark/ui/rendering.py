@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 HERE = Path(__file__).parent
 STYLESHEET = (HERE / "static" / "style.css").read_text(encoding="utf-8")
+SCRIPT = (HERE / "static" / "page.js").read_text(encoding="utf-8")
 
 
 def count(value: int) -> str:
@@ -52,7 +53,7 @@ def _environment() -> Environment:
 _ENVIRONMENT = _environment()
 
 
-def render(template: str, *, root: str, **values: Any) -> str:  # noqa: ANN401 - template variables
+def render(template: str, *, root: str, **values: Any) -> str:
     """Return a page.
 
     :param root: relative address of the list page, so that links work behind any prefix.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,24 +12,20 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from confidential_spark.agent.protocol import NONCE_BYTES, JobIdentity
+from confidential_spark.agent.protocol import MONTH_PATTERN, NONCE_BYTES, JobIdentity
+from confidential_spark.verification import report as reports
 from confidential_spark.verification import strict_json
+from confidential_spark.verification.attestation.maa_token import utc_text
 from confidential_spark.verification.policy.ledger import Ledger, read_ledger
 from confidential_spark.verification.policy.policy import Policy, as_policy
-from confidential_spark.verification.refusals import Refusal, refuse
-from confidential_spark.verification.report import (
-    Check,
-    VerificationReport,
-    VerifiedFacts,
-    run_checks,
-)
+from confidential_spark.verification.refusals import Refusal, refuse, require_size
 
 PolicySource = Policy | Mapping[str, Any] | str | bytes | os.PathLike[str]
 JsonSource = bytes | str | Mapping[str, Any]
 LedgerSource = Ledger | str | os.PathLike[str]
 
-IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANYTHING, _SHA256 = r"(?s).*", "[0-9a-f]{64}"
 
 
 @dataclass(frozen=True)
@@ -58,48 +53,27 @@ class Expectations:
     job_file_sha256: str | None = None
 
     def require_usable(self) -> None:
-        """Refuse wrong types.
+        """Refuse wrong types, and what no evidence could ever equal.
 
         :raises VerificationError: ``expectation-invalid``, ``clock-invalid``.
         """
-        nonce_fits = self.nonce is None or (isinstance(self.nonce, bytes) and len(self.nonce) == NONCE_BYTES)
-        for name, fits, expected in (
-            ("expected_nonce", nonce_fits, f"{NONCE_BYTES} bytes or None"),
-            ("expected_run_id", self.run_id is None or isinstance(self.run_id, str), "a string or None"),
-            ("expected_job", self.job is None or isinstance(self.job, JobIdentity), "a JobIdentity or None"),
-            (
-                "claimed_trust",
-                self.claimed_trust is None or isinstance(self.claimed_trust, str),
-                "a string or None",
-            ),
-            ("expected_month", self.month is None or isinstance(self.month, str), "a string or None"),
-            (
-                "expected_job_file_sha256",
-                self.job_file_sha256 is None or isinstance(self.job_file_sha256, str),
-                "a string or None",
-            ),
-            ("seen_nonces", _is_container(self.seen_nonces), "a set, list or other container, not text"),
-            (
-                "seen_token_ids",
-                _is_container(self.seen_token_ids),
-                "a set, list or other container, not text",
-            ),
-            (
-                "expected_image_digest",
-                self._image_digest_fits(),
-                "sha256:, 64 lower-case hex digits, or None",
-            ),
+        nonce_fits = isinstance(self.nonce, bytes) and len(self.nonce) == NONCE_BYTES
+        for name, value, fits, expected in (
+            ("expected_nonce", self.nonce, nonce_fits, f"{NONCE_BYTES} bytes"),
+            ("expected_job", self.job, isinstance(self.job, JobIdentity), "a JobIdentity"),
+            ("seen_nonces", *_container(self.seen_nonces)),
+            ("seen_token_ids", *_container(self.seen_token_ids)),
+            ("expected_run_id", *_text(self.run_id, _ANYTHING)),
+            ("claimed_trust", *_text(self.claimed_trust, _ANYTHING)),
+            ("expected_month", *_text(self.month, MONTH_PATTERN)),
+            ("expected_job_file_sha256", *_text(self.job_file_sha256, _SHA256)),
+            ("expected_image_digest", *_text(self.image_digest, f"sha256:{_SHA256}")),
         ):
-            if not fits:
-                refuse(
-                    Refusal.EXPECTATION_INVALID, f"{name} is unusable.", got="another type", expected=expected
-                )
+            if value is not None and not fits:
+                got = value if isinstance(value, str) else f"another {type(value).__name__}"
+                refuse(Refusal.EXPECTATION_INVALID, f"{name} is unusable.", got=got, expected=expected)
         if self.run_started_at is not None:
             require_clock(self.run_started_at, "run_started_at")
-
-    def _image_digest_fits(self) -> bool:
-        digest = self.image_digest
-        return digest is None or (isinstance(digest, str) and IMAGE_DIGEST.fullmatch(digest) is not None)
 
 
 @dataclass
@@ -111,11 +85,22 @@ class Context:
     expectations: Expectations
     ledger_source: LedgerSource | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    not_compared: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
     @cached_property
     def policy(self) -> Policy:
         """The policy, read on first use."""
         return as_policy(self.policy_source)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The approvals: those given, else those of the policy's file; read on first use.
+
+        :raises VerificationError: ``ledger-…``.
+        """
+        source = self.policy.approvals_path if self.ledger_source is None else self.ledger_source
+        return source if isinstance(source, Ledger) else read_ledger(Path(source))
 
     def prepare(self) -> str:
         """Step 0: accept usable arguments.
@@ -125,36 +110,32 @@ class Context:
         require_clock(self.now, "now")
         self.expectations.require_usable()
         if not isinstance(self.ledger_source, (Ledger, str, os.PathLike, NoneType)):
-            refuse(
-                Refusal.EXPECTATION_INVALID,
-                "ledger is unusable.",
-                got=type(self.ledger_source).__name__,
-                expected="a Ledger, a path or None",
-            )
+            got, expected = type(self.ledger_source).__name__, "a Ledger, a path or None"
+            refuse(Refusal.EXPECTATION_INVALID, "ledger is unusable.", got=got, expected=expected)
+        if self.ledger_source is not None and not self.policy.identities.needs_ledger:
+            self.unused.append("the ledger: the policy lists what it allows")
         return self.policy.label
 
-    def read_ledger(self) -> Ledger:
-        """Return the approvals: those given, else those of the policy's file.
+    def compared(self, name: str, expected: object, shown: str = "") -> str:
+        """Say whether there was an expectation to compare with; the verdict names those that are missing."""
+        if expected is None:
+            self.not_compared.append(name)
+        return f"{shown or name} {reports.NOT_COMPARED if expected is None else 'as expected'}"
 
-        :raises VerificationError: ``ledger-…``.
-        """
-        source = self.policy.approvals_path if self.ledger_source is None else self.ledger_source
-        return source if isinstance(source, Ledger) else read_ledger(Path(source))
-
-    def report(self, checks: list[Check]) -> VerificationReport:
+    def report(self, checks: list[reports.Check]) -> reports.VerificationReport:
         """Run the checks; step 0 is shown only when it fails."""
-        with warnings.catch_warnings():
-            # What cryptography finds odd in a stranger's certificate is no message to whoever verifies.
-            warnings.simplefilter("ignore")
-            steps = run_checks(checks)
-        if steps[0].code is None:
-            steps = steps[1:]
-        known = "policy" in self.__dict__
-        report = VerificationReport(
-            policy=self.policy.label if known else "unreadable policy",
-            steps=steps,
-            facts=VerifiedFacts(**self.facts),
-            trust=self.policy.trust if known else None,
+        steps = reports.run_checks(checks)
+        policy = self.policy if "policy" in self.__dict__ else None
+        report = reports.VerificationReport(
+            policy=policy.label if policy else "unreadable policy",
+            steps=steps if steps[0].code else steps[1:],
+            facts=reports.VerifiedFacts(**self.facts),
+            trust=policy.trust if policy else None,
+            issuer=policy.attestation.issuer if policy else None,
+            policy_sha256=policy.sha256 if policy else None,
+            judged_at=None if steps[0].code else utc_text(int(self.now.timestamp())),
+            not_compared=tuple(self.not_compared),
+            unused=tuple(self.unused),
         )
         return report if report.passed else report.without_trust()
 
@@ -166,12 +147,8 @@ def require_clock(moment: object, name: str) -> None:
     """
     usable = isinstance(moment, datetime) and moment.utcoffset() is not None
     if not usable or not _EPOCH <= moment < datetime.max.replace(tzinfo=UTC):  # type: ignore[operator]
-        refuse(
-            Refusal.CLOCK_INVALID,
-            f"{name} is not a usable time.",
-            got=repr(moment),
-            expected="a datetime with a time zone, e.g. datetime.now(UTC)",
-        )
+        expected = "a datetime with a time zone, e.g. datetime.now(UTC)"
+        refuse(Refusal.CLOCK_INVALID, f"{name} is not a usable time.", got=repr(moment), expected=expected)
 
 
 def json_text(value: object, what: str, malformed: Refusal, max_bytes: int) -> str | bytes:
@@ -182,9 +159,8 @@ def json_text(value: object, what: str, malformed: Refusal, max_bytes: int) -> s
     if isinstance(value, Mapping):
         value = strict_json.dumps(dict(value), what=what, malformed=malformed)
     if not isinstance(value, (str, bytes)):
-        refuse(
-            Refusal.INPUT_TYPE, f"The {what} has the wrong type.", got=type(value).__name__, expected="JSON"
-        )
+        message = f"The {what} has the wrong type."
+        refuse(Refusal.INPUT_TYPE, message, got=type(value).__name__, expected="JSON")
     require_size(value, what, max_bytes)
     return value
 
@@ -195,26 +171,17 @@ def require_bytes(value: object, what: str, max_bytes: int) -> bytes:
     :raises VerificationError: ``input-type``, ``input-too-large``.
     """
     if not isinstance(value, bytes):
-        refuse(
-            Refusal.INPUT_TYPE, f"The {what} has the wrong type.", got=type(value).__name__, expected="bytes"
-        )
+        message = f"The {what} has the wrong type."
+        refuse(Refusal.INPUT_TYPE, message, got=type(value).__name__, expected="bytes")
     require_size(value, what, max_bytes)
     return value
 
 
-def require_size(value: bytes | str, what: str, max_bytes: int) -> None:
-    """Accept at most ``max_bytes`` bytes or characters.
-
-    :raises VerificationError: ``input-too-large``.
-    """
-    if len(value) > max_bytes:
-        refuse(
-            Refusal.INPUT_TOO_LARGE,
-            f"The {what} is too large.",
-            got=f"{len(value)} bytes",
-            expected=f"at most {max_bytes}",
-        )
+def _text(value: object, form: str) -> tuple[object, bool, str]:
+    fits = isinstance(value, str) and re.fullmatch(form, value, re.ASCII) is not None
+    return value, fits, f"text of the form {form}, or None"
 
 
-def _is_container(value: object) -> bool:
-    return isinstance(value, Container) and not isinstance(value, (str, bytes, bytearray))
+def _container(value: object) -> tuple[object, bool, str]:
+    fits = isinstance(value, Container) and not isinstance(value, (str, bytes, bytearray))
+    return "" if value is None else value, fits, "a set, list or other container, not text"

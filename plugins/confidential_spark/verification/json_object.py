@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from confidential_spark.core import base64url
+from confidential_spark.verification import strict_json
 from confidential_spark.verification.refusals import Refusal, refuse
 
 if TYPE_CHECKING:
@@ -29,20 +30,30 @@ class JsonObject:
     missing: Refusal | None = None
 
     @classmethod
-    def of(cls, value: Any, what: str, code: Refusal, missing: Refusal | None = None) -> JsonObject:  # noqa: ANN401
+    def of(cls, value: object, what: str, code: Refusal) -> JsonObject:
         """Return ``value`` as an object, or refuse it."""
         if not isinstance(value, dict):
             refuse(code, f"The {what} is not a JSON object.", got=type(value).__name__, expected="an object")
-        return cls(what, value, code, missing)
+        return cls(what, value, code)
+
+    @classmethod
+    def parse(
+        cls, data: bytes | str, what: str, max_bytes: int, code: Refusal, duplicate: Refusal | None = None
+    ) -> JsonObject:
+        """Read strict JSON text that is one object, or refuse it."""
+        value = strict_json.loads(data, what=what, max_bytes=max_bytes, malformed=code, duplicate=duplicate)
+        return cls.of(value, what, code)
+
+    def under(self, code: Refusal, missing: Refusal | None = None) -> JsonObject:
+        """Return the same object, whose misfits are refused with another code from here on."""
+        return JsonObject(self.what, self.members, code, missing)
 
     def only(self, required: Collection[str], optional: Collection[str] = ()) -> JsonObject:
         """Return self, or refuse unknown and absent members."""
         unknown = sorted(set(self.members) - set(required) - set(optional))
         if unknown:
-            known = ", ".join([*required, *optional])
-            refuse(
-                self.code, f"The {self.what} has an unknown member.", got=unknown[0], expected=f"only {known}"
-            )
+            message, known = f"The {self.what} has an unknown member.", ", ".join([*required, *optional])
+            refuse(self.code, message, got=unknown[0], expected=f"only {known}")
         for name in required:
             self._value(name)
         return self
@@ -107,12 +118,12 @@ class JsonObject:
         except ValueError as error:
             self._misfit(name, text, str(error))
 
-    def _value(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    def _value(self, name: str) -> Any:
         value = self.members.get(name, _ABSENT)
         if value is _ABSENT:
-            code = self.missing or self.code
-            refuse(code, f"The {self.what} has no {name}.", got="nothing", expected=name)
+            message = f"The {self.what} has no {name}."
+            refuse(self.missing or self.code, message, got="nothing", expected=name)
         return value
 
-    def _misfit(self, name: str, value: Any, expected: str) -> NoReturn:  # noqa: ANN401 - any JSON value
+    def _misfit(self, name: str, value: Any, expected: str) -> NoReturn:
         refuse(self.code, f"The {self.what}'s {name} is malformed.", got=repr(value), expected=expected)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark import __version__
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, VerificationError, shorten
-from confidential_spark.verification.refusals import Refusal
+from confidential_spark.verification.refusals import CHECKING_SIDE, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NOT_COMPARED = "NOT COMPARED"
+MAX_SHOWN_INPUTS = 100
 _MAX_DETAIL = 400
 
 
@@ -51,15 +54,10 @@ class Step(Enum):
     RESULTS = 12, "Every result file has its listed digest"
     TRUST = 13, "Trust level of evidence and policy agree"
 
-    @property
-    def number(self) -> int:
-        """The step's number in documents and reports."""
-        return int(self.value[0])
-
-    @property
-    def title(self) -> str:
-        """What the step shows when it passes."""
-        return str(self.value[1])
+    def __init__(self, number: int, title: str) -> None:
+        """Name the parts: the number in documents and reports, and what the step shows."""
+        self.number = number
+        self.title = title
 
 
 @dataclass(frozen=True)
@@ -116,12 +114,32 @@ class VerifiedFacts:
     job_file_sha256: str | None = None
     arguments_sha256: str | None = None
     signing_key_thumbprint: str | None = None
+    arguments: tuple[str, ...] | None = None
+    inputs: tuple[dict[str, Any], ...] | None = None
     month: str | None = None
     image_digest: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
     results: dict[str, str] | None = None
     executors: tuple[ExecutorFacts, ...] | None = None
+
+    def to_compare(self) -> list[str]:
+        """Return what a reader compares by eye, because nobody but the reader knows what was wanted."""
+        inputs = self.inputs or ()
+        lines = [
+            f"job: {self.job_name}, file SHA-256 {self.job_file_sha256}",
+            f"arguments: {json.dumps(self.arguments)}",
+            f"month: {self.month or 'none'}",
+            *(
+                f"input: SHA-256 {i['sha256']}, {i['bytes']} bytes, {i['uri']}"
+                for i in inputs[:MAX_SHOWN_INPUTS]
+            ),
+            f"run id: {self.run_id}",
+            f"nonce: {self.nonce}",
+            f"image digest: {self.image_digest}",
+        ]
+        more = len(inputs) - MAX_SHOWN_INPUTS
+        return [*lines, f"inputs: {more} more, which --json lists"] if more > 0 else lines
 
 
 @dataclass(frozen=True)
@@ -130,12 +148,21 @@ class VerificationReport:
 
     :param policy: name and version of the policy, or a stand-in when it could not be read.
     :param trust: ``hardware`` or ``simulated`` when verified, else None.
+    :param policy_sha256: of the policy's file, where it came from one.
+    :param judged_at: the clock that everything was judged by.
+    :param not_compared: expectations that the caller left out.
+    :param unused: what the caller gave and nothing needed.
     """
 
     policy: str
     steps: tuple[StepResult, ...]
     facts: VerifiedFacts = field(default_factory=VerifiedFacts)
     trust: str | None = None
+    issuer: str | None = None
+    policy_sha256: str | None = None
+    judged_at: str | None = None
+    not_compared: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -154,11 +181,12 @@ class VerificationReport:
 
     @property
     def outcome(self) -> Outcome:
-        """Verified, refused, or not checked because something on the checking side is missing."""
+        """Verified, refused, or not checked because of what the checking side handed over."""
         if self.passed:
             return Outcome.VERIFIED
         failed = self.failure
-        return Outcome.NOT_CHECKED if failed and failed.number == 0 else Outcome.REFUSED
+        unchecked = failed and (failed.number == 0 or failed.code in CHECKING_SIDE)
+        return Outcome.NOT_CHECKED if unchecked else Outcome.REFUSED
 
     def raise_for_failure(self) -> None:
         """Do nothing when verified.
@@ -167,17 +195,13 @@ class VerificationReport:
         """
         if self.passed:
             return
-        failed = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, Refusal.CHECK_CRASHED.value)
-        raise VerificationError(
-            f"Step {failed.number} ({failed.title}) failed: {failed.detail}",
-            code=failed.code or Refusal.CHECK_CRASHED.value,
-            got=failed.got,
-            expected=failed.expected,
-            action=failed.action,
-        )
+        crashed = Refusal.CHECK_CRASHED.value
+        step = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, crashed)
+        message, code = f"Step {step.number} ({step.title}) failed: {step.detail}", step.code or crashed
+        raise VerificationError(message, code=code, got=step.got, expected=step.expected, action=step.action)
 
     @classmethod
-    def not_checked(cls, policy: str, error: ConfidentialSparkError) -> VerificationReport:
+    def not_checked(cls, policy: str, error: Exception) -> VerificationReport:
         """Return the report of a verification that could not start."""
 
         def fail() -> str:
@@ -186,21 +210,29 @@ class VerificationReport:
         return cls(policy, run_checks([(Step.PREPARE, fail)]))
 
     def text(self) -> str:
-        """Return the report for people: one line per step, and the verdict."""
-        lines = [f"Policy: {self.policy}"]
+        """Return the report for people: what was judged by, one line per step, and the verdict."""
+        lines = [
+            f"confidential-spark {__version__}, judged at {self.judged_at or 'no time'}",
+            f"Policy: {shorten(self.policy)}, SHA-256 {self.policy_sha256 or 'of no file'}",
+            f"Issuer: {self.issuer or 'none'}",
+            *(f"NOT USED: {what}" for what in self.unused),
+        ]
         for step in self.steps:
             note = step.detail and f" · {step.detail}"
             lines.append(f"{step.number:>2} {step.status:<7} {step.title}{note}")
             for name, value in (("got", step.got), ("expected", step.expected), ("do", step.action)):
                 if value is not None:
                     lines.append(f"{name:>20}: {value}")
+        if self.facts.results is not None and self.passed:
+            lines += ["Compare by eye:", *(f"   {shorten(line, 600)}" for line in self.facts.to_compare())]
         return "\n".join([*lines, self._verdict()])
 
     def _verdict(self) -> str:
         failed = self.failure
         if failed is None:
-            meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else "hardware"
-            return f"VERIFIED · trust: {meaning}"
+            meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
+            left_out = f" · {NOT_COMPARED}: {', '.join(self.not_compared)}" if self.not_compared else ""
+            return f"VERIFIED · trust: {meaning}{left_out}"
         name = "REFUSED" if self.outcome is Outcome.REFUSED else "NOT CHECKED"
         return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
 
@@ -210,15 +242,9 @@ class VerificationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        return {
-            "outcome": self.outcome.value,
-            "passed": self.passed,
-            "trust": self.trust,
-            "policy": self.policy,
-            "code": self.code,
-            "steps": [asdict(step) | {"status": step.status.value} for step in self.steps],
-            "facts": asdict(self.facts),
-        }
+        steps = [asdict(step) | {"status": step.status.value} for step in self.steps]
+        verdict = {"outcome": self.outcome.value, "passed": self.passed, "code": self.code}
+        return asdict(self) | verdict | {"steps": steps, "version": __version__}
 
 
 Check = tuple[Step, "Callable[[], str]"]
@@ -240,23 +266,11 @@ def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
 
 
 def _run(step: Step, check: Callable[[], str]) -> StepResult:
-    blank = StepResult(step.number, step.title, Status.FAIL)
     try:
-        return replace(blank, status=Status.PASS, detail=shorten(check(), _MAX_DETAIL))
+        return StepResult(step.number, step.title, Status.PASS, detail=shorten(check(), _MAX_DETAIL))
     except ConfidentialSparkError as error:
-        return replace(
-            blank,
-            code=error.code,
-            got=error.got,
-            expected=error.expected,
-            detail=shorten(error.message, _MAX_DETAIL),
-            action=error.action,
-        )
+        parts = (error.code, error.got, error.expected, shorten(error.message, _MAX_DETAIL), error.action)
     except Exception as error:
-        return replace(
-            blank,
-            code=Refusal.CHECK_CRASHED.value,
-            got=shorten(f"{type(error).__name__}: {error}"),
-            expected="an input that the check can handle",
-            detail="The check itself failed.",
-        )
+        got, expected = shorten(f"{type(error).__name__}: {error}"), "an input that the check can handle"
+        parts = (Refusal.CHECK_CRASHED.value, got, expected, "The check itself failed.", None)
+    return StepResult(step.number, step.title, Status.FAIL, *parts)

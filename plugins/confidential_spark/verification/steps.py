@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import (
-    MAX_QUOTE_BYTES,
-    MAX_RUNTIME_DATA_BYTES,
-    MAX_TOKEN_BYTES,
-    b64url,
-    report_data,
-    sha256_hex,
-)
+from confidential_spark.agent import protocol
+from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification.attestation import maa_token as tokens
 from confidential_spark.verification.attestation import signing_keys as key_set
 from confidential_spark.verification.attestation.collateral import MAX_COLLATERAL_BYTES
 from confidential_spark.verification.attestation.dcap import verify_quote
-from confidential_spark.verification.attestation.identity import EnclaveClaims, require_identity
+from confidential_spark.verification.attestation.identity import (
+    EnclaveClaims,
+    require_attributes,
+    require_identity,
+)
 from confidential_spark.verification.attestation.runtime_data import RuntimeData, require_nonce, require_run
 from confidential_spark.verification.attestation.sgx_quote import ReportBody
-from confidential_spark.verification.context import Context, json_text, require_bytes, require_size
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.context import Context, json_text, require_bytes
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal, require_size
 from confidential_spark.verification.report import NOT_COMPARED, Check, Step
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ class AttestationSteps:
     kid: str
     times: tokens.TokenTimes
     enclave: EnclaveClaims
+    report: ReportBody
     runtime: RuntimeData
-    trusted_jwks: str | bytes
     collateral_json: str | bytes
 
     def __init__(self, context: Context, *, jwks: object, collateral: object) -> None:
@@ -50,34 +49,42 @@ class AttestationSteps:
         self.context = context
         self.jwks = jwks
         self.collateral = collateral
+        self.own_keys = False  # whether the key set is the evidence's, so that its faults are, too
         self.quote = b""
         self.runtime_data = b""
 
+    @cached_property
+    def trusted_jwks(self) -> str | bytes:
+        """The key set as JSON text.
+
+        :raises VerificationError: ``input-…``, ``jwks-malformed``.
+        """
+        return json_text(self.jwks, "key set", Refusal.JWKS_MALFORMED, key_set.MAX_JWKS_BYTES)
+
     def checks(self) -> list[Check]:
         """Return steps 2 to 10 in order."""
-        return [
-            (Step.HEADER, self.header),
-            (Step.SIGNATURE, self.signature),
-            (Step.TIME, self.time),
-            (Step.KIND, self.kind),
-            (Step.IDENTITY, self.identity),
-            (Step.BINDING, self.binding),
-            (Step.QUOTE_MATCH, self.quote_match),
-            (Step.QUOTE, self.dcap),
-            (Step.RUNTIME_DATA, self.runtime_data_content),
-        ]
+        of_token = (self.header, self.signature, self.time, self.kind, self.identity)
+        of_enclave = (self.binding, self.quote_match, self.dcap, self.runtime_data_content)
+        return list(zip(list(Step)[2:11], (*of_token, *of_enclave), strict=True))
+
+    def prepare(self) -> str:
+        """Step 0: accept usable arguments.
+
+        :raises ConfidentialSparkError: as :meth:`Context.prepare`, and ``jwks-malformed``, ``input-…``.
+        """
+        label = self.context.prepare()
+        _ = self.trusted_jwks
+        return label
 
     def take(self, token: object, quote: object, runtime_data: object) -> str:
         """Step 1: take inputs of acceptable type and size, and decode the token.
 
         :raises VerificationError: ``input-…``, ``token-malformed``, ``token-duplicate-key``.
         """
-        self.quote = require_bytes(quote, "quote", MAX_QUOTE_BYTES)
-        self.runtime_data = require_bytes(runtime_data, "runtime data", MAX_RUNTIME_DATA_BYTES)
-        self.trusted_jwks = json_text(self.jwks, "key set", Refusal.JWKS_MALFORMED, key_set.MAX_JWKS_BYTES)
-        self.collateral_json = json_text(
-            self.collateral, "collateral", Refusal.COLLATERAL_MALFORMED, MAX_COLLATERAL_BYTES
-        )
+        self.quote = require_bytes(quote, "quote", protocol.MAX_QUOTE_BYTES)
+        self.runtime_data = require_bytes(runtime_data, "runtime data", protocol.MAX_RUNTIME_DATA_BYTES)
+        malformed = Refusal.COLLATERAL_MALFORMED
+        self.collateral_json = json_text(self.collateral, "collateral", malformed, MAX_COLLATERAL_BYTES)
         self.token = tokens.Token.decode(_token_text(token))
         return f"token {len(self.token.signing_input)} bytes, quote {len(self.quote)} bytes"
 
@@ -88,7 +95,12 @@ class AttestationSteps:
 
     def signature(self) -> str:
         """Step 3: verify the token's signature."""
-        key = key_set.signing_key(self.trusted_jwks, self.kid)
+        try:
+            key = key_set.signing_key(self.trusted_jwks, self.kid)
+        except VerificationError as error:
+            if not self.own_keys:
+                raise
+            refuse(Refusal.KEY_NOT_PINNED, error.message, got=error.got, expected=error.expected)
         pins = self.context.policy.attestation.token_signing_keys
         key_set.require_pinned(key, pins)
         key_set.require_signature(self.token, key)
@@ -104,10 +116,10 @@ class AttestationSteps:
         tokens.require_times(self.times, policy, int(self.context.now.timestamp()))
         if expected.run_started_at is not None:
             tokens.require_issued_after(self.times, expected.run_started_at, policy)
-        self._require_unused_token()
-        issued, expires = (
-            tokens.utc_text(moment) for moment in (self.times.issued_at, self.times.expires_at)
-        )
+        token_id = self.token.claims.members.get("jti")
+        if isinstance(token_id, str) and token_id in expected.seen_token_ids:
+            refuse(Refusal.TOKEN_REPLAYED, got=token_id, expected="an unused token id")
+        issued, expires = map(tokens.utc_text, (self.times.issued_at, self.times.expires_at))
         self.context.facts |= {"issuer": policy.issuer, "issued_at": issued, "expires_at": expires}
         started = "after the run started" if expected.run_started_at else f"run start {NOT_COMPARED}"
         return f"issued {issued}, expires {expires}, {started}"
@@ -121,60 +133,43 @@ class AttestationSteps:
 
     def identity(self) -> str:
         """Step 6: accept the enclave that the token names."""
-        self.enclave = EnclaveClaims.of(self.token.claims)
-        require_identity(self.enclave, self.context.policy, self.context.read_ledger)
-        enclave = self.enclave
-        self.context.facts |= {
-            "mrenclave": enclave.mrenclave,
-            "mrsigner": enclave.mrsigner,
-            "product_id": enclave.product_id,
-            "svn": enclave.svn,
-        }
+        enclave = self.enclave = EnclaveClaims.of(self.token.claims)
+        require_identity(enclave, self.context.policy, lambda: self.context.ledger)
+        names = ("mrenclave", "mrsigner", "product_id", "svn")
+        self.context.facts |= {name: getattr(enclave, name) for name in names}
         return f"MRENCLAVE {enclave.mrenclave}, product {enclave.product_id}, SVN {enclave.svn}"
 
     def binding(self) -> str:
         """Step 7: accept a token about exactly this runtime data."""
-        held = self.token.claims.base64url("x-ms-sgx-ehd", MAX_RUNTIME_DATA_BYTES)
-        if held != self.runtime_data:
-            refuse(
-                Refusal.EHD_MISMATCH,
-                "The token is about other runtime data.",
-                got=f"SHA-256 {sha256_hex(held)}",
-                expected=f"SHA-256 {sha256_hex(self.runtime_data)}",
-            )
+        held = self.token.claims.base64url("x-ms-sgx-ehd", protocol.MAX_RUNTIME_DATA_BYTES)
+        got, expected = (f"SHA-256 {protocol.sha256_hex(data)}" for data in (held, self.runtime_data))
+        require_equal(Refusal.EHD_MISMATCH, got, expected)
         claimed = self.token.claims.hexadecimal("x-ms-sgx-report-data", 64)
-        expected = report_data(self.runtime_data).hex()
-        if claimed != expected:
-            refuse(
-                Refusal.REPORT_DATA_MISMATCH,
-                "The report data does not bind the runtime data.",
-                got=claimed,
-                expected=expected,
-            )
+        require_equal(Refusal.REPORT_DATA_MISMATCH, claimed, protocol.report_data(self.runtime_data).hex())
         return f"SHA-256 of the runtime data {claimed[:64]}"
 
     def quote_match(self) -> str:
         """Step 8: accept a quote that the token was issued for and that says the same."""
-        claims = self.token.claims
-        digest = sha256_hex(self.quote)
+        claims, digest = self.token.claims, protocol.sha256_hex(self.quote)
         claimed = claims.object("x-ms-sgx-collateral").hexadecimal("quotehash", 32)
-        if claimed != digest:
-            refuse(
-                Refusal.QUOTE_HASH_MISMATCH,
-                "The token was issued for another quote.",
-                got=f"SHA-256 {digest}",
-                expected=f"SHA-256 {claimed}",
-            )
-        report = ReportBody.from_quote(self.quote)
-        _require_equal(self._compared(report, claims))
+        require_equal(Refusal.QUOTE_HASH_MISMATCH, f"SHA-256 {digest}", f"SHA-256 {claimed}")
+        self.report = ReportBody.from_quote(self.quote)
+        for name, claim, measured in self._compared(self.report, claims):
+            if claim != measured:
+                message = f"The token's {name} is not the quote's."
+                got, expected = f"token: {claim!r}", f"quote: {measured!r}"
+                refuse(Refusal.CLAIM_QUOTE_MISMATCH, message, got=got, expected=expected)
         self.context.facts |= {"quote_sha256": digest}
         return f"SHA-256 of the quote {digest}"
 
     def dcap(self) -> str:
         """Step 9: verify the quote itself."""
-        context = self.context
-        platform = verify_quote(self.quote, self.collateral_json, context.policy.dcap, context.now)
-        context.facts |= {
+        policy = self.context.policy
+        platform = verify_quote(
+            self.quote, self.collateral_json, policy.dcap, self.context.now, policy.accepted_roots
+        )
+        require_attributes(self.report, policy.identities)
+        self.context.facts |= {
             "tcb_status": platform.tcb_status,
             "advisories": platform.advisories,
             "fmspc": platform.fmspc,
@@ -186,13 +181,12 @@ class AttestationSteps:
 
     def runtime_data_content(self) -> str:
         """Step 10: accept runtime data of the expected nonce, run and job."""
-        expected = self.context.expectations
-        runtime = RuntimeData.parse(self.runtime_data)
+        context, expected = self.context, self.context.expectations
+        runtime = self.runtime = RuntimeData.parse(self.runtime_data)
         require_nonce(runtime.nonce, expected.nonce, expected.seen_nonces)
         require_run(runtime, expected.run_id, expected.job, expected.job_file_sha256)
-        self.runtime = runtime
-        self.context.facts |= {
-            "nonce": b64url(runtime.nonce),
+        context.facts |= {
+            "nonce": protocol.b64url(runtime.nonce),
             "run_id": runtime.run_id,
             "job_name": runtime.job.name,
             "job_file_sha256": runtime.job.file_sha256,
@@ -200,31 +194,18 @@ class AttestationSteps:
             "signing_key_thumbprint": runtime.thumbprint,
         }
         job = expected.job or expected.job_file_sha256
-        compared = (("nonce", expected.nonce), ("run id", expected.run_id), ("job", job))
-        return ", ".join(f"{name} {'as expected' if value else NOT_COMPARED}" for name, value in compared)
-
-    def _require_unused_token(self) -> None:
-        token_id = self.token.claims.members.get("jti")
-        if isinstance(token_id, str) and token_id in self.context.expectations.seen_token_ids:
-            refuse(
-                Refusal.TOKEN_REPLAYED,
-                "The token was used before.",
-                got=token_id,
-                expected="an unused token id",
-            )
+        named = (("nonce", expected.nonce), ("run id", expected.run_id), ("job", job))
+        return ", ".join(context.compared(name, value) for name, value in named)
 
     def _compared(self, report: ReportBody, claims: JsonObject) -> list[tuple[str, object, object]]:
+        enclave, report_data_claim = self.enclave, claims.hexadecimal("x-ms-sgx-report-data", 64)
         compared: list[tuple[str, object, object]] = [
-            ("x-ms-sgx-is-debuggable", self.enclave.debuggable, report.debuggable),
-            ("x-ms-sgx-mrenclave", self.enclave.mrenclave, report.mrenclave),
-            ("x-ms-sgx-mrsigner", self.enclave.mrsigner, report.mrsigner),
-            ("x-ms-sgx-product-id", self.enclave.product_id, report.product_id),
-            ("x-ms-sgx-svn", self.enclave.svn, report.svn),
-            (
-                "x-ms-sgx-report-data",
-                claims.hexadecimal("x-ms-sgx-report-data", 64),
-                report.report_data.hex(),
-            ),
+            ("x-ms-sgx-is-debuggable", enclave.debuggable, report.debuggable),
+            ("x-ms-sgx-mrenclave", enclave.mrenclave, report.mrenclave),
+            ("x-ms-sgx-mrsigner", enclave.mrsigner, report.mrsigner),
+            ("x-ms-sgx-product-id", enclave.product_id, report.product_id),
+            ("x-ms-sgx-svn", enclave.svn, report.svn),
+            ("x-ms-sgx-report-data", report_data_claim, report.report_data.hex()),
         ]
         for name, field in _KSS_CLAIMS.items():
             if name in claims.members:
@@ -234,29 +215,11 @@ class AttestationSteps:
         return compared
 
 
-def _require_equal(compared: list[tuple[str, object, object]]) -> None:
-    for name, claimed, measured in compared:
-        if claimed != measured:
-            refuse(
-                Refusal.CLAIM_QUOTE_MISMATCH,
-                f"The token's {name} is not the quote's.",
-                got=f"token: {claimed!r}",
-                expected=f"quote: {measured!r}",
-            )
-
-
 def _token_text(token: object) -> str:
-    if not isinstance(token, (str, bytes)):
-        refuse(
-            Refusal.INPUT_TYPE,
-            "The token has the wrong type.",
-            got=type(token).__name__,
-            expected="str or bytes",
-        )
-    require_size(token, "token", MAX_TOKEN_BYTES)
-    if isinstance(token, str):
-        return token
-    try:
-        return token.decode("ascii")
-    except UnicodeDecodeError as error:
-        refuse(Refusal.TOKEN_MALFORMED, "The token is not ASCII.", got=str(error), expected="a compact JWS")
+    # Of bytes beyond ASCII none decodes as base64url.
+    text = token.decode("latin-1") if isinstance(token, bytes) else token
+    if not isinstance(text, str):
+        message = "The token has the wrong type."
+        refuse(Refusal.INPUT_TYPE, message, got=type(token).__name__, expected="str or bytes")
+    require_size(text, "token", protocol.MAX_TOKEN_BYTES)
+    return text

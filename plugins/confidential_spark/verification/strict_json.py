@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ class _RepeatedMember(ValueError):
 
 def loads(
     data: bytes | str, *, what: str, max_bytes: int, malformed: Refusal, duplicate: Refusal | None = None
-) -> Any:  # noqa: ANN401 - any JSON value
+) -> Any:
     """Read one JSON value.
 
     :param what: the document's name in messages.
@@ -30,13 +30,7 @@ def loads(
         ``max_bytes``, ``malformed`` for anything else, such as a byte order mark, NaN, lone
         surrogates or deep nesting.
     """
-    if len(data) > max_bytes:
-        refuse(
-            Refusal.INPUT_TOO_LARGE,
-            f"The {what} is too large.",
-            got=f"{len(data)} bytes",
-            expected=f"at most {max_bytes}",
-        )
+    require_size(data, what, max_bytes)
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         _require_bounded(text)
@@ -45,12 +39,8 @@ def loads(
         )
         _require_depth_and_text(value)
     except _RepeatedMember as error:
-        refuse(
-            duplicate or malformed,
-            f"The {what} names a member twice.",
-            got=str(error),
-            expected="unique names",
-        )
+        code, message = duplicate or malformed, f"The {what} names a member twice."
+        refuse(code, message, got=str(error), expected="unique names")
     except (ValueError, RecursionError) as error:
         refuse(malformed, f"The {what} is not strict JSON.", got=str(error), expected="strict UTF-8 JSON")
     return value
@@ -64,9 +54,8 @@ def dumps(value: Mapping[str, Any], *, what: str, malformed: Refusal) -> str:
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        refuse(
-            malformed, f"The {what} cannot be written as JSON.", got=str(error), expected="JSON values only"
-        )
+        message = f"The {what} cannot be written as JSON."
+        refuse(malformed, message, got=str(error), expected="JSON values only")
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,7 +83,7 @@ def _require_bounded(text: str) -> None:
         raise ValueError(f"more than {MAX_VALUES} values")
 
 
-def _require_depth_and_text(value: Any) -> None:  # noqa: ANN401 - any JSON value
+def _require_depth_and_text(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         following: list[Any] = []

@@ -5,37 +5,37 @@ Every step fails closed, the first failure ends the verification, and no input m
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Container, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import (
-    SIMULATED_NOTICE,
-    TRUST_SIMULATED,
-    JobIdentity,
-)
-from confidential_spark.verification.context import (
-    Context,
-    Expectations,
-    JsonSource,
-    LedgerSource,
-    PolicySource,
-    require_bytes,
-)
+from confidential_spark.agent.protocol import RESERVED_JOBS, SIMULATED_NOTICE, TRUST_SIMULATED, JobIdentity
+from confidential_spark.verification.context import Context, Expectations, require_bytes
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
 from confidential_spark.verification.evidence.executors import read_executors, verify_executors
-from confidential_spark.verification.evidence.result_files import require_digests
+from confidential_spark.verification.evidence.result_files import Companions, read_json, require_digests
+from confidential_spark.verification.evidence.run_report import require_agreement
 from confidential_spark.verification.evidence.statement import read_record, require_signature, require_times
-from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
-from confidential_spark.verification.report import NOT_COMPARED, Step, VerificationReport
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
+from confidential_spark.verification.report import (
+    NOT_COMPARED,
+    Check,
+    Step,
+    VerificationReport,
+    VerifiedFacts,
+)
 from confidential_spark.verification.steps import AttestationSteps
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from confidential_spark.verification.context import JsonSource, LedgerSource, PolicySource
     from confidential_spark.verification.evidence.statement import RunRecord
+    from confidential_spark.verification.json_object import JsonObject
 
 __all__ = ["JobIdentity", "VerificationReport", "verify_attestation", "verify_evidence"]
 
@@ -60,32 +60,26 @@ def verify_attestation(
 ) -> VerificationReport:
     """Judge a token with its quote and runtime data: steps 1 to 10 and 13. Never raises; see the report.
 
-    The caller MUST have the ``jwks`` from the policy's issuer, not from whoever sent the token.
+    The caller MUST have the ``jwks`` from the policy's issuer, not from the sender of the token.
 
     docs/verification.md describes every parameter.
 
     :param collateral: dcap-qvl's ``QuoteCollateralV3`` as JSON.
     :param expected_nonce: the 32 bytes minted for this run; None is not compared, like every expectation.
     """
-    expectations = Expectations(
-        expected_nonce,
-        expected_run_id,
-        expected_job,
-        run_started_at,
-        seen_nonces,
-        seen_token_ids,
-        claimed_trust=claimed_trust,
-    )
-    context = Context(policy, now, expectations, ledger)
+    known = (expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids)
+    context = Context(policy, now, Expectations(*known, claimed_trust=claimed_trust), ledger)
     steps = AttestationSteps(context, jwks=jwks, collateral=collateral)
-    return context.report(
-        [
-            (Step.PREPARE, context.prepare),
-            (Step.DECODE, lambda: steps.take(token, quote, runtime_data)),
-            *steps.checks(),
-            (Step.TRUST, lambda: _attested_trust(context.policy.trust, claimed_trust)),
-        ]
-    )
+
+    def trust() -> str:
+        level = context.policy.trust
+        if claimed_trust is None:
+            return f"{_notice(level) or level}, claimed level {NOT_COMPARED}"
+        return _require_trust(level, claimed_trust)
+
+    decode = partial(steps.take, token, quote, runtime_data)
+    checks: list[Check] = [(Step.PREPARE, steps.prepare), (Step.DECODE, decode), *steps.checks()]
+    return context.report([*checks, (Step.TRUST, trust)])
 
 
 def verify_evidence(
@@ -115,35 +109,19 @@ def verify_evidence(
     :param expected_image_digest: ``sha256:`` and hex digits, of the image that was to run. The statement's is
         what the host told the enclave, so it identifies an image and proves nothing that step 6 does not.
     :param expected_month: ``YYYY-MM``, the month that the results must be about.
-    :param expected_job_file_sha256: for who has the job's file and does not know its arguments.
+    :param expected_job_file_sha256: for callers with the job's file who do not know its arguments.
 
     The other parameters are those of :func:`verify_attestation`.
     """
-    expectations = Expectations(
-        expected_nonce,
-        expected_run_id,
-        expected_job,
-        run_started_at,
-        seen_nonces,
-        seen_token_ids,
-        expected_image_digest,
-        month=expected_month,
-        job_file_sha256=expected_job_file_sha256,
-    )
-    context = Context(policy, now, expectations, ledger)
+    known = (expected_nonce, expected_run_id, expected_job, run_started_at, seen_nonces, seen_token_ids)
+    of_results = (expected_image_digest, None, expected_month, expected_job_file_sha256)
+    context = Context(policy, now, Expectations(*known, *of_results), ledger)
     steps = _EvidenceSteps(context, evidence, results, jwks)
     if steps.claims_other_trust():
         return context.report([(Step.PREPARE, context.prepare), (Step.TRUST, steps.trust)])
-    return context.report(
-        [
-            (Step.PREPARE, steps.prepare),
-            (Step.DECODE, steps.decode),
-            *steps.checks(),
-            (Step.STATEMENT, steps.statement),
-            (Step.RESULTS, steps.results_match),
-            (Step.TRUST, steps.trust),
-        ]
-    )
+    attested = [(Step.PREPARE, steps.prepare), (Step.DECODE, steps.decode), *steps.checks()]
+    signed = [(Step.STATEMENT, steps.statement), (Step.RESULTS, steps.results_match)]
+    return context.report([*attested, *signed, (Step.TRUST, steps.trust)])
 
 
 class _EvidenceSteps(AttestationSteps):
@@ -152,13 +130,7 @@ class _EvidenceSteps(AttestationSteps):
     evidence: Evidence
     record: RunRecord
 
-    def __init__(
-        self,
-        context: Context,
-        evidence: bytes,
-        results: Mapping[str, bytes] | str | os.PathLike[str],
-        jwks: JsonSource | None,
-    ) -> None:
+    def __init__(self, context: Context, evidence: object, results: object, jwks: object) -> None:
         super().__init__(context, jwks=jwks, collateral=None)
         self.data = evidence
         self.results = results
@@ -182,16 +154,14 @@ class _EvidenceSteps(AttestationSteps):
         return bool(self.evidence.statement.predicate.members.get("trust") != self.context.policy.trust)
 
     def prepare(self) -> str:
-        label = self.context.prepare()
-        issuer = self.context.policy.attestation.issuer
+        if self.jwks is not None:
+            return super().prepare()
+        label, issuer = self.context.prepare(), self.context.policy.attestation.issuer
         if self.lacks_keys:
-            refuse(
-                Refusal.JWKS_MISSING,
-                "The bundle's own key set cannot be trusted: the policy pins no signing key.",
-                got="no key set",
-                expected=f"the key set of {issuer}",
-                action=f"fetch {issuer}/certs and give the file (--jwks)",
-            )
+            message = "The bundle's own key set cannot be trusted: the policy pins no signing key."
+            got, expected = "no key set", f"the key set of {issuer}"
+            action = f"fetch {issuer}/certs and give the file (--jwks)"
+            refuse(Refusal.JWKS_MISSING, message, got=got, expected=expected, action=action)
         return label
 
     def decode(self) -> str:
@@ -199,103 +169,78 @@ class _EvidenceSteps(AttestationSteps):
         self.collateral = self.evidence.collateral
         if self.jwks is None:
             self.jwks = self.evidence.jwks
+            self.own_keys = True
         attested = self.evidence.statement.attested
         return self.take(attested.token, attested.quote, attested.runtime_data)
 
     def statement(self) -> str:
-        statement = self.evidence.statement
+        statement, context, expected = self.evidence.statement, self.context, self.context.expectations
+        if self.runtime.job.name in RESERVED_JOBS:
+            refuse(Refusal.JOB_RESERVED, got=self.runtime.job.name, expected="a job of the image")
         require_signature(statement, self.runtime.key, self.runtime.thumbprint)
-        record = read_record(statement, self.runtime)
-        policy, expected = self.context.policy.attestation, self.context.expectations
-        now, launched = self.context.now, expected.run_started_at
-        require_times(record, self.times.issued_at, now, policy.clock_skew, launched)
-        compared = _image_digest_compared(record.image_digest, expected.image_digest)
-        month = _month_compared(record.month, expected.month)
-        executors = read_executors(
-            JsonObject("predicate", statement.predicate.members, Refusal.STATEMENT_PREDICATE)
-        )
+        record = self.record = read_record(statement, self.runtime)
+        skew = context.policy.attestation.clock_skew
+        require_times(record, self.times.issued_at, context.now, skew, expected.run_started_at)
+        if expected.image_digest is not None:
+            require_equal(Refusal.IMAGE_DIGEST_MISMATCH, record.image_digest, expected.image_digest)
+        if expected.month is not None:
+            message = "The results are about another month."
+            require_equal(Refusal.STATEMENT_MISMATCH, record.month or "no month", expected.month, message)
+        executors = read_executors(statement.predicate.under(Refusal.STATEMENT_PREDICATE))
         attested = verify_executors(executors, self) if executors else None
-        self.record = record
-        self.context.facts |= {
-            "month": record.month,
-            "image_digest": record.image_digest,
-            "started_at": record.started_at,
-            "finished_at": record.finished_at,
-            "executors": attested,
-        }
-        others = f", {len(attested)} executors attested" if attested else ""
-        files = f"{len(record.results)} result files"
-        return f"ECDSA P-256, key {self.runtime.thumbprint}, {files}, {month}, {compared}{others}"
+        names = ("month", "image_digest", "started_at", "finished_at", "arguments", "inputs")
+        context.facts |= {name: getattr(record, name) for name in names} | {"executors": attested}
+        parts = [f"ECDSA P-256, key {self.runtime.thumbprint}", f"{len(record.results)} result files"]
+        month = f"month {record.month}"
+        parts += [context.compared("month", expected.month, month) if record.month else "no month"]
+        compared = (("image digest", expected.image_digest), ("arguments", expected.job))
+        parts += [context.compared(name, value) for name, value in compared]
+        return ", ".join([*parts, f"{len(attested)} executors attested"] if attested else parts)
 
     def results_match(self) -> str:
-        require_digests(self.record.results, _results(self.results))
+        results, envelope = _results(self.results), self.evidence.statement.envelope
+        rules: Companions = {
+            "envelope.json": partial(_require_same, envelope),
+            "evidence.json": partial(_require_same, self.evidence.bundle),
+            "report.json": partial(self.require_report, results),
+        }
+        require_digests(self.record.results, results, rules)
         self.context.facts |= {"results": self.record.results}
         return f"{len(self.record.results)} files"
 
+    def require_report(self, results: Mapping[str, bytes] | Path, report: JsonObject) -> None:
+        facts = asdict(VerifiedFacts(**self.context.facts, results=self.record.results))
+        claims = {name: self.evidence.statement.predicate.members[name] for name in ("trust", "notice")}
+        summary = read_json(results, "summary.json").members if "summary.json" in self.record.results else {}
+        require_agreement(report, json.loads(json.dumps(facts)) | claims, summary)
+
     def trust(self) -> str:
-        predicate = self.evidence.statement.predicate.members
-        detail = _require_trust(self.context.policy.trust, predicate.get("trust"))
-        expected = SIMULATED_NOTICE if self.context.policy.trust == TRUST_SIMULATED else None
+        predicate, trust = self.evidence.statement.predicate.members, self.context.policy.trust
+        detail = _require_trust(trust, predicate.get("trust"))
         for got in (predicate.get("notice"), self.evidence.notice):
-            if got != expected:
-                refuse(
-                    Refusal.NOTICE_MISMATCH, "The notice is wrong.", got=repr(got), expected=repr(expected)
-                )
+            require_equal(Refusal.NOTICE_MISMATCH, got, _notice(trust))
         return detail
 
 
-def _image_digest_compared(got: str, expected: str | None) -> str:
-    if expected is None:
-        return f"image digest {NOT_COMPARED}"
-    if got != expected:
-        refuse(
-            Refusal.IMAGE_DIGEST_MISMATCH, "The statement names another image.", got=got, expected=expected
-        )
-    return "image digest as expected"
-
-
-def _month_compared(got: str | None, expected: str | None) -> str:
-    if expected is None:
-        return f"month {got} {NOT_COMPARED}" if got else "no month"
-    if got != expected:
-        refuse(
-            Refusal.STATEMENT_MISMATCH,
-            "The results are about another month.",
-            got=got or "no month",
-            expected=expected,
-        )
-    return f"month {got} as expected"
+def _require_same(document: JsonObject, found: JsonObject) -> None:
+    if found.members != document.members:
+        expected, action = "the same JSON as in the verified evidence", f"remove {found.what}"
+        refuse(Refusal.COMPANION_MISMATCH, got=found.what, expected=expected, action=action)
 
 
 def _results(results: object) -> Mapping[str, bytes] | Path:
     if isinstance(results, Mapping):
         return results
     if not isinstance(results, (str, os.PathLike)):
-        refuse(
-            Refusal.INPUT_TYPE,
-            "The results have the wrong type.",
-            got=type(results).__name__,
-            expected="a mapping of names to bytes, or a folder",
-        )
+        message, expected = "The results have the wrong type.", "a mapping of names to bytes, or a folder"
+        refuse(Refusal.INPUT_TYPE, message, got=type(results).__name__, expected=expected)
     return Path(results)
 
 
-def _attested_trust(trust: str, claimed: object) -> str:
-    if claimed is None:
-        return f"{_meaning(trust)}, claimed level {NOT_COMPARED}"
-    return _require_trust(trust, claimed)
-
-
 def _require_trust(trust: str, claimed: object) -> str:
-    if claimed != trust:
-        refuse(
-            Refusal.TRUST_MISMATCH,
-            "Evidence and policy are about different levels of trust.",
-            got=repr(claimed),
-            expected=trust,
-        )
-    return f"{_meaning(trust)}, as claimed"
+    require_equal(Refusal.TRUST_MISMATCH, claimed, trust)
+    return f"{_notice(trust) or trust}, as claimed"
 
 
-def _meaning(trust: str) -> str:
-    return SIMULATED_NOTICE if trust == TRUST_SIMULATED else trust
+def _notice(trust: str) -> str | None:
+    return SIMULATED_NOTICE if trust == TRUST_SIMULATED else None

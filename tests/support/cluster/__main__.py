@@ -22,7 +22,7 @@ from tests.support.cluster.epc import EPC_RESOURCE, epc_patch
 from tests.support.cluster.images import load_image
 from tests.support.cluster.machine import UNFIT, MachineUnfitError, install_packages, refusal
 from tests.support.cluster.places import NODE_NAME, Places
-from tests.support.cluster.programs import NETWORK, ensure_programs
+from tests.support.cluster.programs import NETWORK, ensure_programs, require_compiler
 
 NAMES = [program.name for program in node_programs(Path(), Path(), Path())]
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.support.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="install the Debian packages it needs (root)")
     commands.add_parser("build", help="compile the programs, unless this cache has them")
@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _install(_places: Places, _arguments: argparse.Namespace) -> None:
+def _install(places: Places, _arguments: argparse.Namespace) -> None:
+    # First, so that no package is installed for nothing.
+    require_compiler(places)
     install_packages()
 
 

@@ -11,10 +11,8 @@ from pathlib import Path
 from confidential_spark.core.errors import ConfigurationError
 
 UNFIT = 3
-ELSEWHERE = "or install kind and an engine that can pull images, or name a cluster in $KUBECONFIG"
-# busybox-static is what the tests of the cluster itself run in their pods.
+ELSEWHERE = "or name any other cluster in $KUBECONFIG, e.g. one by kind: CONTRIBUTING.md says how"
 DEBIAN_PACKAGES = (
-    "busybox-static",
     "conntrack",
     "containerd",
     "containernetworking-plugins",

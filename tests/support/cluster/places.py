@@ -85,5 +85,5 @@ class Places:
 
     @property
     def unique_name(self) -> str:
-        """A name that no other home has: of the cgroup that every pod is in, and of the cluster by kind."""
+        """A name that no other home has, of the cgroup that every pod is in."""
         return f"confidential-spark-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"

@@ -28,7 +28,6 @@ PROGRAMS = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "pause": "./pause",
-    "probe": "./probe",
     "server": "go.etcd.io/etcd/server/v3",
 }
 VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.verification.policy.ledger import Approval, append_approval
+from confidential_spark.image_build.ledger import append_approval
+from confidential_spark.verification.policy.ledger import Approval
+
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from confidential_spark.enclave.image import EnclaveImage
 
 LEDGER = "policies/approvals-simulated.jsonl"
-INCLUDE = Path(__file__).resolve().parents[3] / "include"
+INCLUDE = ROOT / "include"
 
 
 def approve(include: Path, image: EnclaveImage) -> None:

@@ -20,9 +20,8 @@ from confidential_spark.simulation.enclave.software_quote import EnclaveIdentity
 from confidential_spark.simulation.hardware import authority as development_ca
 from confidential_spark.simulation.hardware.keys import p256_key, token_signing_key
 from confidential_spark.simulation.service import tokens as attestation_tokens
+from confidential_spark.verification import Policy, verify_attestation, verify_evidence
 from confidential_spark.verification.evidence.bundle import evidence_bundle
-from confidential_spark.verification.policy.policy import Policy
-from confidential_spark.verification.verify import verify_attestation, verify_evidence
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -32,7 +31,7 @@ from cryptography.x509.oid import NameOID
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from confidential_spark.verification.report import VerificationReport
+    from confidential_spark.verification import VerificationReport
     from cryptography.hazmat.primitives.asymmetric import ec
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -179,6 +178,23 @@ def make_bundle(
         runtime_data=runtime,
         collateral=collateral,
     )
+
+
+def run_report(bundle: Bundle, **figures: Any) -> dict[str, Any]:
+    """Return the members of the pipeline's `report.json` that a verifier compares with the evidence."""
+    facts = json.loads(json.dumps(bundle.verify().to_dict()["facts"]))
+    measured = ("mrenclave", "mrsigner", "product_id", "svn")
+    return {
+        "run_id": facts["run_id"],
+        "job": facts["job_name"],
+        "month": facts["month"],
+        "trust": "simulated",
+        "notice": SIMULATED_NOTICE,
+        "image_digest": facts["image_digest"],
+        "measurement": {name: facts[name] for name in measured},
+        "figures": figures,
+        "verification": {"trust": "simulated", "facts": facts},
+    }
 
 
 def runtime_members(key: ec.EllipticCurvePrivateKey, nonce: bytes, run_id: str) -> dict[str, Any]:

@@ -61,8 +61,20 @@ class PlatformCa:
     def pck_with(self, extension: x509.ExtensionType | None) -> x509.Certificate:
         return self._certificate("PCK", self.pck_key, "PCK Platform CA", self.ca_key, sgx=extension)
 
-    def tcb_with(self, **options: Any) -> x509.Certificate:
-        return self._certificate("TCB Signing", self.tcb_key, "Root CA", self.root_key, **options)
+    def signed_by_leaf(self, sgx: x509.ExtensionType | None = None) -> x509.Certificate:
+        """A certificate that the TCB signer, no authority, issued: every signature fits."""
+        return self._certificate("PCK", self.pck_key, "TCB Signing", self.tcb_key, sgx=sgx)
+
+    def root_like(self, other: PlatformCa) -> x509.Certificate:
+        """The other's root key in a certificate that this root's key signed: its own signature is missing."""
+        return other._certificate("Root CA", other.root_key, "Root CA", self.root_key, ca=1)
+
+    def authority(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        """Another authority under the same root."""
+        return self._certificate(name, key, "Root CA", self.root_key, ca=0)
+
+    def tcb_with(self, key: Any = None, **options: Any) -> x509.Certificate:
+        return self._certificate("TCB Signing", key or self.tcb_key, "Root CA", self.root_key, **options)
 
     def quote(self, identity: EnclaveIdentity, report_data: bytes, chain: str | None = None) -> bytes:
         raw = bytearray(SoftwareQuote(identity).quote(report_data))
@@ -119,6 +131,7 @@ class PlatformCa:
         issuer_key: ec.EllipticCurvePrivateKey,
         *,
         ca: int | None = None,
+        not_before: datetime = NOT_BEFORE,
         not_after: datetime = NOT_AFTER,
         sgx: x509.ExtensionType | None = None,
         digest: hashes.HashAlgorithm | None = None,
@@ -129,7 +142,7 @@ class PlatformCa:
             .issuer_name(self._name(issuer))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(NOT_BEFORE)
+            .not_valid_before(not_before)
             .not_valid_after(not_after)
             .add_extension(x509.BasicConstraints(ca is not None, ca), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -164,9 +164,10 @@ class TaskRun:
         run: dict[str, Any] = {
             "dag_id": self.operator.dag_id,
             "run_id": self.run_id,
-            "logical_date": _NOW,
-            "data_interval_start": _NOW,
-            "data_interval_end": _NOW,
+            # As of a run that somebody triggers with a month: no date that could contradict it.
+            "logical_date": None,
+            "data_interval_start": None,
+            "data_interval_end": None,
             "start_date": _NOW,
             "end_date": None,
             "run_after": _NOW,

@@ -20,7 +20,7 @@ class Fault:
     :param delay: seconds before the first byte.
     :param raw: bytes sent instead of an HTTP answer.
     :param announce: Content-Length to claim, when it is not the body's.
-    :param trickle: seconds between single bytes of the body.
+    :param trickle: seconds between single bytes of the body, or of ``raw``.
     """
 
     status: int = 200
@@ -39,12 +39,26 @@ class FaultyService:
         self.faults = deque(faults)
         self.now = now
         self.requests: list[Request] = []
+        self.headers: list[dict[str, str]] = []
+        self._heard = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.service = self
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def add(self, request: Request) -> None:
+        """Keep a request that was read."""
+        with self._heard:
+            self.requests.append(request)
+            self._heard.notify_all()
+
+    def wait_for(self, count: int, seconds: float = 30) -> int:
+        """Return how many requests there are, once there are so many: a client that gave up is read later."""
+        with self._heard:
+            self._heard.wait_for(lambda: len(self.requests) >= count, seconds)
+            return len(self.requests)
 
     def __enter__(self) -> FaultyService:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -70,7 +84,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         request = self._request()
         service = self.server.service
-        service.requests.append(request)
+        service.add(request)
         if service.faults:
             self._misbehave(service.faults.popleft())
         else:
@@ -83,21 +97,25 @@ class _Connection(socketserver.StreamRequestHandler):
         while line := self.rfile.readline().decode("latin-1").strip():
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
+        self.server.service.headers.append(headers)
         body = self.rfile.read(int(headers.get("content-length", "0")))
         return Request(method, target, headers.get("content-type", ""), body)
 
     def _misbehave(self, fault: Fault) -> None:
         time.sleep(fault.delay)
         if fault.raw is not None:
-            self.wfile.write(fault.raw)
+            self._send(fault.raw, fault.trickle)
             return
         length = len(fault.body) if fault.announce is None else fault.announce
         headers = {"Content-Length": str(length), "Connection": "close", **fault.headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.wfile.write(f"HTTP/1.1 {fault.status} Something\r\n{lines}\r\n".encode("latin-1"))
-        if not fault.trickle:
-            self.wfile.write(fault.body)
+        self._send(fault.body, fault.trickle)
+
+    def _send(self, content: bytes, trickle: float) -> None:
+        if not trickle:
+            self.wfile.write(content)
             return
-        for byte in fault.body:
+        for byte in content:
             self.wfile.write(bytes([byte]))
-            time.sleep(fault.trickle)
+            time.sleep(trickle)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.agent.protocol import b64url
 
+from tests.support.places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-JOBS = Path(__file__).resolve().parents[3] / "include" / "jobs"
+JOBS = ROOT / "include" / "jobs"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confidential_spark.agent import runner
 from confidential_spark.agent.__main__ import main
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.simulation.service.server import LoopbackAttestationService
 
@@ -60,6 +60,17 @@ def test_a_stopped_agent_never_exits_with_0(launch_file, number, tmp_path):
     assert "[terminated]" in rest
     assert list((tmp_path / "results").iterdir()) == []
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_what_the_starter_says_is_not_heard_and_its_end_is(launch_file):
+    with agent("run", "--launch", str(launch_file), stdin=subprocess.PIPE) as process:
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        until_spark_runs(process)
+        process.stdin.close()
+        process.stdin = None
+        assert "[terminated]" in process.stdout.read()
+    assert process.returncode == ExitCode.TERMINATED
 
 
 def test_the_agent_stops_when_its_starter_is_gone(launch_file):

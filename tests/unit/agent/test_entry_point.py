@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def test_anything_else_is_refused(started, capsys, arguments):
     assert entry_point.main(arguments) == entry_point.USAGE
     assert started == []
     assert "[command-unknown]" in capsys.readouterr().out
+
+
+def test_the_file_itself_ends_with_the_exit_code_of_its_refusal():
+    """Occlum starts the file, and no function in it."""
+    command = [sys.executable, entry_point.__file__, "measure"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (entry_point.USAGE, "")
+    assert process.stdout.startswith("[command-unknown]")
 
 
 def test_imports_come_from_measured_folders_only(monkeypatch, tmp_path):

@@ -6,8 +6,7 @@ import os
 
 import pytest
 from confidential_spark.agent import files
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -14,8 +14,7 @@ from confidential_spark.agent import protocol, runner
 from confidential_spark.agent.attestation import attest as enclave_attestation
 from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.attestation.quote import OcclumQuote, software_quote
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch import image_paths as image
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.launch.launch_file import LaunchSpec
@@ -82,6 +81,17 @@ def test_attest_leaves_a_quote_and_a_token_for_the_nonce(launch, service):
     assert runtime["job"]["file_sha256"] == hashlib.sha256(b"").hexdigest()
     assert results(spec) == {"attestation.json"}
     measured = simulated_measurement(Path(spec.jobs_dir))
+    assert claims(record["token"])["x-ms-sgx-mrenclave"] == measured.mrenclave
+
+
+def test_without_a_jobs_folder_the_job_files_own_is_measured(launch, service, tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "mine.py").write_text("print(1)\n")
+    job_file = tmp_path / "jobs" / "mine.py"
+    spec = LaunchSpec(**launch(attestation_url=service.url, jobs_dir=None, job_file=str(job_file)))
+    runner.attest(spec)
+    record = json.loads((Path(spec.results_dir) / "attestation.json").read_text())
+    measured = simulated_measurement(job_file.parent)
     assert claims(record["token"])["x-ms-sgx-mrenclave"] == measured.mrenclave
 
 

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.spark_process import MAX_LINE_BYTES, SparkCommand, bounded_lines, run_spark
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +166,21 @@ def test_an_interruption_ends_the_whole_family(command, tmp_path, monkeypatch):
     with pytest.raises(Interruption):
         run_spark(command(script), interrupt, in_occlum=False)
     assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_in_occlum_an_interruption_ends_java_alone(command, tmp_path):
+    """Without fork there is no process group to signal: Occlum's own would be the agent's as well."""
+
+    class Interruption(BaseException):
+        pass
+
+    def interrupt(line):
+        raise Interruption
+
+    script = f"echo $$ > {tmp_path}/java.pid; echo ready; exec sleep 3600"
+    with pytest.raises(Interruption):
+        run_spark(command(script), interrupt, in_occlum=True)
+    assert gone(int((tmp_path / "java.pid").read_text()))
 
 
 AGENT_THAT_WAITS = """

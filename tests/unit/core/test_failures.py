@@ -8,7 +8,7 @@ from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only way to see a pattern's repeats
 
 import pytest
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import (
     FAILURES,
@@ -24,7 +24,9 @@ from confidential_spark.verification.refusals import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
-RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
+from tests.support.places import ROOT
+
+RUNBOOKS = ROOT / "docs" / "runbooks"
 
 SEED_PCK_LOG = """\
 [get_platform_quote_cert_data ../qe_logic.cpp:352] p_sgx_get_quote_config returned NULL for p_pck_cert_config.

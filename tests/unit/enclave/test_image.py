@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
-from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.enclave.image import PREFIX, EnclaveImage
+from confidential_spark.core.errors import ConfigurationError, EnclaveError
+from confidential_spark.enclave.image import IDENTITY_FIELDS, PREFIX, EnclaveImage, read_identity
 from confidential_spark.settings import PROJECT_DIR
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.verification import load_policy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +109,32 @@ def test_an_image_of_another_trust_is_refused() -> None:
     policy = load_policy(PROJECT_DIR / "include/policies/production.yaml")
     assert refused(IMAGE.require_trust, policy) == "image-trust-mismatch"
     replace(IMAGE, trust="hardware").require_trust(policy)
+
+
+def printed(**change) -> list[str]:
+    identity = {name: getattr(IMAGE, name) for name in IDENTITY_FIELDS}
+    return ["Built and signed", json.dumps(identity | {"notice": "SIMULATED"} | change), ""]
+
+
+def test_the_last_line_is_the_identity() -> None:
+    assert read_identity(printed()) == {name: getattr(IMAGE, name) for name in IDENTITY_FIELDS}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param(["done"], id="no-json"),
+        pytest.param(["[]"], id="no-object"),
+        pytest.param(['{"mrenclave": "01"}'], id="not-all"),
+        pytest.param(printed(mrenclave="01" * 31), id="short-measurement"),
+        pytest.param(printed(svn="2"), id="number-as-text"),
+        pytest.param(printed(debuggable="false"), id="truth-as-text"),
+        pytest.param(printed(trust="both"), id="trust-unknown"),
+        pytest.param([*printed(), "more"], id="not-last"),
+    ],
+)
+def test_anything_else_than_an_identity_is_refused(output) -> None:
+    with pytest.raises(EnclaveError) as refusal:
+        read_identity(output)
+    assert refusal.value.code == "measurement-unreadable"

@@ -1,11 +1,11 @@
 """The scripts of the image have its paths as text; they must be the package's."""
 
-from pathlib import Path
-
 import pytest
 from confidential_spark.enclave import layout
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "docker" / "enclave"
+from tests.support.places import ROOT
+
+SCRIPTS = ROOT / "docker" / "enclave"
 
 
 def script(name: str) -> str:

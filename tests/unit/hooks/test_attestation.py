@@ -18,7 +18,7 @@ from tests.support.fakes.faulty_service import Fault, FaultyService
 RUNTIME_DATA = b"runtime data"
 REPORT_DATA = hashlib.sha256(RUNTIME_DATA).digest() + bytes(32)
 QUOTE = SoftwareQuote(EnclaveIdentity(b"e" * 32, b"s" * 32, 7, 3)).quote(REPORT_DATA)
-LIMITS = CallLimits(attempts=2, first_delay=0.001, max_delay=0.002, read_timeout=2.0)
+LIMITS = CallLimits(attempts=2, first_delay=0.001, max_delay=0.002, try_timeout=2.0)
 KID = jwks()["keys"][0]["kid"]
 
 

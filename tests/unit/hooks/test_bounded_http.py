@@ -1,284 +1,88 @@
-import itertools
-import logging
-import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from types import SimpleNamespace
-
 import pytest
+from confidential_spark.agent.bounded_http import is_loopback
 from confidential_spark.core.errors import AttestationServiceError
-from confidential_spark.hooks import bounded_http
-from confidential_spark.hooks.bounded_http import BoundedHttp, CallLimits
+from confidential_spark.hooks.bounded_http import CallLimits, ServiceClient, service_url
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes.faulty_service import Fault, FaultyService
 
-LIMITS = CallLimits(
-    attempts=3,
-    first_delay=0.001,
-    max_delay=0.002,
-    deadline=5.0,
-    connect_timeout=2.0,
-    read_timeout=1.0,
-    max_answer_bytes=1000,
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://shared.attest.azure.net", "https://shared.attest.azure.net"),
+        ("https://shared.attest.azure.net/", "https://shared.attest.azure.net"),
+        ("https://pccs.example:8081/sgx/certification/v4/", "https://pccs.example:8081/sgx/certification/v4"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
 )
-GOOD = Fault(body=b"good")
-
-
-def call(service: FaultyService, limits: CallLimits = LIMITS) -> bytes:
-    return BoundedHttp(service.url, "attestation", limits).call("GET", "/certs").body
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits that were asked for, none of which takes place."""
-    asked: list[float] = []
-    monkeypatch.setattr(bounded_http, "time", SimpleNamespace(sleep=asked.append, monotonic=time.monotonic))
-    return asked
+def test_tls_and_loopback_are_accepted(text: str, url: str):
+    assert service_url(text, "attestation") == url
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "text",
     [
-        pytest.param(Fault(429), id="429"),
-        pytest.param(Fault(500, b"<html>"), id="500-html"),
-        pytest.param(Fault(503, headers={"Retry-After": "0"}), id="503-retry-after"),
-        pytest.param(Fault(delay=2.5), id="slow"),
-        pytest.param(Fault(raw=b""), id="closed-at-once"),
-        pytest.param(Fault(raw=b"\x16\x03\x01garbage\r\n\r\n"), id="no-http"),
-        pytest.param(Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Le"), id="closed-in-headers"),
-        pytest.param(Fault(body=b"half", announce=100), id="closed-in-body"),
-        pytest.param(
-            Fault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf"), id="closed-in-chunk"
-        ),
+        "",
+        "shared.attest.azure.net",
+        "http://shared.attest.azure.net",
+        "http://127.0.0.1.example.com",
+        "http://127.0.0.2",
+        "http://localhost.example.com",
+        "http://127.0.0.1@example.com",
+        "http://example.com#@127.0.0.1",
+        "https://user:secret@shared.attest.azure.net",
+        "https://shared.attest.azure.net?api-version=1",
+        "https://shared.attest.azure.net#a",
+        "https://",
+        "https://host:99999",
+        "https://host:0",
+        "https://[::1",
+        "https://host\r\nX-Injected: 1",
+        "https://ho st",
+        "ftp://127.0.0.1",
+        "file:///etc/passwd",
+        "HTTP://EXAMPLE.COM",
     ],
 )
-def test_what_may_pass_is_tried_again(fault: Fault):
-    with FaultyService(fault, fault, GOOD) as service:
-        assert call(service) == b"good"
-        assert len(service.requests) == 3
-
-
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [
-        pytest.param(Fault(429), "attestation-throttled", id="429"),
-        pytest.param(Fault(502), "attestation-unavailable", id="502"),
-        pytest.param(Fault(delay=2.5), "attestation-timeout", id="slow"),
-        pytest.param(Fault(raw=b""), "attestation-unreachable", id="closed"),
-        pytest.param(Fault(body=b"half", announce=100), "attestation-unreachable", id="closed-in-body"),
-    ],
-)
-def test_what_does_not_pass_is_given_up_after_all_tries(fault: Fault, code: str):
-    with FaultyService(*[fault] * 9) as service, pytest.raises(AttestationServiceError) as caught:
-        call(service)
-
-    assert (caught.value.code, caught.value.retryable, len(service.requests)) == (code, True, 3)
-
-
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [
-        pytest.param(Fault(400, b'{"error":{"code":"X","message":"m"}}'), "attestation-refused", id="400"),
-        pytest.param(Fault(401), "attestation-refused", id="401"),
-        pytest.param(Fault(408), "attestation-refused", id="408"),
-        pytest.param(Fault(204), "attestation-garbage", id="204"),
-        pytest.param(
-            Fault(302, headers={"Location": "https://evil.example/certs"}), "attestation-redirected", id="302"
-        ),
-        pytest.param(
-            Fault(308, headers={"Location": "http://[::1"}), "attestation-redirected", id="308-malformed"
-        ),
-        pytest.param(Fault(307), "attestation-redirected", id="307-nowhere"),
-        pytest.param(Fault(body=bytes(1001)), "attestation-too-large", id="too-large"),
-        pytest.param(Fault(500, bytes(1001)), "attestation-too-large", id="too-large-error"),
-        pytest.param(Fault(302, bytes(1001)), "attestation-too-large", id="too-large-redirect"),
-    ],
-)
-def test_what_cannot_pass_is_tried_once(fault: Fault, code: str):
-    with FaultyService(fault) as service, pytest.raises(AttestationServiceError) as caught:
-        call(service)
-
-    assert (caught.value.code, caught.value.retryable, len(service.requests)) == (code, False, 1)
-
-
-def test_an_endless_body_is_left_at_the_limit():
-    endless = Fault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 500_000)
-
-    with (
-        FaultyService(endless) as service,
-        pytest.raises(AttestationServiceError, match="at most 1000") as caught,
-    ):
-        call(service)
-
-    assert caught.value.code == "attestation-too-large"
-
-
-def test_an_answer_of_exactly_the_limit_is_read():
-    with FaultyService(Fault(body=bytes(1000))) as service:
-        assert call(service) == bytes(1000)
-
-
-def test_a_compressed_answer_is_not_unpacked():
-    with FaultyService(Fault(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})) as service:
-        assert call(service) == b"\x1f\x8b"
-
-
-def test_a_trickling_answer_ends_at_the_deadline():
-    limits = CallLimits(attempts=3, deadline=0.3, read_timeout=5.0)
-
-    with FaultyService(Fault(body=bytes(1000), trickle=0.02)) as service:
-        with pytest.raises(AttestationServiceError) as caught:
-            call(service, limits)
-        assert len(service.requests) == 1
-
-    assert (caught.value.code, caught.value.retryable) == ("attestation-timeout", True)
-
-
-def test_no_try_starts_after_the_deadline(monkeypatch: pytest.MonkeyPatch):
-    clock = itertools.count(step=4.0)
-    hasty = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: next(clock))
-    monkeypatch.setattr(bounded_http, "time", hasty)
-
-    with FaultyService(*[Fault(503)] * 9) as service, pytest.raises(AttestationServiceError) as caught:
-        call(service, CallLimits(attempts=9, deadline=30.0, max_answer_bytes=1000))
-
-    assert caught.value.code == "attestation-unavailable"
-    assert 1 < len(service.requests) < 9
-
-
-@pytest.mark.parametrize(
-    ("header", "least", "most"),
-    [
-        pytest.param("7", 7, 7, id="seconds"),
-        pytest.param("0", 0.25, 0.5, id="zero-seconds"),
-        pytest.param("3600", 20, 20, id="capped"),
-        pytest.param("9" * 9, 20, 20, id="vast"),
-        pytest.param("9" * 5000, 0.25, 0.5, id="absurd"),
-        pytest.param("-5", 0.25, 0.5, id="negative"),
-        pytest.param("soon", 0.25, 0.5, id="word"),
-        pytest.param(timedelta(seconds=10), 5, 10, id="date"),
-        pytest.param(timedelta(seconds=-10), 0.25, 0.5, id="past-date"),
-        pytest.param(timedelta(days=9), 20, 20, id="far-date"),
-        pytest.param("Fri, 31 Dec 9999 23:59:59 -1400", 20, 20, id="beyond-the-last-utc-hour"),
-        pytest.param("Fri, 31 Dec 9999 23:59:59 -9999", 0.25, 0.5, id="no-such-offset"),
-        pytest.param("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", 0.25, 0.5, id="no-such-year"),
-        pytest.param(None, 0.25, 0.5, id="absent"),
-    ],
-)
-def test_retry_after_is_honoured_up_to_a_cap(
-    waits: list[float], header: str | timedelta | None, least: float, most: float
-):
-    if isinstance(header, timedelta):
-        header = format_datetime(datetime.now(UTC) + header, usegmt=True)
-    headers = {} if header is None else {"Retry-After": header}
-    limits = CallLimits(first_delay=0.5, max_delay=20.0)
-
-    with FaultyService(Fault(429, headers=headers), GOOD) as service:
-        assert call(service, limits) == b"good"
-
-    (wait,) = waits
-    assert least <= wait <= most
-
-
-DATE_LIKE = st.from_regex(
-    r"[A-Z][a-z]{2}, [0-9]{1,3} (Jan|Feb|Dec) [0-9]{1,6} [0-9]{2}:[0-9]{2}:[0-9]{2} ([+-][0-9]{4,6}|GMT)",
-    fullmatch=True,
-)
-
-
-@given(DATE_LIKE | st.text(max_size=40))
-def test_any_retry_after_is_seconds_or_nothing(header: str):
-    seconds = bounded_http._retry_after(header)
-    assert seconds is None or 0 <= seconds < float("inf")
-
-
-def test_waits_grow_and_differ(waits: list[float]):
-    limits = CallLimits(attempts=6, first_delay=1.0, max_delay=4.0)
-
-    with FaultyService(*[Fault(503)] * 5, GOOD) as service:
-        call(service, limits)
-
-    bounds = [(0.5, 1), (1, 2), (2, 4), (2, 4), (2, 4)]
-    assert all(low <= wait <= high for wait, (low, high) in zip(waits, bounds, strict=True))
-    assert len(set(waits)) == len(waits)
-
-
-def test_an_error_says_what_the_service_said_and_its_request_id():
-    fault = Fault(
-        400, b'{"error":{"code":"InvalidParameter","message":"bad quote"}}', {"x-ms-request-id": "abc-123"}
-    )
-
-    with FaultyService(fault) as service, pytest.raises(AttestationServiceError) as caught:
-        call(service)
-
-    assert caught.value.got == "HTTP 400 (x-ms-request-id abc-123) InvalidParameter: bad quote"
-
-
-def test_a_redirect_names_the_host_it_leads_to_and_is_not_followed():
-    with FaultyService() as other:
-        redirect = Fault(307, headers={"Location": f"{other.url}/certs?secret=1"})
-        with FaultyService(redirect) as service, pytest.raises(AttestationServiceError) as caught:
-            call(service)
-
-    assert caught.value.got.startswith("to 127.0.0.1, HTTP 307")
-    assert "secret" not in str(caught.value)
-    assert other.requests == []
-
-
-def test_the_request_id_is_logged_and_no_body_is(caplog: pytest.LogCaptureFixture):
-    fault = Fault(body=b"top-secret-token", headers={"x-ms-request-id": "abc\x01123"})
-
-    with caplog.at_level(logging.DEBUG), FaultyService(fault) as service:
-        BoundedHttp(service.url, "attestation", LIMITS).call(
-            "POST", "/certs", document={"quote": "top-secret-quote"}
-        )
-
-    assert "POST /certs: HTTP 200 (x-ms-request-id abc�123)" in caplog.text
-    assert "top-secret" not in caplog.text
-
-
-def test_no_proxy_and_no_netrc_on_loopback(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login someone password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-
-    with FaultyService(GOOD) as service:
-        assert call(service) == b"good"
-
-
-def test_a_netrc_entry_is_never_sent(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine provider.example login someone password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    http = BoundedHttp("https://provider.example", "attestation", LIMITS)
-
-    prepared = http.session.prepare_request(
-        bounded_http.requests.Request("GET", "https://provider.example/certs")
-    )
-
-    assert http.session.trust_env
-    assert "Authorization" not in prepared.headers
-
-
-def test_a_service_that_is_not_there_is_unreachable():
-    with FaultyService() as service:
-        url = service.url
-
+def test_everything_else_is_refused_before_anything_is_sent(text: str):
     with pytest.raises(AttestationServiceError) as caught:
-        BoundedHttp(url, "collateral", LIMITS).call("GET", "/certs")
+        service_url(text, "collateral")
 
-    assert (caught.value.code, caught.value.retryable) == ("collateral-unreachable", True)
-
-
-def test_a_service_without_a_trusted_certificate_is_refused_at_once():
-    plain = Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    with FaultyService(plain) as service, pytest.raises(AttestationServiceError) as caught:
-        BoundedHttp(service.url.replace("http://", "https://"), "attestation", LIMITS).call("GET", "/certs")
-
-    assert caught.value.code == "attestation-certificate"
+    assert caught.value.code == "collateral-insecure-url"
     assert not caught.value.retryable
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text(max_size=60) | st.from_regex(r"https?://[a-z0-9.:@\[\]%/?#-]{0,40}", fullmatch=True))
+def test_what_is_accepted_is_tls_or_loopback(text: str):
+    try:
+        url = service_url(text, "attestation")
+    except AttestationServiceError:
+        return
+    assert url.lower().startswith("https://") or is_loopback(url)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "retryable"),
+    [
+        pytest.param(Fault(429), "collateral-throttled", True, id="retryable"),
+        pytest.param(Fault(404), "collateral-refused", False, id="final"),
+        pytest.param(Fault(307), "collateral-redirected", False, id="redirected"),
+    ],
+)
+def test_failures_become_this_projects_errors(fault: Fault, code: str, retryable: bool):
+    with FaultyService(fault) as service, pytest.raises(AttestationServiceError) as caught:
+        ServiceClient(service.url, "collateral", CallLimits(attempts=1)).call("GET", "/tcb")
+
+    assert (caught.value.code, caught.value.retryable) == (code, retryable)
+
+
+def test_the_trust_store_of_requests_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+
+    with pytest.raises(AttestationServiceError, match="unreachable"):
+        ServiceClient("https://127.0.0.1:9", "collateral", CallLimits(attempts=1)).call("GET", "/tcb")

@@ -21,7 +21,7 @@ from tests.support.fakes.faulty_service import Fault, FaultyService
 
 NOW = datetime.now(UTC)
 QUOTE = SoftwareQuote(EnclaveIdentity(b"e" * 32, b"s" * 32, 7, 3)).quote(bytes(64))
-LIMITS = CallLimits(attempts=2, first_delay=0.001, max_delay=0.002, read_timeout=2.0)
+LIMITS = CallLimits(attempts=2, first_delay=0.001, max_delay=0.002, try_timeout=2.0)
 FETCHES = [
     f"{PCCS_PATH}/pckcrl?ca=platform&encoding=der",
     f"{PCCS_PATH}/tcb?fmspc=53494D554C41",

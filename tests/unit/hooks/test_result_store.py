@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,14 +19,16 @@ from confidential_spark.core.errors import (
 )
 from confidential_spark.core.months import Month
 from confidential_spark.hooks import result_store
+from confidential_spark.hooks.published_versions import Publication
 from confidential_spark.hooks.result_store import REQUIRED_FILES, ResultStore
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.interrupted_calls import in_child, killed_at, start_child, system_calls
+
 MAY = "month=2018-05"
+NOTHING = timedelta(seconds=-1)  # a grace period that is over at once
 NOBODY = 65534
-# What publishing may ask of the operating system; each call is a place to die at.
-SYSTEM_CALLS = ("mkdir", "rename", "replace", "symlink", "unlink", "rmdir", "fsync", "utime")
 
 
 @pytest.fixture
@@ -58,62 +59,21 @@ def attempt_in(folder: Path) -> str:
     return found.pop()
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Run ``work`` in a forked process and return its wait status."""
-    return os.waitpid(start_child(work), 0)[1]
-
-
-def start_child(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return child
-
-
-@contextmanager
-def system_calls(react: Callable[[int], None]) -> Iterator[list[str]]:
-    """Call ``react`` with a running number before each system call."""
-    made: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        for name in SYSTEM_CALLS:
-            patch.setattr(os, name, _counted(getattr(os, name), made, react))
-        yield made
-
-
-def _counted(real: Callable, made: list[str], react: Callable[[int], None]) -> Callable:
-    def call(*args, **kwargs):
-        made.append(real.__name__)
-        react(len(made))
-        return real(*args, **kwargs)
-
-    return call
-
-
 def test_publishes_a_month(store, home):
-    link = store.publish(staged(store, "run.1"))
-    assert link == home / MAY
+    link, version = home / MAY, home / ".versions" / MAY / "run.1"
+    assert store.publish(staged(store, "run.1")) == Publication(link, version)
     assert str(link.readlink()) == ".versions/month=2018-05/run.1"
     assert attempt_in(link) == "run.1"
     assert store.read_summary(MAY) == {"attempt": "run.1"}
 
 
-def test_publishing_again_replaces_and_removes_the_old_version(store, home):
-    store.publish(staged(store, "run.1"))
-    store.publish(staged(store, "run.2"))
-    assert attempt_in(home / MAY) == "run.2"
-    assert [version.name for version in (home / ".versions" / MAY).iterdir()] == ["run.2"]
-    assert list((home / ".staging").iterdir()) == []
-
-
-def test_a_reader_keeps_to_one_version(store):
+def test_a_replaced_version_stays_for_who_resolved_it(store, home):
     store.publish(staged(store, "run.1"))
     folder = store.published(MAY)
-    assert folder.name == "run.1"
-    assert not folder.is_symlink()
+    store.publish(staged(store, "run.2"))
+    assert attempt_in(home / MAY) == "run.2"
+    assert attempt_in(folder) == "run.1"
+    assert list((home / ".staging").iterdir()) == []
 
 
 def test_runs_are_published_beside_months(store):
@@ -174,18 +134,6 @@ def test_foreign_things_are_not_replaced(store, home, place):
     assert not (home / MAY).is_symlink()
 
 
-def publish_dying_at(store: ResultStore, staging: Path, number: int) -> bool:
-    """Publish in a process that is killed at a system call; return whether it came that far."""
-
-    def work() -> None:
-        with system_calls(lambda call: os.kill(os.getpid(), signal.SIGKILL) if call == number else None):
-            store.publish(staging)
-
-    status = in_child(work)
-    assert status in (0, signal.SIGKILL)
-    return status == signal.SIGKILL
-
-
 @pytest.mark.parametrize("first", [True, False], ids=["first-publication", "replacement"])
 def test_a_kill_at_any_point_leaves_the_old_or_the_new_month(tmp_path, first):
     number, seen, killed = 0, set(), True
@@ -196,17 +144,17 @@ def test_a_kill_at_any_point_leaves_the_old_or_the_new_month(tmp_path, first):
         if not first:
             store.publish(staged(store, "old.1"))
         staging = staged(store, "new.1")
-        killed = publish_dying_at(store, staging, number)
+        killed = killed_at(number, lambda store=store, staging=staging: store.publish(staging, grace=NOTHING))
         link = root / "dag" / MAY
         seen.add(attempt_in(link) if link.exists() else None)
         assert store.published_months() == ([Month(2018, 5)] if link.exists() else [])
 
         store.publish(staging)
         assert attempt_in(link) == "new.1"
-        store.publish(staged(store, "later.1"))
+        store.publish(staged(store, "later.1"), grace=NOTHING)
         assert attempt_in(link) == "later.1"
-        assert [version.name for version in (root / "dag" / ".versions" / MAY).iterdir()] == ["later.1"]
-    assert number > 10
+        assert [path.name for path in (root / "dag" / ".versions" / MAY).iterdir()] == ["later.1"]
+    assert number > 20
     assert seen == {None if first else "old.1", "new.1"}
 
 
@@ -293,8 +241,7 @@ def test_concurrent_publishers_and_a_reader_never_see_a_mix(store):
     seen = set()
     statuses = {}
     while len(statuses) < len(children):
-        with suppress(FileNotFoundError):  # replaced while it was read: a reader looks again
-            seen.add(attempt_in(store.published(MAY)))
+        seen.add(attempt_in(store.published(MAY)))
         for child in children:
             pid, status = os.waitpid(child, os.WNOHANG) if child not in statuses else (0, 0)
             if pid:
@@ -394,7 +341,7 @@ def test_a_published_try_cannot_be_published_with_other_content(store):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "a\0b", "é", "x" * 241, "a b", "a.lock", "a\n"]
+    "name", ["", ".", "..", ".hidden", "a/b", "a\0b", "é", "x" * 241, "a b", "a.lock", "a.replaced", "a\n"]
 )
 def test_refuses_unsafe_names(tmp_path, store, name):
     for attempt in (
@@ -487,15 +434,11 @@ def test_a_kill_while_consuming_leaves_all_or_nothing(tmp_path):
     for number in range(1, 20):
         store = ResultStore(tmp_path / str(number), "dag")
 
-        def work(store=store, number=number) -> None:
-            with system_calls(lambda call: os.kill(os.getpid(), signal.SIGKILL) if call == number else None):
-                store.consume_once("nonce", "value", "first")
-
-        finished = in_child(work) == 0
+        killed = killed_at(number, lambda store=store: store.consume_once("nonce", "value", "first"))
         store.consume_once("nonce", "value", "first")
         with pytest.raises(VerificationError, match="used by first"):
             store.consume_once("nonce", "value", "second")
-        if finished:
+        if not killed:
             assert number > 3
             return
     pytest.fail("consuming never ended")

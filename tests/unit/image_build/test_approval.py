@@ -21,9 +21,10 @@ from confidential_spark.image_build.approval import (
     new_approval,
     person,
 )
-from confidential_spark.settings import PROJECT_DIR, Settings
-from confidential_spark.verification.policy.ledger import append_approval, read_ledger
-from confidential_spark.verification.policy.policy import load_policy
+from confidential_spark.image_build.ledger import append_approval
+from confidential_spark.settings import PROJECT_DIR
+from confidential_spark.verification import load_policy
+from confidential_spark.verification.policy.ledger import read_ledger
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
@@ -57,16 +58,15 @@ class Events(dict):
 
 
 @pytest.fixture
-def deployment(tmp_path, monkeypatch) -> SimpleNamespace:
+def deployment(tmp_path, deploy) -> SimpleNamespace:
     """A deployment that simulates, with an empty ledger."""
     policies = tmp_path / "include" / "policies"
     policies.mkdir(parents=True)
     (policies / "roots").symlink_to(PROJECT_DIR / "include" / "policies" / "roots")
     policy = policies / "simulation-image.yaml"
     policy.write_text((PROJECT_DIR / "include" / "policies" / policy.name).read_text())
-    settings = Settings(include_dir=tmp_path / "include", dcsv3_policy="simulation-image")
-    monkeypatch.setattr("confidential_spark.image_build.operators.get_settings", lambda: settings)
-    return SimpleNamespace(ledger=load_policy(policy).approvals_path, settings=settings, policy=policy)
+    deploy(include_dir=tmp_path / "include", image_policy="simulation-image")
+    return SimpleNamespace(ledger=load_policy(policy).approvals_path, policy=policy)
 
 
 def context() -> dict[str, Any]:
@@ -239,11 +239,10 @@ def test_an_image_that_nobody_approved_is_never_announced(deployment) -> None:
     assert given["outlet_events"].added == []
 
 
-def test_a_pushed_image_is_announced_by_its_digest(deployment, monkeypatch) -> None:
+def test_a_pushed_image_is_announced_by_its_digest(deployment, deploy, monkeypatch) -> None:
     record()
     repository = "registry.example/team/enclave"
-    settings = deployment.settings.model_copy(update={"image_push_repository": repository})
-    monkeypatch.setattr("confidential_spark.image_build.operators.get_settings", lambda: settings)
+    deploy(image_push_repository=repository)
     pushed = f"{repository}@sha256:{'cd' * 32}"
     store = SimpleNamespace(push=lambda *arguments: pushed)
     monkeypatch.setattr(PublishImageOperator, "store", lambda self, _: store)

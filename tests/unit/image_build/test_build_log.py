@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from confidential_spark.image_build.build_log import BuildLog
-from confidential_spark.platforms.docker.engine_messages import EngineMessages
+from confidential_spark.platforms.docker.images import EngineMessages
 
 
 class Log:

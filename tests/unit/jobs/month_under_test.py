@@ -7,17 +7,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.checks.limits import NytaxiLimits, load_limits
+from confidential_spark.jobs.checks.limits import load_limits
 from confidential_spark.jobs.checks.result import CheckResult
 from confidential_spark.jobs.checks.run import run_checks
 from confidential_spark.jobs.input.manifest import InputTotals, read_manifest
+from confidential_spark.jobs.nytaxi.checks import RULES, NytaxiLimits
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, MEASURES, PAYMENT_TYPES, REJECT_RULES
+from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from confidential_spark.simulation.trips.month import write_month
+
+from tests.support.fakes.published import PublishedStub
+from tests.support.places import ROOT
 
 MONTH = Month(2018, 5)
 CAP = 100_000
-CHECKS = Path(__file__).parents[3] / "include" / "checks"
+CHECKS = ROOT / "include" / "checks"
 
 
 def ratios(sums: dict) -> dict:
@@ -54,12 +59,13 @@ class MonthUnderTest:
 
     def check(self) -> dict[str, CheckResult]:
         results = run_checks(
+            RULES,
             self.results,
             limits=self.limits,
             predicate=self.predicate,
             month=MONTH,
             recorded_input=self.recorded,
-            trailing=self.trailing,
+            published=PublishedStub(months=self.trailing),
         )
         assert len({result.name for result in results}) == len(results)
         return {result.name: result for result in results}
@@ -70,7 +76,7 @@ class MonthUnderTest:
 
 def make_month(folder: Path, rows: int = 3_000) -> MonthUnderTest:
     data = write_month(MONTH, rows, folder / "input")
-    manifest = read_manifest(str(folder / "input"), MONTH)
+    manifest = read_manifest(str(folder / "input"), MONTH, TRIPS)
     counted = recount(sorted(data.iterdir()), MONTH, CAP)
     results = folder / "results"
     results.mkdir()
@@ -109,7 +115,9 @@ def make_month(folder: Path, rows: int = 3_000) -> MonthUnderTest:
         "inputs": inputs,
         "job": {"name": "nytaxi", "arguments": ["--month", str(MONTH), "--outlier-cap-cents", str(CAP)]},
     }
-    return MonthUnderTest(results, load_limits(CHECKS / "nytaxi.yaml"), manifest.totals(), predicate)
+    return MonthUnderTest(
+        results, load_limits(CHECKS / "nytaxi.yaml", NytaxiLimits), manifest.totals(), predicate
+    )
 
 
 def write_table(path: Path, key: str, groups: dict) -> None:

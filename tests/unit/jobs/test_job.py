@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.job import JOBS, NYTAXI, SPARKPI, publication_key, safe_name
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.job import publication_key, safe_name
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.places import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MONTH = Month(2018, 5)
 
 
@@ -63,7 +70,7 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
 
 
 def test_the_form_says_how_many_points_a_partition_draws() -> None:
-    from confidential_spark.pipelines.defaults import partitions_param
+    from confidential_spark.pipelines.params import partitions_param
 
     program = ast.parse((ROOT / "include" / "jobs" / "sparkpi.py").read_text())
     constants = {

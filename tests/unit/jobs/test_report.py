@@ -5,9 +5,9 @@ import pytest
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
 from confidential_spark.core.errors import ResultError
 from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.report import Figures, RunReport, dollars
-from hypothesis import given
-from hypothesis import strategies as st
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.report import Figures, RunReport
+from confidential_spark.jobs.sparkpi import SPARKPI
 from pydantic import ValidationError
 
 MEASUREMENT = {"mrenclave": "ab" * 32, "mrsigner": "cd" * 32, "product_id": 1, "svn": 2}
@@ -48,7 +48,9 @@ def test_survives_its_file_and_is_the_same_text_each_time(tmp_path):
 
 
 def test_the_verdict_tells_the_story():
-    text = report().verdict_text("/r/nytaxi_local/month=2018-05", "include/policies/simulation.yaml")
+    text = report().verdict_text(
+        "/r/nytaxi_local/month=2018-05", "include/policies/simulation.yaml", "nytaxi.py"
+    )
     for part in (
         "2018-05",
         "10,000 (26 rejected)",
@@ -61,17 +63,22 @@ def test_the_verdict_tells_the_story():
         "/r/nytaxi_local/month=2018-05/evidence.json",
     ):
         assert part in text
-    assert max(len(line) for line in text.splitlines()) < 180
+    # A command is as long as the paths that it names.
+    assert max(len(line) for line in text.splitlines() if "Verify" not in line) < 180
 
 
 def test_the_command_in_the_verdict_survives_blanks_in_paths():
-    text = report().verdict_text("/my results/month=2018-05", "my policy.yaml")
+    text = report().verdict_text("/my results/month=2018-05", "my policy.yaml", "my jobs/nytaxi.py")
     command = next(line.split("  ")[-1] for line in text.splitlines() if "Verify" in line)
     assert shlex.split(command)[1:] == [
         "verify",
         "/my results/month=2018-05/evidence.json",
         "--policy",
         "my policy.yaml",
+        "--month",
+        "2018-05",
+        "--job-file",
+        "my jobs/nytaxi.py",
         "--at",
         "2026-11-23T06:08:12Z",
     ]
@@ -79,14 +86,16 @@ def test_the_command_in_the_verdict_survives_blanks_in_paths():
 
 def test_hardware_says_so_and_nothing_of_simulation():
     hardware = report(trust="hardware", notice=None, synthetic=False)
-    text = hardware.verdict_text("/r", "p.yaml")
+    text = hardware.verdict_text("/r", "p.yaml", "j.py")
     assert "Trust  hardware" in text
     assert "SIMULATED" not in text
     assert "SYNTHETIC" not in text
 
 
 def test_sparkpi_has_no_month_and_no_money():
-    text = report(month=None, inputs=None, figures={"rows": 400_000, "pi": 3.14159}).verdict_text("/r", "p")
+    text = report(
+        job="sparkpi", month=None, inputs=None, figures={"rows": 400_000, "pi": 3.14159}
+    ).verdict_text("/r", "p", "j.py")
     assert "3.141590" in text
     assert "Revenue" not in text
 
@@ -119,9 +128,9 @@ def test_xcom_is_small_even_with_many_warnings():
 
 def test_figures_are_picked_from_either_jobs_summary():
     nytaxi = {"rows": {"input": 5, "accepted": 4, "rejected": 1}, "totals": {"trips": 4, "revenue_cents": 9}}
-    assert Figures.of(nytaxi) == Figures(rows=5, rejected=1, trips=4, revenue_cents=9)
+    assert Figures.of(nytaxi, NYTAXI) == Figures(rows=5, rejected=1, trips=4, revenue_cents=9)
     pi = {"rows": {"input": 5, "accepted": 5, "rejected": 0}, "pi": 3.2}
-    assert Figures.of(pi) == Figures(rows=5, pi=3.2)
+    assert Figures.of(pi, SPARKPI) == Figures(rows=5, pi=3.2)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
@@ -129,22 +138,3 @@ def test_an_unreadable_report_is_a_clear_error(tmp_path, content):
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(ResultError, match="report-unreadable"):
         RunReport.read(tmp_path / "report.json")
-
-
-@pytest.mark.parametrize(
-    ("cents", "text"),
-    [
-        (0, "$0.00"),
-        (5, "$0.05"),
-        (123_456_789, "$1,234,567.89"),
-        (-150, "-$1.50"),
-        (10**17 + 1, "$1,000,000,000,000,000.01"),
-    ],
-)
-def test_dollars(cents, text):
-    assert dollars(cents) == text
-
-
-@given(st.integers())
-def test_dollars_are_exact(cents):
-    assert int(dollars(cents).translate(str.maketrans("", "", "$,."))) == cents

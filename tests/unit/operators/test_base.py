@@ -4,59 +4,137 @@ from __future__ import annotations
 
 import logging
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.utils.types import DagRunType
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
-from confidential_spark.operators.base import airflow_failures, run_month, run_scope
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
+from confidential_spark.operators.base import airflow_failures, month_text, run_month, run_scope
 
 RUN_AFTER = datetime(2026, 3, 7, tzinfo=UTC)
 PARAMS = {"month": None, "input": None, "publish": True}
 
 
-def make_context(interval: datetime | None = None, conf: dict[str, Any] | None = None) -> Any:
+def make_context(
+    interval: datetime | None = None,
+    conf: dict[str, Any] | None = None,
+    *,
+    end: datetime | None = None,
+    run_type: DagRunType = DagRunType.MANUAL,
+    logical_date: datetime | None = None,
+) -> Any:
     return {
         "ti": SimpleNamespace(dag_id="nytaxi_local", run_id="manual__1", try_number=2),
         "dag": SimpleNamespace(params=PARAMS),
         "params": {**PARAMS, **(conf or {})},
         "data_interval_start": interval,
-        "dag_run": SimpleNamespace(run_after=RUN_AFTER, conf=conf),
+        "data_interval_end": end,
+        "dag_run": SimpleNamespace(
+            run_after=RUN_AFTER, conf=conf, run_type=run_type, logical_date=logical_date or interval
+        ),
     }
 
 
-@pytest.mark.parametrize(
-    ("interval", "conf", "month"),
-    [
-        pytest.param(datetime(2018, 5, 1, tzinfo=UTC), {"month": "2011-02"}, "2011-02", id="param-first"),
-        pytest.param(datetime(2018, 5, 1, tzinfo=UTC), None, "2018-05", id="then-data-interval"),
-        pytest.param(None, None, "2026-02", id="then-last-complete-month"),
-        pytest.param(None, {"month": ""}, "2026-02", id="empty-is-none"),
-    ],
-)
-def test_a_run_has_one_month(interval, conf, month: str) -> None:
-    assert run_month(make_context(interval, conf)) == Month.parse(month)
+FEBRUARY = datetime(2026, 2, 1, tzinfo=UTC)
+MAY = datetime(2018, 5, 1, tzinfo=UTC)
+JUNE = datetime(2018, 6, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("conf", "code"),
+    ("context", "month"),
     [
-        pytest.param({"month": "2018-5"}, "month-malformed", id="malformed"),
-        pytest.param({"month": "2098-01"}, "month-not-over", id="not-over"),
-        pytest.param({"mont": "2018-05"}, "param-unknown", id="misspelt"),
+        pytest.param(make_context(None, {"month": "2011-02"}), "2011-02", id="param"),
+        pytest.param(make_context(MAY, {"month": "2018-05"}), "2018-05", id="param-and-its-interval"),
+        pytest.param(make_context(FEBRUARY, {"month": "2011-02"}), "2011-02", id="param-at-the-present-time"),
+        pytest.param(make_context(MAY, end=JUNE), "2018-05", id="data-interval"),
+        pytest.param(
+            make_context(MAY, end=JUNE, run_type=DagRunType.BACKFILL_JOB), "2018-05", id="back-fill"
+        ),
+        pytest.param(
+            make_context(datetime(2018, 5, 31, 22, tzinfo=timezone(timedelta(hours=-4)))), "2018-06", id="utc"
+        ),
+        pytest.param(make_context(), "2026-02", id="last-complete-month"),
+        pytest.param(make_context(None, {"month": ""}), "2026-02", id="empty-is-none"),
     ],
 )
-def test_refuses_a_month_it_cannot_run(conf, code: str) -> None:
+def test_a_run_has_one_month(context, month: str) -> None:
+    assert run_month(context) == Month.parse(month)
+
+
+@pytest.mark.parametrize(
+    ("context", "code"),
+    [
+        pytest.param(make_context(conf={"month": "2018-5"}), "month-malformed", id="malformed"),
+        pytest.param(make_context(conf={"month": "2098-01"}), "month-not-over", id="not-over"),
+        pytest.param(make_context(conf={"mont": "2018-05"}), "param-unknown", id="misspelt"),
+        pytest.param(
+            make_context(datetime(2008, 12, 1, tzinfo=UTC)), "month-malformed", id="before-the-records"
+        ),
+        pytest.param(
+            make_context(datetime(2098, 1, 1, tzinfo=UTC)), "month-not-over", id="interval-not-over"
+        ),
+        pytest.param(
+            make_context(MAY, end=datetime(2018, 8, 1, tzinfo=UTC)), "interval-not-a-month", id="three-months"
+        ),
+        pytest.param(
+            make_context(datetime(2018, 5, 15, tzinfo=UTC), end=datetime(2018, 6, 15, tzinfo=UTC)),
+            "interval-not-a-month",
+            id="half-and-half",
+        ),
+        pytest.param(
+            make_context(MAY, {"month": "2018-06"}, run_type=DagRunType.BACKFILL_JOB),
+            "month-contradicts-interval",
+            id="back-fill",
+        ),
+        pytest.param(
+            make_context(FEBRUARY, {"month": "2018-06"}, run_type=DagRunType.SCHEDULED),
+            "month-contradicts-interval",
+            id="scheduled",
+        ),
+        pytest.param(
+            make_context(MAY, {"month": "2018-06"}, logical_date=JUNE),
+            "month-contradicts-interval",
+            id="logical-date",
+        ),
+    ],
+)
+def test_refuses_a_month_it_cannot_run(context, code: str) -> None:
     with pytest.raises(InputError) as refusal:
-        run_scope(make_context(conf=conf), NYTAXI)
+        run_scope(context, NYTAXI)
     assert refusal.value.code == code
     assert not refusal.value.retryable
+
+
+def test_a_refused_month_says_how_the_run_was_started() -> None:
+    with pytest.raises(InputError, match=r"month 2018-06 in a backfill run, whose data interval is 2018-05"):
+        run_month(make_context(MAY, {"month": "2018-06"}, run_type=DagRunType.BACKFILL_JOB))
+
+
+@pytest.mark.parametrize(
+    ("context", "why"),
+    [
+        pytest.param(make_context(conf={"month": "2018-05"}), "as the Param `month` says", id="param"),
+        pytest.param(make_context(), "the last complete one", id="neither"),
+        pytest.param(
+            make_context(MAY, run_type=DagRunType.SCHEDULED), "the run's data interval", id="scheduled"
+        ),
+        pytest.param(
+            make_context(MAY, logical_date=datetime(2018, 6, 15, tzinfo=UTC)),
+            "the last that was over at the run's logical date 2018-06-15",
+            id="logical-date",
+        ),
+    ],
+)
+def test_the_log_says_why_it_is_this_month(context, why) -> None:
+    month = run_month(context)
+    assert month_text(context, month).startswith(f"Month {month}, {why}")
 
 
 def test_a_misspelt_param_is_named_with_the_right_ones() -> None:
@@ -111,7 +189,25 @@ def test_retries_only_what_a_retry_can_help(error, raised, caplog) -> None:
     assert task.xcoms == {"failure": str(error)}
 
 
-def test_a_defect_is_not_dressed_up() -> None:
-    task = FakeTask()
-    with pytest.raises(KeyError), airflow_failures(logging.getLogger("task"), task):
-        raise KeyError("a defect")
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        pytest.param(KeyError("a defect"), "✘ run_spark: KeyError: 'a defect'", id="defect"),
+        pytest.param(
+            OSError(30, "Read-only file system", "/results"),
+            "✘ run_spark: OSError: [Errno 30] Read-only file system: '/results'",
+            id="file-system",
+        ),
+    ],
+)
+def test_an_error_without_a_name_stays_what_it_is_and_is_told(error, line: str, caplog) -> None:
+    with pytest.raises(type(error)) as failure, airflow_failures(logging.getLogger("task"), FakeTask()):
+        raise error
+    assert failure.value is error
+    assert line in caplog.text
+
+
+def test_what_airflow_itself_raises_is_no_failure(caplog) -> None:
+    with pytest.raises(AirflowSkipException), airflow_failures(logging.getLogger("task"), FakeTask()):
+        raise AirflowSkipException("nothing to do")
+    assert "✘" not in caplog.text

@@ -13,23 +13,26 @@ from confidential_spark.core.errors import ConfigurationError, PolicyError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.operators import platform_check
 from confidential_spark.operators.platform_check import PlatformCheckOperator, write_report
-from confidential_spark.platforms.docker.check import operator as docker_check
-from confidential_spark.platforms.docker.check.operator import DockerCheckOperator
+from confidential_spark.operators.resumable import Leftover
+from confidential_spark.platforms.docker.check import task as docker_check
+from confidential_spark.platforms.docker.check.task import DockerCheckOperator
 from confidential_spark.platforms.docker.engine import EngineAddress
 from confidential_spark.platforms.local import check as local_check
 from confidential_spark.platforms.local.check import LocalCheckOperator
-from confidential_spark.settings import Settings
+from confidential_spark.settings import Settings, get_settings
 
 GOOD = CheckRow("engine", Status.OK, "Docker 20.10", "Docker 20.10 or later")
 BAD = CheckRow("image", Status.FAIL, "no image", "an image", "run DAG enclave_image")
 ABSENT = CheckRow("engine", Status.NOT_HERE, "no Docker here", "a Docker engine", "nothing")
 
 
+LEFT = Leftover("pod", "p", "deployment", "d", "r", 1.0, ended=True)
+
+
 @pytest.fixture
-def settings(tmp_path, monkeypatch) -> Settings:
-    used = Settings(results_dir=tmp_path / "results")
-    monkeypatch.setattr(platform_check, "get_settings", lambda: used)
-    return used
+def settings(tmp_path, deploy) -> Settings:
+    deploy(results_dir=tmp_path / "results")
+    return get_settings()
 
 
 def run(operator: PlatformCheckOperator) -> tuple[dict[str, Any], BaseException | str]:
@@ -78,10 +81,8 @@ def test_a_failed_check_says_what_failed_and_is_not_retried(settings):
     assert "image: no image" in pushed["failure"]
 
 
-def test_a_policy_that_cannot_be_read_is_a_row(settings, monkeypatch):
-    monkeypatch.setattr(
-        platform_check, "get_settings", lambda: settings.model_copy(update={"local_policy": "absent"})
-    )
+def test_a_policy_that_cannot_be_read_is_a_row(settings, deploy):
+    deploy(local_policy="absent")
     pushed, ended = run(check_with(GOOD))
 
     assert isinstance(ended, AirflowFailException)
@@ -106,6 +107,19 @@ def test_the_newest_report_replaces_the_last_one(tmp_path):
     assert json.loads((tmp_path / "dcsv3.json").read_text())["trust"] == "simulated"
 
 
+@pytest.mark.parametrize(
+    ("remove", "status", "got"),
+    [
+        pytest.param(list, Status.OK, "nothing", id="nothing"),
+        pytest.param(lambda: [LEFT], Status.OK, "removed 1: pod p of d/r", id="removed"),
+        pytest.param(lambda: 1 / 0, Status.WARN, "not known: division by zero", id="cannot-be-removed"),
+    ],
+)
+def test_what_runs_have_left_is_a_row_and_never_a_failure(remove, status, got):
+    row = platform_check.leftovers_row(remove)
+    assert (row.name, row.status, row.got) == ("leftovers", status, got)
+
+
 class TestLocal:
     @pytest.fixture
     def allowed(self, monkeypatch) -> None:
@@ -127,8 +141,8 @@ class TestLocal:
             pytest.param({"spark_memory": "lots"}, "memory", "[memory-malformed]", id="no-size"),
         ],
     )
-    def test_a_setting_that_does_not_fit_is_a_row(self, settings, monkeypatch, allowed, change, row, got):
-        monkeypatch.setattr(platform_check, "get_settings", lambda: settings.model_copy(update=change))
+    def test_a_setting_that_does_not_fit_is_a_row(self, settings, deploy, allowed, change, row, got):
+        deploy(**change)
         pushed, ended = run(LocalCheckOperator(task_id="check_local", platform=Platform.LOCAL))
 
         assert isinstance(ended, AirflowFailException)
@@ -196,10 +210,8 @@ class TestDocker:
         assert isinstance(ended, AirflowFailException)
         assert "docker-connection-invalid" in pushed["platform_check"]["rows"][0]["got"]
 
-    def test_a_memory_setting_that_is_no_size_is_a_row(self, settings, at, monkeypatch):
-        monkeypatch.setattr(
-            platform_check, "get_settings", lambda: settings.model_copy(update={"dcsv3_memory": "lots"})
-        )
+    def test_a_memory_setting_that_is_no_size_is_a_row(self, settings, deploy):
+        deploy(dcsv3_memory="lots")
         pushed, ended = run(DockerCheckOperator(task_id="check_dcsv3", platform=Platform.DCSV3))
 
         assert isinstance(ended, AirflowFailException)

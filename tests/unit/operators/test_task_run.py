@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,13 +12,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import ResultError
-from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.jobs.job import NYTAXI, SPARKPI
+from confidential_spark.hooks.result_store import REQUIRED_FILES, ResultStore
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import MintNonceOperator
 from confidential_spark.operators.base import ConfidentialOperator, run_scope
-from confidential_spark.operators.verify import CleanStagingOperator
-from confidential_spark.settings import get_settings
+from confidential_spark.operators.publish import CleanStagingOperator
+from confidential_spark.settings import forget_settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +57,9 @@ def context() -> Any:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Iterator[ResultStore]:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path))
-    get_settings.cache_clear()
+    forget_settings()
     yield ResultStore(tmp_path, "nytaxi_local")
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def prepare(context: Any) -> EnclaveRun:
@@ -107,6 +110,23 @@ def test_cleaning_twice_or_nothing_is_fine(store, context, tmp_path) -> None:
     clean(context)
     clean(context)
     assert attempts(tmp_path) == []
+
+
+def test_cleaning_removes_what_the_results_folder_keeps_no_longer(store, context, monkeypatch) -> None:
+    monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_GRACE_HOURS", "2")
+    forget_settings()
+    for attempt in ("old.1", "new.1"):
+        staging = store.stage("month=2017-01", attempt)
+        for name in REQUIRED_FILES:
+            (staging / name).write_text("{}")
+        store.publish(staging)
+    new = store.published("month=2017-01")
+    clean(context)
+    assert new.with_name("old.1").is_dir()
+    three_hours_ago = time.time() - 3 * 3600
+    os.utime(new.with_name("old.1.replaced"), (three_hours_ago, three_hours_ago))
+    clean(context)
+    assert [path.name for path in new.parent.iterdir()] == ["new.1"]
 
 
 def test_cleaning_waits_for_a_task_that_is_still_being_ended(store, context, tmp_path) -> None:

@@ -10,24 +10,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs import JOBS
 from confidential_spark.operators.attempt import attempt_prefix
-from confidential_spark.pipelines.defaults import INPUT_PATTERN
-from confidential_spark.settings import get_settings
-from confidential_spark.simulation.trips.month import write_month
+from confidential_spark.settings import forget_settings
 
 from scripts import run_month
+from tests.support.places import ROOT
 
 MONTH = Month(2018, 5)
-ROOT = Path(__file__).resolve().parents[3]
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def local_run(home: Path, month: Month = MONTH) -> run_month.LocalRun:
-    return run_month.LocalRun(Platform.LOCAL, month, home)
+def local_run(home: Path) -> run_month.LocalRun:
+    return run_month.LocalRun(JOBS["nytaxi"], Platform.LOCAL, MONTH, home, AT)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +58,12 @@ def test_shows_the_story_and_nothing_else(capsys, line: str, shown: str | None) 
 
 def test_a_second_run_is_refused_by_name(tmp_path) -> None:
     with (
-        run_month.only_one_run(local_run(tmp_path)),
-        pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since"),
-        run_month.only_one_run(local_run(tmp_path)),
+        run_month.only_one_run(tmp_path),
+        pytest.raises(ConfidentialSparkError, match=r"run-in-progress.*process \d+ since \d"),
+        run_month.only_one_run(tmp_path),
     ):
         pass
-    with run_month.only_one_run(local_run(tmp_path)):
+    with run_month.only_one_run(tmp_path):
         pass
 
 
@@ -75,25 +74,37 @@ def stage(store: ResultStore, at: datetime) -> Path:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> ResultStore:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
-    get_settings.cache_clear()
+    forget_settings()
     yield ResultStore(tmp_path / "results", "nytaxi_local")
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
     other = store.stage(f"month={MONTH}", "scheduled__2018-06-01.try1-00")
-    with run_month.only_one_run(local_run(tmp_path)) as at:
-        staging = stage(store, at)
+    with run_month.only_one_run(tmp_path) as lock, run_month.staging(lock, local_run(tmp_path)):
+        staging = stage(store, AT)
     assert not staging.exists()
     assert other.exists()
 
 
+def test_staging_that_cannot_be_removed_does_not_hide_why_the_run_failed(
+    store, tmp_path, monkeypatch
+) -> None:
+    def refuse(store: ResultStore, key: str, run: str) -> None:
+        raise ResultError("read-only", code="results-unwritable")
+
+    with run_month.only_one_run(tmp_path) as lock:
+        monkeypatch.setattr(ResultStore, "discard_run", refuse)
+        with pytest.raises(OSError, match="the cause"), run_month.staging(lock, local_run(tmp_path)):
+            raise OSError("the cause")
+
+
 def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tmp_path) -> None:
     at = datetime(2026, 11, 23, 10, tzinfo=UTC)
-    record = {"process": 1, "at": at.isoformat(), "dag": "nytaxi_local", "month": str(MONTH)}
+    record = {"process": 1, "at": at.isoformat(), "dag": "nytaxi_local", "key": f"month={MONTH}"}
     (tmp_path / "run.lock").write_text(json.dumps(record))
     staging = stage(store, at)
-    with run_month.only_one_run(local_run(tmp_path, Month(2019, 1))):
+    with run_month.only_one_run(tmp_path):
         assert not staging.exists()
 
 
@@ -107,6 +118,17 @@ def test_removes_the_staging_of_a_run_that_was_killed_with_its_program(store, tm
         pytest.param(["--month", "2098-01"], "month-not-over", id="not-over"),
         pytest.param(["--input", "/no/such/folder"], "input-missing", id="missing-folder"),
         pytest.param(["--rows", "5"], "rows-out-of-range", id="rows"),
+        pytest.param(
+            ["--platform", "aks2"],
+            "choice-unknown.*got: aks2 · expected: local, dcsv3, aks · do: correct PLATFORM=…",
+            id="platform",
+        ),
+        pytest.param(
+            ["--job", "nytax"], "choice-unknown.*got: nytax · expected: nytaxi.*do: correct JOB=…", id="job"
+        ),
+        pytest.param(
+            ["--job", "sparkpi", "--input", "/data"], "input-unused.*INPUT=…", id="input-of-sparkpi"
+        ),
     ],
 )
 def test_refuses_bad_arguments_before_starting_anything(arguments: list[str], message: str) -> None:
@@ -121,63 +143,34 @@ def test_refuses_bad_arguments_before_starting_anything(arguments: list[str], me
     assert re.search(message, done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("rows", ["", "abc", "0", "999", "-1000", "1e5", "20000001", "9" * 99])
-def test_refuses_a_size_that_the_setting_would_refuse(rows: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"rows-out-of-range.*whole number from 1000 to 20000000"):
-        run_month.synthetic_rows(rows)
-
-
-@pytest.mark.parametrize("rows", [1_000, 20_000_000])
-def test_takes_the_sizes_at_the_bounds(rows: int) -> None:
-    assert run_month.synthetic_rows(str(rows)) == rows
-
-
-@pytest.mark.parametrize(
-    ("location", "message"),
-    [
-        pytest.param("file:///no/such folder", "input-missing.*/no/such folder", id="missing-uri"),
-        pytest.param("{root}", "month-without-data.*2018-05", id="folder-without-the-month"),
-        pytest.param("s3://bucket/yellow", r"input-scheme.*s3://.*expected: file://", id="s3"),
-        pytest.param("wasbs://c@account/yellow", "input-scheme.*not read yet", id="wasbs"),
-        pytest.param("file://host/yellow", "input-uri.*expected: file:///absolute/path", id="other-host"),
-        pytest.param("/data/{{day}}", "input-template.*expected: .year.", id="placeholder"),
-        pytest.param("/data/puYear=2018/puMonth=6", "input-month-mismatch", id="other-month"),
-    ],
-)
-def test_refuses_a_location_without_the_month(tmp_path: Path, location: str, message: str) -> None:
-    with pytest.raises(ConfidentialSparkError, match=message):
-        run_month.run_conf(MONTH, location.format(root=tmp_path))
+STORY = {
+    "cause": "t [error    ] ✘ spark.resolve_input: [input-schema] bad · got: x  [airflow.task]",
+    "cleaned": "t [info     ] ✔ validation.clean_staging: removed  [airflow.task]",
+    "not-cleaned": "t [error    ] ✘ validation.clean_staging: [disk] read-only  [airflow.task]",
+    "away": "t [error    ] ✘ attestation.attest_platform: [away] once  [airflow.task]",
+    "attested": "t [info     ] ✔ attestation.attest_platform: attested  [airflow.task]",
+    "again": "t [error    ] ✘ spark.resolve_input: [input-schema] again  [airflow.task]",
+}
 
 
 @pytest.mark.parametrize(
-    ("given", "uri"),
+    ("story", "cause"),
     [
-        pytest.param("{root}/with space", "{encoded}/with%20space", id="path"),
-        pytest.param("file://{root}/with space", "{encoded}/with%20space", id="uri-with-a-space"),
-        pytest.param("file:{root}/with%20space", "{encoded}/with%20space", id="hadoop-form-encoded"),
-        pytest.param(
-            "{root}/with space/puYear={{year}}/puMonth={{month}}",
-            "{encoded}/with%20space/puYear={{year}}/puMonth={{month}}",
-            id="template",
-        ),
-        pytest.param(
-            "{root}/x/../with space/puYear=2018/puMonth=5",
-            "{encoded}/with%20space/puYear=2018/puMonth=5",
-            id="month",
-        ),
+        pytest.param(["cause", "cleaned"], "cause", id="clean-up-succeeds"),
+        pytest.param(["cause", "not-cleaned"], "cause", id="clean-up-fails-as-well"),
+        pytest.param(["not-cleaned"], "not-cleaned", id="only-the-clean-up-fails"),
+        pytest.param(["away", "attested", "cause", "cleaned"], "cause", id="earlier-task-succeeded-at-last"),
+        pytest.param(["cause", "again", "not-cleaned"], "again", id="last-of-several-tries"),
+        pytest.param(["away", "attested", "cleaned"], None, id="nothing-failed"),
     ],
 )
-def test_a_location_becomes_the_uri_of_the_trigger_form(tmp_path: Path, given: str, uri: str) -> None:
-    write_month(MONTH, 1_000, tmp_path / "with space")
-    conf = run_month.run_conf(MONTH, given.format(root=tmp_path))
-    assert conf == {"month": "2018-05", "input": uri.format(encoded=tmp_path.as_uri())}
-    assert re.fullmatch(INPUT_PATTERN, conf["input"])
-    assert read_manifest(conf["input"], MONTH).rows == 1_000
+def test_the_cause_is_what_failed_first_for_good(story: list[str], cause: str | None) -> None:
+    found = run_month.show([STORY[name] for name in story], lambda line: None)
+    assert found == (cause and STORY[cause].partition("] ")[2].partition("  [airflow")[0])
 
 
-def test_a_failed_run_ends_with_its_last_failure_and_its_runbook(tmp_path: Path) -> None:
-    story = "t [error    ] ✘ spark.resolve_input: [input-schema] bad · got: x  [airflow.task]"
-    afterwards = "t [info     ] ✔ validation.clean_staging: removed  [airflow.task]"
+def test_a_failed_run_ends_with_its_cause_and_its_runbook(tmp_path: Path) -> None:
+    story, afterwards = STORY["cause"], STORY["not-cleaned"]
     interpreter = tmp_path / "python"
     interpreter.write_text(
         f"#!{sys.executable}\nprint({story!r})\nprint({afterwards!r})\nraise SystemExit(3)\n"
@@ -190,10 +183,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.jobs import JOBS
 from scripts import run_month
 sys.executable = {str(interpreter)!r}
-run = run_month.LocalRun(Platform.LOCAL, Month(2018, 5), Path({str(tmp_path)!r}))
-raise SystemExit(run_month.run_dag(run, datetime.now(UTC), {{}}, 1000))
+home = Path({str(tmp_path)!r})
+run = run_month.LocalRun(JOBS['nytaxi'], Platform.LOCAL, Month(2018, 5), home, datetime.now(UTC))
+raise SystemExit(run_month.run_dag(run, {{}}))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False

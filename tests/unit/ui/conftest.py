@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -12,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confidential_spark.agent.protocol import canonical_json
+import yaml
+from confidential_spark.agent.protocol import SIMULATED_NOTICE, arguments_sha256, canonical_json
+from confidential_spark.jobs import JOBS
+from confidential_spark.simulation.hardware.keys import token_signing_key
+from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.support.factories.bundles import make_bundle
+from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,10 +47,10 @@ SUMMARY: dict[str, Any] = {
     },
     "duration_ms": 3361,
 }
+MRENCLAVE = IDENTITY.mrenclave.hex()
 REPORT: dict[str, Any] = {
     "trust": "simulated",
     "synthetic": True,
-    "run_id": f"{DAG_ID}/{RUN_ID}",
     "verification": {
         "steps": [
             {"number": 1, "title": "Sizes and strict decoding", "status": "PASS", "detail": "3 parts"},
@@ -57,12 +64,7 @@ REPORT: dict[str, Any] = {
                 "detail": "alg is wrong",
             },
         ],
-        "facts": {
-            "finished_at": "2026-11-23T10:00:00Z",
-            "mrenclave": "ab" * 32,
-            "tcb_status": "UpToDate",
-            "advisories": None,
-        },
+        "facts": {},
     },
     "checks": [
         {"name": "hours", "severity": "error", "passed": True, "got": "24", "expected": "24"},
@@ -71,40 +73,123 @@ REPORT: dict[str, Any] = {
     ],
 }
 
+
+def with_identity(report: Any, dag_id: str, month: str | None, run_id: str) -> Any:
+    """Return a report that also says what the evidence says, as verifiers demand; else what it is."""
+    if not isinstance(report.get("verification"), dict):
+        return report
+    measured = {"mrenclave": MRENCLAVE, "mrsigner": IDENTITY.mrsigner.hex(), "product_id": 7, "svn": 3}
+    names = {
+        "run_id": f"{dag_id}/{run_id}",
+        "job": dag_id.rpartition("_")[0],
+        "month": month,
+        "trust": "simulated",
+        "notice": SIMULATED_NOTICE,
+        "image_digest": "sha256:" + "cd" * 32,
+        "measurement": measured,
+        "figures": {},
+    }
+    return {**names, **report}
+
+
+def with_checks(*severities: str) -> dict[str, Any]:
+    """Return a report whose checks of these severities were not passed, besides one that was."""
+    failed = [
+        {"name": f"{s} {n}", "severity": s, "passed": False, "got": "2 months", "expected": "6 months"}
+        for n, s in enumerate(severities)
+    ]
+    return {**REPORT, "checks": [REPORT["checks"][0], *failed]}
+
+
 ENCLAVE_RUN: dict[tuple[str, str], Any] = {("spark.run_spark", "enclave_run"): {"key": KEY}}
 
 
+TOKEN_KEY_PIN = sha256(
+    token_signing_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).hexdigest()
+PROGRAM = b"job file"  # what the bundles' runs executed
+POLICY_FILE = {
+    **POLICY,
+    "attestation": {**POLICY["attestation"], "token_signing_keys": [TOKEN_KEY_PIN]},
+}
+
+
 @cache
-def signed(**digests: str) -> bytes:
-    """Return evidence whose statement lists these files."""
-    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())]
-    return make_bundle(statement=lambda statement: {**statement, "subject": subject}).evidence
+def signed(dag_id: str, month: str | None, run_id: str, digests: tuple[tuple[str, str], ...]) -> bytes:
+    """Return the evidence of a run that computed the month and made these files."""
+    job = dag_id.rpartition("_")[0]
+    arguments = ["--month", month] if month else ["--partitions", "2"]
+    identity = {"name": job, "arguments_sha256": arguments_sha256(arguments)}
+    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in digests]
+
+    def predicate(members: dict[str, Any]) -> dict[str, Any]:
+        inputs = members["inputs"] if month else []
+        named = {**members["job"], **identity, "arguments": arguments}
+        return {**members, "month": month, "inputs": inputs, "job": named}
+
+    bundle = make_bundle(
+        run_id=f"{dag_id}/{run_id}",
+        runtime=lambda members: {**members, "job": {**members["job"], **identity}},
+        predicate=predicate,
+        statement=lambda statement: {**statement, "subject": subject},
+    )
+    return bundle.evidence
 
 
 @pytest.fixture
-def publish(tmp_path: Path) -> Callable[..., Path]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, deploy: Callable[..., None]) -> Path:
+    """A deployment's include folder, whose policy accepts the bundles that tests make."""
+    include = tmp_path_factory.mktemp("include")
+    (include / "policies").mkdir()
+    (include / "jobs").mkdir()
+    for job in JOBS:
+        (include / "jobs" / f"{job}.py").write_bytes(PROGRAM)
+    (include / "policies" / "simulation.yaml").write_text(yaml.safe_dump(POLICY_FILE))
+    shutil.copytree(ROOT / "include/policies/roots", include / "policies" / "roots")
+    shutil.copy(ROOT / "include/policies/production.yaml", include / "policies")
+    deploy(include_dir=include)
+    return include
+
+
+@pytest.fixture
+def publish(tmp_path: Path, deployment: Path) -> Callable[..., Path]:
     """Put a result where readers look, as the result store does."""
 
     def publish(
-        dag_id: str = DAG_ID, key: str = KEY, *, report: Any = REPORT, summary: Any = SUMMARY
+        dag_id: str = DAG_ID,
+        key: str = KEY,
+        *,
+        report: Any = REPORT,
+        summary: Any = SUMMARY,
+        attempt: str = "try-1",
+        run_id: str = RUN_ID,
     ) -> Path:
-        version = tmp_path / dag_id / ".versions" / key / "try-1"
+        version = tmp_path / dag_id / ".versions" / key / attempt
         version.mkdir(parents=True)
-        (version / "report.json").write_text(json.dumps(report))
         (version / "summary.json").write_text(json.dumps(summary))
         hours = {"hour": list(range(24)), "trips": [100 * hour for hour in range(24)]}
         pq.write_table(pa.table(hours), version / "by_hour.parquet")
         payments = {"payment_type": ["credit", "no_charge"], "revenue_cents": [1200000, 5000]}
         pq.write_table(pa.table(payments), version / "by_payment_type.parquet")
         digests = {p.name: sha256(p.read_bytes()).hexdigest() for p in version.iterdir()}
-        del digests["report.json"]
-        evidence = signed(**digests)
+        month = key.partition("=")[2] if key.startswith("month=") else None
+        evidence = signed(dag_id, month, run_id, tuple(sorted(digests.items())))
         (version / "evidence.json").write_bytes(evidence)
+        (version / "report.json").write_text(json.dumps(with_identity(report, dag_id, month, run_id)))
         (version / "envelope.json").write_bytes(canonical_json(json.loads(evidence)["envelope"]))
-        (tmp_path / dag_id / key).symlink_to(f".versions/{key}/try-1")
+        link = tmp_path / dag_id / key
+        link.unlink(missing_ok=True)
+        link.symlink_to(f".versions/{key}/{attempt}")
         return version
 
     return publish
+
+
+@pytest.fixture
+def judge(deployment: Path) -> Judge:
+    """Who verifies what the DAG has published, with no memory of earlier tests."""
+    policy = deployment / "policies" / "simulation.yaml"
+    return Judge(DAG_ID, JOBS["nytaxi"], policy, deployment / "jobs", KeptJudgements())
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +206,7 @@ def browse(api_server: Any, tmp_path: Path) -> Iterator[Callable[[str | None], T
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
-    from confidential_spark.ui.published import Published
+    from confidential_spark.ui.results.published import Published
     from fastapi.testclient import TestClient
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")

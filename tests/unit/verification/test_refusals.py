@@ -18,8 +18,8 @@ from confidential_spark.verification.policy.policy import parse_policy
 from confidential_spark.verification.refusals import Refusal, refuse
 
 from tests.support.factories.bundles import make_bundle
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[3]
 MANUAL = ROOT / "docs" / "verification.md"
 
 

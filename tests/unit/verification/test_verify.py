@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from confidential_spark import __version__
+from confidential_spark.agent.protocol import b64url, sha256_hex
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.verification.policy.policy import load_policy
-from confidential_spark.verification.report import Status, Step, VerificationReport, run_checks
-from confidential_spark.verification.verify import verify_attestation, verify_evidence
+from confidential_spark.verification import (
+    VerificationReport,
+    load_policy,
+    verify_attestation,
+    verify_evidence,
+)
+from confidential_spark.verification.policy import root_certificates
+from confidential_spark.verification.policy.root_certificates import INTEL_ROOT_SPKI_SHA256, read_root
+from confidential_spark.verification.report import Status, Step, run_checks
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.factories.bundles import ISSUER, JOB, NOW, make_bundle
+from tests.support.factories.bundles import ISSUER, JOB, NONCE, NOW, RUN_ID, make_bundle
 from tests.support.factories.changes import put
 from tests.support.factories.platform_ca import PlatformCa
+from tests.support.places import ROOT
 
-POLICIES = Path(__file__).parents[3] / "include" / "policies"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICIES = ROOT / "include" / "policies"
 GENUINE = make_bundle()
 
 
@@ -41,28 +53,49 @@ def test_genuine_attestation_passes_its_eleven_steps():
     assert [step.number for step in report.steps] == [*range(1, 11), 13]
 
 
-def test_hardware_trust_is_reached_by_the_same_steps():
-    ca = PlatformCa()
+def hardware_bundle(ca, roots=None, **made):
+    """Evidence of a platform under the authority's root, and a policy that calls it hardware."""
     issuer = "https://maa.example.com"
 
     def hardware(policy):
-        return put("attestation/issuer", issuer)(put("dcap/roots", [ca.root_der])(policy)) | {
-            "trust": "hardware"
-        }
+        policy = put("attestation/issuer", issuer)(put("dcap/roots", roots or [ca.root_der])(policy))
+        return policy | {"trust": "hardware"}
 
-    bundle = make_bundle(
-        quote_with=ca.quote,
-        collateral=lambda _: ca.collateral(NOW),
+    return make_bundle(
         claims=put("iss", issuer),
         header=put("jku", f"{issuer}/certs"),
         predicate=lambda p: p | {"trust": "hardware", "notice": None},
         bundle=put("notice", None),
         policy=hardware,
+        **made,
     )
-    report = bundle.verify()
+
+
+def of_platform(ca):
+    return {"quote_with": ca.quote, "collateral": lambda _: ca.collateral(NOW)}
+
+
+def test_hardware_trust_is_reached_by_the_same_steps(monkeypatch):
+    ca = PlatformCa()
+    monkeypatch.setattr(root_certificates, "INTEL_ROOT_SPKI_SHA256", read_root(ca.root_der).spki_sha256)
+    report = hardware_bundle(ca, **of_platform(ca)).verify()
     assert report.passed, report.text()
     assert report.trust == "hardware"
     assert "SIMULATED" not in report.text()
+
+
+@pytest.mark.parametrize("beside_intels", [False, True], ids=["alone", "beside-intels"])
+def test_hardware_means_intels_root_whatever_the_policy_names(beside_intels):
+    ca = PlatformCa()
+    intel = [(POLICIES / "roots" / "intel-sgx-root-ca.pem").read_text()] if beside_intels else []
+    report = hardware_bundle(ca, [ca.root_der, *intel], **of_platform(ca)).verify()
+    assert (report.code, report.failure.number, report.trust) == ("quote-chain", 9, None)
+    assert "Intel" in report.failure.expected
+
+
+def test_intels_root_is_the_one_in_the_repository():
+    root = read_root(str(POLICIES / "roots" / "intel-sgx-root-ca.pem"))
+    assert root.spki_sha256 == INTEL_ROOT_SPKI_SHA256
 
 
 def test_simulated_evidence_never_satisfies_production():
@@ -106,21 +139,7 @@ def test_parts_of_the_platforms_detail_are_separated():
 
 def test_forged_issuer_does_not_carry_simulated_quotes_into_hardware():
     """Even an attestation provider that vouches for a software quote cannot make it hardware."""
-    ca = PlatformCa()
-
-    def hardware(policy):
-        return put("attestation/issuer", "https://maa.example.com")(
-            put("dcap/roots", [ca.root_der])(policy)
-        ) | {"trust": "hardware"}
-
-    bundle = make_bundle(
-        claims=put("iss", "https://maa.example.com"),
-        header=put("jku", "https://maa.example.com/certs"),
-        predicate=lambda p: p | {"trust": "hardware", "notice": None},
-        bundle=put("notice", None),
-        policy=hardware,
-    )
-    assert bundle.verify().code == "quote-chain"
+    assert hardware_bundle(PlatformCa()).verify().code == "quote-chain"
 
 
 def test_another_image_than_the_resolved_one_is_refused():
@@ -170,6 +189,117 @@ def test_what_was_compared_is_said():
 def test_an_unusable_image_digest_is_no_verdict(digest):
     report = GENUINE.verify(expected_image_digest=digest)
     assert (report.code, report.outcome, report.failure.number) == ("expectation-invalid", "not-checked", 0)
+
+
+EVERYTHING_ELSE = {"expected_month": "2018-05", "expected_image_digest": "sha256:" + "cd" * 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        pytest.param(EVERYTHING_ELSE, (), id="nothing"),
+        pytest.param(EVERYTHING_ELSE | {"expected_nonce": None}, ("nonce",), id="nonce"),
+        pytest.param(EVERYTHING_ELSE | {"expected_run_id": None}, ("run id",), id="run-id"),
+        pytest.param(EVERYTHING_ELSE | {"expected_month": None}, ("month",), id="month"),
+        pytest.param(EVERYTHING_ELSE | {"expected_image_digest": None}, ("image digest",), id="image"),
+        pytest.param(EVERYTHING_ELSE | {"expected_job": None}, ("job", "arguments"), id="job"),
+        pytest.param(
+            EVERYTHING_ELSE | {"expected_job": None, "expected_job_file_sha256": JOB.file_sha256},
+            ("arguments",),
+            id="only-the-jobs-file",
+        ),
+    ],
+)
+def test_the_verdict_says_what_was_not_compared(changes, left_out):
+    report = GENUINE.verify(**changes)
+    verdict = report.text().splitlines()[-1]
+    assert (report.passed, report.not_compared) == (True, left_out)
+    assert tuple(report.to_dict()["not_compared"]) == left_out
+    shown = f" · NOT COMPARED: {', '.join(left_out)}" if left_out else ""
+    assert verdict == f"VERIFIED · trust: SIMULATED – proves nothing about hardware{shown}"
+
+
+def test_what_is_to_be_compared_by_eye_is_shown():
+    report = GENUINE.verify()
+    text, facts = report.text(), report.to_dict()["facts"]
+    for shown in (
+        f"job: nytaxi, file SHA-256 {JOB.file_sha256}",
+        'arguments: ["--month", "2018-05"]',
+        "month: 2018-05",
+        f"input: SHA-256 {'ab' * 32}, 4 bytes, file:///data/part-0.parquet",
+        f"run id: {RUN_ID}",
+        f"nonce: {b64url(NONCE)}",
+        f"image digest: sha256:{'cd' * 32}",
+    ):
+        assert shown in text
+    assert facts["arguments"] == ("--month", "2018-05")
+    assert facts["inputs"] == ({"uri": "file:///data/part-0.parquet", "bytes": 4, "sha256": "ab" * 32},)
+    refused = GENUINE.verify(results={})
+    assert "Compare by eye" not in refused.text()
+
+
+def test_a_long_list_of_inputs_is_cut_in_the_text_and_whole_in_json():
+    inputs = [{"uri": f"file:///data/{n}", "bytes": n, "sha256": "ab" * 32} for n in range(103)]
+    report = make_bundle(predicate=put("inputs", inputs)).verify()
+    assert report.text().count("   input: ") == 100
+    assert "inputs: 3 more" in report.text()
+    assert len(report.to_dict()["facts"]["inputs"]) == 103
+
+
+def test_what_was_judged_by_is_said(tmp_path):
+    import yaml
+
+    data = yaml.safe_dump(dict(GENUINE.policy)).encode()
+    (tmp_path / "policy.yaml").write_bytes(data)
+    report = GENUINE.verify(policy=tmp_path / "policy.yaml", expected_month="2018-04")
+    digest, shown = sha256_hex(data), report.to_dict()
+    assert (shown["policy_sha256"], shown["issuer"], shown["version"]) == (digest, ISSUER, __version__)
+    assert shown["judged_at"] == "2026-11-23T10:01:00Z"
+    for part in (digest, f"Issuer: {ISSUER}", f"confidential-spark {__version__}", "2026-11-23T10:01:00Z"):
+        assert part in report.text()
+    assert GENUINE.verify().policy_sha256 is None
+
+
+def test_a_ledger_that_the_policy_does_not_need_is_said_to_be_unused():
+    report = GENUINE.verify(ledger="/nowhere/approvals.jsonl")
+    assert report.passed
+    assert report.unused == ("the ledger: the policy lists what it allows",)
+    assert "NOT USED: the ledger" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param({"jwks": b"<html>"}, "jwks-malformed", id="key-set-html"),
+        pytest.param({"jwks": {"issuer": ISSUER}}, "jwks-malformed", id="key-set-metadata-document"),
+        pytest.param({"jwks": b'{"keys":[],"keys":[]}'}, "jwks-duplicate-key", id="key-set-member-twice"),
+        pytest.param({"jwks": b" " * 1_100_000}, "input-too-large", id="key-set-too-large"),
+        pytest.param({"jwks": {"keys": []}}, "kid-unknown", id="key-set-empty"),
+        pytest.param({"jwks": {"keys": [{"kid": "of-another-region"}]}}, "kid-unknown", id="key-set-other"),
+        pytest.param(
+            {"jwks": {"keys": GENUINE.jwks["keys"] * 2}}, "kid-ambiguous", id="key-set-names-a-key-twice"
+        ),
+        pytest.param(
+            {"jwks": {"keys": [{**GENUINE.jwks["keys"][0], "x5c": []}]}}, "key-malformed", id="key-set-bare"
+        ),
+        pytest.param({"expected_month": "2018-5"}, "expectation-invalid", id="month-form"),
+        pytest.param({"expected_month": "May"}, "expectation-invalid", id="month-word"),
+        pytest.param({"expected_image_digest": "latest"}, "expectation-invalid", id="image-tag"),
+        pytest.param({"expected_job_file_sha256": "ab"}, "expectation-invalid", id="job-digest"),
+        pytest.param({"results": "/nowhere"}, "result-unreadable", id="results-absent"),
+    ],
+)
+def test_what_the_caller_hands_over_wrongly_is_no_verdict(arguments, code):
+    report = GENUINE.verify(**arguments)
+    assert (report.code, report.outcome) == (code, "not-checked")
+    assert report.text().splitlines()[-1].startswith("NOT CHECKED · ")
+
+
+@pytest.mark.parametrize("keys", [7, [], [{"kid": "x"}], ["x"]], ids=["number", "none", "other", "text"])
+def test_a_wrong_key_set_of_the_bundle_is_the_bundles_fault(keys):
+    pinned = put("attestation/token_signing_keys", ["00" * 32])
+    report = make_bundle(bundle=put("jwks", {"keys": keys}), policy=pinned).verify(jwks=None)
+    assert (report.code, report.failure.number, report.outcome) == ("key-not-pinned", 3, "refused")
 
 
 def test_steps_after_a_failure_are_not_run():
@@ -263,7 +393,8 @@ def test_a_claimed_trust_level_of_another_type_is_no_verdict(claimed):
 )
 def test_wrong_types_are_refused_at_their_step(name, value):
     report = GENUINE.verify_attestation(**{name: value})
-    assert report.outcome == "refused"
+    # The key set is the checking side's: a wrong one says nothing about the evidence.
+    assert report.outcome == ("not-checked" if name == "jwks" else "refused")
     assert report.code in {"input-type", "jwks-malformed", "collateral-malformed"}
 
 
@@ -383,9 +514,9 @@ def test_real_tokens(attestation_cases, case, changes, step, code):
 @pytest.mark.shared
 def test_real_token_agrees_with_its_quote_in_every_field(attestation_cases):
     """Past the debug attribute, which no policy forgives, the real material goes on to step 9."""
+    from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
     from confidential_spark.verification.context import Context, Expectations
-    from confidential_spark.verification.policy.policy import Policy
     from confidential_spark.verification.steps import AttestationSteps
 
     case = real_case(attestation_cases / "tokens" / "sgx-runtime-binary")

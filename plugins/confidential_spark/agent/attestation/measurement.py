@@ -11,8 +11,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 
 AGENT_DIR = Path(__file__).resolve().parents[1]

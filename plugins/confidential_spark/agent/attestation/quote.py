@@ -7,8 +7,7 @@ import importlib
 import struct
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.protocol import MAX_QUOTE_BYTES, REPORT_DATA_BYTES, TRUST_HARDWARE
 
 if TYPE_CHECKING:

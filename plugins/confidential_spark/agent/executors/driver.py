@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.attestation.provider import provider_keys
-from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.peer import AttestationAnchor, Expected, mrenclave_of, verify_peer
 from confidential_spark.agent.executors.secret_release import SecretRelease
-from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.launch.launch_file import cluster_launch
 from confidential_spark.agent.progress import say
 from confidential_spark.agent.protocol import report_data
@@ -121,7 +120,7 @@ def peer_verifier(spec: LaunchSpec, own: Attestation, anchor_file: Path | None =
     mrenclave = mrenclave_of(own.quote, report_data(own.runtime_data))
     keys = _KeySet(spec.attestation_url if anchor.token_signing_keys else anchor.issuer)
 
-    def verify(peer: PeerAttestation) -> Any:  # noqa: ANN401 - as verify_peer
+    def verify(peer: PeerAttestation) -> Any:
         expected = Expected(anchor, mrenclave, spec.nonce_bytes, spec.run_id, int(time.time()))
         return verify_peer(peer, keys.get(), expected)
 

@@ -37,13 +37,13 @@ class ExchangeServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = BACKLOG
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - as the base class
+    def __init__(self, *arguments: Any) -> None:
         """Listen."""
         self._stopping = threading.Event()
         self._slots = threading.BoundedSemaphore(MAX_EXCHANGES)
         super().__init__(*arguments)
 
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base class
+    def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread when one is free; what waits for a slot costs a place in the kernel's queue."""
         while not self._slots.acquire(timeout=0.2):
             if self._stopping.is_set():
@@ -56,14 +56,14 @@ class ExchangeServer(socketserver.ThreadingTCPServer):
             self._slots.release()
             raise
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Handle one connection, and let the next one have its thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._slots.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Print nothing: the error may quote a stranger."""
 
     def stop(self) -> None:

@@ -31,10 +31,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.exchange import Exchange, ExchangeServer, tls_client, tls_server
 from confidential_spark.agent.executors.peer import PeerAttestation
-from confidential_spark.agent.exit_codes import ExitCode
 from confidential_spark.agent.protocol import (
     MAX_EXECUTORS,
     RESERVED_JOBS,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.bounded_http import LOOPBACK_HOSTS
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.allowed_settings import (
     MEMORY,
     allowed_jvm_option,
@@ -23,8 +23,14 @@ from confidential_spark.agent.launch.allowed_settings import (
     spark_setting_form,
 )
 from confidential_spark.agent.launch.json_input import parse_object
-from confidential_spark.agent.loopback import LOOPBACK_HOSTS
-from confidential_spark.agent.protocol import NONCE_BYTES, RESERVED_JOBS, b64url, option_values
+from confidential_spark.agent.protocol import (
+    ABBREVIATED_MONTH,
+    MONTH_PATTERN,
+    NONCE_BYTES,
+    RESERVED_JOBS,
+    b64url,
+    option_values,
+)
 
 Part = TypeVar("Part", "JobLaunch", "ClusterLaunch", "ExecutorLaunch")
 
@@ -37,7 +43,7 @@ QUOTE_PROVIDERS = ("occlum", "software")
 NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
 RUN_ID = re.compile(r"[!-~]{1,500}")
 JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+MONTH = re.compile(MONTH_PATTERN)
 API_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?")
 POD_IP = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 EXECUTOR_FORMS = {
@@ -283,6 +289,8 @@ def _check_arguments(spec: LaunchSpec) -> None:
     for argument in _items("arguments", spec.arguments, list):
         if OURS.match(_text("arguments", argument)):
             refuse("arguments", argument, "no input or output: the agent adds both")
+        if ABBREVIATED_MONTH.match(argument):
+            refuse("arguments", argument, "--month in full: a job's parser may read this as it")
     months = option_values(spec.arguments or [], "--month")
     if months != ([spec.month] if spec.month else []):
         refuse("month", f"{spec.month} beside --month {months}", "the one month of the arguments, or none")
@@ -330,7 +338,7 @@ def _check_url(url: object) -> None:
         refuse("attestation_url", url, "an address without user, query or fragment")
 
 
-def urlsplit_or_refuse(key: str, text: str) -> Any:  # noqa: ANN401 - SplitResult
+def urlsplit_or_refuse(key: str, text: str) -> Any:
     """Return the parts of a URL.
 
     :raises AgentError: ``launch-invalid`` when it is none, its port included.
@@ -375,7 +383,7 @@ def _check_spark_setting(name: str, value: str) -> None:
         refuse(f"spark_conf {name}", got, f"text of the form {form.pattern}")
 
 
-def _items(key: str, value: object, kind: type) -> Any:  # noqa: ANN401 - list or dict, as asked
+def _items(key: str, value: object, kind: type) -> Any:
     if type(value) is not kind:
         refuse(key, type(value).__name__, f"a JSON {'array' if kind is list else 'object'}")
     if len(value) > MAX_ITEMS:  # type: ignore[arg-type]

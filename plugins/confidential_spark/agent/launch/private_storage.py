@@ -14,8 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.attestation.measurement import IDENTITY_VARIABLE
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch import image_paths as image
 from confidential_spark.agent.launch.launch_file import refuse
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError, shorten
 from confidential_spark.core.failures.model import Failure, FailureKind
 from confidential_spark.core.failures.table import FAILURES, UNNAMED
@@ -43,6 +43,17 @@ class Diagnosis:
     exit_code: int | None
     also_seen: tuple[Sighting, ...] = ()
     benign: tuple[Sighting, ...] = ()
+
+    @classmethod
+    def named(cls, name: str, line: str) -> Self:
+        """Return the diagnosis with this row of the table, which the line showed.
+
+        :raises LookupError: there is no such row.
+        """
+        failure = failure_named(name)
+        if failure is None:
+            raise LookupError(name)
+        return cls(Sighting(failure, shorten(line)), None)
 
     @property
     def failure(self) -> Failure:

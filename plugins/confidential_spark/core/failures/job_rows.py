@@ -5,7 +5,7 @@ Sources: Spark 3.5 error classes, Hadoop's Azure connectors, Parquet, and the ag
 
 from __future__ import annotations
 
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.failures.model import Failure, benign, fatal, transient
 
 SIGABRT_CODE, SIGKILL_CODE, SIGSEGV_CODE, SIGINT_CODE = 134, 137, 139, 130
@@ -31,6 +31,34 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         r"UnsupportedClassVersionError",
         r"getSubject is (?:not supported|supported only)",
         r"has been compiled by a more recent version of the Java Runtime",
+        r"module java\.base does not (?:export|\"opens) ",
+        r"InaccessibleObjectException",
+    ),
+    fatal(
+        "java-options-invalid",
+        "java",
+        "Java refused its options before it started.",
+        "Read the line above it: a heap larger than the machine's memory, or an option of another Java.",
+        r"Invalid (?:maximum|initial) heap size",
+        r"Too small (?:maximum|initial) heap",
+        r"Initial heap size set to a larger value",
+        r"Unrecognized (?:VM )?option",
+        r"Conflicting collector combinations",
+    ),
+    fatal(
+        "hostname-unresolvable",
+        "java",
+        "The machine cannot resolve its own host name.",
+        "Put the name into /etc/hosts or DNS; in a container set the hostname and an entry for it.",
+        # Java prints the name twice for the machine's own and once for any other.
+        r"UnknownHostException: ([^:\s]{1,253}): \1(?:: |$)",
+    ),
+    fatal(
+        "bind-address",
+        "spark",
+        "Spark was told to listen on an address that this machine does not have.",
+        "Correct SPARK_LOCAL_IP and spark.driver.bindAddress, or the entry of the host's name in /etc/hosts.",
+        r"Cannot assign requested address",
     ),
     fatal(
         "disk-full",
@@ -40,6 +68,25 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         r"[Nn]o space left on device|\bENOSPC\b|Disk quota exceeded|DISK_FULL",
     ),
     fatal(
+        "tmp-unwritable",
+        "disk-full",
+        "The process has no folder that it may write its temporary files to.",
+        "Give the container a writable /tmp (`--tmpfs /tmp:rw,exec`, or an emptyDir), or correct TMPDIR.",
+        r"Failed to create a temp directory",
+        r"No usable temporary directory found",
+        r"(?:/tmp|TMPDIR|blockmgr|spark-local).{0,200}Read-only file system",
+    ),
+    fatal(
+        "threads-exhausted",
+        "memory-limit",
+        "The process may not start as many threads as the JVM wants.",
+        "Raise the limit of processes (`ulimit -u`, the container's pids limit); in an enclave raise"
+        " max_num_of_threads and build the image again.",
+        r"unable to create (?:new )?native thread",
+        r"pthread_create failed \(EAGAIN\)",
+        r"Resource temporarily unavailable.{0,80}(?:fork|thread)|(?:fork|thread).{0,80}Resource temporarily",
+    ),
+    fatal(
         "spark-out-of-memory",
         "memory-limit",
         "Spark's Java heap is too small for the month.",
@@ -47,10 +94,24 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         r"java\.lang\.OutOfMemoryError",
         r"SparkOutOfMemoryError|GC overhead limit exceeded|UNABLE_TO_ACQUIRE_MEMORY",
         r"insufficient memory for the Java Runtime Environment",
+        r"Unable to allocate [0-9]{1,12}KB bitmaps",
+        r"os::commit_memory\(.{1,200}\) failed",
+        r"Could not reserve enough space for",
+        r"Failed to reserve memory for ",
     ),
 )
 
 DATA: tuple[Failure, ...] = (
+    fatal(
+        "parquet-unsupported",
+        "input",
+        "An input file is compressed or encoded in a way that this Spark cannot read.",
+        "Write the file again with snappy, gzip, zstd or no compression, and with a standard encoding.",
+        r"(?:class|Class) org\.apache\.hadoop\.io\.compress\.\w{1,80} was not found",
+        r"[Uu]nsupported (?:encoding|compression codec)",
+        r"UnsupportedOperationException: .{0,80}(?:encoding|codec)",
+        r"CODEC_NOT_AVAILABLE",
+    ),
     fatal(
         "parquet-key-wrong",
         "input",
@@ -67,6 +128,9 @@ DATA: tuple[Failure, ...] = (
         r"expected magic number at tail",
         r"[Cc]ould not read footer|CANNOT_READ_FILE_FOOTER|CANNOT_READ_FOOTER",
         r"\[input-(?:truncated|unreadable)\]",
+        r"FAILED_TO_UNCOMPRESS|could not decode the dictionary|MALFORMED_PARQUET|ZstdIOException",
+        r"Can not read value at [0-9]{1,12} in block",
+        r"fs\.ChecksumException: Checksum error",
     ),
     fatal(
         "input-changed",
@@ -103,6 +167,15 @@ DATA: tuple[Failure, ...] = (
         r"Server failed to authenticate the request",
         r"This request is not authorized to perform this operation",
         r"AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch|PublicAccessNotPermitted",
+    ),
+    transient(
+        "storage-busy",
+        "storage",
+        "The storage account asks for fewer requests.",
+        "Wait and run again; run fewer months at once when it repeats.",
+        r"The server is busy",
+        r"\bServerBusy\b|\bServer Busy\b|OperationTimedOut",
+        r"(?:Ingress|Egress|Operations per second) is over the account limit",
     ),
     transient(
         "storage-unreachable",
@@ -184,6 +257,7 @@ ENDS: tuple[Failure, ...] = (
         "Raise the limit of the container or pod, or lower spark_memory below it; look for OOM in dmesg.",
         r"OOMKilled",
         r"exited with exit code 137",
+        r"\[spark-failed\].{0,200}got: (?:signal 9|exit code 137)\b",
         exits=(SIGKILL_CODE,),
     ),
     transient(
@@ -196,10 +270,13 @@ ENDS: tuple[Failure, ...] = (
     fatal(
         "enclave-crashed",
         "enclave-start",
-        "The enclave's process crashed.",
-        "Look for a memory message above; then keep the core file's stack trace and report it.",
+        "The process of the enclave, or Java in it, crashed.",
+        "Look for a memory message above; then keep hs_err_pid*.log or the core file's stack and report it.",
         r"SGX_ERROR_ENCLAVE_CRASHED|error code 0x1006",
         r"Segmentation fault",
+        r"A fatal error has been detected by the Java Runtime Environment",
+        # As the agent reports a JVM that a signal ended: SIGABRT, SIGBUS, SIGSEGV.
+        r"\[spark-failed\].{0,200}got: (?:signal (?:6|7|11)|exit code (?:134|135|139))\b",
         exits=(SIGABRT_CODE, SIGSEGV_CODE),
     ),
     fatal(

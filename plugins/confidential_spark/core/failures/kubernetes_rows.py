@@ -86,7 +86,10 @@ API: tuple[Failure, ...] = (
         r"persistentvolumeclaim \"[^\"]{1,253}\" not found",
         r"has unbound immediate PersistentVolumeClaims",
         r"MountVolume\.\w{1,20} failed for volume \"(?:data|pvc-)",
+        r"MountVolume\.\w{1,20} failed for volume .{1,300}(?:mount failed|rpc error|timed out|denied)",
         r"MountVolume\.NewMounter initialization failed for volume",
+        r"FailedAttachVolume|AttachVolume\.\w{1,20} failed for volume|Multi-Attach error for volume",
+        r"[Uu]nable to attach or mount volumes",
     ),
     fatal(
         "volume-not-writable",
@@ -97,6 +100,15 @@ API: tuple[Failure, ...] = (
 )
 
 POD_ENDS: tuple[Failure, ...] = (
+    fatal(
+        "pod-storage-limit",
+        "kubernetes",
+        "The pod wrote more to its node's disk than it may.",
+        "Raise the pod's ephemeral storage, or the volume's size limit (settings CONFIDENTIAL_SPARK_AKS_…).",
+        r"exceed(?:ed|s) its local ephemeral storage limit",
+        r"[Uu]sage of EmptyDir volume .{1,300} exceeds the limit",
+        r"ephemeral local storage usage exceeds the total limit",
+    ),
     transient(
         "pod-evicted",
         "kubernetes",
@@ -106,6 +118,8 @@ POD_ENDS: tuple[Failure, ...] = (
         r"The node had condition",
         r"\bEvicted\b",
         r"TaintManagerEviction|NodeShutdown|\bPreempted\b|Preempting",
+        r"DeletionByTaintManager|Taint manager: deleting|EvictionByEvictionAPI|DeletionByPodGC",
+        r"PreemptionByScheduler|TerminationByKubelet",
         r"imminent node shutdown",
     ),
     transient(
@@ -128,6 +142,7 @@ OBSTACLES: tuple[Failure, ...] = (
         "The namespace's quota is used up.",
         "Wait for other runs to end, or raise the ResourceQuota.",
         r"exceeded quota",
+        r"status unknown for quota",
     ),
     transient(
         "webhook-failing",
@@ -157,16 +172,35 @@ OBSTACLES: tuple[Failure, ...] = (
 )
 
 PODS: tuple[Failure, ...] = (
+    fatal(
+        "pod-config-missing",
+        "kubernetes",
+        "A Secret or ConfigMap that the pod refers to does not exist.",
+        "Make it in the runs' namespace under the name in the message, or correct the setting that names it.",
+        r"CreateContainerConfigError",
+        r"(?:secret|configmap) \"[^\"]{1,253}\" not found",
+        r"couldn't find key .{1,253} in (?:Secret|ConfigMap)",
+    ),
+    transient(
+        "pod-network",
+        "kubernetes",
+        "The node could not give the pod a network.",
+        "Run again; when it repeats, look at the subnet's free addresses and the node's network plugin.",
+        r"FailedCreatePodSandBox|Failed to create pod sandbox",
+        r"failed to setup network for sandbox",
+    ),
     transient(
         "pod-lost",
         "kubernetes",
         "A pod was removed, or its node went away, while the run still needed it.",
-        "Run again; look for whoever deletes pods with our labels, and at the node's events.",
+        "Run again; look for what deletes pods with our labels, and at the node's events.",
+        r"\bNodeLost\b|NodeNotReady",
     ),
     fatal(
         "kubernetes-refused",
         "kubernetes",
         "The Kubernetes API refused an object.",
         "Read its words: the namespace is missing, or a setting does not fit this cluster.",
+        r"SysctlForbidden|forbidden sysctl",
     ),
 )

@@ -1,63 +1,71 @@
-"""Result checks of every job: run all of them, report each, raise for none."""
+"""Run the result checks of a job: all of them, each reported, none raised."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from confidential_spark.core.errors import ConfigurationError, ResultError
-from confidential_spark.jobs.checks.limits import Limits, NytaxiLimits, load_limits
-from confidential_spark.jobs.checks.result import CheckResult, Severity, summarise
-from confidential_spark.jobs.nytaxi import checks as nytaxi_checks
-from confidential_spark.jobs.sparkpi import checks as sparkpi_checks
+from confidential_spark.jobs.checks.result import CheckResult
+from confidential_spark.jobs.checks.subject import RunUnderCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from confidential_spark.core.months import Month
+    from confidential_spark.jobs.checks.limits import JobLimits
+    from confidential_spark.jobs.checks.subject import PublishedResults
+    from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.manifest import InputTotals
 
-__all__ = ["CheckResult", "Severity", "load_limits", "require_passed", "run_checks", "summarise"]
+SubjectT = TypeVar("SubjectT", bound=RunUnderCheck)
 
-Subject = TypeVar("Subject")
+
+@dataclass(frozen=True)
+class JobRules(Generic[SubjectT]):
+    """When a job's results are right.
+
+    :param limits: model of the job's file in `include/checks/`.
+    :param subject: what its checks look at.
+    :param checks: name → check; a check yields results, and may raise where it cannot look.
+    :param input: what its monthly input must look like; None for jobs without input.
+    """
+
+    limits: type[JobLimits]
+    subject: type[SubjectT]
+    checks: Mapping[str, Callable[[SubjectT], Iterator[CheckResult]]]
+    input: InputContract | None = None
 
 
 def run_checks(
+    rules: JobRules[Any],
     results_dir: Path,
     *,
-    limits: Limits,
+    limits: JobLimits,
     predicate: Mapping[str, Any],
+    published: PublishedResults,
     month: Month | None = None,
     recorded_input: InputTotals | None = None,
-    trailing: Sequence[Mapping[str, Any]] = (),
 ) -> list[CheckResult]:
     """Check a run's results; a missing or garbled file is a failed check, never an exception.
 
-    :param limits: what :func:`load_limits` read; decides which job's checks are made.
+    :param limits: what `load_limits` read.
     :param predicate: the predicate of the run's statement, already verified.
-    :param recorded_input: what `resolve_input` recorded; needed for monthly jobs, as is ``month``.
-    :param trailing: summaries of months published before, oldest first.
+    :param recorded_input: what `resolve_input` recorded; needed for jobs with input, as is ``month``.
     :raises ConfigurationError: ``checks-month-missing``.
     """
-    if not isinstance(limits, NytaxiLimits):
-        return _run(sparkpi_checks.CHECKS, sparkpi_checks.PiUnderCheck(results_dir, predicate, limits))
-    if month is None or recorded_input is None:
+    if rules.input is not None and (month is None or recorded_input is None):
         raise ConfigurationError(
-            "A monthly job's results need a month and its input.",
+            "The results of a job with input need a month and that input.",
             code="checks-month-missing",
             got=f"month {month}, input {recorded_input}",
             expected="both",
-            action="check a monthly job with its own limits file",
+            action="check the job with its own limits file",
         )
-    subject = nytaxi_checks.MonthUnderCheck(results_dir, month, recorded_input, predicate, trailing, limits)
-    return _run(nytaxi_checks.CHECKS, subject)
-
-
-def _run(
-    checks: Mapping[str, Callable[[Subject], Iterator[CheckResult]]], subject: Subject
-) -> list[CheckResult]:
+    subject = rules.subject(results_dir, predicate, limits, month, recorded_input, rules.input, published)
     results: list[CheckResult] = []
-    for name, check in checks.items():
+    for name, check in rules.checks.items():
         try:
             results.extend(check(subject))
         except Exception as error:

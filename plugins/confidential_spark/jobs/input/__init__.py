@@ -1,1 +1,1 @@
-"""A month's input files, located and listed by digest."""
+"""A month's input files: located, held against the job's contract, listed by digest."""

@@ -1,4 +1,4 @@
-"""What one month's input is: its files with bytes, SHA-256 and rows, checked against the schema contract.
+"""What one month's input is: its files with bytes, SHA-256 and rows, checked against the job's contract.
 
 Only Parquet footers are parsed; rows themselves are the job's business.
 """
@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import InputError
+from confidential_spark.jobs.input.folder import data_files, no_data, readable
 from confidential_spark.jobs.input.location import local_folder, month_uri
 from confidential_spark.jobs.input.parquet_footer import read_footer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from confidential_spark.core.months import Month
+    from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.parquet_footer import Footer
 
 HASHING_THREADS = 4
@@ -104,22 +105,24 @@ class InputManifest:
         return asdict(self.totals())
 
 
-def read_manifest(location: str, month: Month) -> InputManifest:
+def read_manifest(location: str, month: Month, contract: InputContract) -> InputManifest:
     """Inspect and hash every data file of ``month``.
 
     Names beginning with `.` (checksums, `._` files) or `_` (`_SUCCESS`) are skipped, as Spark does.
 
     :param location: ``file:`` URI or path, a template or a folder (see :func:`month_uri`).
+    :param contract: the columns that the job needs.
     :raises ConfigurationError: ``input-scheme``, ``input-uri``, ``input-template``.
     :raises InputError: ``input-missing``, ``month-without-data``, ``input-empty``, ``input-not-a-folder``,
         ``input-unreadable``, ``input-truncated``, ``input-foreign-file``, ``input-schema``,
-        ``input-month-mismatch``.
+        ``input-month-mismatch``, ``input-is-a-table``, ``input-being-written``, ``input-duplicate-file``.
     """
     folder = local_folder(month_uri(location, month))
     paths = data_files(folder, month)
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        inspected = list(threads.map(_inspect, paths))
+        inspected = list(threads.map(partial(_inspect, contract=contract), paths))
     files, footers = zip(*inspected, strict=True)
+    _require_different_rows(folder, files, footers)
     _require_one_time_form(files, footers)
     manifest = InputManifest(
         uri=f"file://{folder}",
@@ -129,7 +132,7 @@ def read_manifest(location: str, month: Month) -> InputManifest:
         extra_columns=tuple(sorted({name for footer in footers for name in footer.extra_columns})),
     )
     if manifest.rows == 0:
-        raise _no_data(month, f"{len(paths)} files without a row in {folder}")
+        raise no_data(month, f"{len(paths)} files without a row in {folder}")
     return manifest
 
 
@@ -147,86 +150,37 @@ def _require_one_time_form(files: Sequence[InputFile], footers: Sequence[Footer]
             )
 
 
-def data_files(folder: Path, month: Month) -> list[Path]:
-    """Return the Parquet files of ``month``'s folder, in order of their names; none is opened.
+def _require_different_rows(folder: Path, files: Sequence[InputFile], footers: Sequence[Footer]) -> None:
+    """Refuse rows that are there twice: every sum of the month would be too large.
 
-    :raises InputError: ``input-missing``, ``month-without-data``, ``input-empty``, ``input-not-a-folder``,
-        ``input-unreadable``, ``input-foreign-file``.
+    Files without a row are left alone: Spark writes many of them, all alike.
     """
-    with _readable(folder):
-        if not folder.exists():
-            raise _absent(folder, month)
-        if not folder.is_dir():
-            raise InputError(
-                "The month's location is not a folder.",
-                code="input-not-a-folder",
-                got=str(folder),
-                expected="a folder of Parquet files",
-                action="give the folder, not one of its files",
-            )
-        paths = sorted(path for path in folder.iterdir() if not _is_ignored(path.name))
-    if not paths:
-        raise InputError(
-            "The month's folder holds no data files.",
-            code="input-empty",
-            got=str(folder),
-            expected="at least one Parquet file",
-            action="complete the input, or choose another month",
-        )
-    for path in paths:
-        _require_data_file(path)
-    return paths
+    seen: dict[str, str] = {}
+    for file, footer in zip(files, footers, strict=True):
+        for mark in (file.sha256, footer.rows_mark):
+            first = seen.setdefault(mark, file.name) if mark and file.rows else file.name
+            if first != file.name:
+                likeness = _likeness(folder / first, folder / file.name, mark == file.sha256)
+                raise InputError(
+                    "Two files of the month hold the same rows.",
+                    code="input-duplicate-file",
+                    got=f"{first} and {file.name}: {likeness}",
+                    expected="each row once",
+                    action="remove the one that is too many",
+                )
 
 
-def _absent(folder: Path, month: Month) -> InputError:
-    """Tell a missing month from a missing input: does any month exist beside it?"""
-    if any(parent.is_dir() for parent in (folder.parent, folder.parent.parent)):
-        return _no_data(month, f"no folder {folder}")
-    return InputError(
-        "The input location does not exist.",
-        code="input-missing",
-        got=str(folder),
-        expected="an existing folder",
-        action="correct the input location",
-    )
+def _likeness(first: Path, second: Path, same_bytes: bool) -> str:
+    with readable(second):
+        if first.samefile(second):
+            return "one is a link to the other"
+    return "the same bytes" if same_bytes else "as many rows, with the same bounds and nulls in every column"
 
 
-def _no_data(month: Month, got: str) -> InputError:
-    return InputError(
-        f"There is no data for {month}.",
-        code="month-without-data",
-        got=got,
-        expected="a month's folder with at least one row",
-        action="choose a month that the input has",
-    )
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith((".", "_"))
-
-
-def _require_data_file(path: Path) -> None:
-    with _readable(path):
-        regular = stat.S_ISREG(path.stat().st_mode)
-    if not (regular and path.name.endswith(".parquet") and _is_text(path.name)):
-        raise InputError(
-            "The month's folder holds something that is not a Parquet file.",
-            code="input-foreign-file",
-            got=path.name,
-            expected="only *.parquet files (and _SUCCESS, hidden files)",
-            action="move it away: Spark would read it as data",
-        )
-
-
-def _is_text(name: str) -> bool:
-    """Return whether a name is Unicode; others cannot stand in a signed statement."""
-    return name.isprintable()
-
-
-def _inspect(path: Path) -> tuple[InputFile, Footer]:
+def _inspect(path: Path, contract: InputContract) -> tuple[InputFile, Footer]:
     """Return one file's entry and what its footer says."""
-    with _readable(path), path.open("rb") as stream:
-        footer = read_footer(stream, path.name)
+    with readable(path), path.open("rb") as stream:
+        footer = read_footer(stream, path.name, contract)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         size = stream.tell()
@@ -240,17 +194,3 @@ def _inspect(path: Path) -> tuple[InputFile, Footer]:
                 retryable=True,
             )
     return InputFile(path.name, size, digest, footer.rows, footer.row_groups), footer
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            "The input cannot be read.",
-            code="input-unreadable",
-            got=f"{path}: {error.strerror or error}",
-            expected="a folder and files that this user may read",
-            action="correct the permissions or the storage",
-        ) from error

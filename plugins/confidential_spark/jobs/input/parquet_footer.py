@@ -1,4 +1,4 @@
-"""One Parquet file's footer, checked against the trip schema before Spark is started on it.
+"""One Parquet file's footer, checked against a job's input contract before Spark is started on it.
 
 Source: Apache Parquet format 2.x: magic `PAR1` at both ends, 4-byte little-endian footer length
 before the last.
@@ -12,22 +12,29 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import InputError
-from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, Kind, carries_synthetic_mark
+from confidential_spark.jobs.input.contract import Kind, carries_synthetic_mark
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
+    from confidential_spark.jobs.input.contract import InputContract
+
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
 TAIL_BYTES = 8
+TELLING_COLUMNS = 3
+"""Columns with two different bounds that must agree before files are taken for the same rows."""
 
 
 @dataclass(frozen=True)
 class Footer:
     """What a footer says about its file.
 
-    :param time_forms: how the pick-up and drop-off times are stored.
+    :param time_forms: how the contract's timestamps are stored.
+    :param rows_mark: digest of what the statistics say about the rows; empty where that is too little to tell
+        one set of rows from another.
     """
 
     bytes: int
@@ -36,26 +43,29 @@ class Footer:
     synthetic: bool
     time_forms: tuple[str, ...]
     extra_columns: tuple[str, ...]
+    rows_mark: str
 
 
-def read_footer(stream: BinaryIO, name: str) -> Footer:
+def read_footer(stream: BinaryIO, name: str, contract: InputContract) -> Footer:
     """Read and check one file's footer; row data is not touched.
 
     :param name: the file's name, for messages.
+    :param contract: the columns that the job needs.
     :raises InputError: ``input-truncated``, ``input-unreadable``, ``input-schema``.
     """
     size = os.fstat(stream.fileno()).st_size
     data_end = _footer_start(stream, name, size)
     metadata = _parse(stream, name)
     _require_row_groups_before(data_end, metadata, name)
-    extra_columns = _check_schema(metadata, name)
+    extra_columns = _check_schema(metadata, name, contract)
     return Footer(
         bytes=size,
         rows=metadata.num_rows,
         row_groups=metadata.num_row_groups,
         synthetic=carries_synthetic_mark(metadata),
-        time_forms=_time_forms(metadata),
+        time_forms=_time_forms(metadata, contract),
         extra_columns=extra_columns,
+        rows_mark=_rows_mark(metadata),
     )
 
 
@@ -101,38 +111,64 @@ def _require_row_groups_before(data_end: int, metadata: pq.FileMetaData, name: s
                 raise _truncated(name, f"{column.path_in_schema} ends at byte {end}, the data at {data_end}")
 
 
-def _check_schema(metadata: pq.FileMetaData, name: str) -> tuple[str, ...]:
+def _check_schema(metadata: pq.FileMetaData, name: str, contract: InputContract) -> tuple[str, ...]:
     """Return the columns beyond the contract.
 
     :raises InputError: ``input-schema`` with every missing and retyped column.
     """
+    wanted_columns = contract.columns
     columns = _columns(metadata)
     top_level = [column.path.split(".")[0] for column in columns]
     names = dict.fromkeys(top_level)
-    problems = [f"{wanted} is missing" for wanted in TRIP_COLUMNS if wanted not in names]
-    problems += [f"{wanted} occurs twice" for wanted in TRIP_COLUMNS if top_level.count(wanted) > 1]
+    problems = [f"{wanted} is missing" for wanted in wanted_columns if wanted not in names]
+    problems += [f"{wanted} occurs twice" for wanted in wanted_columns if top_level.count(wanted) > 1]
     # Spark does not tell names apart by case.
     spellings = Counter(name.casefold() for name in names)
     problems += [f"{name} differs from another by case" for name in names if spellings[name.casefold()] > 1]
     for column in columns:
-        kind = TRIP_COLUMNS.get(column.path.split(".")[0])
+        kind = wanted_columns.get(column.path.split(".")[0])
         if kind and not _is_kind(column, kind):
             problems.append(f"{column.path} is {_type_name(column)} instead of {kind}")
     if problems:
         raise InputError(
-            f"{name} does not have the columns of a yellow-taxi file.",
+            f"{name} does not have the columns of {contract.title}.",
             code="input-schema",
             got="; ".join(problems),
-            expected=f"{len(TRIP_COLUMNS)} columns of the Azure yellow table",
+            expected=f"the {len(wanted_columns)} columns of {contract.title}",
             action="give files with the columns and types that docs/results.md lists under Input",
         )
-    return tuple(name for name in names if name not in TRIP_COLUMNS)
+    return tuple(name for name in names if name not in wanted_columns)
 
 
-def _time_forms(metadata: pq.FileMetaData) -> tuple[str, ...]:
+def _time_forms(metadata: pq.FileMetaData, contract: InputContract) -> tuple[str, ...]:
     """Return how each timestamp of the contract is stored; the unit does not matter."""
-    times = [column for column in _columns(metadata) if TRIP_COLUMNS.get(column.path) is Kind.TIMESTAMP]
+    times = [column for column in _columns(metadata) if contract.columns.get(column.path) is Kind.TIMESTAMP]
     return tuple(f"{column.path} {_type_name(column)}" for column in times)
+
+
+def _rows_mark(metadata: pq.FileMetaData) -> str:
+    """Return what two files of the same rows have in common, however each is compressed and grouped."""
+    import pyarrow as pa  # 0.1 s that a DAG file must not pay
+
+    try:
+        bounds = {column.path: _bounds(metadata, index) for index, column in enumerate(_columns(metadata))}
+    except (pa.ArrowException, ArithmeticError, NotImplementedError, TypeError, ValueError):
+        # Statistics that cannot be read, e.g. of a date beyond Python's; the rows may be sound all the same.
+        return ""
+    telling = [found for found in bounds.values() if found and found[1] != found[2]]
+    if len(telling) < TELLING_COLUMNS:
+        return ""
+    return sha256_hex(repr((metadata.num_rows, sorted(bounds.items()))).encode())
+
+
+def _bounds(metadata: pq.FileMetaData, index: int) -> tuple[int, Any, Any] | None:
+    """Return a column's nulls, smallest and largest value, or None where a row group does not say."""
+    chunks = [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
+    found = [chunk.statistics for chunk in chunks if chunk.is_stats_set]
+    if len(found) < len(chunks) or not all(each.has_min_max and each.has_null_count for each in found):
+        return None
+    smallest, largest = min(each.min for each in found), max(each.max for each in found)
+    return sum(each.null_count for each in found), smallest, largest
 
 
 def _columns(metadata: pq.FileMetaData) -> list[pq.ColumnSchema]:

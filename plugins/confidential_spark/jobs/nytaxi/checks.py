@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from confidential_spark.core.months import Month
+from confidential_spark.jobs.checks.files import read_summary, read_table
+from confidential_spark.jobs.checks.limits import JobLimits, Limits, MonthText, Positive, Share
 from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.input.location import local_folder
-from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_manifest
+from confidential_spark.jobs.checks.run import JobRules
+from confidential_spark.jobs.checks.subject import (
+    MonthUnderCheck,
+    check_input,
+    check_rows,
+    check_statement,
+)
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import (
     COUNT_RULES,
     MEASURES,
     PAYMENT_TYPES,
+    RATIOS,
     REJECT_RULES,
     TABLES,
     Summary,
-    read_summary,
-    read_table,
 )
-from confidential_spark.jobs.nytaxi.trailing import robust_z_score
+from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from confidential_spark.jobs.checks.limits import NytaxiLimits
 
 ZONES = range(266)
+# Turns a median absolute deviation into a standard deviation, for normally distributed figures.
+MAD_TO_SIGMA = 1.4826
+# Months that are all alike would make every small change an alarm.
+SMALLEST_RELATIVE_SPREAD = 0.02
 
 
-@dataclass(frozen=True)
-class MonthUnderCheck:
-    """One month's results and everything they must agree with.
+class TrailingLimits(Limits):
+    """How a month is compared with the months published before it."""
 
-    :param recorded_input: what was recorded before the enclave was started.
-    :param predicate: the verified statement's predicate.
-    :param trailing: summaries of months published before, oldest first.
-    """
+    months: Annotated[int, Field(ge=1, le=120)]
+    at_least: Annotated[int, Field(ge=3, le=120)]
+    max_z_score: Positive
 
-    results_dir: Path
-    month: Month
-    recorded_input: InputTotals
-    predicate: Mapping[str, Any]
-    trailing: Sequence[Mapping[str, Any]]
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.at_least > self.months:
+            raise ValueError(f"at_least ({self.at_least}) is more than months ({self.months})")
+        return self
+
+
+class NytaxiLimits(JobLimits):
+    """Limits of `nytaxi.yaml`; shares are of all input rows."""
+
+    job: Literal["nytaxi"]
+    max_reject_share: Share
+    max_rule_share: Annotated[dict[str, Share], Field(min_length=1)]
+    zones_since: MonthText
+    trailing: TrailingLimits
+
+    @field_validator("max_rule_share")
+    @classmethod
+    def _known_rules(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(value) - {*REJECT_RULES, *COUNT_RULES}):
+            raise ValueError(f"no such rule: {', '.join(unknown)}")
+        return value
+
+
+class NytaxiMonth(MonthUnderCheck):
+    """One month's results and everything they must agree with."""
+
     limits: NytaxiLimits
 
     @cached_property
@@ -57,42 +84,33 @@ class MonthUnderCheck:
 
         :raises ResultError: it is missing or malformed.
         """
-        return read_summary(self.results_dir / "summary.json")
-
-    @cached_property
-    def manifest(self) -> InputManifest:
-        """The input as it is now.
-
-        :raises InputError: it is not usable any more.
-        """
-        return read_manifest(self.recorded_input.uri, self.month)
+        return read_summary(self.results_dir / "summary.json", Summary)
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """Return a table's rows.
 
         :raises ResultError: it is missing or malformed.
         """
-        return read_table(self.results_dir / f"{name}.parquet", *TABLES[name])
+        key, kind = TABLES[name]
+        columns = {key: kind} | dict.fromkeys(MEASURES, "int64") | dict.fromkeys(RATIOS, "double")
+        return read_table(self.results_dir / f"{name}.parquet", columns, nullable=RATIOS)
 
 
-def check_summary(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_summary(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Does the summary have its shape, and count every row once?"""
+    yield from check_rows(subject)
     summary = subject.summary
-    yield CheckResult.compare("summary_schema", summary.v, 1, "summary.json, every member and type")
     rules = [(rule.name, rule.action) for rule in summary.rules]
     known = [(name, "reject") for name in REJECT_RULES] + [(name, "count") for name in COUNT_RULES]
     yield CheckResult.compare("rules_complete", rules, known, "every rule, in order")
     rows = summary.rows
-    yield CheckResult.compare(
-        "rows_accounted", rows.accepted + rows.rejected, rows.input, "accepted + rejected = input"
-    )
     yield CheckResult.compare("trips_are_accepted_rows", summary.totals.trips, rows.accepted)
     yield CheckResult.compare("all_rows_are_input_rows", summary.all_rows.rows, rows.input)
     first = sum(rule.first or 0 for rule in summary.rules)
     yield CheckResult.compare("rejections_explained", first, rows.rejected, "Σ first reasons = rejected")
 
 
-def check_month(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_month(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Does the summary speak of this month, and lie inside it?"""
     summary = subject.summary
     yield CheckResult.compare("month", summary.month, str(subject.month))
@@ -107,10 +125,10 @@ def check_month(subject: MonthUnderCheck) -> Iterator[CheckResult]:
     )
 
 
-def check_table(name: str) -> Callable[[MonthUnderCheck], Iterator[CheckResult]]:
+def check_table(name: str) -> Callable[[NytaxiMonth], Iterator[CheckResult]]:
     """Return the check of one table: schema, keys, sums and ratios."""
 
-    def check(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    def check(subject: NytaxiMonth) -> Iterator[CheckResult]:
         rows = subject.table(name)
         yield CheckResult.compare(
             f"{name}_schema", len(rows) > 0, True, f"{len(rows)} rows, columns and types as documented"
@@ -144,7 +162,7 @@ def _ratios(sums: Mapping[str, int]) -> tuple[float | None, float | None]:
     return tip_share, speed_mph
 
 
-def check_total_ratios(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_total_ratios(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Do tip share and speed follow from the totals?"""
     totals = subject.summary.totals
     expected = _ratios(subject.summary.measures())
@@ -153,7 +171,7 @@ def check_total_ratios(subject: MonthUnderCheck) -> Iterator[CheckResult]:
     )
 
 
-def check_shares(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_shares(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Are rejected rows and each quirk as rare as the limits say?"""
     summary, limits = subject.summary, subject.limits
     rows = max(summary.rows.input, 1)
@@ -165,45 +183,16 @@ def check_shares(subject: MonthUnderCheck) -> Iterator[CheckResult]:
         yield CheckResult.at_most(f"share_{name}", met[name] / rows, limit)
 
 
-def check_statement(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_signed_statement(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Does the verified statement say the same as the results?"""
-    summary, predicate = subject.summary, subject.predicate
-    yield CheckResult.compare("statement_month", predicate["month"], str(subject.month))
-    yield CheckResult.compare("statement_rows", dict(predicate["rows"]), summary.rows.model_dump())
-    arguments = list(predicate["job"]["arguments"])
-    wanted = ["--month", str(subject.month), "--outlier-cap-cents", str(summary.options.outlier_cap_cents)]
-    yield CheckResult.compare("statement_arguments", arguments, wanted, "the options in the summary")
+    cap = str(subject.summary.options.outlier_cap_cents)
+    yield from check_statement(subject, ["--month", str(subject.month), "--outlier-cap-cents", cap])
 
 
-def check_input(subject: MonthUnderCheck) -> Iterator[CheckResult]:
-    """Is the input still what was recorded before, and what the enclave says it read?"""
-    manifest, recorded = subject.manifest, subject.recorded_input
-    yield CheckResult.compare(
-        "input_unchanged",
-        manifest.totals().files_sha256,
-        recorded.files_sha256,
-        "the list of files with SHA-256",
-    )
-    stated = sorted(
-        (_file_name(item["uri"]), item["bytes"], item["sha256"]) for item in subject.predicate["inputs"]
-    )
-    present = sorted((file.name, file.bytes, file.sha256) for file in manifest.files)
-    yield CheckResult.compare("input_as_stated", stated, present, "name, bytes and SHA-256 of every file")
-    yield CheckResult.compare(
-        "input_rows", subject.summary.rows.input, manifest.rows, "rows read = rows in the footers"
-    )
-
-
-def _file_name(uri: str) -> str:
-    return unquote(PurePosixPath(urlsplit(uri).path).name)
-
-
-def check_recount(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_recount(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Does an independent recount of the input give the same figures, to the cent?"""
     summary = subject.summary
-    folder = local_folder(subject.manifest.uri)
-    files = [folder / file.name for file in subject.manifest.files]
-    counted = recount(files, subject.month, summary.options.outlier_cap_cents)
+    counted = recount(subject.input_files, subject.month, summary.options.outlier_cap_cents)
     yield CheckResult.compare_members("recount_totals", summary.measures(), counted.totals)
     money = summary.all_rows.model_dump(exclude={"rows"})
     yield CheckResult.compare_members(
@@ -219,10 +208,10 @@ def check_recount(subject: MonthUnderCheck) -> Iterator[CheckResult]:
         yield CheckResult.compare_members(f"recount_{name}", published, getattr(counted, name))
 
 
-def check_trailing(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+def check_trailing(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Are trips and revenue in line with the months published before? A warning: the world does change."""
     limits = subject.limits.trailing
-    history = [summary["totals"] for summary in subject.trailing[-limits.months :]]
+    history = [summary["totals"] for summary in subject.published.earlier(limits.months)]
     for name in ("trips", "revenue_cents"):
         if len(history) < limits.at_least:
             yield CheckResult(
@@ -245,18 +234,26 @@ def check_trailing(subject: MonthUnderCheck) -> Iterator[CheckResult]:
         )
 
 
+def robust_z_score(value: float, history: Sequence[float]) -> float:
+    """Return how many robust deviations ``value`` lies from the median of a non-empty ``history``."""
+    centre = median(history)
+    spread = MAD_TO_SIGMA * median(abs(item - centre) for item in history)
+    return (value - centre) / max(spread, SMALLEST_RELATIVE_SPREAD * abs(centre), 1.0)
+
+
 def _instant(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
-CHECKS: Mapping[str, Callable[[MonthUnderCheck], Iterator[CheckResult]]] = {
+CHECKS: Mapping[str, Callable[[NytaxiMonth], Iterator[CheckResult]]] = {
     "summary": check_summary,
     "month": check_month,
     **{name: check_table(name) for name in TABLES},
     "total_ratios": check_total_ratios,
     "shares": check_shares,
-    "statement": check_statement,
+    "statement": check_signed_statement,
     "input": check_input,
     "recount": check_recount,
     "trailing": check_trailing,
 }
+RULES = JobRules(limits=NytaxiLimits, subject=NytaxiMonth, checks=CHECKS, input=TRIPS)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.errors import ResultError
+from confidential_spark.jobs.checks.recounting import recounting
 from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, MEASURES, PAYMENT_TYPES, REJECT_RULES
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.months import Month
 
-MEMORY_LIMIT = "1GB"
-THREADS = 2
 MONEY = ("revenue_cents", "fare_cents", "tip_cents")
 MACROS = (
     "CREATE TEMP MACRO modulo(x, m) AS ((x % m) + m) % m",
@@ -69,36 +67,20 @@ class Recount:
 def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> Recount:
     """Recount one month.
 
-    :raises ResultError: ``recount-failed``: the input cannot be read (any more), or memory does not suffice.
+    :raises ResultError: ``recount-failed``: the input can no longer be read, or memory does not suffice.
     """
-    import duckdb  # 0.3 s that a DAG file must not pay
-
     parameters = {
         "files": [str(file) for file in files],
-        "starts_at": _epoch(month),
-        "ends_at": _epoch(month.shift(1)),
+        "starts_at": month.first_second,
+        "ends_at": month.shift(1).first_second,
         "cap": outlier_cap_cents,
     }
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY_LIMIT,
-        "threads": THREADS,
-        "temp_directory": "",
-    }
-    try:
-        with duckdb.connect(config=settings) as connection:
-            for macro in MACROS:
-                connection.execute(macro)
-            query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-            connection.execute(query, parameters)
-            return _read(connection)
-    except duckdb.Error as error:
-        raise ResultError(
-            "The input could not be recounted.",
-            code="recount-failed",
-            got=str(error),
-            expected="the files that the job read",
-            action="look whether the input is still there and unchanged",
-        ) from error
+    with recounting() as connection:
+        for macro in MACROS:
+            connection.execute(macro)
+        query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+        connection.execute(query, parameters)
+        return _read(connection)
 
 
 def _read(connection: duckdb.DuckDBPyConnection) -> Recount:
@@ -137,10 +119,6 @@ def _by(connection: duckdb.DuckDBPyConnection, key: str) -> dict[Any, dict[str, 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
     return connection.execute(query).fetchall()
-
-
-def _epoch(month: Month) -> int:
-    return int(datetime(month.year, month.month, 1, tzinfo=UTC).timestamp())
 
 
 def _iso(seconds: int | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What a yellow-taxi trip file must look like, and the mark that says it was made up.
+"""The columns of a yellow-taxi trip file.
 
 Source: Azure Open Datasets, table "yellow" (NYC Taxi & Limousine Commission): 21 columns, partitions
 `puYear=`/`puMonth=`. `docs/results.md` states the same contract for people.
@@ -6,24 +6,7 @@ Source: Azure Open Datasets, table "yellow" (NYC Taxi & Limousine Commission): 2
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
-
-SYNTHETIC_KEY = b"confidential_spark.synthetic"
-SYNTHETIC_NOTICE = "SYNTHETIC – made by confidential-spark, not TLC data"
-
-
-class Kind(StrEnum):
-    """A column's type as the contract states it; each admits the Parquet types Spark reads as such."""
-
-    STRING = "string"
-    TIMESTAMP = "timestamp"
-    INTEGER = "int32"
-    DOUBLE = "double"
-
+from confidential_spark.jobs.input.contract import InputContract, Kind
 
 TRIP_COLUMNS: dict[str, Kind] = {
     "vendorID": Kind.STRING,
@@ -48,8 +31,4 @@ TRIP_COLUMNS: dict[str, Kind] = {
     "tollsAmount": Kind.DOUBLE,
     "totalAmount": Kind.DOUBLE,
 }
-
-
-def carries_synthetic_mark(metadata: pq.FileMetaData) -> bool:
-    """Return whether a Parquet footer says that its rows were made up."""
-    return SYNTHETIC_KEY in (metadata.metadata or {})
+TRIPS = InputContract(title="a yellow-taxi file", columns=TRIP_COLUMNS)

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from confidential_spark.jobs.checks.files import Count, JobSummary, Real, read_summary
+from confidential_spark.jobs.checks.limits import JobLimits, Positive
 from confidential_spark.jobs.checks.result import CheckResult
-from confidential_spark.jobs.nytaxi.summary import (
-    MAX_SUMMARY_BYTES,
-    Count,
-    RowCounts,
-    read_json,
-    schema_error,
-)
+from confidential_spark.jobs.checks.run import JobRules
+from confidential_spark.jobs.checks.subject import RunUnderCheck, check_statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from confidential_spark.jobs.checks.limits import SparkPiLimits
 
 SAMPLES_PER_PARTITION = 200_000
 
 
-class Summary(BaseModel):
+class SparkPiLimits(JobLimits):
+    """Limits of `sparkpi.yaml`: the estimate's error × √samples."""
+
+    job: Literal["sparkpi"]
+    max_error_times_root: Positive
+
+
+class Summary(JobSummary):
     """`summary.json` of job sparkpi."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    v: Literal[1]
     job: Literal["sparkpi"]
-    pi: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    pi: Real
     samples: Annotated[int, Field(strict=True, gt=0)]
     inside: Count
-    rows: RowCounts
-    duration_ms: Count
 
 
-@dataclass(frozen=True)
-class PiUnderCheck:
+class PiUnderCheck(RunUnderCheck):
     """One estimate and what it must agree with."""
 
-    results_dir: Path
-    predicate: Mapping[str, Any]
     limits: SparkPiLimits
 
     @cached_property
@@ -55,11 +47,7 @@ class PiUnderCheck:
 
         :raises ResultError: it is missing or malformed.
         """
-        path = self.results_dir / "summary.json"
-        try:
-            return Summary.model_validate(read_json(path, MAX_SUMMARY_BYTES))
-        except ValidationError as error:
-            raise schema_error("summary", path.name, error) from error
+        return read_summary(self.results_dir / "summary.json", Summary)
 
 
 def check_summary(subject: PiUnderCheck) -> Iterator[CheckResult]:
@@ -80,16 +68,15 @@ def check_estimate(subject: PiUnderCheck) -> Iterator[CheckResult]:
     yield CheckResult.at_most("pi_error", abs(summary.pi - math.pi), limit, f"{summary.samples:,} samples")
 
 
-def check_statement(subject: PiUnderCheck) -> Iterator[CheckResult]:
+def check_signed_statement(subject: PiUnderCheck) -> Iterator[CheckResult]:
     """Does the verified statement say the same as the results?"""
-    predicate, summary = subject.predicate, subject.summary
-    yield CheckResult.compare("statement_rows", dict(predicate["rows"]), summary.rows.model_dump())
-    wanted = ["--partitions", f"{summary.samples / SAMPLES_PER_PARTITION:g}"]
-    yield CheckResult.compare("statement_arguments", list(predicate["job"]["arguments"]), wanted)
+    partitions = f"{subject.summary.samples / SAMPLES_PER_PARTITION:g}"
+    yield from check_statement(subject, ["--partitions", partitions])
 
 
 CHECKS: Mapping[str, Callable[[PiUnderCheck], Iterator[CheckResult]]] = {
     "summary": check_summary,
     "estimate": check_estimate,
-    "statement": check_statement,
+    "statement": check_signed_statement,
 }
+RULES = JobRules(limits=SparkPiLimits, subject=PiUnderCheck, checks=CHECKS)

@@ -6,7 +6,6 @@ waited for and never mistaken for the end of the run.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
-from confidential_spark.core.errors import EnclaveError
+from confidential_spark.enclave.archives import unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.layout import DATA_DIR, LAUNCH_DIR, RUN_DIR, TEMPORARY_DIR, USER, USER_ID
-from confidential_spark.enclave.result_archive import unpack_results
+from confidential_spark.operators.resumable import Leftover, ask_patiently
 from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from docker.api import APIClient
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ENGINE_AWAY = "docker-unreachable"
@@ -37,6 +35,7 @@ ENGINE_PATIENCE_SECONDS = 300.0
 ENGINE_PAUSE_SECONDS = 2.0
 REMOVAL_ATTEMPTS, REMOVAL_PAUSE_SECONDS = 50, 0.2
 NONCE_LABEL = f"{PREFIX}nonce"
+DEPLOYMENT_LABEL = f"{PREFIX}deployment"
 HOSTNAME = "enclave"
 AESM_DIR = "/var/run/aesmd"
 # Threads of JVM, Python and, on hardware, of Occlum.
@@ -45,6 +44,8 @@ MAX_PROCESSES = 4_096
 LOG_FILES = {"max-size": "8m", "max-file": "4"}
 NANOSECONDS = 1_000_000_000
 ENDED = frozenset({"exited", "dead", "removing"})
+# Or was never started.
+AT_REST = ENDED | {"created"}
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class EnclaveContainer:
         )
         for line in raw.decode("utf-8", "replace").split("\n"):
             stamp, _, text = line.partition(" ")
-            # Of one width and in UTC, so they compare as text.
+            # Time stamps have one width and are in UTC, so they compare as text.
             if stamp > after:
                 yield stamp, text
 
@@ -234,19 +235,69 @@ def ask_engine(request: Callable[[], T], patience: float = ENGINE_PATIENCE_SECON
     :param patience: seconds without an answer before that is an error.
     :raises EnclaveError: what it refused, or ``docker-unreachable`` after the patience.
     """
-    deadline = time.monotonic() + patience
-    waits = False
-    while True:
+
+    def attempt() -> T:
+        with docker_failures():
+            return request()
+
+    return ask_patiently(
+        attempt,
+        service="Docker engine",
+        passes=lambda failure, _: failure.code == ENGINE_AWAY,
+        patience=patience,
+        pause=ENGINE_PAUSE_SECONDS,
+    )
+
+
+def leftovers(client: APIClient) -> list[Leftover]:
+    """Return the containers of all runs, and the volumes that no container has any longer.
+
+    :raises EnclaveError: ``docker-…``.
+    """
+    now = time.time()
+    labelled = {"label": NONCE_LABEL}
+    with docker_failures():
+        containers = client.containers(all=True, filters=labelled)
+        volumes = client.volumes(filters={**labelled, "dangling": True})["Volumes"] or ()
+    return [
+        *(
+            _leftover("container", each["Id"], each["Labels"], now - each["Created"], each["State"])
+            for each in containers
+        ),
+        *(_leftover("volume", each["Name"], each["Labels"], now - _made_at(each)) for each in volumes),
+    ]
+
+
+def remove_leftover(client: APIClient, leftover: Leftover) -> None:
+    """Remove a container with its volume, or a volume; somebody else may do the same.
+
+    :raises EnclaveError: ``docker-…``.
+    """
+    with docker_failures():
         try:
-            with docker_failures():
-                return request()
-        except EnclaveError as failure:
-            if failure.code != ENGINE_AWAY or time.monotonic() > deadline:
+            if leftover.kind == "volume":
+                client.remove_volume(leftover.name)
+            else:
+                client.remove_container(leftover.name, v=True, force=True)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
-            if not waits:
-                log.warning("The Docker engine does not answer; waiting for it: %s", failure)
-            waits = True
-            time.sleep(ENGINE_PAUSE_SECONDS)
+
+
+def _leftover(kind: str, name: str, labels: Mapping[str, str], age: float, state: str = "") -> Leftover:
+    return Leftover(
+        kind=kind,
+        name=name,
+        deployment=labels.get(DEPLOYMENT_LABEL, ""),
+        dag_id=labels.get(f"{PREFIX}dag", ""),
+        run_id=labels.get(f"{PREFIX}run", ""),
+        age=age,
+        ended=kind == "volume" or state in AT_REST,
+    )
+
+
+def _made_at(volume: Mapping[str, str]) -> float:
+    return datetime.fromisoformat(volume["CreatedAt"]).timestamp()
 
 
 def has_ended(state: Mapping[str, Any]) -> bool:

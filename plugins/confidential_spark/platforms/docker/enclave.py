@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
+from confidential_spark.enclave.archives import Entry, tar_stream
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, tar_stream
+from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
 from confidential_spark.platforms.docker.container import (
+    DEPLOYMENT_LABEL,
     ENGINE_PATIENCE_SECONDS,
     NONCE_LABEL,
     ContainerSpec,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.enclave.image import EnclaveImage
-    from confidential_spark.operators.output import EnclaveOutput
-    from confidential_spark.settings import Settings
+    from confidential_spark.enclave.output import EnclaveOutput
+    from confidential_spark.platforms.docker.settings import DockerSettings
 
 GIBIBYTE = 1024**3
 SCRATCH_BYTES = GIBIBYTE
@@ -45,22 +46,23 @@ SGX_DEVICES = (
     ("/dev/sgx_enclave", "/dev/sgx_provision"),
 )
 DEVICE_MISSING = "sgx-device-missing"
+NEVER_STARTED = "created"
 REQUEST_TIMEOUT_SECONDS = 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
 
 
-def connect(settings: Settings, *, patience: float = ENGINE_PATIENCE_SECONDS) -> APIClient:
+def connect(settings: DockerSettings, *, patience: float = ENGINE_PATIENCE_SECONDS) -> APIClient:
     """Return a client of the engine that the deployment's connection names.
 
     :param patience: seconds that an engine may be away.
     :raises ConfigurationError: ``docker-connection-invalid``.
     :raises EnclaveError: ``docker-…``.
     """
-    address = EngineAddress.of_connection(settings.docker_conn_id)
+    address = EngineAddress.of_connection(settings.conn_id)
     return ask_engine(lambda: address.connect(timeout=REQUEST_TIMEOUT_SECONDS), patience)
 
 
-def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
+def run_labels(ti: Any, nonce: str, deployment: str) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     return {
         f"{PREFIX}dag": ti.dag_id,
@@ -69,26 +71,30 @@ def run_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": str(ti.map_index),
         NONCE_LABEL: nonce,
+        DEPLOYMENT_LABEL: deployment,
     }
 
 
-def spark_memory(settings: Settings) -> str:
+def spark_memory(settings: DockerSettings) -> str:
     """Return what a container's limit leaves for Spark, as the JVM writes it."""
-    left = memory_bytes(settings.dcsv3_memory) - SCRATCH_BYTES
+    left = memory_bytes(settings.memory) - SCRATCH_BYTES
     return f"{max(left, 1024) // 1024}k"
 
 
-def sgx_devices(image: EnclaveImage, settings: Settings) -> Sequence[tuple[str, ...]]:
+def sgx_devices(image: EnclaveImage, settings: DockerSettings) -> Sequence[tuple[str, ...]]:
     """Return the sets of devices to try, in order; a simulated enclave needs none."""
-    if image.trust == TRUST_SIMULATED:
-        return ((),)
-    if settings.dcsv3_sgx_devices == "auto":
+    return ((),) if image.trust == TRUST_SIMULATED else device_sets(settings)
+
+
+def device_sets(settings: DockerSettings) -> Sequence[tuple[str, ...]]:
+    """Return the host's SGX devices by each of their names, in the order to try."""
+    if settings.sgx_devices == "auto":
         return SGX_DEVICES
-    return (tuple(settings.dcsv3_sgx_devices.split(",")),)
+    return (tuple(settings.sgx_devices.split(",")),)
 
 
 def container_spec(
-    settings: Settings,
+    settings: DockerSettings,
     image: EnclaveImage,
     command: str,
     launch: LaunchSpec,
@@ -102,13 +108,13 @@ def container_spec(
         command=command,
         environment={layout.LAUNCH_VARIABLE: json.dumps(asdict(launch), ensure_ascii=False)},
         labels=labels,
-        memory_bytes=memory_bytes(settings.dcsv3_memory),
+        memory_bytes=memory_bytes(settings.memory),
         scratch_bytes=SCRATCH_BYTES,
         instance_bytes=SIMULATED_INSTANCE_BYTES if simulated else SCRATCH_BYTES,
-        cpus=settings.dcsv3_cores,
-        network="none" if simulated else settings.dcsv3_network,
+        cpus=settings.cores,
+        network="none" if simulated else settings.network,
         devices=devices,
-        aesm_dir=None if simulated else settings.dcsv3_aesm_dir,
+        aesm_dir=None if simulated else settings.aesm_dir,
     )
 
 
@@ -152,9 +158,9 @@ class DockerEnclave:
 
     def _start(self, spec: ContainerSpec, entries: Sequence[Entry]) -> str:
         container = self.container.create(spec)
-        self.require_wanted()
+        raise_if_cancelled(self.stopped)
         self.container.put(container, layout.DATA_DIR, lambda: tar_stream(entries, user_id=layout.USER_ID))
-        self.require_wanted()
+        raise_if_cancelled(self.stopped)
         self.container.start(container)
         return container
 
@@ -171,9 +177,9 @@ class DockerEnclave:
         :param on_position: takes the time stamp up to which the log is complete.
         :raises EnclaveError: the program failed, by name; ``container-lost``; ``terminated``.
         """
-        position, pause = "", FIRST_PAUSE_SECONDS
+        position, pauses = "", Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.container.state(container)
             for stamp, line in self.container.lines(container, after=position):
                 self.output.feed(line, known=stamp <= known_until)
@@ -181,21 +187,24 @@ class DockerEnclave:
             on_position(position)
             if has_ended(state):
                 break
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            pauses.wait()
         self.output.close()
         if diagnosis := container_diagnosis(state, self.output.watcher):
             self.output.fail(diagnosis)
 
-    def require_wanted(self) -> None:
-        """Stop when the task is to end.
+    def leftover(self) -> str | None:
+        """Return the container that a dead worker has left, unless it was never started.
 
-        :raises EnclaveError: ``terminated``, retryable.
+        :raises EnclaveError: ``docker-…``.
         """
-        if self.stopped():
-            raise EnclaveError(
-                "The task was asked to end, so its enclave was ended too.",
-                code="terminated",
-                action="nothing, if it was meant; else run again",
-                retryable=True,
-            )
+        found = self.container.find()
+        if found is None or found["State"] == NEVER_STARTED:
+            return None
+        return f"container {found['Id'][:12]} ({found['Status']})"
+
+    def remove(self) -> None:
+        """Remove the container with its volume; there may be none.
+
+        :raises EnclaveError: ``docker-…``.
+        """
+        self.container.remove()

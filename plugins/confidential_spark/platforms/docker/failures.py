@@ -15,8 +15,7 @@ from docker.errors import APIError, DockerException, InvalidVersion, TLSParamete
 from requests.exceptions import RequestException, SSLError
 from urllib3.exceptions import HTTPError
 
-from confidential_spark.core.errors import shorten
-from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher, Sighting, failure_named
+from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +55,7 @@ def engine_diagnosis(error: Exception) -> Diagnosis:
     diagnosis = watcher.diagnose()
     if diagnosis.failure is not UNNAMED:
         return diagnosis
-    return _row(_kind_of(error), said.rpartition("(Caused by ")[2])
+    return Diagnosis.named(_kind_of(error), said.rpartition("(Caused by ")[2])
 
 
 def container_diagnosis(state: Mapping[str, Any], watcher: LogWatcher) -> Diagnosis | None:
@@ -78,15 +77,8 @@ def container_diagnosis(state: Mapping[str, Any], watcher: LogWatcher) -> Diagno
         return replace(watcher.diagnose(), exit_code=code)
     diagnosis = watcher.diagnose(code)
     if engine_said and diagnosis.failure is UNNAMED:
-        return replace(_row("docker-refused", engine_said), exit_code=code)
+        return replace(Diagnosis.named("docker-refused", engine_said), exit_code=code)
     return diagnosis
-
-
-def _row(name: str, line: str) -> Diagnosis:
-    failure = failure_named(name)
-    if failure is None:
-        raise LookupError(name)
-    return Diagnosis(Sighting(failure, shorten(line)), None)
 
 
 def _kind_of(error: Exception) -> str:

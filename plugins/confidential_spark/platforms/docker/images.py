@@ -1,27 +1,32 @@
-"""The images of a Docker engine: found by label, built, pulled, pushed, tagged."""
+"""The images of a Docker engine: found by label, built, pulled, pushed, tagged; and what it says meanwhile.
+
+Source: Docker Engine API 1.41, the streams of `POST /build`, `/images/create` and `/images/…/push`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import ImageNotFound, NotFound
 
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
-from confidential_spark.platforms.docker.engine_messages import EngineMessages
 from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from docker.api import APIClient
 
-    from confidential_spark.image_build.context import BuildContext
-    from confidential_spark.platforms.docker.registry import RegistryLogin
+    from confidential_spark.platforms.docker.engine import RegistryLogin
 
 DOCKERFILE = "Dockerfile"
 NO_NETWORK = "none"
+_STEP = re.compile(r"Step ([0-9]{1,4})/([0-9]{1,4}) : ")
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
+MAX_LINE = 2_000
 
 
 @dataclass(frozen=True)
@@ -81,19 +86,26 @@ class ImageStore:
         newest = max(found, key=lambda image: (image["Created"], image["Id"]), default=None)
         return self.inspect(newest["Id"]) if newest else None
 
-    def build(self, context: BuildContext, *, labels: Mapping[str, str], network: str = NO_NETWORK) -> str:
+    def build(
+        self,
+        tar: Iterable[bytes],
+        *,
+        build_args: Mapping[str, str],
+        labels: Mapping[str, str],
+        network: str = NO_NETWORK,
+    ) -> str:
         """Build an image and return its id; what a failed build leaves is the engine's cache, no container.
 
+        :param tar: the build context; what it raises itself is passed on.
         :param network: of the `RUN` steps.
         :raises EnclaveError: ``image-build-failed``, or what the log names.
-        :raises InputError: ``build-input-changed``.
         """
         with docker_failures():
             stream = self.client.build(
-                fileobj=context.tar(),
+                fileobj=tar,
                 custom_context=True,
                 dockerfile=DOCKERFILE,
-                buildargs=dict(context.build_args),
+                buildargs=dict(build_args),
                 labels=dict(labels),
                 network_mode=network,
                 rm=True,
@@ -171,3 +183,65 @@ def _failed(code: str, message: str, messages: EngineMessages, watcher: LogWatch
         got=said,
         action="read the engine's last lines above, and docs/runbooks/enclave_image.md",
     )
+
+
+@dataclass
+class EngineMessages:
+    """Reads one stream of messages.
+
+    :ivar image_id: of the built image, once the engine said so.
+    :ivar digest: of the pushed image, once the registry said so.
+    :ivar error: what the engine ended the stream with.
+    :ivar step: step of the Dockerfile and their number.
+    """
+
+    image_id: str | None = None
+    digest: str | None = None
+    error: str | None = None
+    step: tuple[int, int] | None = None
+    _line: str = ""
+    _layers: dict[str, str] = field(default_factory=dict)
+
+    def read(self, message: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the whole lines that a message completes."""
+        if not isinstance(message, dict):
+            return
+        self._outcome(message)
+        if isinstance(text := message.get("stream"), str):
+            yield from self._lines(text)
+        elif isinstance(status := message.get("status"), str):
+            yield from self._layer(str(message.get("id", "")), status)
+
+    def rest(self) -> Iterator[str]:
+        """Yield the line that the stream ended in the middle of."""
+        if self._line.strip():
+            yield self._line[:MAX_LINE]
+        self._line = ""
+
+    def _outcome(self, message: Mapping[str, Any]) -> None:
+        if "error" in message:
+            self.error = str(message["error"]).strip() or "no reason given"
+        aux = message.get("aux")
+        if isinstance(aux, dict):
+            self.image_id = _matching(aux.get("ID")) or self.image_id
+            self.digest = _matching(aux.get("Digest")) or self.digest
+
+    def _lines(self, text: str) -> Iterator[str]:
+        *whole, self._line = (self._line + text).split("\n")
+        # A program that never ends its line must not fill the memory.
+        self._line = self._line[-MAX_LINE:]
+        for line in whole:
+            if step := _STEP.match(line):
+                self.step = (int(step[1]), int(step[2]))
+            if line.strip():
+                yield line.rstrip()[:MAX_LINE]
+
+    def _layer(self, layer: str, status: str) -> Iterator[str]:
+        # Only what is new of a layer: its progress bar would be thousands of lines.
+        if self._layers.get(layer) != status:
+            self._layers[layer] = status
+            yield f"{layer} {status}".strip()[:MAX_LINE]
+
+
+def _matching(value: object) -> str | None:
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None

@@ -28,8 +28,7 @@ class DeallocateIdleVmOperator(AzureVirtualMachineStopOperator):
     :param dag_ids: the DAGs whose runs use the VM, this one included.
     """
 
-    def __init__(self, *, dag_ids: Sequence[str], **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        """Pass on."""
+    def __init__(self, *, dag_ids: Sequence[str], **kwargs: Any) -> None:
         super().__init__(pool=VM_POOL, **kwargs)
         self.dag_ids = list(dag_ids)
 

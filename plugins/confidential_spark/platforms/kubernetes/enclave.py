@@ -8,26 +8,34 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.core.failures import UNNAMED, LogWatcher
+from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 from confidential_spark.enclave import layout, occlum_config
+from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
 from confidential_spark.enclave.image import PREFIX
-from confidential_spark.enclave.result_archive import unpack_results
 from confidential_spark.enclave.spark import memory_bytes
-from confidential_spark.enclave.tar_stream import Entry, stream_size, tar_stream
-from confidential_spark.platforms.kubernetes import cluster_layout
-from confidential_spark.platforms.kubernetes.cluster import API_PATIENCE_SECONDS, Cluster
-from confidential_spark.platforms.kubernetes.connection import kubernetes_client
-from confidential_spark.platforms.kubernetes.failures import (
+from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
+from confidential_spark.platforms.kubernetes.client.cluster import (
+    API_PATIENCE_SECONDS,
+    Cluster,
+    kubernetes_client,
+)
+from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     POD_LOST,
     REFUSED,
-    blame_executors,
-    named,
+    attribute_to_executors,
     pod_diagnosis,
 )
 from confidential_spark.platforms.kubernetes.names import (
+    DEPLOYMENT_LABEL,
+    ENCLAVE_CONTAINER,
     NONCE_LABEL,
+    ROLE_DRIVER,
+    ROLE_EXECUTOR,
+    ROLE_LABEL,
+    RUN_ANNOTATIONS,
     RUN_LABELS,
+    TRANSFER_CONTAINER,
     TryNames,
     label_value,
     nonce_digest,
@@ -40,11 +48,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from confidential_spark.core.failures import Diagnosis
-    from confidential_spark.operators.output import EnclaveOutput
-    from confidential_spark.platforms.kubernetes.pod_exec import PodCommand
-    from confidential_spark.platforms.kubernetes.pods import PodState
-    from confidential_spark.settings import Settings
+    from confidential_spark.enclave.occlum_config import EnclaveSizing
+    from confidential_spark.enclave.output import EnclaveOutput
+    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
+    from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
 LOOK_SECONDS = 10.0
@@ -55,7 +63,7 @@ SETTLE_SECONDS = 3.0
 # SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
 STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
-TRANSFER = cluster_layout.TRANSFER_CONTAINER
+TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
@@ -63,12 +71,10 @@ RECEIVE = (
 )
 
 
-def connect(settings: Settings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:  # noqa: ANN401
+def connect(settings: KubernetesSettings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
     """Return the namespace that the deployment's settings and connection name."""
 
-    return Cluster(
-        lambda: kubernetes_client(settings.aks_conn_id), settings.aks_namespace, patience=patience, **more
-    )
+    return Cluster(lambda: kubernetes_client(settings.conn_id), settings.namespace, patience=patience, **more)
 
 
 def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
@@ -76,47 +82,87 @@ def run_labels(dag_id: str, run_id: str) -> dict[str, str]:
     return dict(zip(RUN_LABELS, (label_value(dag_id), label_value(run_id)), strict=True))
 
 
-def try_labels(ti: Any, nonce: str) -> dict[str, str]:  # noqa: ANN401 - Airflow's task instance
-    """Return the labels that say whose pod it is."""
-    return {
+@dataclass(frozen=True)
+class PodOwner:
+    """Whose pods they are: by labels, to be found by, and by the ids that Airflow knows."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+def pod_owner(ti: Any, nonce: str, deployment: str) -> PodOwner:
+    """Return the try of a task as the owner of its pods."""
+    labels = {
         **run_labels(ti.dag_id, ti.run_id),
         f"{PREFIX}task": label_value(ti.task_id),
         f"{PREFIX}try": str(ti.try_number),
         f"{PREFIX}map-index": label_value(str(ti.map_index)),
         NONCE_LABEL: nonce_digest(nonce),
+        DEPLOYMENT_LABEL: deployment,
     }
+    return PodOwner(labels, dict(zip(RUN_ANNOTATIONS, (ti.dag_id, ti.run_id), strict=True)))
 
 
-def pod_plan(settings: Settings, image: str, trust: str, names: TryNames, labels: dict[str, str]) -> PodPlan:
+def leftovers(cluster: Cluster) -> list[Leftover]:
+    """Return the pods of all runs, but for those that somebody is removing.
+
+    :raises EnclaveError: ``kubernetes-…``.
+    """
+    dag, run = RUN_ANNOTATIONS
+    return [
+        Leftover(
+            kind="pod",
+            name=pod.name,
+            deployment=pod.labels.get(DEPLOYMENT_LABEL, ""),
+            dag_id=pod.annotations.get(dag, ""),
+            run_id=pod.annotations.get(run, ""),
+            age=pod.age,
+            ended=pod.ended,
+        )
+        for pod in cluster.pods(NONCE_LABEL, "")
+        if not pod.deleted
+    ]
+
+
+def pod_plan(
+    settings: KubernetesSettings,
+    sizing: EnclaveSizing,
+    image: str,
+    trust: str,
+    names: TryNames,
+    owner: PodOwner,
+) -> PodPlan:
     """Return what the pods of a try have in common.
 
+    :param sizing: of the image's enclave.
     :param image: its reference.
     """
     return PodPlan(
         image=image,
         names=names,
-        labels=labels,
-        claim=settings.aks_claim,
-        cpu_request=settings.aks_cpu_request,
-        cpu_limit=whole_cores(settings.aks_cpu_request),
-        memory_bytes=memory_bytes(settings.aks_driver_memory),
-        epc_bytes=epc_bytes(settings, trust),
-        aesm=settings.aks_quote_access == "aesm" and trust != TRUST_SIMULATED,
-        groups=settings.aks_supplemental_groups,
-        deadline_seconds=settings.aks_deadline_minutes * 60,
-        node_selector=settings.aks_node_selector,
-        tolerations=settings.aks_tolerations,
-        pull_secret=settings.aks_pull_secret,
+        labels=owner.labels,
+        annotations=owner.annotations,
+        claim=settings.claim,
+        cpu_request=settings.cpu_request,
+        cpu_limit=whole_cores(settings.cpu_request),
+        memory_bytes=memory_bytes(settings.driver_memory),
+        epc_bytes=epc_bytes(settings, sizing, trust),
+        aesm=settings.quote_access == "aesm" and trust != TRUST_SIMULATED,
+        groups=settings.supplemental_groups,
+        deadline_seconds=settings.deadline_minutes * 60,
+        node_selector=settings.node_selector,
+        tolerations=settings.tolerations,
+        pull_secret=settings.pull_secret,
     )
 
 
-def epc_bytes(settings: Settings, trust: str) -> int | None:
+def epc_bytes(settings: KubernetesSettings, sizing: EnclaveSizing, trust: str) -> int | None:
     """Return how much enclave memory one pod asks for, or None: none, for it has no SGX."""
-    if settings.aks_epc != "auto":
-        return occlum_config.size_bytes(settings.aks_epc)
+    if settings.epc != "auto":
+        return occlum_config.size_bytes(settings.epc)
     if trust == TRUST_SIMULATED:
         return None
-    return occlum_config.enclave_bytes(settings.enclave_sizing())
+    return occlum_config.enclave_bytes(sizing)
 
 
 @dataclass
@@ -151,17 +197,16 @@ class KubernetesEnclave:
         :param or_ended: whether it may be over already.
         :raises EnclaveError: named by the failure table; ``terminated``.
         """
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.require(pod, container)
             if state.running or (or_ended and state.ended):
                 return state
             if state.ended:
                 self._fail(state, container)
-            self.mind_obstacle(state)
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            self.check_startup(state)
+            pauses.wait()
 
     def follow(
         self,
@@ -183,9 +228,10 @@ class KubernetesEnclave:
         """
         tail = _LogTail(self.cluster, pod, container)
         lost = _LostPod()
-        pause, next_look = FIRST_PAUSE_SECONDS, time.monotonic() + LOOK_SECONDS
+        pauses = Pauses(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        next_look = time.monotonic() + LOOK_SECONDS
         while True:
-            self.require_wanted()
+            raise_if_cancelled(self.stopped)
             state = self.require(pod, container)
             for stamp, line in tail.read(patient=state.ended):
                 self.output.feed(line, known=stamp <= known_until)
@@ -200,15 +246,14 @@ class KubernetesEnclave:
             if time.monotonic() >= next_look:
                 on_look(state)
                 next_look = time.monotonic() + LOOK_SECONDS
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+            pauses.wait()
         self.output.close()
         if state.exit_code in STOPPED_CODES:
             state = self._settled(state, container)
         if diagnosis := pod_diagnosis(state, self.output.watcher):
             # Spark names no cause of its own when its executors fail.
-            self.hear_executors()
-            self.output.fail(blame_executors(diagnosis, self._ended_executors.values()))
+            self.poll_executors()
+            self.output.fail(attribute_to_executors(diagnosis, self._ended_executors.values()))
         return True
 
     def _settled(self, state: PodState, container: str) -> PodState:
@@ -226,7 +271,7 @@ class KubernetesEnclave:
         """
         state = self.cluster.find(pod, container)
         if state is None:
-            raise named(POD_LOST, f"pod {pod} is not there").error()
+            raise Diagnosis.named(POD_LOST, f"pod {pod} is not there").error()
         return state
 
     def push(self, inputs: Sequence[Path]) -> None:
@@ -268,16 +313,18 @@ class KubernetesEnclave:
         command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
         self.cluster.run_command(pod, TRANSFER, command, receive)
 
-    def look_around(self, driver: PodState) -> None:
+    def check_siblings(self, driver: PodState) -> None:
         """Look at the other pods of a driver that has not ended: has it its files, and executors?
 
         :raises EnclaveError: named by the failure table.
         """
         transfer = self.cluster.find(self.names.transfer, TRANSFER)
         if transfer is None or transfer.ended:
-            raise named(POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files").error()
+            raise Diagnosis.named(
+                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
+            ).error()
         self._lost_transfer.require_alive(transfer)
-        executors = self.hear_executors()
+        executors = self.poll_executors()
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
@@ -287,13 +334,13 @@ class KubernetesEnclave:
         if len(waiting) == len(executors):
             # None has ever run: each has the time that any pod has.
             for state in waiting:
-                self.mind_obstacle(state)
-        self._mind_missing_executors(waiting)
+                self.check_startup(state)
+        self._check_missing_executors(waiting)
 
-    def hear_executors(self) -> list[PodState]:
+    def poll_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
-        labels = f"{self.selector},{cluster_layout.ROLE_LABEL}={cluster_layout.ROLE_EXECUTOR}"
-        executors = self.cluster.pods(labels, cluster_layout.ENCLAVE_CONTAINER)
+        labels = f"{self.selector},{ROLE_LABEL}={ROLE_EXECUTOR}"
+        executors = self.cluster.pods(labels, ENCLAVE_CONTAINER)
         for state in executors:
             if state.ended and not state.deleted and (diagnosis := pod_diagnosis(state, LogWatcher())):
                 self._ended_executors[state.name] = diagnosis
@@ -301,7 +348,7 @@ class KubernetesEnclave:
                     self._tell(f"Executor pod {state.name}: {line}")
         return executors
 
-    def _mind_missing_executors(self, waiting: Sequence[PodState]) -> None:
+    def _check_missing_executors(self, waiting: Sequence[PodState]) -> None:
         """Give a driver up that has had no executor for too long; those that it has lost may come back."""
         now = time.time()
         self.executorless_since = self.executorless_since or now
@@ -312,8 +359,18 @@ class KubernetesEnclave:
         # No pod was made at all: only Spark's log says why.
         diagnosis = self.output.watcher.diagnose()
         if diagnosis.failure is UNNAMED:
-            diagnosis = named(NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s")
+            diagnosis = Diagnosis.named(
+                NO_EXECUTORS, f"no executor has run for {now - self.executorless_since:.0f} s"
+            )
         self.output.fail(diagnosis)
+
+    def leftover(self) -> str | None:
+        """Return the driver that a dead worker has left, unless somebody is removing it.
+
+        :raises EnclaveError: ``kubernetes-…``.
+        """
+        found = self.cluster.find(self.names.driver, ENCLAVE_CONTAINER)
+        return f"pod {found.name} ({found.phase})" if found and not found.deleted else None
 
     def remove(self) -> None:
         """Remove the try's pods, and with them its Secret and its folder on the data volume.
@@ -321,31 +378,18 @@ class KubernetesEnclave:
         :raises EnclaveError: ``kubernetes-…``.
         """
         self.cluster.delete_pod(self.names.driver)
-        readers = f"{cluster_layout.ROLE_DRIVER},{cluster_layout.ROLE_EXECUTOR}"
-        selected = f"{self.selector},{cluster_layout.ROLE_LABEL} in ({readers})"
+        readers = f"{ROLE_DRIVER},{ROLE_EXECUTOR}"
+        selected = f"{self.selector},{ROLE_LABEL} in ({readers})"
         # Kubernetes removes what the driver owned, later; an intruder belongs to nobody.
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)
         self.cluster.await_gone(selected, GONE_SECONDS)
-        # At its end it removes the folder, which the others must not need any more.
+        # The transfer pod removes the try's folder when it ends, so it goes after the pods that use it.
         for pod in (self.names.transfer, self.names.attest):
             self.cluster.delete_pod(pod)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
 
-    def require_wanted(self) -> None:
-        """Stop when the task is to end.
-
-        :raises EnclaveError: ``terminated``, retryable.
-        """
-        if self.stopped():
-            raise EnclaveError(
-                "The task was asked to end, so its pods were ended too.",
-                code="terminated",
-                action="nothing, if it was meant; else run again",
-                retryable=True,
-            )
-
-    def mind_obstacle(self, state: PodState) -> None:
+    def check_startup(self, state: PodState) -> None:
         """Log what keeps a pod from starting, and give it up when that takes too long.
 
         :raises EnclaveError: named by the failure table.
@@ -362,7 +406,7 @@ class KubernetesEnclave:
             watcher.feed(line)
         diagnosis = watcher.diagnose()
         if diagnosis.failure is UNNAMED:
-            return named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
+            return Diagnosis.named(NOT_STARTED, f"pod {state.name} has not started in {state.age:.0f} s")
         return diagnosis
 
     def _tell_obstacle(self, state: PodState) -> None:
@@ -383,7 +427,7 @@ class KubernetesEnclave:
             self.output.feed(line)
         self.output.close()
         diagnosis = pod_diagnosis(state, self.output.watcher)
-        self.output.fail(diagnosis or named(POD_LOST, f"pod {state.name} has ended"))
+        self.output.fail(diagnosis or Diagnosis.named(POD_LOST, f"pod {state.name} has ended"))
 
 
 @dataclass
@@ -432,4 +476,6 @@ class _LostPod:
             return
         self._since = self._since or time.monotonic()
         if time.monotonic() - self._since > LOST_PATIENCE_SECONDS:
-            raise named(POD_LOST, f"pod {state.name} was removed, and its node does not answer").error()
+            raise Diagnosis.named(
+                POD_LOST, f"pod {state.name} was removed, and its node does not answer"
+            ).error()

@@ -14,8 +14,19 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.container.pod_launch import ADDRESS_VARIABLE
 from confidential_spark.enclave.spark import MEBIBYTE
-from confidential_spark.platforms.kubernetes import cluster_layout
 from confidential_spark.platforms.kubernetes import spark_conf as kubernetes_spark
+from confidential_spark.platforms.kubernetes.names import (
+    DRIVER_ACCOUNT,
+    ENCLAVE_CONTAINER,
+    EPC_RESOURCE,
+    EXECUTOR_ACCOUNT,
+    PULL_POLICY,
+    ROLE_ATTEST,
+    ROLE_DRIVER,
+    ROLE_LABEL,
+    ROLE_TRANSFER,
+    TRANSFER_CONTAINER,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +41,7 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
-# It starts before the driver, and its files are fetched after it.
+# The transfer pod starts before the driver, and results are fetched from it after the driver's end.
 OUTLIVES_SECONDS = 3 * 3600
 SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 # Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
@@ -49,7 +60,7 @@ class PodPlan:
     """What all pods of a try have in common.
 
     :param image: reference by digest, or an image's id.
-    :param labels: whose pods they are.
+    :param labels: whose pods they are, as are ``annotations``.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
@@ -70,13 +81,14 @@ class PodPlan:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, str]] = ()
     pull_secret: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def driver_pod(plan: PodPlan) -> Json:
     """Return the pod of Spark's driver; its launch file comes from the Secret of the same try."""
-    pod = _pod(plan, plan.names.driver, cluster_layout.ROLE_DRIVER)
+    pod = _pod(plan, plan.names.driver, ROLE_DRIVER)
     spec = pod["spec"]
-    spec["serviceAccountName"] = cluster_layout.DRIVER_ACCOUNT
+    spec["serviceAccountName"] = DRIVER_ACCOUNT
     container = _enclave(plan, "run", _resources(plan))
     container["env"].append(OWN_ADDRESS)
     container["volumeMounts"] += [
@@ -101,7 +113,7 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     """
     pod = _pod(plan, None, None)
     spec = pod["spec"]
-    spec["serviceAccountName"] = cluster_layout.EXECUTOR_ACCOUNT
+    spec["serviceAccountName"] = EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
     container["volumeMounts"].append(
@@ -145,8 +157,8 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
 
 def transfer_pod(plan: PodPlan) -> Json:
     """Return the pod that keeps the try's folder on the data volume, without an enclave."""
-    pod = _pod(plan, plan.names.transfer, cluster_layout.ROLE_TRANSFER)
-    # It outlives the others, which need it, and whose results are fetched from it.
+    pod = _pod(plan, plan.names.transfer, ROLE_TRANSFER)
+    # The other pods need it, and results are fetched from it at the end, so it outlives them.
     pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
     pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
@@ -158,7 +170,7 @@ def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
 
     Not one after the other: the device plugin's webhook gives no devices to init containers.
     """
-    pod = _pod(plan, plan.names.attest, cluster_layout.ROLE_ATTEST)
+    pod = _pod(plan, plan.names.attest, ROLE_ATTEST)
     enclave = _enclave(plan, "attest", _resources(plan))
     enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
     enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
@@ -169,8 +181,8 @@ def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
 
 def measure_pod(plan: PodPlan) -> Json:
     """Return the pod that prints who the image's enclave is; the enclave is not started."""
-    pod = _pod(plan, plan.names.measure, cluster_layout.ROLE_TRANSFER)
-    container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, "measure")
+    pod = _pod(plan, plan.names.measure, ROLE_TRANSFER)
+    container = _container(plan, ENCLAVE_CONTAINER, "measure")
     container["resources"] = _resources(plan)
     container["volumeMounts"] = _scratch_mounts()
     pod["spec"]["containers"] = [container]
@@ -182,7 +194,7 @@ def quote_annotations(plan: PodPlan) -> dict[str, str]:
     """Return what tells the device plugin's webhook who makes the quotes; nothing where there is no SGX."""
     if plan.epc_bytes is None:
         return {}
-    return {QUOTE_PROVIDER: AESM_PROVIDER if plan.aesm else cluster_layout.ENCLAVE_CONTAINER}
+    return {QUOTE_PROVIDER: AESM_PROVIDER if plan.aesm else ENCLAVE_CONTAINER}
 
 
 def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
@@ -190,9 +202,10 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
 
     :param role: Spark gives its executors theirs itself.
     """
-    labels = {**plan.labels, **({cluster_layout.ROLE_LABEL: role} if role else {})}
+    labels = {**plan.labels, **({ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    if role != cluster_layout.ROLE_TRANSFER and (annotations := quote_annotations(plan)):
+    quotes = quote_annotations(plan) if role != ROLE_TRANSFER else {}
+    if annotations := {**plan.annotations, **quotes}:
         metadata["annotations"] = annotations
     spec: Json = {
         "restartPolicy": "Never",
@@ -221,7 +234,7 @@ def _container(plan: PodPlan, name: str, *arguments: str) -> Json:
     return {
         "name": name,
         "image": plan.image,
-        "imagePullPolicy": cluster_layout.PULL_POLICY,
+        "imagePullPolicy": PULL_POLICY,
         **({"args": list(arguments)} if arguments else {}),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -236,7 +249,7 @@ def _container(plan: PodPlan, name: str, *arguments: str) -> Json:
 
 def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     """Return a container that starts the image's enclave; an executor's command comes from Spark."""
-    container = _container(plan, cluster_layout.ENCLAVE_CONTAINER, *([command] if command else []))
+    container = _container(plan, ENCLAVE_CONTAINER, *([command] if command else []))
     container["env"] = [{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []
     container["volumeMounts"] = _scratch_mounts()
     if plan.aesm:
@@ -245,12 +258,12 @@ def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     if plan.epc_bytes is not None:
         # Kubernetes does not divide it: request and limit are one number.
         for kind in ("requests", "limits"):
-            resources.setdefault(kind, {})[cluster_layout.EPC_RESOURCE] = str(plan.epc_bytes)
+            resources.setdefault(kind, {})[EPC_RESOURCE] = str(plan.epc_bytes)
     return container
 
 
 def _transfer(plan: PodPlan, folder: Sequence[str]) -> Json:
-    container = _container(plan, cluster_layout.TRANSFER_CONTAINER, "transfer", *folder)
+    container = _container(plan, TRANSFER_CONTAINER, "transfer", *folder)
     small = {"cpu": SMALL_CPU, "memory": SMALL_MEMORY}
     container["resources"] = {"requests": {**small, "cpu": "10m"}, "limits": small}
     container["volumeMounts"] = [{"name": "data", "mountPath": str(layout.DATA_DIR)}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import (
     AirflowNotFoundException,
     AirflowTaskTimeout,
-    TaskDeferred,
 )
 
 from confidential_spark.agent.launch.launch_file import LaunchSpec
@@ -24,19 +22,22 @@ from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.jobs.input.location import parquet_files
-from confidential_spark.operators.attempt import EnclaveRun
-from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.launch import image_installation, quote_source
-from confidential_spark.operators.stored_try import (
+from confidential_spark.operators.attempt import (
+    EnclaveRun,
     StoredTry,
     executorless_since,
     log_position,
     save_executorless_since,
-    save_log_position,
 )
-from confidential_spark.platforms.kubernetes import cluster_layout
-from confidential_spark.platforms.kubernetes.enclave import pod_plan, try_labels
-from confidential_spark.platforms.kubernetes.failures import API_AWAY, UNAUTHORIZED
+from confidential_spark.operators.base import airflow_failures
+from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
+from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
+from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
+from confidential_spark.platforms.kubernetes.names import (
+    ENCLAVE_CONTAINER,
+    RELEASE_PORT,
+    TRANSFER_CONTAINER,
+)
 from confidential_spark.platforms.kubernetes.operators import KubernetesTask
 from confidential_spark.platforms.kubernetes.pod_specs import (
     PodPlan,
@@ -49,7 +50,6 @@ from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, dri
 from confidential_spark.platforms.kubernetes.trigger import EnclavePodTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow.sdk import Context
@@ -58,16 +58,14 @@ if TYPE_CHECKING:
     from confidential_spark.operators.base import RunScope
     from confidential_spark.platforms.kubernetes.enclave import KubernetesEnclave
 
-# The log's position is a row in Airflow's database, so it is not written with every line.
-POSITION_INTERVAL_SECONDS = 5.0
-ENCLAVE = cluster_layout.ENCLAVE_CONTAINER
+ENCLAVE = ENCLAVE_CONTAINER
 # The triggerer's clock may be ahead of this machine's.
 CLOCK_MARGIN_SECONDS = 10.0
 # A trigger that has not fired long after the pod's own deadline is broken.
 TRIGGER_MARGIN = timedelta(minutes=30)
 
 
-class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
+class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPodOperator):
     """Run one Spark job in enclaves on a Kubernetes cluster.
 
     This operator's pod is Spark's driver; executors are pods that Spark makes. All names follow from the
@@ -85,22 +83,21 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
     """
 
     template_fields = ("enclave_image", "manifest")
+    away = frozenset({API_AWAY, UNAUTHORIZED})
 
     def __init__(
         self,
         *,
         platform: Platform,
-        image: Any,  # noqa: ANN401 - XComArg now, a mapping when rendered
-        manifest: Any,  # noqa: ANN401
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        image: Any,
+        manifest: Any,
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(base_container_name=ENCLAVE, random_name_suffix=False, **kwargs)
         self.do_xcom_push = True
         self.platform = platform
         self.enclave_image = image
         self.manifest = manifest
-        self._next_position = 0.0
 
     def run(self, context: Context, scope: RunScope) -> dict[str, str]:
         """Run the job, or go on with it, and return the :class:`EnclaveRun` that verification needs."""
@@ -131,26 +128,6 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
             self.announce(f"{self.job.title} ran and signed its results")
             return run.to_xcom()
 
-    def continued(self, context: Context) -> EnclaveRun | None:
-        """Return the run whose pods a dead worker has left; pods of no use are removed."""
-        stored = StoredTry.load(context)
-        if stored is None:
-            return None
-        enclave = self.enclave(context, stored.run.nonce)
-        found = self.cluster.find(enclave.names.driver, ENCLAVE)
-        if found and not found.deleted and stored.continues_in(context):
-            self.announce_progress(f"goes on with pod {found.name} ({found.phase})")
-            stored.run.hand_on(context)
-            return stored.run
-        enclave.remove()
-        return None
-
-    def prepared(self, context: Context, scope: RunScope) -> EnclaveRun:
-        """Return a new run, stored where the next try looks before anything is created."""
-        run = EnclaveRun.prepare(context, scope, self.job, self.settings)
-        StoredTry.store(context, run)
-        return run
-
     def stored_run(self, context: Context) -> EnclaveRun:
         """Return the run that this task has started, here or before it was deferred.
 
@@ -159,7 +136,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
         stored = StoredTry.load(context)
         if stored is None:
             raise EnclaveError(
-                "Airflow does not know any more which pods this task has started.",
+                "Airflow no longer knows which pods this task has started.",
                 code="try-forgotten",
                 expected="the try in the task state store",
                 action="clear the task; the run's teardown removes the pods",
@@ -169,14 +146,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
     def start(self, context: Context, scope: RunScope, run: EnclaveRun, enclave: KubernetesEnclave) -> None:
         """Make what is not there yet: the pod that moves files, the input, the driver, its launch file."""
         image = EnclaveImage.from_xcom(self.enclave_image)
-        labels = try_labels(context["ti"], run.nonce)
-        plan = pod_plan(self.settings, image.reference, image.trust, enclave.names, labels)
-        launch = self.launch_spec(scope, image, run, enclave)
+        plan = self.pod_plan(context, enclave, image.reference, image.trust)
+        launch = self.launch(scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
-            enclave.await_running(enclave.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
             enclave.push(parquet_files(self.manifest["uri"]) if self.manifest else [])
-            enclave.require_wanted()
+            raise_if_cancelled(enclave.stopped)
             self.create_driver(context, plan)
         owner = enclave.require(enclave.names.driver, ENCLAVE).uid
         # After its owner, so that it never stays behind; the pod waits for it.
@@ -186,8 +162,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
 
     def create_driver(self, context: Context, plan: PodPlan) -> None:
         """Make the driver's pod, as the base class builds pods: with Airflow's labels and mutation hook."""
-        self.kubernetes_conn_id = self.settings.aks_conn_id
-        self.namespace = self.settings.aks_namespace
+        self.kubernetes_conn_id = self.wing.conn_id
+        self.namespace = self.wing.namespace
         self.full_pod_spec = PodGenerator.deserialize_model_dict(driver_pod(plan))
         # To the base class a returned value means one more container.
         self.do_xcom_push = False
@@ -198,25 +174,25 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
     def follow(self, context: Context, enclave: KubernetesEnclave) -> bool:
         """Copy the driver's log until its end, or what there is of it now; return whether it has ended."""
         driver = enclave.names.driver
-        if self.settings.aks_deferrable:
+        if self.wing.deferrable:
             state = enclave.require(driver, ENCLAVE)
-            enclave.mind_obstacle(state)
+            enclave.check_startup(state)
         else:
             state = enclave.await_running(driver, ENCLAVE, or_ended=True)
         if not state.ended:
-            enclave.look_around(state)
+            enclave.check_siblings(state)
         return enclave.follow(
             driver,
             ENCLAVE,
             known_until=log_position(context),
             on_position=lambda stamp: self.remember(context, stamp),
-            on_look=enclave.look_around,
-            until_ended=not self.settings.aks_deferrable,
+            on_look=enclave.check_siblings,
+            until_ended=not self.wing.deferrable,
         )
 
     def fetch(self, enclave: KubernetesEnclave, staging: Path) -> None:
         """Take the results from the data volume."""
-        enclave.await_running(enclave.names.transfer, cluster_layout.TRANSFER_CONTAINER)
+        enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
         with storage_errors("fetch results"):
             enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
 
@@ -225,13 +201,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
 
         :raises AirflowTaskTimeout: as Airflow would.
         """
-        if self.settings.aks_deferrable and time.time() > self.ends_at(run):
+        if self.wing.deferrable and time.time() > self.ends_at(run):
             raise AirflowTaskTimeout(f"the run of {run.started_at} has taken more than {self.time_limit}")
 
     @property
     def time_limit(self) -> timedelta:
         """How long a run may take."""
-        return self.execution_timeout or timedelta(minutes=self.settings.aks_deadline_minutes)
+        return self.execution_timeout or timedelta(minutes=self.wing.deadline_minutes)
 
     def ends_at(self, run: EnclaveRun) -> float:
         """Return when a run must be over, seconds since 1970."""
@@ -242,103 +218,46 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, KubernetesPodOperator):
 
         :raises TaskDeferred: always.
         """
-        limit = timedelta(minutes=self.settings.aks_deadline_minutes) + TRIGGER_MARGIN
+        limit = timedelta(minutes=self.wing.deadline_minutes) + TRIGGER_MARGIN
         trigger = EnclavePodTrigger(
             names=[enclave.names.driver, enclave.names.transfer],
-            namespace=self.settings.aks_namespace,
+            namespace=self.wing.namespace,
             container=ENCLAVE,
-            conn_id=self.settings.aks_conn_id,
-            connection_extras=connection_extras(self.settings.aks_conn_id),
+            conn_id=self.wing.conn_id,
+            connection_extras=connection_extras(self.wing.conn_id),
             start_seconds=enclave.start_seconds,
             look_at=self.ends_at(run) + CLOCK_MARGIN_SECONDS,
         )
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 
-    def launch_spec(
+    def launch(
         self, scope: RunScope, image: EnclaveImage, run: EnclaveRun, enclave: KubernetesEnclave
     ) -> LaunchSpec:
         """Return what the driver's agent is asked to do.
 
         :raises ConfigurationError: too little memory for Spark, too much for an enclave, cores out of range.
         """
-        settings = self.settings
+        settings = self.wing
         executors = ExecutorPlan(
-            count=settings.aks_executors,
-            cores=settings.aks_executor_cores,
-            memory=settings.aks_executor_memory,
-            cpu_request=settings.aks_cpu_request,
+            count=settings.executors,
+            cores=settings.executor_cores,
+            memory=settings.executor_memory,
+            cpu_request=settings.cpu_request,
         )
         runtime = driver_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
-            memory=settings.aks_driver_memory,
+            memory=settings.driver_memory,
             installation=image_installation(image),
             executors=executors,
             image=image.reference,
-            namespace=settings.aks_namespace,
+            namespace=settings.namespace,
             names=enclave.names,
         )
         for plan in (runtime.memory, executors.memory_plan):
-            require_memory_fits(plan, settings.enclave_sizing())
-        return LaunchSpec(
-            nonce=run.nonce,
-            run_id=run.run_id,
-            results_dir=str(layout.RESULTS_DIR),
-            **quote_source(image, self.platform, settings),
-            job=self.job.name,
-            job_file=str(layout.JOBS_DIR / f"{self.job.name}.py"),
-            arguments=self.job.arguments_for(scope.month, scope.options),
-            month=str(scope.month) if scope.month else None,
-            input=f"file://{layout.INPUT_DIR}" if self.manifest else None,
-            work_dir=str(layout.WORK_DIR),
-            image_digest=image.digest,
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=list(runtime.jvm_options),
-            spark_conf=runtime.spark_conf,
-            release_port=cluster_layout.RELEASE_PORT,
-        )
-
-    def remember(self, context: Context, stamp: str) -> None:
-        """Keep where the log is complete, now and then; that it cannot be kept is no reason to lose a run."""
-        if not stamp or time.monotonic() < self._next_position:
-            return
-        self._next_position = time.monotonic() + POSITION_INTERVAL_SECONDS
-        try:
-            save_log_position(context, stamp)
-        except Exception as error:
-            self.log.warning("A next try would log some lines again: %s", error)
-
-    @contextmanager
-    def ended_with_the_task(self, context: Context, enclave: KubernetesEnclave) -> Iterator[None]:
-        """Remove the pods however the block fails, unless the next try can go on with them.
-
-        It can where the cluster does not answer, or not us, and where the process that supervises this one is
-        gone, to which it reports by a pipe.
-        """
-        try:
-            yield
-        except (TaskDeferred, BrokenPipeError, ConnectionResetError):
-            raise
-        except EnclaveError as error:
-            if error.code not in (API_AWAY, UNAUTHORIZED):
-                self.remove(context, enclave)
-            raise
-        except BaseException:
-            self.remove(context, enclave)
-            raise
-
-    def remove(self, context: Context, enclave: KubernetesEnclave) -> None:
-        """Remove the pods and forget them; the teardown removes what an API's silence leaves."""
-        try:
-            enclave.remove()
-        except EnclaveError as error:
-            self.log.warning("The pods are not removed yet: %s", error)
-            return
-        try:
-            StoredTry.forget(context)
-        except Exception as error:
-            self.log.warning("Airflow still knows the try, whose pods are gone: %s", error)
+            require_memory_fits(plan, self.settings.enclave_sizing())
+        source = quote_source(image, self.platform, self.settings)
+        places = image_places(self.job, has_input=bool(self.manifest), release_port=RELEASE_PORT)
+        return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 
 
 def executor_launch(driver: LaunchSpec) -> LaunchSpec:
@@ -365,5 +284,5 @@ def connection_extras(conn_id: str) -> dict[str, Any]:
     try:
         return dict(BaseHook.get_connection(conn_id).extra_dejson)
     except AirflowNotFoundException:
-        # As the provider: without a connection, what the machine itself knows.
+        # Without a connection the provider uses what the machine itself knows, and so does the trigger.
         return {}

@@ -18,7 +18,12 @@ from confidential_spark.enclave.spark import (
     choose_runtime,
     memory_bytes,
 )
-from confidential_spark.platforms.kubernetes import cluster_layout
+from confidential_spark.platforms.kubernetes.names import (
+    BLOCK_MANAGER_PORT,
+    DRIVER_PORT,
+    ENCLAVE_CONTAINER,
+    PULL_POLICY,
+)
 
 if TYPE_CHECKING:
     from confidential_spark.enclave.spark import SparkInstallation, SparkRuntime
@@ -30,7 +35,7 @@ MASTER = "k8s://https://kubernetes.default.svc"
 EXECUTOR_TEMPLATE = "executor-pod.yaml"
 # Spark's own limit (`Executor memory must be at least 471859200`), rounded up.
 SMALLEST_EXECUTOR_HEAP = 512
-# Of local mode; on Kubernetes the agent sets the address itself.
+# Settings of local mode; on Kubernetes the agent sets the address itself.
 LOCAL_SETTINGS = ("spark.master", "spark.driver.host", "spark.driver.bindAddress")
 
 
@@ -62,7 +67,7 @@ class ExecutorPlan:
         heap = memory_bytes(self.memory) // MEBIBYTE - self.overhead
         if heap < SMALLEST_EXECUTOR_HEAP:
             raise ConfigurationError(
-                "That is too little memory for an executor.",
+                "The memory of an executor is too small for Spark.",
                 code="memory-too-small",
                 got=self.memory,
                 expected=f"at least {SMALLEST_EXECUTOR_HEAP + self.overhead}m",
@@ -125,7 +130,7 @@ def _executor_settings(executors: ExecutorPlan, image: str) -> dict[str, str]:
         "spark.executor.memory": f"{executors.heap}m",
         "spark.executor.memoryOverhead": f"{executors.overhead}m",
         "spark.kubernetes.container.image": image,
-        "spark.kubernetes.container.image.pullPolicy": cluster_layout.PULL_POLICY,
+        "spark.kubernetes.container.image.pullPolicy": PULL_POLICY,
         "spark.kubernetes.executor.request.cores": executors.cpu_request,
         "spark.kubernetes.executor.limit.cores": str(executors.cpu_limit),
         # All of them, or what has come after two minutes: each attests itself before it counts.
@@ -138,16 +143,16 @@ def _pod_settings(namespace: str, names: TryNames) -> dict[str, str]:
     account = layout.SERVICE_ACCOUNT_DIR
     return {
         "spark.master": MASTER,
-        "spark.driver.port": str(cluster_layout.DRIVER_PORT),
-        "spark.driver.blockManager.port": str(cluster_layout.BLOCK_MANAGER_PORT),
-        "spark.blockManager.port": str(cluster_layout.BLOCK_MANAGER_PORT),
+        "spark.driver.port": str(DRIVER_PORT),
+        "spark.driver.blockManager.port": str(BLOCK_MANAGER_PORT),
+        "spark.blockManager.port": str(BLOCK_MANAGER_PORT),
         "spark.kubernetes.namespace": namespace,
         "spark.kubernetes.driver.pod.name": names.driver,
         "spark.kubernetes.authenticate.oauthTokenFile": str(account / "token"),
         "spark.kubernetes.authenticate.caCertFile": str(account / "ca.crt"),
         "spark.kubernetes.executor.podNamePrefix": names.base,
         "spark.kubernetes.executor.podTemplateFile": str(layout.LAUNCH_DIR / EXECUTOR_TEMPLATE),
-        "spark.kubernetes.executor.podTemplateContainerName": cluster_layout.ENCLAVE_CONTAINER,
+        "spark.kubernetes.executor.podTemplateContainerName": ENCLAVE_CONTAINER,
         # An executor gets its settings from the driver, over the encrypted connection.
         "spark.kubernetes.executor.disableConfigMap": "true",
         # Their last words say why the run failed; they go with the driver.

@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes_asyncio import client as async_client
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from confidential_spark.platforms.kubernetes.pods import PodState, api_time
+from confidential_spark.platforms.kubernetes.client.pods import PodState, api_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,12 +7,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.attestation.measurement import simulated_measurement
-from confidential_spark.core.check_rows import CheckRow, attempt
+from confidential_spark.core.check_rows import CheckRow, attempt, gib
 from confidential_spark.enclave.java import SUPPORTED_VERSIONS, find_java
 from confidential_spark.enclave.spark import find_spark_home, memory_bytes
 from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE
 from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row
-from confidential_spark.platforms.docker.check.rows import gib
 from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.settings import Settings
-    from confidential_spark.verification.policy.policy import Policy
+    from confidential_spark.verification import Policy
 
 A_JAVA = f"a Java of version {' or '.join(map(str, SUPPORTED_VERSIONS))}"
 A_SPARK = "the pyspark package with its jars"

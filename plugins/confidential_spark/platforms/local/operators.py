@@ -1,30 +1,94 @@
-"""Spark in a simulated enclave: a child process on the Airflow machine."""
+"""The tasks of a run in a simulated enclave: a child process on the Airflow machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.agent.attestation.measurement import simulated_measurement
+from confidential_spark.agent.protocol import SIMULATED_NOTICE
 from confidential_spark.enclave.class_archive import class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attempt import EnclaveRun
+from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
 from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE, require_approved
+from confidential_spark.operators.launch import Places, QuoteSource, launch_spec
 from confidential_spark.platforms.local.process import EnclaveProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from airflow.sdk import Context
 
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.core.platforms import Platform
     from confidential_spark.enclave.spark import SparkRuntime
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.settings import Settings
+
+
+def simulated_source(provider: AttestationProvider, settings: Settings) -> QuoteSource:
+    """Return whom an enclave of this machine attests to."""
+    return QuoteSource(
+        quote_provider="software",
+        attestation_url=provider.url,
+        attestation_api_version=provider.api_version,
+        jobs_dir=str(settings.jobs_dir),
+    )
+
+
+class ResolveSimulatedImageOperator(ConfidentialOperator):
+    """Measure the simulated enclave of this machine and refuse it unless the policy allows it.
+
+    :param platform: whose policy decides.
+    """
+
+    def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.platform = platform
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
+        """Return the image's digest, measurement and trust level."""
+        # Imported late: DAG files import this module, and need no cryptography to be parsed.
+        from confidential_spark.verification import load_policy
+        from confidential_spark.verification.attestation.identity import EnclaveClaims
+
+        measurement = simulated_measurement(self.settings.jobs_dir)
+        policy = load_policy(self.settings.policy_path(self.platform))
+        require_approved(EnclaveClaims(**asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE)
+        self.log.warning(SIMULATED_NOTICE)
+        self.announce(f"MRENCLAVE {measurement.mrenclave[:12]}… approved by policy {policy.name}")
+        return {"digest": measurement.image_digest, "trust": policy.trust, **asdict(measurement)}
+
+
+class AttestLocalPlatformOperator(AttestPlatformOperator):
+    """Attest the simulated enclave of this machine, a child process."""
+
+    _enclave: EnclaveProcess | None = None
+
+    def collect(self, context: Context, scope: RunScope, provider: AttestationProvider) -> dict[str, str]:
+        """Let the agent attest here."""
+        with task_folder("attest") as folder:
+            results = folder / "results"
+            results.mkdir()
+            launch_file = folder / "launch.json"
+            source = simulated_source(provider, self.settings)
+            self.attest_spec(scope, str(results), source).write(launch_file)
+            self._enclave = EnclaveProcess("attest", launch_file, log=lambda line: self.log.info("%s", line))
+            self._enclave.run()
+            return read_attestation(results)
+
+    def on_kill(self) -> None:
+        """End the enclave with the task."""
+        if self._enclave is not None:
+            self._enclave.terminate()
 
 
 class EnclaveSparkLocalOperator(ConfidentialOperator):
@@ -43,9 +107,8 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         platform: Platform,
         image: Mapping[str, Any],
         manifest: Mapping[str, Any] | None,
-        **kwargs: Any,  # noqa: ANN401 - Airflow's own
+        **kwargs: Any,
     ) -> None:
-        """Pass on."""
         super().__init__(**kwargs)
         self.platform = platform
         self.image = image
@@ -59,10 +122,10 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         with (
             store.hold(run.staging),
             attestation_endpoints(self.platform, self.settings) as endpoints,
-            TemporaryDirectory(prefix="enclave-") as folder,
+            task_folder("enclave") as folder,
         ):
-            launch_file = Path(folder) / "launch.json"
-            self.launch_spec(run, scope, endpoints.provider, Path(folder) / "work").write(launch_file)
+            launch_file = folder / "launch.json"
+            self.launch(run, scope, endpoints.provider, folder / "work").write(launch_file)
             self._enclave = EnclaveProcess(
                 "run",
                 launch_file,
@@ -73,34 +136,22 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         self.announce(f"{self.job.title} ran and signed its results")
         return run.to_xcom()
 
-    def launch_spec(
+    def launch(
         self, run: EnclaveRun, scope: RunScope, provider: AttestationProvider, work_dir: Path
     ) -> LaunchSpec:
         """Return what the agent is asked to do.
 
         :raises ConfigurationError: no fit Java, no Spark, too little memory, before anything is started.
         """
-        runtime = self.spark_runtime()
-        return LaunchSpec(
-            nonce=run.nonce,
-            run_id=run.run_id,
+        places = Places(
             results_dir=run.staging,
-            attestation_url=provider.url,
-            attestation_api_version=provider.api_version,
-            quote_provider="software",
-            jobs_dir=str(self.settings.jobs_dir),
-            job=self.job.name,
             job_file=str(self.job.file(self.settings.jobs_dir)),
-            arguments=self.job.arguments_for(scope.month, scope.options),
-            month=str(scope.month) if scope.month else None,
-            input=self.manifest["uri"] if self.manifest else None,
             work_dir=str(work_dir),
-            image_digest=self.image["digest"],
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=list(runtime.jvm_options),
-            spark_conf=runtime.spark_conf,
+            input=self.manifest["uri"] if self.manifest else None,
+        )
+        source = simulated_source(provider, self.settings)
+        return launch_spec(
+            self.job, scope, run, self.spark_runtime(), source, places, image_digest=self.image["digest"]
         )
 
     def spark_runtime(self) -> SparkRuntime:

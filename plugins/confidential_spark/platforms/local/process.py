@@ -8,8 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.exit_codes import ExitCode
-from confidential_spark.operators.output import EnclaveOutput
+from confidential_spark.agent.errors import ExitCode
+from confidential_spark.enclave.output import EnclaveOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, canonical_json
 from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
 from confidential_spark.enclave import layout as image_layout
@@ -269,7 +269,7 @@ def _read_key(path: Path) -> RSAPrivateKey:
     return key
 
 
-def _read_json(path: Path, code: str) -> Any:  # noqa: ANN401 - checked by the callers
+def _read_json(path: Path, code: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:

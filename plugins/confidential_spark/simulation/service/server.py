@@ -126,7 +126,7 @@ class _Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Note a broken connection; a traceback would only look like a fault of the run."""
         log.debug("a connection broke", exc_info=True)
 
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer what is not HTTP at all in the provider's shape too, instead of in HTML."""
         self._write(error(code, "BadRequest", message or "The request is malformed."))
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: ANN401 - http.server's own
+    def log_message(self, format: str, *args: Any) -> None:
         """Log requests for debugging only."""
         log.debug(format, *args)
 

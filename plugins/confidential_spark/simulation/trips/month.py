@@ -16,6 +16,7 @@ import sys
 import tempfile
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,12 @@ import pyarrow.parquet as pq
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, InputError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.nytaxi.trip_schema import (
-    SYNTHETIC_KEY,
-    SYNTHETIC_NOTICE,
-    TRIP_COLUMNS,
-    Kind,
-)
+from confidential_spark.jobs.input.contract import SYNTHETIC_KEY, SYNTHETIC_NOTICE, InputContract, Kind
+from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from confidential_spark.simulation.trips.model import TripModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 MODEL_VERSION = 1
 DEFAULT_SEED = 20180501
@@ -59,12 +56,20 @@ class MonthParameters:
     model_version: int = MODEL_VERSION
 
 
-def write_month(month: Month, rows: int, directory: Path, seed: int = DEFAULT_SEED) -> Path:
+def write_month(
+    month: Month,
+    rows: int,
+    directory: Path,
+    seed: int = DEFAULT_SEED,
+    *,
+    contract: InputContract = TRIPS,
+) -> Path:
     """Write one synthetic month to ``directory/puYear=Y/puMonth=M/`` and return that folder.
 
     The folder appears complete or not at all. A complete month of the same parameters is kept as it is, a
     synthetic one of others is replaced.
 
+    :param contract: whose rows are made: its own, or else trips of the yellow-taxi table.
     :raises ConfigurationError: ``synthetic-rows``; ``synthetic-unwritable`` (no space, no permission).
     :raises InputError: ``synthetic-over-real``: the folder holds files that are not synthetic.
     """
@@ -81,7 +86,7 @@ def write_month(month: Month, rows: int, directory: Path, seed: int = DEFAULT_SE
     with _writable(target), _lock(target):
         _remove_leftovers(target)
         if not _is_complete(target, parameters):
-            _replace(target, parameters)
+            _replace(target, parameters, contract)
     return target
 
 
@@ -142,10 +147,10 @@ def _mark(file: Path) -> dict[str, Any] | None:
     return None if mark is None else dict(json.loads(mark)["parameters"])
 
 
-def _replace(target: Path, parameters: MonthParameters) -> None:
+def _replace(target: Path, parameters: MonthParameters, contract: InputContract) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     try:
-        _write_files(partial, parameters)
+        _write_files(partial, parameters, contract)
         partial.chmod(0o755)
         if target.exists():
             # Two renames: between them the month is absent, never half there.
@@ -162,26 +167,43 @@ def _parts(rows: int) -> list[range]:
     return [range(first, min(first + ROWS_PER_FILE, rows)) for first in range(0, rows, ROWS_PER_FILE)]
 
 
-def _write_files(folder: Path, parameters: MonthParameters) -> None:
-    month = Month.parse(parameters.month)
-    with closing(TripModel(month, parameters.rows, parameters.seed)) as model:
+def _write_files(folder: Path, parameters: MonthParameters, contract: InputContract) -> None:
+    with _rows(parameters, contract) as rows:
         for number, numbers in enumerate(_parts(parameters.rows)):
             file = folder / f"part-{number:05d}.c000.snappy.parquet"
-            _write_file(file, _part_mark(parameters, number), model, numbers)
+            columns = contract.columns if contract.synthetic else TRIPS.columns
+            _write_file(file, _part_mark(parameters, number), columns, rows, numbers)
             _sync(file)
     _sync(folder)
 
 
-def _write_file(file: Path, mark: dict[bytes, bytes], model: TripModel, numbers: range) -> None:
+@contextmanager
+def _rows(parameters: MonthParameters, contract: InputContract) -> Iterator[Callable[[range], pa.Table]]:
+    """Yield what makes the rows of given numbers."""
+    month = Month.parse(parameters.month)
+    if contract.synthetic:
+        yield partial(contract.synthetic, month)
+        return
+    with closing(TripModel(month, parameters.rows, parameters.seed)) as model:
+        yield lambda numbers: model.chunk(numbers.start, numbers.stop)
+
+
+def _write_file(
+    file: Path,
+    mark: dict[bytes, bytes],
+    columns: Mapping[str, Kind],
+    rows: Callable[[range], pa.Table],
+    numbers: range,
+) -> None:
     """Write one file, a row group at a time, as Spark 2 wrote the real ones: snappy, INT96 timestamps."""
-    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in TRIP_COLUMNS.items()])
+    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns.items()])
     with pq.ParquetWriter(
         file, schema, compression="snappy", use_deprecated_int96_timestamps=True, store_schema=False
     ) as writer:
         writer.add_key_value_metadata(mark)
         for first in numbers[::ROWS_PER_GROUP]:
-            chunk = model.chunk(first, min(first + ROWS_PER_GROUP, numbers.stop))
-            writer.write_table(chunk.cast(schema), row_group_size=ROWS_PER_GROUP)
+            group = rows(range(first, min(first + ROWS_PER_GROUP, numbers.stop)))
+            writer.write_table(group.select(schema.names).cast(schema), row_group_size=ROWS_PER_GROUP)
 
 
 def _part_mark(parameters: MonthParameters, part: int) -> dict[bytes, bytes]:

@@ -1,17 +1,18 @@
 """Certificate chains that end in a pinned root, and the revocation lists of their issuers.
 
-dcap-qvl checks chains as well, but it ignores what it does not use: a changed byte in the root certificate
-or in the CRL issuer's chain of a bundle passes it. Here every certificate of a bundle has to be genuine.
+`cryptography` builds and judges the paths: signatures, validity, and that only certificate authorities issue.
+dcap-qvl judges them again, but it ignores what it does not use: a changed byte in the root certificate or in
+the CRL issuer's chain of a bundle passes it. Here every certificate of a bundle has to be genuine.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
 
 from confidential_spark.verification.policy.root_certificates import RootCertificate, spki_sha256
 from confidential_spark.verification.refusals import Refusal, refuse
@@ -20,18 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-_PEM_CHAIN = re.compile(
-    rb"(-----BEGIN CERTIFICATE-----[\r\n]+([A-Za-z0-9+/=]+[\r\n]+)+-----END CERTIFICATE-----[\r\n]*)+"
-)
+_OTHER_TIME = "fetch fresh collateral; to judge a past run, give the time of that run (--at)"
 
 
+@dataclass(frozen=True)
 class Chain:
     """Certificates from a leaf to a pinned root, each signed by the next and valid at the given time."""
 
-    def __init__(self, certificates: Sequence[x509.Certificate], root: RootCertificate) -> None:
-        """Keep certificates that :meth:`read` has verified."""
-        self.certificates = tuple(certificates)
-        self.root = root
+    certificates: tuple[x509.Certificate, ...]
+    root: RootCertificate
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -48,27 +46,31 @@ class Chain:
         code: Refusal,
         *,
         length: int,
+        ca: bool = False,
     ) -> Chain:
         """Read and verify a PEM chain, leaf first, root last.
 
         :param what: the chain's name in messages.
         :param length: the number of certificates, root included.
-        :raises VerificationError: ``code``.
+        :param ca: whether the first certificate is itself an authority (a CRL's issuer), and no leaf.
+        :raises VerificationError: ``code``; a genuine chain of collateral that is not valid now is
+            ``collateral-expired`` or ``collateral-not-yet-valid``.
         """
         certificates = _load(pem, what, code, length)
-        _require_links(certificates, what, code)
-        for certificate in certificates:
-            _require_valid_at(certificate, now, what, code)
         last = spki_sha256(certificates[-1])
         root = next((root for root in roots if root.spki_sha256 == last), None)
         if root is None:
-            refuse(
-                code,
-                f"The {what} ends in a root that the policy does not pin.",
-                got=f"{certificates[-1].subject.rfc4514_string()}, key {last}",
-                expected=", ".join(f"{root.subject}, key {root.spki_sha256}" for root in roots),
-            )
-        return cls(certificates, root)
+            got = f"{certificates[-1].subject.rfc4514_string()}, key {last}"
+            known = ", ".join(f"{root.subject}, key {root.spki_sha256}" for root in roots)
+            expected = known or "Intel's SGX root, named by the policy"
+            message = f"The {what} ends in a root that the policy does not pin."
+            refuse(code, message, got=got, expected=expected)
+        start = max(certificate.not_valid_before_utc for certificate in certificates)
+        end = min(certificate.not_valid_after_utc for certificate in certificates)
+        # At a time when all were valid, if there is one: a forgery must not pass for an expired chain.
+        _require_path(certificates, min(max(now, start), end), what, code, ca)
+        _require_valid_at(start, end, now, what, code)
+        return cls(tuple(certificates), root)
 
 
 def require_current_crl(
@@ -84,22 +86,14 @@ def require_current_crl(
         genuine = crl.issuer == issuer.subject and crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
         issued, due = crl.last_update_utc, crl.next_update_utc
     except Exception as error:  # the DER decides which
-        refuse(
-            Refusal.COLLATERAL_MALFORMED,
-            f"The {what} is unreadable.",
-            got=repr(error),
-            expected="a CRL (DER)",
-        )
+        message = f"The {what} is unreadable."
+        refuse(Refusal.COLLATERAL_MALFORMED, message, got=repr(error), expected="a CRL (DER)")
     if not genuine:
-        refuse(
-            Refusal.COLLATERAL_SIGNATURE,
-            f"The {what} is not signed by its issuer.",
-            got=crl.issuer.rfc4514_string(),
-            expected=issuer.subject.rfc4514_string(),
-        )
-    require_current(issued, due, now, what)
-    if now == due:  # dcap-qvl refuses a CRL, unlike TCB info, at this very second
-        _refuse_overdue(due, now, what)
+        got, expected = crl.issuer.rfc4514_string(), issuer.subject.rfc4514_string()
+        message = f"The {what} is not signed by its issuer."
+        refuse(Refusal.COLLATERAL_SIGNATURE, message, got=got, expected=expected)
+    # dcap-qvl refuses a CRL, unlike TCB info, at the very second of its next update.
+    require_current(issued, None if due == now else due, now, what)
     return crl
 
 
@@ -109,24 +103,12 @@ def require_current(issued: datetime, due: datetime | None, now: datetime, what:
     :raises VerificationError: ``collateral-not-yet-valid``, ``collateral-expired``.
     """
     if now < issued:
-        refuse(
-            Refusal.COLLATERAL_NOT_YET_VALID,
-            f"The {what} is from the future.",
-            got=str(issued),
-            expected=f"by {now}",
-        )
+        message = f"The {what} is from the future."
+        refuse(Refusal.COLLATERAL_NOT_YET_VALID, message, got=str(issued), expected=f"by {now}")
     if due is None or now > due:
-        _refuse_overdue(due, now, what)
-
-
-def _refuse_overdue(due: datetime | None, now: datetime, what: str) -> NoReturn:
-    refuse(
-        Refusal.COLLATERAL_EXPIRED,
-        f"The {what}'s next update is overdue.",
-        got=f"due {due}",
-        expected=f"later than {now}",
-        action="fetch fresh collateral; to judge a past run, give the time of that run (--at)",
-    )
+        message = f"The {what}'s next update is overdue."
+        got, expected = f"due {due or now}", f"later than {now}"
+        refuse(Refusal.COLLATERAL_EXPIRED, message, got=got, expected=expected, action=_OTHER_TIME)
 
 
 def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> None:
@@ -135,70 +117,59 @@ def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.C
     :raises VerificationError: ``certificate-revoked``; ``collateral-mismatch`` for another issuer's list.
     """
     if crl.issuer != certificate.issuer:
-        refuse(
-            Refusal.COLLATERAL_MISMATCH,
-            "The revocation list is of another issuer.",
-            got=crl.issuer.rfc4514_string(),
-            expected=certificate.issuer.rfc4514_string(),
-        )
+        got, expected = crl.issuer.rfc4514_string(), certificate.issuer.rfc4514_string()
+        message = "The revocation list is of another issuer."
+        refuse(Refusal.COLLATERAL_MISMATCH, message, got=got, expected=expected)
     if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-        refuse(
-            Refusal.CERTIFICATE_REVOKED,
-            "A certificate has been revoked.",
-            got=f"{certificate.subject.rfc4514_string()}, serial {certificate.serial_number:x}",
-            expected="certificates that are not revoked",
-        )
+        got = f"{certificate.subject.rfc4514_string()}, serial {certificate.serial_number:x}"
+        refuse(Refusal.CERTIFICATE_REVOKED, got=got, expected="certificates that are not revoked")
 
 
 def _load(pem: bytes, what: str, code: Refusal, length: int) -> list[x509.Certificate]:
     try:
-        if _PEM_CHAIN.fullmatch(pem) is None:
-            raise ValueError("not PEM certificates only")
         certificates = x509.load_pem_x509_certificates(pem)
         canonical = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
         if b"".join(pem.split()) != b"".join(canonical.split()):
-            raise ValueError("not canonical base64")
+            raise ValueError("more than certificates, or not canonical base64")
         for certificate in certificates:
-            _require_readable(certificate)
+            # cryptography parses these on first use; a broken one must be noticed here, where it has a name.
+            _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+            _ = certificate.public_key(), certificate.extensions
     except Exception as error:  # the DER decides which
         refuse(code, f"The {what} is unreadable.", got=repr(error), expected="certificates in PEM")
     if len(certificates) != length:
-        refuse(
-            code,
-            f"The {what} has a wrong length.",
-            got=len(certificates),
-            expected=f"{length} certificates",
-        )
+        message, got = f"The {what} has a wrong length.", f"{len(certificates)} certificates"
+        refuse(code, message, got=got, expected=f"{length} certificates")
     return certificates
 
 
-def _require_readable(certificate: x509.Certificate) -> None:
-    # cryptography parses these on first use; a broken one must be noticed here, where it has a name.
-    certificate.subject.rfc4514_string()
-    certificate.issuer.rfc4514_string()
-    certificate.public_key()
-    _ = certificate.extensions
+def _require_path(
+    certificates: list[x509.Certificate], now: datetime, what: str, code: Refusal, ca: bool
+) -> None:
+    def require_kind(_policy: object, _certificate: object, constraints: x509.BasicConstraints) -> None:
+        if constraints.ca is not ca:
+            raise ValueError(f"basic constraints say CA:{constraints.ca}")
+
+    leaf_policy = ExtensionPolicy.permit_all().require_present(
+        x509.BasicConstraints, Criticality.CRITICAL, require_kind
+    )
+    authorities = ExtensionPolicy.webpki_defaults_ca()
+    builder = PolicyBuilder().store(Store([certificates[-1]])).time(now).max_chain_depth(1)
+    builder = builder.extension_policies(ee_policy=leaf_policy, ca_policy=authorities)
+    try:
+        certificates[-1].verify_directly_issued_by(certificates[-1])
+        path = builder.build_client_verifier().verify(certificates[0], certificates[1:-1]).chain
+        if path != certificates:
+            raise ValueError(f"{len(path)} certificates suffice")
+    except Exception as error:  # of x509.verification, InvalidSignature, ValueError
+        expected = "each certificate issued and signed by the next, all but the first authorities"
+        refuse(code, f"The {what} is no path to its root.", got=repr(error), expected=expected)
 
 
-def _require_links(certificates: Sequence[x509.Certificate], what: str, code: Refusal) -> None:
-    for certificate, issuer in zip(certificates, [*certificates[1:], certificates[-1]], strict=True):
-        try:
-            certificate.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature):
-            refuse(
-                code,
-                f"A certificate of the {what} is not signed by the next one.",
-                got=certificate.subject.rfc4514_string(),
-                expected=f"a signature by {issuer.subject.rfc4514_string()}",
-            )
-
-
-def _require_valid_at(certificate: x509.Certificate, now: datetime, what: str, code: Refusal) -> None:
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not start <= now <= end:
-        refuse(
-            code,
-            f"A certificate of the {what} is not valid now.",
-            got=f"{certificate.subject.rfc4514_string()}, {start} to {end}",
-            expected=f"valid at {now}",
-        )
+def _require_valid_at(start: datetime, end: datetime, now: datetime, what: str, code: Refusal) -> None:
+    if start <= now <= end:
+        return
+    if code is Refusal.COLLATERAL_CHAIN:
+        code = Refusal.COLLATERAL_NOT_YET_VALID if now < start else Refusal.COLLATERAL_EXPIRED
+    message = f"A certificate of the {what} has expired or is not valid yet."
+    refuse(code, message, got=f"valid from {start} to {end}", expected=f"valid at {now}", action=_OTHER_TIME)

@@ -9,39 +9,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import SignatureAlgorithmOID
 
-from confidential_spark.verification import strict_json
-from confidential_spark.verification.attestation.certificates import (
-    Chain,
-    require_current,
-    require_current_crl,
-    require_not_revoked,
-)
+from confidential_spark.verification.attestation import certificates
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from cryptography import x509
 
 MAX_COLLATERAL_BYTES = 4 * 1024 * 1024
 _MAX_CRL_DIGITS = 1024 * 1024
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _MEMBERS = (
-    "pck_crl_issuer_chain",
-    "root_ca_crl",
-    "pck_crl",
-    "tcb_info_issuer_chain",
-    "tcb_info",
-    "tcb_info_signature",
-    "qe_identity_issuer_chain",
-    "qe_identity",
-    "qe_identity_signature",
+    *("pck_crl_issuer_chain", "root_ca_crl", "pck_crl"),
+    *("tcb_info_issuer_chain", "tcb_info", "tcb_info_signature"),
+    *("qe_identity_issuer_chain", "qe_identity", "qe_identity_signature"),
 )
 
 
@@ -83,93 +72,73 @@ class Collateral:
         """When the first of TCB info and QE identity is due for renewal."""
         return min(self.tcb_info.due, self.qe_identity.due)
 
-    def require_genuine(self, quote_chain: Chain, now: datetime, max_age: timedelta) -> None:
+    def require_genuine(self, quote_chain: certificates.Chain, now: datetime, max_age: timedelta) -> None:
         """Accept current collateral, signed under the quote's root, that does not revoke the quote's chain.
 
         :raises VerificationError: ``collateral-…``, ``certificate-revoked``.
         """
         self._require_same_pck_chain(quote_chain, now)
+        # Two certificates: the root itself issued the signer. A PCK key (a chain of three) signs quotes only.
         tcb_chain = self._chain("tcb_info_issuer_chain", quote_chain, now)
         qe_chain = self._chain("qe_identity_issuer_chain", quote_chain, now)
-        crl_chain = self._chain("pck_crl_issuer_chain", quote_chain, now)
+        crl_chain = self._chain("pck_crl_issuer_chain", quote_chain, now, ca=True)
         for document, chain in ((self.tcb_info, tcb_chain), (self.qe_identity, qe_chain)):
-            _require_signer(chain.leaf, document.what)
             _require_signed(document, chain.leaf)
-            require_current(document.issued, document.due, now, document.what)
+            certificates.require_current(document.issued, document.due, now, document.what)
             _require_fresh(document, now, max_age)
-        root_crl = require_current_crl(
+        root_crl = certificates.require_current_crl(
             self._der("root_ca_crl"), quote_chain.certificates[-1], now, "root's CRL"
         )
-        pck_crl = require_current_crl(self._der("pck_crl"), crl_chain.leaf, now, "PCK CRL")
+        pck_crl = certificates.require_current_crl(self._der("pck_crl"), crl_chain.leaf, now, "PCK CRL")
         for chain in (quote_chain, tcb_chain, qe_chain, crl_chain):
-            require_not_revoked(root_crl, chain.certificates[-2])
-        require_not_revoked(pck_crl, quote_chain.leaf)
+            certificates.require_not_revoked(root_crl, chain.certificates[-2])
+        certificates.require_not_revoked(pck_crl, quote_chain.leaf)
 
-    def require_pce(self, pce_id: bytes) -> None:
-        """Accept TCB info about the SGX platform whose provisioning enclave (PCE) certified the quote.
+    def require_platform(self, fmspc: bytes, pce_id: bytes) -> None:
+        """Accept TCB info about the SGX platform that the PCK certificate names.
 
-        dcap-qvl compares none of these.
+        dcap-qvl compares only the FMSPC, and shows neither value.
 
-        :raises VerificationError: ``collateral-mismatch``.
+        :raises VerificationError: ``collateral-mismatch``, ``collateral-malformed``.
         """
-        for name, expected in (("id", "SGX"), ("version", 3), ("tcbType", 0), ("pceId", pce_id.hex())):
-            value = self.tcb_info.members.members.get(name)
-            got = value.lower() if name == "pceId" and isinstance(value, str) else value
-            if got != expected or type(got) is not type(expected):
-                refuse(
-                    Refusal.COLLATERAL_MISMATCH,
-                    f"The TCB info's {name} is not that of the platform.",
-                    got=repr(value),
-                    expected=repr(expected),
-                )
+        info = self.tcb_info.members
+        kind = info.text("fmspc", "[0-9A-Fa-f]{12}").lower()
+        pce = str(info.members.get("pceId")).lower()
+        for name, got, expected in (
+            *(
+                ("fmspc", kind, fmspc.hex()),
+                ("pceId", pce, pce_id.hex()),
+                ("id", info.members.get("id"), "SGX"),
+            ),
+            *(("version", info.members.get("version"), 3), ("tcbType", info.members.get("tcbType"), 0)),
+        ):
+            message = f"The TCB info's {name} is not that of the platform."
+            require_equal(Refusal.COLLATERAL_MISMATCH, got, expected, message)
 
-    def _chain(self, name: str, quote_chain: Chain, now: datetime) -> Chain:
-        pem = self.members.text(name, max_length=64 * 1024).encode()
-        what = name.replace("_", " ")
-        # Two certificates: the root itself issued the signer. A PCK key (a chain of three) signs quotes only.
-        return Chain.read(pem, (quote_chain.root,), now, what, Refusal.COLLATERAL_CHAIN, length=2)
+    def _chain(
+        self, name: str, quote_chain: certificates.Chain, now: datetime, *, length: int = 2, ca: bool = False
+    ) -> certificates.Chain:
+        pem, what = self.members.text(name, max_length=64 * 1024).encode(), name.replace("_", " ")
+        roots, code = (quote_chain.root,), Refusal.COLLATERAL_CHAIN
+        return certificates.Chain.read(pem, roots, now, what, code, length=length, ca=ca)
 
     def _der(self, name: str) -> bytes:
-        text = self.members.text(name, r"[0-9a-f]+", max_length=_MAX_CRL_DIGITS)
-        if len(text) % 2:
-            refuse(
-                Refusal.COLLATERAL_MALFORMED,
-                f"The collateral's {name} is no hex of whole bytes.",
-                got=f"{len(text)} digits",
-                expected="an even number of digits",
-            )
-        return bytes.fromhex(text)
+        return bytes.fromhex(self.members.text(name, r"([0-9a-f]{2})+", max_length=_MAX_CRL_DIGITS))
 
-    def _require_same_pck_chain(self, quote_chain: Chain, now: datetime) -> None:
+    def _require_same_pck_chain(self, quote_chain: certificates.Chain, now: datetime) -> None:
         # dcap-qvl would prefer this chain to the quote's own, which is the one that the token's hash covers.
         if self.members.members.get("pck_certificate_chain") is None:
             return
-        chain = Chain.read(
-            self.members.text("pck_certificate_chain", max_length=64 * 1024).encode(),
-            (quote_chain.root,),
-            now,
-            "collateral's PCK chain",
-            Refusal.COLLATERAL_CHAIN,
-            length=3,
-        )
-        if chain.leaf != quote_chain.leaf:
-            refuse(
-                Refusal.COLLATERAL_MISMATCH,
-                "The collateral names another PCK certificate than the quote.",
-                got=f"serial {chain.leaf.serial_number:x}",
-                expected=f"serial {quote_chain.leaf.serial_number:x}",
-            )
+        leaf = self._chain("pck_certificate_chain", quote_chain, now, length=3).leaf
+        if leaf != quote_chain.leaf:
+            message = "The collateral names another PCK certificate than the quote."
+            got, expected = (f"serial {one.serial_number:x}" for one in (leaf, quote_chain.leaf))
+            refuse(Refusal.COLLATERAL_MISMATCH, message, got=got, expected=expected)
 
 
 def _object(data: bytes | str, what: str, max_bytes: int) -> JsonObject:
-    value = strict_json.loads(
-        data,
-        what=what,
-        max_bytes=max_bytes,
-        malformed=Refusal.COLLATERAL_MALFORMED,
-        duplicate=Refusal.COLLATERAL_DUPLICATE_KEY,
-    )
-    return JsonObject.of(value, what, Refusal.COLLATERAL_MALFORMED)
+    codes = Refusal.COLLATERAL_MALFORMED, Refusal.COLLATERAL_DUPLICATE_KEY
+    return JsonObject.parse(data, what, max_bytes, *codes)
 
 
 def _signed(members: JsonObject, name: str) -> SignedDocument:
@@ -187,19 +156,12 @@ def _signed(members: JsonObject, name: str) -> SignedDocument:
     )
 
 
-def _require_signer(certificate: x509.Certificate, what: str) -> None:
-    constraints = [e.value for e in certificate.extensions if isinstance(e.value, x509.BasicConstraints)]
-    is_ca, algorithm = any(value.ca for value in constraints), certificate.signature_algorithm_oid
-    if is_ca or algorithm != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
-        refuse(
-            Refusal.COLLATERAL_CHAIN,
-            f"The certificate of the {what}'s signer is not a TCB signing certificate.",
-            got=f"{'certificate authority' if is_ca else 'leaf'}, signed with {algorithm.dotted_string}",
-            expected="a leaf, signed with ECDSA and SHA-256",
-        )
-
-
 def _require_signed(document: SignedDocument, signer: x509.Certificate) -> None:
+    algorithm = signer.signature_algorithm_oid
+    if algorithm != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+        message = f"The {document.what}'s signer has no TCB signing certificate."
+        got, expected = f"signed with {algorithm.dotted_string}", "signed with ECDSA and SHA-256"
+        refuse(Refusal.COLLATERAL_CHAIN, message, got=got, expected=expected)
     r, s = (int.from_bytes(half, "big") for half in (document.signature[:32], document.signature[32:]))
     key = signer.public_key()
     try:
@@ -207,23 +169,16 @@ def _require_signed(document: SignedDocument, signer: x509.Certificate) -> None:
             raise InvalidSignature
         key.verify(encode_dss_signature(r, s), document.content, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
-        refuse(
-            Refusal.COLLATERAL_SIGNATURE,
-            f"The {document.what} was changed, or another key signed it.",
-            got="a signature that does not verify",
-            expected=f"a signature by {signer.subject.rfc4514_string()}",
-        )
+        message = f"The {document.what} was changed, or another key signed it."
+        expected = f"a signature by {signer.subject.rfc4514_string()}"
+        refuse(Refusal.COLLATERAL_SIGNATURE, message, got="another signature", expected=expected)
 
 
 def _require_fresh(document: SignedDocument, now: datetime, max_age: timedelta) -> None:
     if now - document.issued > max_age:
-        refuse(
-            Refusal.COLLATERAL_STALE,
-            f"The {document.what} is too old.",
-            got=f"issued {document.issued}",
-            expected=f"within {max_age} before {now}",
-            action="fetch fresh collateral",
-        )
+        message, action = f"The {document.what} is too old.", "fetch fresh collateral"
+        got, expected = f"issued {document.issued}", f"within {max_age} before {now}"
+        refuse(Refusal.COLLATERAL_STALE, message, got=got, expected=expected, action=action)
 
 
 def _time(document: JsonObject, name: str) -> datetime:
@@ -231,9 +186,5 @@ def _time(document: JsonObject, name: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
-        refuse(
-            Refusal.COLLATERAL_MALFORMED,
-            f"The {document.what}'s {name} is no date.",
-            got=text,
-            expected="a date",
-        )
+        message = f"The {document.what}'s {name} is no date."
+        refuse(Refusal.COLLATERAL_MALFORMED, message, got=text, expected="a date")

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import MAX_TOKEN_BYTES
 from confidential_spark.core import base64url
-from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 
 if TYPE_CHECKING:
     from confidential_spark.verification.policy.policy import AttestationPolicy
@@ -41,16 +40,12 @@ class Token:
         """
         parts = text.split(".", 3)
         if len(parts) != 3:
-            refuse(
-                Refusal.TOKEN_MALFORMED,
-                "The token does not have three parts.",
-                got=f"{text.count('.') + 1} parts",
-                expected="header.claims.signature",
-            )
-        header = _json_part(parts[0], "token header", Refusal.TOKEN_MALFORMED)
-        claims = _json_part(parts[1], "token", Refusal.CLAIM_MALFORMED, missing=Refusal.CLAIM_MISSING)
-        signature = _bytes_part(parts[2], "token signature")
-        return cls(header, claims, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
+            got = f"{text.count('.') + 1} parts"
+            refuse(Refusal.TOKEN_MALFORMED, got=got, expected="header.claims.signature")
+        header, claims = _json_part(parts[0], "token header"), _json_part(parts[1], "token")
+        signing_input = f"{parts[0]}.{parts[1]}".encode("ascii")
+        claims = claims.under(Refusal.CLAIM_MALFORMED, missing=Refusal.CLAIM_MISSING)
+        return cls(header, claims, signing_input, _bytes_part(parts[2], "token signature"))
 
 
 def require_header(header: JsonObject, issuer: str) -> str:
@@ -60,36 +55,16 @@ def require_header(header: JsonObject, issuer: str) -> str:
         ``kid-malformed``.
     """
     members = header.members
-    if members.get("alg") != "RS256":
-        refuse(
-            Refusal.ALG_NOT_RS256,
-            "The algorithm is not RS256.",
-            got=repr(members.get("alg")),
-            expected="'RS256'",
-        )
-    unknown = sorted(set(members) - set(HEADER_MEMBERS))
-    if unknown:
-        refuse(
-            Refusal.HEADER_UNKNOWN_KEY,
-            "The header has an unknown member.",
-            got=unknown[0],
-            expected=f"only {', '.join(HEADER_MEMBERS)}",
-        )
-    if members.get("typ", "JWT") != "JWT":
-        refuse(
-            Refusal.TYP_NOT_JWT, "The token is not typed as JWT.", got=repr(members["typ"]), expected="'JWT'"
-        )
+    require_equal(Refusal.ALG_NOT_RS256, members.get("alg"), "RS256")
+    header.under(Refusal.HEADER_UNKNOWN_KEY).only((), optional=HEADER_MEMBERS)
+    require_equal(Refusal.TYP_NOT_JWT, members.get("typ", "JWT"), "JWT")
     if members.get("jku") != f"{issuer}/certs":
-        refuse(
-            Refusal.JKU_MISMATCH,
-            "The header names another provider's keys.",
-            got=repr(members.get("jku")),
-            expected=f"{issuer}/certs",
-            action="check that the policy's issuer is the attestation provider that was used",
-        )
+        action = "check that the policy's issuer is the attestation provider that was used"
+        got, expected = repr(members.get("jku")), f"{issuer}/certs"
+        refuse(Refusal.JKU_MISMATCH, got=got, expected=expected, action=action)
     kid = members.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= 256:
-        refuse(Refusal.KID_MALFORMED, "The header names no key.", got=repr(kid), expected="a string")
+        refuse(Refusal.KID_MALFORMED, got=repr(kid), expected="a string of 1 to 256 characters")
     return kid
 
 
@@ -107,7 +82,7 @@ class TokenTimes:
 
         :raises VerificationError: ``time-claim-malformed``.
         """
-        times = JsonObject("token", claims.members, Refusal.TIME_CLAIM_MALFORMED)
+        times = claims.under(Refusal.TIME_CLAIM_MALFORMED)
         return cls(times.integer("iat"), times.integer("nbf"), times.integer("exp"))
 
 
@@ -116,9 +91,7 @@ def require_issuer(claims: JsonObject, issuer: str) -> None:
 
     :raises VerificationError: ``issuer-mismatch``.
     """
-    got = claims.members.get("iss")
-    if got != issuer:
-        refuse(Refusal.ISSUER_MISMATCH, "Another service issued the token.", got=repr(got), expected=issuer)
+    require_equal(Refusal.ISSUER_MISMATCH, claims.members.get("iss"), issuer)
 
 
 def require_times(times: TokenTimes, policy: AttestationPolicy, now: int) -> None:
@@ -130,37 +103,19 @@ def require_times(times: TokenTimes, policy: AttestationPolicy, now: int) -> Non
     skew = int(policy.clock_skew.total_seconds())
     longest = int(policy.max_token_lifetime.total_seconds())
     start, earliest = max(times.not_before, times.issued_at), min(times.not_before, times.issued_at)
-    lifetime = times.expires_at - earliest
+    lifetime, age = times.expires_at - earliest, now - times.issued_at
     if start >= times.expires_at or lifetime > longest:
-        refuse(
-            Refusal.TOKEN_LIFETIME,
-            "The token's lifetime is wrong.",
-            got=f"{lifetime} s",
-            expected=f"1 to {longest} s",
-        )
+        refuse(Refusal.TOKEN_LIFETIME, got=f"{lifetime} s", expected=f"1 to {longest} s")
     if now < start - skew:
-        refuse(
-            Refusal.TOKEN_NOT_YET_VALID,
-            "The token is not valid yet.",
-            got=f"valid from {utc_text(start)}",
-            expected=f"by {utc_text(now)}",
-        )
+        got, expected = f"valid from {utc_text(start)}", f"by {utc_text(now)}"
+        refuse(Refusal.TOKEN_NOT_YET_VALID, got=got, expected=expected)
     if now >= times.expires_at + skew:
-        refuse(
-            Refusal.TOKEN_EXPIRED,
-            "The token has expired.",
-            got=f"valid until {utc_text(times.expires_at)}",
-            expected=f"after {utc_text(now)}",
-            action="to judge a past run, give the time of that run as the clock (--at)",
-        )
+        action = "to judge a past run, give the time of that run as the clock (--at)"
+        got, expected = f"valid until {utc_text(times.expires_at)}", f"after {utc_text(now)}"
+        refuse(Refusal.TOKEN_EXPIRED, got=got, expected=expected, action=action)
     oldest = policy.max_token_age
-    if oldest is not None and now - times.issued_at > oldest.total_seconds() + skew:
-        refuse(
-            Refusal.TOKEN_TOO_OLD,
-            "The token is too old.",
-            got=f"{now - times.issued_at} s",
-            expected=f"at most {int(oldest.total_seconds())} s",
-        )
+    if oldest is not None and age > oldest.total_seconds() + skew:
+        refuse(Refusal.TOKEN_TOO_OLD, got=f"{age} s", expected=f"at most {int(oldest.total_seconds())} s")
 
 
 def require_issued_after(times: TokenTimes, run_started_at: datetime, policy: AttestationPolicy) -> None:
@@ -170,12 +125,8 @@ def require_issued_after(times: TokenTimes, run_started_at: datetime, policy: At
     """
     earliest = int(run_started_at.timestamp()) - int(policy.clock_skew.total_seconds())
     if times.issued_at < earliest:
-        refuse(
-            Refusal.TOKEN_BEFORE_RUN,
-            "The token was issued before the run started.",
-            got=f"issued at {utc_text(times.issued_at)}",
-            expected=f"from {utc_text(earliest)}",
-        )
+        got, expected = f"issued at {utc_text(times.issued_at)}", f"from {utc_text(earliest)}"
+        refuse(Refusal.TOKEN_BEFORE_RUN, got=got, expected=expected)
 
 
 def require_kind(claims: JsonObject, policy_hash: str | None) -> str:
@@ -190,12 +141,11 @@ def require_kind(claims: JsonObject, policy_hash: str | None) -> str:
         ("x-ms-ver", "1.0", Refusal.ATTESTATION_VERSION),
         ("x-ms-policy-hash", policy_hash, Refusal.POLICY_HASH_MISMATCH),
     ):
-        got = members.get(name)
-        if expected is not None and got != expected:
-            refuse(code, f"The token's {name} is not the expected one.", got=repr(got), expected=expected)
+        if expected is not None and members.get(name) != expected:
+            refuse(code, got=repr(members.get(name)), expected=expected)
     token_id = members.get("jti")
     if not isinstance(token_id, str) or not 0 < len(token_id) <= 256:
-        refuse(Refusal.TOKEN_ID_MISSING, "The token has no id.", got=repr(token_id), expected="jti, a string")
+        refuse(Refusal.TOKEN_ID_MISSING, got=repr(token_id), expected="jti, a string")
     return token_id
 
 
@@ -210,21 +160,10 @@ def _bytes_part(text: str, what: str) -> bytes:
     try:
         return base64url.decode(text)
     except ValueError as error:
-        refuse(
-            Refusal.TOKEN_MALFORMED,
-            f"The {what} is malformed.",
-            got=str(error),
-            expected="canonical base64url",
-        )
+        message = f"The {what} is malformed."
+        refuse(Refusal.TOKEN_MALFORMED, message, got=str(error), expected="canonical base64url")
 
 
-def _json_part(text: str, what: str, code: Refusal, missing: Refusal | None = None) -> JsonObject:
-    value = strict_json.loads(
-        _bytes_part(text, what),
-        what=what,
-        max_bytes=MAX_TOKEN_BYTES,
-        malformed=Refusal.TOKEN_MALFORMED,
-        duplicate=Refusal.TOKEN_DUPLICATE_KEY,
-    )
-    object_ = JsonObject.of(value, what, Refusal.TOKEN_MALFORMED)
-    return JsonObject(what, object_.members, code, missing)
+def _json_part(text: str, what: str) -> JsonObject:
+    codes = Refusal.TOKEN_MALFORMED, Refusal.TOKEN_DUPLICATE_KEY
+    return JsonObject.parse(_bytes_part(text, what), what, MAX_TOKEN_BYTES, *codes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 
 HEADER_BYTES = 48
 REPORT_BYTES = 384
@@ -29,6 +29,8 @@ class ReportBody:
     """The enclave's own report inside a quote: who it is and what it vouches for."""
 
     attributes: bytes
+    misc_select: int
+    reserved: bytes
     isv_extended_product_id: bytes
     mrenclave: str
     mrsigner: str
@@ -41,19 +43,19 @@ class ReportBody:
 
     @classmethod
     def from_quote(cls, raw: bytes) -> ReportBody:
-        """Read the report body of a quote, whatever follows it.
+        """Read the report body of a quote whose header says that there is one, whatever follows it.
 
-        :raises VerificationError: ``quote-malformed`` when the quote ends before the body does.
+        :raises VerificationError: ``quote-malformed`` when the quote ends before the body does,
+            ``quote-unsupported`` for another kind of quote.
         """
         if len(raw) < SIGNED_BYTES:
-            refuse(
-                Refusal.QUOTE_MALFORMED,
-                "The quote ends inside its report.",
-                got=f"{len(raw)} bytes",
-                expected=f"at least {SIGNED_BYTES} bytes",
-            )
+            got, expected = f"{len(raw)} bytes", f"at least {SIGNED_BYTES} bytes"
+            refuse(Refusal.QUOTE_MALFORMED, "The quote ends inside its report.", got=got, expected=expected)
+        _require_supported(raw)
         fields = _REPORT.unpack_from(raw, HEADER_BYTES)
         return cls(
+            misc_select=int.from_bytes(fields[1], "little"),
+            reserved=fields[2] + fields[6] + fields[8] + fields[13],
             isv_extended_product_id=fields[3],
             attributes=fields[4],
             mrenclave=fields[5].hex(),
@@ -86,10 +88,7 @@ class SgxQuote:
         :raises VerificationError: ``quote-unsupported`` for other quotes, ``quote-length`` when bytes
             are missing or left over, ``quote-malformed`` when the inner lengths contradict each other.
         """
-        report = ReportBody.from_quote(raw)
-        _require_supported(raw)
-        signature = _signature_data(raw)
-        return cls(report, _certification_data(signature))
+        return cls(ReportBody.from_quote(raw), _certification_data(_signature_data(raw)))
 
 
 def _require_supported(raw: bytes) -> None:
@@ -100,32 +99,15 @@ def _require_supported(raw: bytes) -> None:
         ("TEE type", tee, 0),
         ("QE vendor id", vendor.hex(), INTEL_QE_VENDOR_ID.hex()),
     ):
-        if got != expected:
-            refuse(
-                Refusal.QUOTE_UNSUPPORTED,
-                f"The quote's {name} is not supported.",
-                got=f"{name} {got}",
-                expected=f"{name} {expected}",
-            )
+        require_equal(Refusal.QUOTE_UNSUPPORTED, got, expected, f"The quote's {name} is not supported.")
 
 
 def _signature_data(raw: bytes) -> bytes:
     start = SIGNED_BYTES + 4
     if len(raw) < start:
-        refuse(
-            Refusal.QUOTE_LENGTH,
-            "The quote has no signature.",
-            got=f"{len(raw)} bytes",
-            expected=f"over {start}",
-        )
+        refuse(Refusal.QUOTE_LENGTH, got=f"{len(raw)} bytes", expected=f"over {start} bytes")
     (length,) = struct.unpack_from("<I", raw, SIGNED_BYTES)
-    if len(raw) != start + length:
-        refuse(
-            Refusal.QUOTE_LENGTH,
-            "The quote is not as long as it says.",
-            got=f"{len(raw)} bytes",
-            expected=f"{start + length} bytes",
-        )
+    require_equal(Refusal.QUOTE_LENGTH, len(raw), start + length, "The quote has another number of bytes.")
     return raw[start:]
 
 
@@ -136,33 +118,18 @@ def _certification_data(signature: bytes) -> bytes:
     (authentication_length,) = struct.unpack_from("<H", signature, _SIGNATURE_FIXED_BYTES)
     start = authentication_start + authentication_length + 6
     if len(signature) < start:
-        _malformed(
-            f"{authentication_length} bytes of authentication data", "lengths that fit into the signature"
-        )
-    if authentication_length != QE_AUTHENTICATION_BYTES:
-        refuse(
-            Refusal.QUOTE_UNSUPPORTED,
-            "The quoting enclave's authentication data have another size than Intel's.",
-            got=f"{authentication_length} bytes",
-            expected=f"{QE_AUTHENTICATION_BYTES} bytes",
-        )
+        _malformed(f"{authentication_length} bytes of authentication data", "what fits into the signature")
     kind, length = struct.unpack_from("<HI", signature, start - 6)
-    if kind != PCK_CHAIN_CERTIFICATION:
-        refuse(
-            Refusal.QUOTE_UNSUPPORTED,
-            "The quote does not contain its certificate chain.",
-            got=f"certification data type {kind}",
-            expected=f"type {PCK_CHAIN_CERTIFICATION} (PCK certificate chain)",
-        )
+    for what, got, expected in (
+        ("authentication data's number of bytes", authentication_length, QE_AUTHENTICATION_BYTES),
+        ("type of certification data", kind, PCK_CHAIN_CERTIFICATION),
+    ):
+        require_equal(Refusal.QUOTE_UNSUPPORTED, got, expected, f"The {what} is not supported.")
     if len(signature) != start + length:
         _malformed(f"{length} bytes of certificates", f"{len(signature) - start} bytes")
     return signature[start:]
 
 
 def _malformed(got: str, expected: str) -> None:
-    refuse(
-        Refusal.QUOTE_MALFORMED,
-        "The quote's inner lengths contradict each other.",
-        got=got,
-        expected=expected,
-    )
+    message = "The quote's inner lengths contradict each other."
+    refuse(Refusal.QUOTE_MALFORMED, message, got=got, expected=expected)

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from confidential_spark.core import base64url
-from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal, refuse
 
@@ -39,17 +38,9 @@ def signing_key(jwks: bytes | str, kid: str) -> rsa.RSAPublicKey:
     :raises VerificationError: ``jwks-…``, ``kid-unknown``, ``kid-ambiguous``, ``key-…``.
     """
     jwk = _only_key(jwks, kid)
-    _require_signing_rsa(jwk)
-    _require_public(jwk)
+    _require_public_rsa(jwk)
     key = _certified_key(jwk)
     _require_agreement(jwk, key)
-    if key.key_size < MIN_RSA_BITS:
-        refuse(
-            Refusal.KEY_TOO_SMALL,
-            "The signing key is too small.",
-            got=f"{key.key_size} bits",
-            expected=f"at least {MIN_RSA_BITS} bits",
-        )
     return key
 
 
@@ -64,12 +55,7 @@ def require_pinned(key: rsa.RSAPublicKey, pins: Collection[str] | None) -> None:
     :raises VerificationError: ``key-not-pinned``.
     """
     if pins is not None and fingerprint(key) not in pins:
-        refuse(
-            Refusal.KEY_NOT_PINNED,
-            "The policy does not trust this signing key.",
-            got=fingerprint(key),
-            expected=", ".join(sorted(pins)),
-        )
+        refuse(Refusal.KEY_NOT_PINNED, got=fingerprint(key), expected=", ".join(sorted(pins)))
 
 
 def require_signature(token: Token, key: rsa.RSAPublicKey) -> None:
@@ -80,107 +66,56 @@ def require_signature(token: Token, key: rsa.RSAPublicKey) -> None:
     try:
         key.verify(token.signature, token.signing_input, padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature:
-        refuse(
-            Refusal.SIGNATURE_INVALID,
-            "The token was changed, or another key signed it.",
-            got=f"{len(token.signature)} bytes that do not verify",
-            expected=f"a signature by key {fingerprint(key)}",
-        )
+        got, expected = f"{len(token.signature)} bytes", f"a signature by key {fingerprint(key)}"
+        refuse(Refusal.SIGNATURE_INVALID, got=got, expected=expected)
 
 
 def _only_key(jwks: bytes | str, kid: str) -> JsonObject:
-    value = strict_json.loads(
-        jwks,
-        what="key set",
-        max_bytes=MAX_JWKS_BYTES,
-        malformed=Refusal.JWKS_MALFORMED,
-        duplicate=Refusal.JWKS_DUPLICATE_KEY,
-    )
-    entries = JsonObject.of(value, "key set", Refusal.JWKS_MALFORMED).array("keys", max_items=1000)
-    keys = [JsonObject.of(entry, "key", Refusal.JWKS_MALFORMED) for entry in entries]
+    codes = Refusal.JWKS_MALFORMED, Refusal.JWKS_DUPLICATE_KEY
+    entries = JsonObject.parse(jwks, "key set", MAX_JWKS_BYTES, *codes).array("keys", max_items=1000)
+    keys = [JsonObject.of(entry, "key", codes[0]) for entry in entries]
     matching = [key for key in keys if key.members.get("kid") == kid]
     if not matching:
-        refuse(
-            Refusal.KID_UNKNOWN,
-            "No trusted key has this id.",
-            got=kid,
-            expected=", ".join(repr(key.members.get("kid")) for key in keys[:8]) or "a key",
-            action="fetch the issuer's key set again, once",
-        )
+        known = ", ".join(repr(key.members.get("kid")) for key in keys[:8]) or "a key"
+        action = "fetch the key set of the policy's issuer again, once"
+        refuse(Refusal.KID_UNKNOWN, got=kid, expected=known, action=action)
     if len(matching) > 1:
-        refuse(
-            Refusal.KID_AMBIGUOUS,
-            "Several keys have this id.",
-            got=f"{len(matching)} keys",
-            expected="one key",
-        )
+        refuse(Refusal.KID_AMBIGUOUS, got=f"{len(matching)} keys", expected="one key")
     return matching[0]
 
 
-def _require_signing_rsa(jwk: JsonObject) -> None:
+def _require_public_rsa(jwk: JsonObject) -> None:
     for name, expected in (("kty", "RSA"), ("use", "sig"), ("alg", "RS256")):
         got = jwk.members.get(name, None if name == "kty" else expected)
         if got != expected:
             refuse(Refusal.KEY_TYPE, f"The key's {name} does not fit.", got=repr(got), expected=expected)
-
     operations = jwk.members.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        refuse(
-            Refusal.KEY_TYPE, "The key is not for verifying.", got=repr(operations), expected="key_ops verify"
-        )
-
-
-def _require_public(jwk: JsonObject) -> None:
+        refuse(Refusal.KEY_TYPE, got=repr(operations), expected="key_ops verify")
     private = sorted(PRIVATE_MEMBERS & set(jwk.members))
     if private:
-        refuse(
-            Refusal.KEY_MALFORMED,
-            "The key set discloses a private key: anybody can sign with it.",
-            got=f"member {private[0]}",
-            expected="a public key",
-        )
+        message = "The key set discloses a private key: anybody can sign with it."
+        refuse(Refusal.KEY_MALFORMED, message, got=f"member {private[0]}", expected="a public key")
 
 
 def _certified_key(jwk: JsonObject) -> rsa.RSAPublicKey:
     chain = jwk.members.get("x5c")
-    if not isinstance(chain, list) or not chain or not all(isinstance(item, str) for item in chain):
-        refuse(
-            Refusal.KEY_MALFORMED,
-            "The key has no certificate.",
-            got=repr(chain),
-            expected="x5c, a list of strings",
-        )
     try:
+        if not isinstance(chain, list) or not all(isinstance(item, str) for item in chain):
+            raise TypeError(f"x5c is {chain!r}")
         key = x509.load_der_x509_certificate(base64url.decode_standard(chain[0])).public_key()
-    except Exception as error:  # ValueError, UnsupportedAlgorithm and others, as the DER decides
-        refuse(
-            Refusal.KEY_MALFORMED,
-            "The key's certificate is unreadable.",
-            got=repr(error),
-            expected="DER in base64",
-        )
+    except Exception as error:  # the DER decides which
+        refuse(Refusal.KEY_MALFORMED, got=repr(error), expected="x5c, a list of DER in base64")
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size > MAX_RSA_BITS:
-        refuse(
-            Refusal.KEY_TYPE,
-            "The certificate holds another kind of key.",
-            got=f"{type(key).__name__}, {getattr(key, 'key_size', 'unknown')} bits",
-            expected=f"RSA of at most {MAX_RSA_BITS} bits",
-        )
+        got = f"{type(key).__name__}, {getattr(key, 'key_size', 'unknown')} bits"
+        refuse(Refusal.KEY_TYPE, got=got, expected=f"RSA of at most {MAX_RSA_BITS} bits")
+    if key.key_size < MIN_RSA_BITS:
+        refuse(Refusal.KEY_TOO_SMALL, got=f"{key.key_size} bits", expected=f"at least {MIN_RSA_BITS} bits")
     return key
 
 
 def _require_agreement(jwk: JsonObject, key: rsa.RSAPublicKey) -> None:
-    numbers = key.public_numbers()
+    numbers, own = key.public_numbers(), jwk.under(Refusal.KEY_MISMATCH)
     for name, certified in (("n", numbers.n), ("e", numbers.e)):
-        if name not in jwk.members:
-            continue
-        own = JsonObject("key", jwk.members, Refusal.KEY_MISMATCH).base64url(
-            name, max_bytes=MAX_RSA_BITS // 8
-        )
-        if int.from_bytes(own, "big") != certified:
-            refuse(
-                Refusal.KEY_MISMATCH,
-                f"The key's {name} differs from its certificate.",
-                got=name,
-                expected="the same",
-            )
+        if name in jwk.members and int.from_bytes(own.base64url(name, MAX_RSA_BITS // 8), "big") != certified:
+            refuse(Refusal.KEY_MISMATCH, got=name, expected="the same as in the certificate")

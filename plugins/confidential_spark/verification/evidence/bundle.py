@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.verification import strict_json
 from confidential_spark.verification.evidence.statement import Statement
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, require_equal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +21,7 @@ MAX_EVIDENCE_BYTES = 8 * 1024 * 1024
 class Evidence:
     """A decoded bundle. Its ``jwks`` is a snapshot, trusted only where a policy pins the key."""
 
+    bundle: JsonObject
     statement: Statement
     notice: str | None
     collateral: str
@@ -33,18 +33,12 @@ class Evidence:
 
         :raises VerificationError: ``evidence-malformed``, ``evidence-duplicate-key``, ``statement-…``.
         """
-        value = strict_json.loads(
-            data,
-            what="evidence",
-            max_bytes=MAX_EVIDENCE_BYTES,
-            malformed=Refusal.EVIDENCE_MALFORMED,
-            duplicate=Refusal.EVIDENCE_DUPLICATE_KEY,
-        )
-        bundle = JsonObject.of(value, "evidence", Refusal.EVIDENCE_MALFORMED)
+        codes = Refusal.EVIDENCE_MALFORMED, Refusal.EVIDENCE_DUPLICATE_KEY
+        bundle = JsonObject.parse(data, "evidence", MAX_EVIDENCE_BYTES, *codes)
         bundle.only(("mediaType", "notice", "envelope", "collateral", "jwks"))
-        if bundle.text("mediaType") != MEDIA_TYPE:
-            refuse(bundle.code, "Another kind of bundle.", got=bundle.text("mediaType"), expected=MEDIA_TYPE)
+        require_equal(bundle.code, bundle.text("mediaType"), MEDIA_TYPE, "Another kind of bundle.")
         return cls(
+            bundle=bundle,
             statement=Statement.decode(bundle.object("envelope")),
             notice=bundle.optional_text("notice"),
             collateral=json.dumps(bundle.object("collateral").members),
@@ -60,11 +54,6 @@ def evidence_bundle(
     :param collateral: dcap-qvl's ``QuoteCollateralV3`` as JSON values.
     :param jwks: the attestation provider's key set at the time of the run.
     """
-    bundle = {
-        "mediaType": MEDIA_TYPE,
-        "notice": notice,
-        "envelope": dict(envelope),
-        "collateral": dict(collateral),
-        "jwks": dict(jwks),
-    }
+    parts = {"envelope": dict(envelope), "collateral": dict(collateral), "jwks": dict(jwks)}
+    bundle = {"mediaType": MEDIA_TYPE, "notice": notice, **parts}
     return (json.dumps(bundle, ensure_ascii=False, indent=1) + "\n").encode()

@@ -8,17 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.protocol import (
-    MAX_EXECUTORS,
-    MAX_QUOTE_BYTES,
-    MAX_RUNTIME_DATA_BYTES,
-    MAX_TOKEN_BYTES,
-    executor_role,
-)
+from confidential_spark.agent import protocol
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification.context import Context
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 from confidential_spark.verification.report import ExecutorFacts
 from confidential_spark.verification.steps import AttestationSteps
 
@@ -43,11 +37,10 @@ def read_executors(predicate: JsonObject) -> tuple[ExecutorRecord, ...] | None:
     """
     if "executors" not in predicate.members:
         return None
-    items = predicate.array("executors", max_items=MAX_EXECUTORS)
+    items = predicate.array("executors", max_items=protocol.MAX_EXECUTORS)
     if not items:
-        refuse(
-            predicate.code, "The list of executors is empty.", got="none", expected="one or more, or no list"
-        )
+        message = "The list of executors is empty."
+        refuse(predicate.code, message, got="none", expected="one or more, or no list")
     return tuple(_record(JsonObject.of(item, "executor", predicate.code)) for item in items)
 
 
@@ -55,9 +48,9 @@ def _record(item: JsonObject) -> ExecutorRecord:
     item.only(("id", "quote", "token", "runtime_data"))
     return ExecutorRecord(
         id=item.text("id", "[0-9]{1,9}"),
-        quote=item.base64url("quote", MAX_QUOTE_BYTES),
-        token=item.text("token", max_length=MAX_TOKEN_BYTES),
-        runtime_data=item.base64url("runtime_data", MAX_RUNTIME_DATA_BYTES),
+        quote=item.base64url("quote", protocol.MAX_QUOTE_BYTES),
+        token=item.text("token", max_length=protocol.MAX_TOKEN_BYTES),
+        runtime_data=item.base64url("runtime_data", protocol.MAX_RUNTIME_DATA_BYTES),
     )
 
 
@@ -66,55 +59,48 @@ def verify_executors(
 ) -> tuple[ExecutorFacts, ...]:
     """Accept executors that attested themselves for the driver's nonce and run, as the driver's program.
 
+    No two enclaves of a run may share what each has of its own.
+
     :param driver: the driver's steps, all passed.
     :raises VerificationError: with the code of the step that an executor fails, naming the executor;
         ``executor-measurement``, ``executor-duplicate``.
     """
-    facts = tuple(_verify(record, driver) for record in records)
-    tokens = [driver.context.facts["token_id"], *(executor.token_id for executor in facts)]
-    if len(set(tokens)) != len(tokens):
-        refuse(
-            Refusal.EXECUTOR_DUPLICATE,
-            "Two enclaves of the run have the same token.",
-            got=f"{len(set(tokens))} different tokens",
-            expected=f"{len(tokens)}",
-        )
-    return facts
-
-
-def _verify(record: ExecutorRecord, driver: AttestationSteps) -> ExecutorFacts:
-    context = Context(
-        driver.context.policy,
-        driver.context.now,
-        replace(
-            driver.context.expectations,
-            nonce=driver.runtime.nonce,
-            seen_nonces=(),
-            run_id=driver.runtime.run_id,
-            job=executor_role(record.id),
-            job_file_sha256=None,
-        ),
-        driver.context.ledger_source,
+    judged = [_verify(record, driver) for record in records]
+    everyone = [driver.context.facts, *(steps.context.facts for steps in judged)]
+    shared = {"token": "token_id", "quote": "quote_sha256", "key": "signing_key_thumbprint"}
+    own = {what: [facts[name] for facts in everyone] for what, name in shared.items()}
+    for what, values in (own | {"id": [record.id for record in records]}).items():
+        if len(set(values)) != len(values):
+            message = f"Two enclaves of the run have the same {what}."
+            got, expected = f"{len(set(values))} different", f"{len(values)} different"
+            refuse(Refusal.EXECUTOR_DUPLICATE, message, got=got, expected=expected)
+    names = ("mrenclave", "quote_sha256", "token_id", "tcb_status")
+    return tuple(
+        ExecutorFacts(record.id, **{name: steps.context.facts[name] for name in names})
+        for record, steps in zip(records, judged, strict=True)
     )
+
+
+def _verify(record: ExecutorRecord, driver: AttestationSteps) -> AttestationSteps:
+    expectations = replace(
+        driver.context.expectations,
+        nonce=driver.runtime.nonce,
+        seen_nonces=(),
+        run_id=driver.runtime.run_id,
+        job=protocol.executor_role(record.id),
+        job_file_sha256=None,
+    )
+    context = Context(driver.context.policy, driver.context.now, expectations, driver.context.ledger_source)
     steps = AttestationSteps(context, jwks=driver.trusted_jwks, collateral=driver.collateral_json)
     try:
         steps.take(record.token, record.quote, record.runtime_data)
         for _, check in steps.checks():
             check()
+        require_equal(Refusal.EXECUTOR_MEASUREMENT, str(steps.enclave), str(driver.enclave))
     except VerificationError as error:
+        message = f"Executor {record.id}: {error.message}"
+        got, expected, action = error.got, error.expected, error.action
         raise VerificationError(
-            f"Executor {record.id}: {error.message}",
-            code=error.code,
-            got=error.got,
-            expected=error.expected,
-            action=error.action,
+            message, code=error.code, got=got, expected=expected, action=action
         ) from error
-    if steps.enclave != driver.enclave:
-        refuse(
-            Refusal.EXECUTOR_MEASUREMENT,
-            f"Executor {record.id} is another program than the driver.",
-            got=steps.enclave.mrenclave,
-            expected=driver.enclave.mrenclave,
-        )
-    names = ("mrenclave", "quote_sha256", "token_id", "tcb_status")
-    return ExecutorFacts(id=record.id, **{name: context.facts[name] for name in names})
+    return steps

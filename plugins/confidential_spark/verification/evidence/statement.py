@@ -7,32 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from confidential_spark.agent.protocol import (
-    MAX_STATEMENT_BYTES,
-    MAX_TOKEN_BYTES,
-    PAYLOAD_TYPE,
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
-    arguments_sha256,
-    b64url,
-    option_values,
-    pre_authentication_encoding,
-)
-from confidential_spark.core.months import MONTH_PATTERN
-from confidential_spark.verification import strict_json
-from confidential_spark.verification.evidence.result_files import require_safe_name
+from confidential_spark.agent import protocol
+from confidential_spark.verification.evidence import result_files
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from confidential_spark.verification.attestation.runtime_data import RuntimeData
 
 MAX_ATTESTED_BYTES = 64 * 1024
@@ -68,19 +54,12 @@ class Statement:
 
         :raises VerificationError: ``statement-malformed``, ``statement-duplicate-key``.
         """
-        readable = JsonObject("envelope", envelope.members, Refusal.STATEMENT_MALFORMED)
-        payload = readable.base64("payload", MAX_STATEMENT_BYTES)
-        value = strict_json.loads(
-            payload,
-            what="statement",
-            max_bytes=MAX_STATEMENT_BYTES,
-            malformed=Refusal.STATEMENT_MALFORMED,
-            duplicate=Refusal.STATEMENT_DUPLICATE_KEY,
-        )
-        members = JsonObject.of(value, "statement", Refusal.STATEMENT_MALFORMED)
+        codes = Refusal.STATEMENT_MALFORMED, Refusal.STATEMENT_DUPLICATE_KEY
+        payload = envelope.under(codes[0]).base64("payload", protocol.MAX_STATEMENT_BYTES)
+        members = JsonObject.parse(payload, "statement", protocol.MAX_STATEMENT_BYTES, *codes)
         predicate = members.object("predicate")
         attested = Attested(
-            token=predicate.text("token", max_length=MAX_TOKEN_BYTES),
+            token=predicate.text("token", max_length=protocol.MAX_TOKEN_BYTES),
             quote=predicate.base64url("quote", MAX_ATTESTED_BYTES),
             runtime_data=predicate.base64url("runtime_data", MAX_ATTESTED_BYTES),
         )
@@ -92,7 +71,9 @@ class RunRecord:
     """What a verified statement says about its run."""
 
     results: dict[str, str]
+    arguments: tuple[str, ...]
     month: str | None
+    inputs: tuple[dict[str, Any], ...]
     image_digest: str
     started_at: str
     finished_at: str
@@ -103,31 +84,18 @@ def require_signature(statement: Statement, key: ec.EllipticCurvePublicKey, thum
 
     :raises VerificationError: ``dsse-…``.
     """
-    envelope = JsonObject("envelope", statement.envelope.members, Refusal.DSSE_MALFORMED)
+    envelope = statement.envelope.under(Refusal.DSSE_MALFORMED)
     envelope.only(("payloadType", "payload", "signatures"))
-    if envelope.text("payloadType") != PAYLOAD_TYPE:
-        refuse(
-            envelope.code, "Another payload type.", got=envelope.text("payloadType"), expected=PAYLOAD_TYPE
-        )
+    require_equal(envelope.code, envelope.text("payloadType"), protocol.PAYLOAD_TYPE)
     signatures = envelope.array("signatures")
-    if len(signatures) != 1:
-        refuse(Refusal.DSSE_SIGNATURE_COUNT, "There must be one signature.", got=len(signatures), expected=1)
-    signature = JsonObject.of(signatures[0], "signature", Refusal.DSSE_MALFORMED).only(
-        ("sig",), optional=("keyid",)
-    )
-    keyid = signature.members.get("keyid", thumbprint)
-    if keyid != thumbprint:
-        refuse(Refusal.DSSE_KEYID_MISMATCH, "Another key signed.", got=repr(keyid), expected=thumbprint)
-    signed = pre_authentication_encoding(PAYLOAD_TYPE, statement.payload)
+    require_equal(Refusal.DSSE_SIGNATURE_COUNT, len(signatures), 1)
+    signature = JsonObject.of(signatures[0], "signature", envelope.code).only(("sig",), optional=("keyid",))
+    require_equal(Refusal.DSSE_KEYID_MISMATCH, signature.members.get("keyid", thumbprint), thumbprint)
+    signed = protocol.pre_authentication_encoding(protocol.PAYLOAD_TYPE, statement.payload)
     try:
         key.verify(signature.base64("sig", 128), signed, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
-        refuse(
-            Refusal.DSSE_SIGNATURE,
-            "The statement was changed, or another key signed it.",
-            got="a signature that does not verify",
-            expected=f"a signature by key {thumbprint}",
-        )
+        refuse(Refusal.DSSE_SIGNATURE, got="another signature", expected=f"one by key {thumbprint}")
 
 
 def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
@@ -135,16 +103,26 @@ def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
 
     :raises VerificationError: ``statement-type``, ``-subject``, ``-predicate``, ``-mismatch``.
     """
-    _require_types(statement.members)
-    predicate = JsonObject("predicate", statement.predicate.members, Refusal.STATEMENT_PREDICATE)
+    members = statement.members.under(Refusal.STATEMENT_TYPE)
+    members.only(("_type", "subject", "predicateType", "predicate"))
+    for name, expected in (("_type", protocol.STATEMENT_TYPE), ("predicateType", protocol.PREDICATE_TYPE)):
+        require_equal(members.code, members.text(name), expected)
+    predicate = statement.predicate.under(Refusal.STATEMENT_PREDICATE)
     predicate.only(_PREDICATE, optional=("executors",)).integer("v", 1, 1)
-    _require_agreement(predicate, runtime)
-    month = predicate.optional_text("month", MONTH_PATTERN)
-    _require_month(month, predicate.object("job").array("arguments", max_items=1000))
-    _require_inputs(predicate, month)
+    arguments = _attested_arguments(predicate, runtime)
+    month = predicate.optional_text("month", protocol.MONTH_PATTERN)
+    for argument in arguments:
+        if protocol.ABBREVIATED_MONTH.match(argument):
+            refuse(Refusal.ARGUMENTS_AMBIGUOUS, got=argument, expected="--month, in full")
+    given = protocol.option_values(arguments, "--month")
+    if given != ([month] if month else []):
+        message, expected = "The month is not the one of the attested arguments.", f"{given}"
+        refuse(Refusal.STATEMENT_MISMATCH, message, got=month or "no month", expected=expected)
     return RunRecord(
-        results=_subjects(statement.members),
+        results=_subjects(statement.members.under(Refusal.STATEMENT_SUBJECT)),
+        arguments=arguments,
         month=month,
+        inputs=_inputs(predicate, month),
         image_digest=predicate.text("image_digest", r"sha256:[0-9a-f]{64}"),
         started_at=predicate.text("started_at", _TIME),
         finished_at=predicate.text("finished_at", _TIME),
@@ -152,11 +130,7 @@ def read_record(statement: Statement, runtime: RuntimeData) -> RunRecord:
 
 
 def require_times(
-    record: RunRecord,
-    issued_at: int,
-    now: datetime,
-    skew: timedelta,
-    run_started_at: datetime | None = None,
+    record: RunRecord, issued_at: int, now: datetime, skew: timedelta, run_started_at: datetime | None = None
 ) -> None:
     """Accept start ≤ attestation ≤ end ≤ now, each within the allowed difference of clocks.
 
@@ -175,98 +149,55 @@ def require_times(
         (finished, now, "end ≤ now"),
     ):
         if earlier - later > skew:
-            refuse(
-                Refusal.STATEMENT_TIME,
-                "The times are out of order.",
-                got=f"{earlier} > {later}",
-                expected=order,
-            )
+            refuse(Refusal.STATEMENT_TIME, got=f"{earlier} > {later}", expected=order)
 
 
-def _require_types(statement: JsonObject) -> None:
-    members = JsonObject("statement", statement.members, Refusal.STATEMENT_TYPE)
-    members.only(("_type", "subject", "predicateType", "predicate"))
-    for name, expected in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
-        if members.text(name) != expected:
-            refuse(
-                Refusal.STATEMENT_TYPE, f"The {name} is not ours.", got=members.text(name), expected=expected
-            )
-
-
-def _subjects(statement: JsonObject) -> dict[str, str]:
-    members = JsonObject("statement", statement.members, Refusal.STATEMENT_SUBJECT)
+def _subjects(members: JsonObject) -> dict[str, str]:
     results: dict[str, str] = {}
     for item in members.array("subject"):
-        subject = JsonObject.of(item, "subject", Refusal.STATEMENT_SUBJECT).only(("name", "digest"))
+        subject = JsonObject.of(item, "subject", members.code).only(("name", "digest"))
         name = subject.text("name", max_length=1024)
-        require_safe_name(name)
+        result_files.require_safe_name(name)
         if name in results:
-            refuse(
-                Refusal.STATEMENT_SUBJECT, "A result file is listed twice.", got=name, expected="unique names"
-            )
+            refuse(members.code, "A result file is listed twice.", got=name, expected="unique names")
         results[name] = subject.object("digest").only(("sha256",)).hexadecimal("sha256", 32)
     if not results:
-        refuse(Refusal.STATEMENT_SUBJECT, "No result file is listed.", got="none", expected="at least one")
+        refuse(members.code, "No result file is listed.", got="none", expected="at least one")
+    result_files.require_distinct(results)
     return results
 
 
-def _require_agreement(predicate: JsonObject, runtime: RuntimeData) -> None:
+def _attested_arguments(predicate: JsonObject, runtime: RuntimeData) -> tuple[str, ...]:
     job = predicate.object("job").only(("name", "file_sha256", "arguments", "arguments_sha256"))
     arguments = job.array("arguments", max_items=1000)
     if not all(isinstance(argument, str) for argument in arguments):
         refuse(job.code, "An argument is not a string.", got=repr(arguments), expected="strings")
     for name, got, expected in (
         ("run_id", predicate.text("run_id"), runtime.run_id),
-        ("nonce", predicate.text("nonce"), b64url(runtime.nonce)),
+        ("nonce", predicate.text("nonce"), protocol.b64url(runtime.nonce)),
         ("job name", job.text("name"), runtime.job.name),
         ("job file", job.text("file_sha256"), runtime.job.file_sha256),
         ("arguments_sha256", job.text("arguments_sha256"), runtime.job.arguments_sha256),
-        ("arguments", arguments_sha256(arguments), runtime.job.arguments_sha256),
+        ("arguments", protocol.arguments_sha256(arguments), runtime.job.arguments_sha256),
     ):
-        if got != expected:
-            refuse(
-                Refusal.STATEMENT_MISMATCH,
-                f"The statement's {name} is not the attested one.",
-                got=got,
-                expected=expected,
-            )
+        message = f"The statement's {name} is not the attested one."
+        require_equal(Refusal.STATEMENT_MISMATCH, got, expected, message)
+    return tuple(arguments)
 
 
-def _require_month(month: str | None, arguments: Sequence[str]) -> None:
-    """Accept the month that the job was given: the arguments are attested, the month beside them is not."""
-    given = option_values(arguments, "--month")
-    if given != ([month] if month else []):
-        refuse(
-            Refusal.STATEMENT_MISMATCH,
-            "The statement's month is not the one in the job's arguments.",
-            got=month or "no month",
-            expected=f"{given}, by the attested arguments",
-        )
-
-
-def _require_inputs(predicate: JsonObject, month: str | None) -> None:
-    inputs = predicate.array("inputs")
+def _inputs(predicate: JsonObject, month: str | None) -> tuple[dict[str, Any], ...]:
+    inputs = [JsonObject.of(item, "input", predicate.code) for item in predicate.array("inputs")]
     if month and not inputs:
-        refuse(
-            predicate.code,
-            "A month was computed, and from no input that was hashed.",
-            got="no inputs",
-            expected="the month's files",
-        )
+        message = "A month was computed, and from no input that was hashed."
+        refuse(predicate.code, message, got="no inputs", expected="the month's files")
     for item in inputs:
-        source = JsonObject.of(item, "input", Refusal.STATEMENT_PREDICATE).only(("uri", "bytes", "sha256"))
-        source.text("uri")
-        source.integer("bytes")
-        source.hexadecimal("sha256", 32)
+        item.only(("uri", "bytes", "sha256")).text("uri", result_files.PLAIN_TEXT)
+        item.integer("bytes")
+        item.hexadecimal("sha256", 32)
     rows = predicate.object("rows").only(("input", "accepted", "rejected"))
     total, accepted, rejected = (rows.integer(name) for name in ("input", "accepted", "rejected"))
-    if total != accepted + rejected:
-        refuse(
-            rows.code,
-            "The row counts do not add up.",
-            got=f"{accepted} accepted and {rejected} rejected",
-            expected=f"{total} together",
-        )
+    require_equal(rows.code, accepted + rejected, total, "The row counts do not add up.")
+    return tuple(dict(item.members) for item in inputs)
 
 
 def _moment(text: str) -> datetime:

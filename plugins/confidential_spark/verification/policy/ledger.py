@@ -1,22 +1,20 @@
 """Approvals of enclave measurements: an append-only file in which every line vouches for the one before it.
 
 Each line is one entry as canonical JSON; ``previous`` is the SHA-256 of the line before (64 zeros in the
-first). Changing, removing or reordering a line breaks the chain. Cutting lines off the end does not: whoever
-needs to see that keeps the head (:attr:`Ledger.head`) elsewhere and gives it as ``expected_head``.
+first). Changing, removing or reordering a line breaks the chain. Cutting lines off the end does not: to see
+that, keep the head (:attr:`Ledger.head`) elsewhere and give it as ``expected_head``.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse
+from confidential_spark.verification.refusals import Refusal, refuse, require_equal
+from confidential_spark.verification.safe_files import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,16 +25,8 @@ MAX_LINE_BYTES = 4096
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _REVISION = r"[0-9a-f]{7,64}(-dirty)?"
 _MEMBERS = (
-    "v",
-    "approved_at",
-    "approved_by",
-    "image_digest",
-    "mrenclave",
-    "mrsigner",
-    "product_id",
-    "svn",
-    "git_revision",
-    "previous",
+    *("v", "approved_at", "approved_by", "image_digest", "mrenclave", "mrsigner"),
+    *("product_id", "svn", "git_revision", "previous"),
 )
 
 
@@ -75,35 +65,20 @@ class Ledger:
 def parse_ledger(data: bytes, *, expected_head: str | None = None) -> Ledger:
     """Read and verify a ledger.
 
-    :raises VerificationError: ``input-too-large``, ``ledger-malformed``, ``ledger-broken`` (naming the line),
+    :raises VerificationError: ``ledger-malformed``, ``ledger-broken`` (naming the line),
         ``ledger-head-mismatch``.
     """
     if len(data) > MAX_LEDGER_BYTES:
-        refuse(
-            Refusal.INPUT_TOO_LARGE,
-            "The ledger is too large.",
-            got=f"{len(data)} bytes",
-            expected=f"at most {MAX_LEDGER_BYTES} bytes",
-        )
+        refuse(Refusal.LEDGER_MALFORMED, "The ledger is too large.", expected=f"{MAX_LEDGER_BYTES} bytes")
     if data and not data.endswith(b"\n"):
-        refuse(
-            Refusal.LEDGER_MALFORMED,
-            "The ledger's last line is cut off.",
-            got="no line end",
-            expected="whole lines",
-        )
+        refuse(Refusal.LEDGER_MALFORMED, "The ledger's last line is cut off.", got="no line end")
     approvals: list[Approval] = []
     head = NO_ENTRY
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         approvals.append(_entry(line, number, head))
         head = sha256_hex(line)
-    if expected_head is not None and head != expected_head:
-        refuse(
-            Refusal.LEDGER_HEAD_MISMATCH,
-            "The ledger ends in another entry.",
-            got=head,
-            expected=expected_head,
-        )
+    if expected_head is not None:
+        require_equal(Refusal.LEDGER_HEAD_MISMATCH, head, expected_head)
     return Ledger(tuple(approvals), head)
 
 
@@ -113,46 +88,18 @@ def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
     :raises VerificationError: ``ledger-missing``, and as :func:`parse_ledger`.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_LEDGER_BYTES + 1)
+        data = read_regular(path, MAX_LEDGER_BYTES)
     except (OSError, ValueError) as error:
-        _missing(path, error)
+        action = "give the ledger of approved measurements (--ledger)"
+        got, expected = f"{path}: {error}", "a file of approvals"
+        refuse(Refusal.LEDGER_MISSING, got=got, expected=expected, action=action)
     return parse_ledger(data, expected_head=expected_head)
-
-
-def append_approval(path: Path, approval: Approval) -> Ledger:
-    """Add an approval to the ledger, durably and never beside another writer; the file is made if absent.
-
-    The existing chain is verified first: nothing is added to a broken ledger. A crash in the middle of the
-    write leaves a cut-off last line, which every later read refuses.
-
-    :raises VerificationError: as :func:`read_ledger`, and ``ledger-malformed`` for an invalid approval.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        data = file.read()
-        ledger = parse_ledger(data)
-        line = canonical_json({"v": 1, **asdict(approval), "previous": ledger.head})
-        grown = parse_ledger(data + line + b"\n")
-        _write_whole(file.fileno(), line + b"\n", len(data))
-    return grown
-
-
-def _write_whole(descriptor: int, data: bytes, size_before: int) -> None:
-    try:
-        written = os.write(descriptor, data)
-        if written != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes were written")
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, size_before)
-        raise
 
 
 def _entry(line: bytes, number: int, head: str) -> Approval:
     try:
-        entry = JsonObject.of(_json(line), "entry", Refusal.LEDGER_MALFORMED).only(_MEMBERS)
+        entry = JsonObject.parse(line, "entry", MAX_LINE_BYTES, Refusal.LEDGER_MALFORMED).only(_MEMBERS)
+        require_equal(entry.code, canonical_json(entry.members), line, "it is not canonical JSON")
         entry.integer("v", 1, 1)
         approval = Approval(
             approved_at=entry.text("approved_at", _TIME),
@@ -166,39 +113,10 @@ def _entry(line: bytes, number: int, head: str) -> Approval:
         )
         previous = entry.hexadecimal("previous", 32)
     except VerificationError as error:
-        refuse(
-            Refusal.LEDGER_MALFORMED,
-            f"Line {number} of the ledger is not an entry: {error.message}",
-            got=error.got,
-            expected=error.expected,
-        )
+        message = f"Line {number} of the ledger is not an entry: {error.message}"
+        refuse(Refusal.LEDGER_MALFORMED, message, got=error.got, expected=error.expected)
     if previous != head:
-        refuse(
-            Refusal.LEDGER_BROKEN,
-            f"Line {number} of the ledger does not follow from the line before it.",
-            got=previous,
-            expected=head,
-            action="restore the ledger from its backup and find out who changed it",
-        )
+        message = f"Line {number} of the ledger does not follow from the line before it."
+        action = "restore the ledger from its backup and find out who changed it"
+        refuse(Refusal.LEDGER_BROKEN, message, got=previous, expected=head, action=action)
     return approval
-
-
-def _json(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    value = strict_json.loads(
-        line, what="ledger line", max_bytes=MAX_LINE_BYTES, malformed=Refusal.LEDGER_MALFORMED
-    )
-    if isinstance(value, dict) and canonical_json(value) != line:
-        refuse(
-            Refusal.LEDGER_MALFORMED, "it is not canonical JSON", got=line.decode(), expected="canonical JSON"
-        )
-    return value
-
-
-def _missing(path: Path, error: Exception) -> None:
-    refuse(
-        Refusal.LEDGER_MISSING,
-        "The ledger cannot be read.",
-        got=f"{path}: {error}",
-        expected="a file of approvals",
-        action="give the ledger of approved measurements (--ledger)",
-    )

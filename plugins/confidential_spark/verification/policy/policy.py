@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -20,22 +20,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 
-from confidential_spark.agent.protocol import TRUST_HARDWARE
+from confidential_spark.agent.protocol import TRUST_HARDWARE, sha256_hex
 from confidential_spark.core import base64url, strict_yaml
 from confidential_spark.core.errors import PolicyError, shorten
-from confidential_spark.verification.policy.root_certificates import (
-    DEVELOPMENT_ROOT_SPKI_SHA256,
-    RootCertificate,
-    read_root,
-)
+from confidential_spark.verification.policy import root_certificates as anchors
 from confidential_spark.verification.refusals import Refusal, refuse
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from confidential_spark.verification.safe_files import read_regular
 
 # Occlum's public development key signs every enclave built without an own key: anyone can be this signer.
 OCCLUM_DEVELOPMENT_MRSIGNER = "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e"
@@ -94,6 +89,7 @@ Measurements = Annotated[tuple[str, ...], PlainValidator(_measurements)]
 AllowedMeasurements = Annotated[str | tuple[str, ...], PlainValidator(_allowed_measurements)]
 PolicyHash = Annotated[str, PlainValidator(_policy_hash)]
 UInt16 = Annotated[int, Field(ge=0, le=0xFFFF)]
+UInt32 = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
 TcbStatus = Literal[
     "UpToDate",
     "SWHardeningNeeded",
@@ -103,13 +99,12 @@ TcbStatus = Literal[
     "OutOfDateConfigurationNeeded",
 ]
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ConfigId = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Advisory = Annotated[str, Field(pattern=r"^INTEL-SA-[0-9]{5}$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=False
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class AttestationPolicy(_Section):
@@ -155,6 +150,18 @@ class AllowedProducts(_Section):
     allow: Annotated[tuple[UInt16, ...], Field(min_length=1), BeforeValidator(_array)]
 
 
+class AllowedConfigurations(_Section):
+    """CONFIGIDs that are accepted, 64 bytes in hex each; without key separation (KSS) it is zero."""
+
+    allow: Annotated[tuple[ConfigId, ...], Field(min_length=1), BeforeValidator(_array)]
+
+
+class AllowedMiscSelect(_Section):
+    """MISCSELECT values that are accepted: 1 reports page faults to the enclave (EXINFO)."""
+
+    allow: Annotated[tuple[UInt32, ...], Field(min_length=1), BeforeValidator(_array)]
+
+
 class MinimumVersion(_Section):
     """The lowest accepted security version (ISV SVN)."""
 
@@ -168,6 +175,8 @@ class IdentityPolicy(_Section):
     mrsigner: AllowedIdentities
     product_id: AllowedProducts
     svn: MinimumVersion
+    config_id: AllowedConfigurations = AllowedConfigurations(allow=("00" * 64,))
+    misc_select: AllowedMiscSelect = AllowedMiscSelect(allow=(0,))
 
     @property
     def needs_ledger(self) -> bool:
@@ -178,7 +187,7 @@ class IdentityPolicy(_Section):
 class DcapPolicy(_Section):
     """Which platforms are accepted, judged by the quote alone."""
 
-    roots: Annotated[tuple[RootCertificate, ...], Field(min_length=1), BeforeValidator(_array)]
+    roots: Annotated[tuple[anchors.RootCertificate, ...], Field(min_length=1), BeforeValidator(_array)]
     accepted_tcb_statuses: Annotated[tuple[TcbStatus, ...], Field(min_length=1), BeforeValidator(_array)]
     accepted_advisories: Annotated[tuple[Advisory, ...], BeforeValidator(_array)] = ()
     max_collateral_age: Duration
@@ -198,6 +207,7 @@ class Policy(_Section):
     identities: IdentityPolicy
     dcap: DcapPolicy
     ledger: Path | None = None
+    _sha256: str | None = PrivateAttr(None)
 
     @classmethod
     def from_mapping(
@@ -217,25 +227,29 @@ class Policy(_Section):
         except PolicyError:
             raise
         except Exception as error:
-            raise PolicyError(
-                f"{source}: {error}", code="policy-invalid", got=type(mapping).__name__, expected="a mapping"
-            ) from error
+            raise _unusable("invalid", f"{source}: {error}", type(mapping).__name__, "a mapping") from error
 
     @model_validator(mode="after")
     def _keep_simulation_apart(self) -> Self:
         if self.trust != TRUST_HARDWARE:
             return self
-        if any(
-            root.spki_sha256 == DEVELOPMENT_ROOT_SPKI_SHA256 or root.simulated for root in self.dcap.roots
-        ):
-            raise ValueError(
-                "a hardware policy must not trust the development root: anyone can sign with its key"
-            )
+        wrong = "a hardware policy must not trust the"
+        if any(r.spki_sha256 == anchors.DEVELOPMENT_ROOT_SPKI_SHA256 or r.simulated for r in self.dcap.roots):
+            raise ValueError(f"{wrong} development root: anyone can sign with its key")
         if self.attestation.is_reserved:
-            raise ValueError(
-                f"a hardware policy must not trust the simulated issuer {self.attestation.issuer}"
-            )
+            raise ValueError(f"{wrong} simulated issuer {self.attestation.issuer}")
         return self
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 (hex) of the YAML that the policy was read from; None for plain values."""
+        return self._sha256
+
+    @property
+    def accepted_roots(self) -> tuple[anchors.RootCertificate, ...]:
+        """The roots that a quote's chain may end in: of a hardware policy's, only Intel's."""
+        intel = tuple(root for root in self.dcap.roots if root.spki_sha256 == anchors.INTEL_ROOT_SPKI_SHA256)
+        return intel if self.trust == TRUST_HARDWARE else self.dcap.roots
 
     @property
     def label(self) -> str:
@@ -249,13 +263,8 @@ class Policy(_Section):
         :raises VerificationError: ``ledger-missing`` when it names none.
         """
         if self.ledger is None:
-            refuse(
-                Refusal.LEDGER_MISSING,
-                "The policy asks for a ledger and none was given.",
-                got="nothing",
-                expected="a file of approvals",
-                action="give the ledger of approved measurements (--ledger)",
-            )
+            action = "give the ledger of approved measurements (--ledger)"
+            refuse(Refusal.LEDGER_MISSING, got="nothing", expected="a file of approvals", action=action)
         return self.ledger
 
     @property
@@ -272,16 +281,11 @@ def load_policy(path: Path) -> Policy:
         ``policy-root-unreadable``.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(strict_yaml.MAX_BYTES + 1)
+        data = read_regular(path, strict_yaml.MAX_BYTES)
     except (OSError, ValueError) as error:
-        raise PolicyError(
-            "The policy file cannot be read.",
-            code="policy-unreadable",
-            got=str(error),
-            expected="a readable YAML file",
-            action="give the path of a policy, e.g. include/policies/production.yaml",
-        ) from error
+        action = "give the path of a policy, e.g. include/policies/production.yaml"
+        message, expected = "The policy file cannot be read.", "a readable YAML file"
+        raise _unusable("unreadable", message, str(error), expected, action) from error
     return parse_policy(data, base=path.resolve().parent, source=path.name)
 
 
@@ -293,13 +297,11 @@ def parse_policy(data: bytes, *, base: Path | None = None, source: str = "policy
     try:
         value = strict_yaml.loads(data)
     except ValueError as error:
-        raise PolicyError(
-            f"{source} is not a policy: it is not plain YAML.",
-            code="policy-malformed",
-            got=str(error),
-            expected="plain YAML",
-        ) from error
-    return Policy.from_mapping(value, base=base, source=source)
+        message = f"{source} is not a policy: it is not plain YAML."
+        raise _unusable("malformed", message, str(error), "plain YAML") from error
+    policy = Policy.from_mapping(value, base=base, source=source)
+    policy._sha256 = sha256_hex(data)
+    return policy
 
 
 def as_policy(policy: Policy | Mapping[str, Any] | str | bytes | os.PathLike[str]) -> Policy:
@@ -315,19 +317,15 @@ def as_policy(policy: Policy | Mapping[str, Any] | str | bytes | os.PathLike[str
         return parse_policy(policy)
     if isinstance(policy, (str, os.PathLike)):
         return load_policy(Path(policy))
-    raise PolicyError(
-        "That is not a policy.",
-        code="policy-invalid",
-        got=type(policy).__name__,
-        expected="Policy, mapping, YAML bytes or a path",
-    )
+    expected = "Policy, mapping, YAML bytes or a path"
+    raise _unusable("invalid", "The policy has the wrong type.", type(policy).__name__, expected)
 
 
 def _with_files(mapping: Mapping[str, Any], base: Path | None) -> dict[str, Any]:
     policy = dict(mapping)
     dcap = policy.get("dcap")
     if isinstance(dcap, Mapping) and isinstance(dcap.get("roots"), (list, tuple)):
-        policy["dcap"] = {**dcap, "roots": [read_root(root, base) for root in dcap["roots"]]}
+        policy["dcap"] = {**dcap, "roots": [anchors.read_root(root, base) for root in dcap["roots"]]}
     ledger = policy.get("ledger")
     if isinstance(ledger, str):
         policy["ledger"] = (base or Path()) / ledger
@@ -341,29 +339,22 @@ def _shown(value: object) -> str:
         return f"{type(value).__name__} that cannot be shown: {error}"
 
 
-def _got(problem: ErrorDetails) -> str:
-    # pydantic's input for an absent or contradictory field is all that surrounds it.
-    if problem["type"] == "missing":
-        return f"no {_place(problem)}"
-    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
-        return f"{_place(problem)} as a whole"
-    return f"{_place(problem)} = {_shown(problem['input'])}"
-
-
-def _place(problem: ErrorDetails) -> str:
-    return ".".join(map(str, problem["loc"])) or "policy"
-
-
 def _readable(error: ValidationError, source: str) -> PolicyError:
-    problems = error.errors(include_url=False)
-    lines = [
-        f"{_place(problem)}: {problem['msg'].removeprefix('Value error, ')}" for problem in problems[:10]
+    problems = [
+        (".".join(map(str, problem["loc"])) or "policy", problem["msg"].removeprefix("Value error, "))
+        for problem in error.errors(include_url=False)
     ]
-    first = problems[0]
-    return PolicyError(
-        f"{source} is not a valid policy: {'; '.join(lines)}",
-        code="policy-invalid",
-        got=_got(first),
-        expected=first["msg"].removeprefix("Value error, "),
-        action="docs/verification.md describes every field",
-    )
+    lines = "; ".join(f"{place}: {message}" for place, message in problems[:10])
+    first, (place, expected) = error.errors()[0], problems[0]
+    # pydantic's input for an absent or contradictory field is all that surrounds it.
+    got = f"{place} = {_shown(first['input'])}"
+    if first["type"] == "missing":
+        got = f"no {place}"
+    elif first["type"] == "value_error" and isinstance(first["input"], Mapping):
+        got = f"{place} as a whole"
+    action = "docs/verification.md describes every field"
+    return _unusable("invalid", f"{source} is not a valid policy: {lines}", got, expected, action)
+
+
+def _unusable(kind: str, message: str, got: object, expected: str, action: str | None = None) -> PolicyError:
+    return PolicyError(message, code=f"policy-{kind}", got=got, expected=expected, action=action)

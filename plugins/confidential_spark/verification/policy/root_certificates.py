@@ -12,7 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from confidential_spark.core.errors import PolicyError, shorten
+from confidential_spark.verification.safe_files import read_regular
 
+# Intel's SGX root CA: `trust: hardware` means a chain to this key, whatever a policy names.
+INTEL_ROOT_SPKI_SHA256 = "a0af031289f5d5d4132f9186068a7fc13628633ba235777472e29b6b6c67a49e"
 # Anyone can compute the development root's private key (simulation/hardware/keys.py).
 DEVELOPMENT_ROOT_SPKI_SHA256 = "9268be0eef246e95a8726e39a8be7b39832e3834c1a3a455b8287dc7ca37ac65"
 _MAX_BYTES = 16 * 1024
@@ -40,19 +43,13 @@ def read_root(source: object, base: Path | None = None) -> RootCertificate:
     if isinstance(source, RootCertificate):
         return source
     try:
-        data = _content(source, base)
-        certificate = _certificate(data)
+        certificate = _certificate(_content(source, base))
         _require_self_issued_ca(certificate)
         return RootCertificate(spki_sha256(certificate), certificate.subject.rfc4514_string())
-    except (
-        Exception
-    ) as error:  # OSError, ValueError, UnsupportedAlgorithm: all mean there is no root to trust
-        raise PolicyError(
-            "A root certificate of the policy cannot be used.",
-            code="policy-root-unreadable",
-            got=f"{shorten(source, 60)}: {error}",
-            expected="dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each",
-        ) from error
+    except Exception as error:  # OSError, ValueError, UnsupportedAlgorithm: there is no root to trust
+        message, got = "A root certificate of the policy cannot be used.", f"{shorten(source, 60)}: {error}"
+        expected = "dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each"
+        raise PolicyError(message, code="policy-root-unreadable", got=got, expected=expected) from error
 
 
 def spki_sha256(certificate: x509.Certificate) -> str:
@@ -80,8 +77,7 @@ def _content(source: object, base: Path | None) -> bytes:
         raise TypeError("not a path, text or bytes")
     if isinstance(source, str) and source.lstrip().startswith(_PEM_START.decode()):
         return source.encode("ascii")
-    with ((base or Path()) / source).open("rb") as file:
-        return file.read(_MAX_BYTES + 1)
+    return read_regular((base or Path()) / source, _MAX_BYTES)
 
 
 def _certificate(data: bytes) -> x509.Certificate:
@@ -89,7 +85,5 @@ def _certificate(data: bytes) -> x509.Certificate:
         raise ValueError(f"more than {_MAX_BYTES} bytes")
     if _PEM_START not in data:
         return x509.load_der_x509_certificate(data)
-    certificates = x509.load_pem_x509_certificates(data)
-    if len(certificates) != 1:
-        raise ValueError(f"{len(certificates)} certificates in one file")
-    return certificates[0]
+    (certificate,) = x509.load_pem_x509_certificates(data)
+    return certificate

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tests.support.fakes.kubernetes_api.refusals import Json
 
 EPC = "sgx.intel.com/epc"
-_CALL_SECONDS = 30
+_CALL_SECONDS = 120
 
 
 class FakeCluster:
@@ -113,13 +113,6 @@ class FakeCluster:
     def set_capacity(self, resource: str, amount: str, node: str = "node-1") -> None:
         self._set_capacity(node, resource, amount)
 
-    def add_node(self, name: str, **fields: Any) -> None:
-        """Add a node; ``labels`` and ``taints`` as the API writes them.
-
-        :raises Refusal: 409 when there is one of this name.
-        """
-        self._do(lambda: self._store.create(NODES, "", _node(name, **fields)))
-
     def set_quota(self, **hard: str) -> None:
         """Give the namespace a quota named ``quota``; keys as in `spec.hard`."""
         body = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}
@@ -152,15 +145,6 @@ class FakeCluster:
         self._do(self._authorizer.allow_again)
         self._do(self._faults.clear)
 
-    def heal_images(self) -> None:
-        """Let every image be pulled again."""
-        self._do(self._images.mend)
-
-    def expire_tokens(self) -> None:
-        """Answer 401 to every token so far, and write a new one into the kubeconfig."""
-        self._do(self._authorizer.revoke_tokens)
-        self.kubeconfig.write_text(self.kubeconfig_for(self._authorizer.token()))
-
     def break_pull(self, image: str, message: str) -> None:
         self._do(lambda: self._images.break_pull(image, message))
 
@@ -173,10 +157,6 @@ class FakeCluster:
 
         self._call(self._server.close())
         self._background = asyncio.run_coroutine_threadsafe(later(), self._loop)
-
-    def compact(self) -> None:
-        """Forget the history: watches get 410 Gone."""
-        self._do(self._store.compact)
 
     def oom_kill(self, pod: str, container: str = "base") -> None:
         self.kill(pod, container, reason="OOMKilled")
@@ -199,10 +179,6 @@ class FakeCluster:
         """Its processes die and nobody says so: pods stay Terminating until deleted by force."""
         self._call(self._kubelet.lose_node(node))
 
-    def remove_node(self, node: str = "node-1") -> None:
-        """Remove a lost node, and with it its pods."""
-        self._call(self._kubelet.remove_node(node))
-
     # --- what is seen
 
     def core(self) -> client.CoreV1Api:
@@ -224,7 +200,7 @@ class FakeCluster:
         assert isinstance(root, Path)
         return root
 
-    def wait(self, done: Callable[[], object], seconds: float = 20) -> None:
+    def wait(self, done: Callable[[], object], seconds: float = 60) -> None:
         """Wait until something holds.
 
         :raises TimeoutError: it did not; the message lists the pods.

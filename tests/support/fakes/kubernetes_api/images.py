@@ -36,9 +36,6 @@ class Images:
     def break_pull(self, reference: str, message: str) -> None:
         self._broken[reference] = message
 
-    def mend(self) -> None:
-        self._broken.clear()
-
     def get(self, reference: str) -> Image:
         return self._images.get(reference, Image())
 

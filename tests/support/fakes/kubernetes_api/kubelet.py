@@ -82,15 +82,6 @@ class Kubelet:
             await self._workers[pod["metadata"]["uid"]].vanish()
             self._mark_lost(pod, node)
 
-    async def remove_node(self, node: str) -> None:
-        """The cloud takes a lost node away: what was on it fails and goes, as by pod garbage collection."""
-        self._machine.store.remove(NODES, "", node)
-        for pod in self._pods_of(node):
-            message = "PodGC: node no longer exists"
-            failed = {**pod["status"], "phase": "Failed", "reason": "DeletionByPodGC", "message": message}
-            failed_pod = self._machine.store.replace(PODS, {**pod, "status": failed})
-            self._forget(failed_pod)
-
     async def evict(self, namespace: str, name: str, message: str) -> None:
         pod = self._machine.store.get(PODS, namespace, name)
         events.record(self._machine.store, pod, "Evicted", message, warning=True)

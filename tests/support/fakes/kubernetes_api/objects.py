@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tests.support.fakes.kubernetes_api import admission, patches, quantities, quota, selectors, strict
-from tests.support.fakes.kubernetes_api.refusals import Refusal, bad_request, conflict, forbidden, not_found
+from tests.support.fakes.kubernetes_api import admission, quantities, quota, selectors, strict
+from tests.support.fakes.kubernetes_api.refusals import bad_request, conflict, forbidden, not_found
 from tests.support.fakes.kubernetes_api.resources import NAMESPACES, PODS, QUOTAS, SECRETS, Resource, find
 
 if TYPE_CHECKING:
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from tests.support.fakes.kubernetes_api.refusals import Json
     from tests.support.fakes.kubernetes_api.requests import Target
     from tests.support.fakes.kubernetes_api.store import Change, Store
-
-# Fields of a pod that may change after its creation.
-_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
 
 
 class Objects:
@@ -42,11 +38,6 @@ class Objects:
         """Answer with the matching objects, all at once: a limit is accepted and not needed."""
         matches = matcher(query)
         items = [item for item in self._store.select(target.resource, target.namespace) if matches(item)]
-        if (
-            query.get("resourceVersionMatch") == "Exact"
-            and int(query["resourceVersion"]) < self._store.oldest
-        ):
-            raise Refusal(410, "Expired", "The provided resource version is too old")
         return {
             "kind": f"{target.resource.kind}List",
             "apiVersion": target.resource.api_version,
@@ -63,24 +54,6 @@ class Objects:
         if query.get("dryRun") == "All":
             return self._store.complete(target.resource, target.namespace, new)
         return self._store.create(target.resource, target.namespace, new)
-
-    def update(self, target: Target, body: Json) -> Json:
-        current = self._store.get(target.resource, target.namespace, target.name)
-        given = body["metadata"].get("resourceVersion")
-        if given and given != current["metadata"]["resourceVersion"]:
-            raise conflict(target.resource.qualified, target.name)
-        return self._write(target, current, copy.deepcopy(body))
-
-    def patch(self, target: Target, body: Any, content_type: str, query: Mapping[str, str]) -> Json:
-        current = self._store.find(target.resource, target.namespace, target.name)
-        if current is None and content_type == "application/apply-patch+yaml":
-            return self.create(target, body, query)
-        if current is None:
-            raise not_found(target.resource.qualified, target.name)
-        changed = patches.apply(current, body, content_type)
-        if query.get("dryRun") == "All":
-            return changed
-        return self._write(target, current, changed)
 
     def delete(self, target: Target, options: Json, query: Mapping[str, str]) -> Json:
         """Remove an object; a pod first ends."""
@@ -133,23 +106,6 @@ class Objects:
             )
             raise forbidden(target.resource.qualified, body["metadata"].get("name", ""), why)
 
-    def _write(self, target: Target, current: Json, changed: Json) -> Json:
-        """Store a changed object: only its status through `/status`, everything else otherwise."""
-        if target.subresource == "status":
-            changed = {**current, "status": changed.get("status")}
-            if target.resource.plural == "nodes":
-                # The kubelet of a real node does this: what is there can be given out.
-                changed["status"] = {**changed["status"], "allocatable": changed["status"].get("capacity")}
-        elif "status" in current:
-            changed["status"] = current["status"]
-        for field in ("name", "namespace", "uid", "creationTimestamp"):
-            if field in current["metadata"]:
-                changed["metadata"][field] = current["metadata"][field]
-        changed["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"]
-        if target.resource is PODS and not target.subresource:
-            _check_immutable(current, changed)
-        return self._store.replace(target.resource, changed)
-
     def _empty(self, namespace: str) -> None:
         for item in self._store.everything():
             if item["metadata"].get("namespace") == namespace:
@@ -198,18 +154,6 @@ def _check_fields(body: Json, query: Mapping[str, str]) -> None:
         raise bad_request(
             f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {listed}'
         )
-
-
-def _check_immutable(current: Json, changed: Json) -> None:
-    for spec in (before := copy.deepcopy(current["spec"]), after := copy.deepcopy(changed["spec"])):
-        for field in _MUTABLE:
-            spec.pop(field, None)
-        for container in spec["containers"]:
-            container.pop("image", None)
-    if before != after:
-        name = current["metadata"]["name"]
-        why = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, …"
-        raise Refusal(422, "Invalid", f'Pod "{name}" is invalid: spec: {why}')
 
 
 def _with_encoded_data(secret: Json) -> Json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.support.fakes.kubernetes_api.refusals import Refusal, forbidden
-from tests.support.fakes.kubernetes_api.resources import RESOURCES, ROLE_BINDINGS, ROLES
+from tests.support.fakes.kubernetes_api.resources import ROLE_BINDINGS, ROLES
 from tests.support.fakes.kubernetes_api.store import timestamp
 
 if TYPE_CHECKING:
@@ -49,10 +49,6 @@ class Authorizer:
 
     def account_token(self, namespace: str, name: str) -> str:
         return self.token(f"{_ACCOUNT}:{namespace}:{name}")
-
-    def revoke_tokens(self) -> None:
-        """Every token given out so far is answered with 401."""
-        self._users.clear()
 
     def user(self, authorization: str) -> str:
         """Return who sends this Authorization header.
@@ -106,18 +102,6 @@ class Authorizer:
             **_stamped(review),
             "status": {"allowed": allowed} if allowed else {"allowed": False, "reason": ""},
         }
-
-    def rules_review(self, user: str, review: Json) -> Json:
-        """Answer a SelfSubjectRulesReview with one rule for each resource."""
-        namespace = review.get("spec", {}).get("namespace", "default")
-        rules = []
-        for each in RESOURCES:
-            for plural in (each.plural, *(f"{each.plural}/{sub}" for sub in each.subresources)):
-                asked = [Access(verb, plural, each.group, namespace) for verb in _VERBS]
-                if verbs := [access.verb for access in asked if self.allows(user, access)]:
-                    rules.append({"verbs": verbs, "apiGroups": [each.group], "resources": [plural]})
-        status = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
-        return {**_stamped(review), "status": status}
 
     def _rules(self, user: str, namespace: str) -> list[Json]:
         """The rules of the Roles that are bound to a service account in a namespace."""

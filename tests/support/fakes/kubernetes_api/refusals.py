@@ -72,7 +72,3 @@ def invalid(kind: str, name: str, field: str, why: str) -> Refusal:
 
 def bad_request(message: str) -> Refusal:
     return Refusal(400, "BadRequest", message)
-
-
-def gone(version: int, oldest: int) -> Refusal:
-    return Refusal(410, "Expired", f"too old resource version: {version} ({oldest})")

@@ -30,7 +30,7 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
-PODS = Resource("pods", "Pod", subresources=("log", "exec", "status", "eviction"))
+PODS = Resource("pods", "Pod", subresources=("log", "exec", "status"))
 NODES = Resource("nodes", "Node", namespaced=False, subresources=("status",))
 NAMESPACES = Resource("namespaces", "Namespace", namespaced=False, subresources=("status",))
 EVENTS = Resource("events", "Event")
@@ -44,7 +44,6 @@ ROLE_BINDINGS = Resource("rolebindings", "RoleBinding", "rbac.authorization.k8s.
 ACCESS_REVIEWS = Resource(
     "selfsubjectaccessreviews", "SelfSubjectAccessReview", "authorization.k8s.io", False
 )
-RULES_REVIEWS = Resource("selfsubjectrulesreviews", "SelfSubjectRulesReview", "authorization.k8s.io", False)
 
 RESOURCES = (
     PODS,
@@ -63,7 +62,6 @@ RESOURCES = (
     Resource("networkpolicies", "NetworkPolicy", "networking.k8s.io"),
     Resource("daemonsets", "DaemonSet", "apps", subresources=("status",)),
     ACCESS_REVIEWS,
-    RULES_REVIEWS,
 )
 
 _BY_PATH = {(each.group, each.version, each.plural): each for each in RESOURCES}

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.support.fakes.kubernetes_api import container_exec, container_logs, requests, resources
 from tests.support.fakes.kubernetes_api.refusals import Refusal, bad_request
-from tests.support.fakes.kubernetes_api.resources import ACCESS_REVIEWS, PODS, RULES_REVIEWS
+from tests.support.fakes.kubernetes_api.resources import ACCESS_REVIEWS
 
 if TYPE_CHECKING:
     import ssl
@@ -71,7 +71,7 @@ class ApiServer:
             user = self._authorizer.user(request.headers.get("Authorization", ""))
             target = requests.target(request.method, request.path, request.query)
             await self._meet_fault(target)
-            if target.resource not in (ACCESS_REVIEWS, RULES_REVIEWS):
+            if target.resource is not ACCESS_REVIEWS:
                 self._authorizer.check(user, target.access)
             return await self._serve(request, target, user)
         except Refusal as refusal:
@@ -106,21 +106,12 @@ class ApiServer:
         query, objects = request.query, self._objects
         if target.resource is ACCESS_REVIEWS:
             return self._authorizer.access_review(user, body)
-        if target.resource is RULES_REVIEWS:
-            return self._authorizer.rules_review(user, body)
-        if target.subresource == "eviction":
-            pod = type(target)("delete", PODS, target.namespace, target.name)
-            return objects.delete(pod, body.get("deleteOptions") or {}, query)
         if target.verb == "get":
             return objects.read(target)
         if target.verb == "list":
             return objects.select(target, query)
         if target.verb == "create":
             return objects.create(target, body, query)
-        if target.verb == "update":
-            return objects.update(target, body)
-        if target.verb == "patch":
-            return objects.patch(target, body, request.content_type, query)
         if target.verb == "delete":
             return objects.delete(target, body, query)
         return objects.delete_all(target, body, query)

@@ -59,7 +59,6 @@ class Store:
 
     def __init__(self) -> None:
         self.version = 1000
-        self.oldest = 0
         self.history: list[Change] = []
         self.changed = Signal()
         self._objects: dict[tuple[str, str, str], Json] = {}
@@ -139,12 +138,6 @@ class Store:
         """
         before = self.get(resource, namespace, name)
         return self._record("DELETED", resource, copy.deepcopy(before), before)
-
-    def compact(self) -> None:
-        """Forget the history: who watches from before now is told 410 Gone."""
-        self.oldest = self.version
-        self.history.clear()
-        self.changed.notify()
 
     def _record(self, type_: str, resource: Resource, new: Json, before: Json | None) -> Json:
         self.version += 1

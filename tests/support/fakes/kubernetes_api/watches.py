@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from tests.support.fakes.kubernetes_api import refusals
 from tests.support.fakes.kubernetes_api.objects import matcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from tests.support.fakes.kubernetes_api.refusals import Json
     from tests.support.fakes.kubernetes_api.requests import Target
     from tests.support.fakes.kubernetes_api.store import Change, Store
 
-_Stream = web.StreamResponse | web.WebSocketResponse
 _LONGEST = 3600.0  # seconds, where the client names no limit
 
 
@@ -29,24 +27,21 @@ class Watches:
         self._store = store
 
     async def serve(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Stream changes until the client's time is up; 410 comes as an ERROR event."""
+        """Stream changes until the client's time is up."""
         matches = matcher(request.query, target.name)
-        response = await _open(request)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
         try:
             async with asyncio.timeout(float(request.query.get("timeoutSeconds") or _LONGEST)):
                 since = request.query.get("resourceVersion", "")
-                await _while_connected(response, self._stream(response, target, since, matches))
+                await self._stream(response, target, since, matches)
         except TimeoutError:
             if request.query.get("allowWatchBookmarks") == "true":
                 await _send(response, "BOOKMARK", self._bookmark(target))
-        except refusals.Refusal as refusal:
-            await _send(response, "ERROR", refusal.status())
-        if isinstance(response, web.WebSocketResponse):
-            await response.close()
         return response
 
     async def _stream(
-        self, response: _Stream, target: Target, since: str, matches: Callable[[Json], bool]
+        self, response: web.StreamResponse, target: Target, since: str, matches: Callable[[Json], bool]
     ) -> None:
         version = int(since or 0)
         if not version:
@@ -55,8 +50,6 @@ class Watches:
                 if matches(item):
                     await _send(response, "ADDED", item)
         while True:
-            if version < self._store.oldest:
-                raise refusals.gone(version, self._store.oldest)
             for change in [each for each in self._store.history if each.version > version]:
                 version = change.version
                 if change.resource is target.resource and _in_namespace(change, target):
@@ -73,7 +66,7 @@ def _in_namespace(change: Change, target: Target) -> bool:
     return target.namespace in ("", change.object["metadata"].get("namespace"))
 
 
-async def _send_change(response: _Stream, change: Change, matches: Callable[[Json], bool]) -> None:
+async def _send_change(response: web.StreamResponse, change: Change, matches: Callable[[Json], bool]) -> None:
     """Send a change as the selector sees it: an object that no longer matches is deleted to the watcher."""
     before = change.before is not None and matches(change.before)
     after = change.type != "DELETED" and matches(change.object)
@@ -83,41 +76,5 @@ async def _send_change(response: _Stream, change: Change, matches: Callable[[Jso
         await _send(response, "DELETED", change.object)
 
 
-async def _open(request: web.Request) -> _Stream:
-    """Begin the answer: lines, or a websocket's frames where the client asks for one, as Spark's does."""
-    socket = web.WebSocketResponse()
-    response = socket if socket.can_prepare(request) else _lines()
-    await response.prepare(request)
-    return response
-
-
-async def _while_connected(response: _Stream, work: Coroutine[None, None, None]) -> None:
-    """Do the work until it ends or, at a websocket, the client closes it."""
-    if not isinstance(response, web.WebSocketResponse):
-        await work
-        return
-    tasks = {asyncio.create_task(work), asyncio.create_task(_closed(response))}
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _closed(socket: web.WebSocketResponse) -> None:
-    async for _ in socket:
-        pass  # the client of a watch says nothing
-
-
-def _lines() -> web.StreamResponse:
-    return web.StreamResponse(headers={"Content-Type": "application/json"})
-
-
-async def _send(response: _Stream, type_: str, item: Json) -> None:
-    text = json.dumps({"type": type_, "object": item})
-    if isinstance(response, web.WebSocketResponse):
-        await response.send_str(text)
-    else:
-        await response.write(text.encode() + b"\n")
+async def _send(response: web.StreamResponse, type_: str, item: Json) -> None:
+    await response.write(json.dumps({"type": type_, "object": item}).encode() + b"\n")

@@ -14,8 +14,7 @@ from confidential_spark.agent.attestation.quote import (
     software_quote,
     without_padding,
 )
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.protocol import TRUST_HARDWARE
 
 REPORT_DATA = bytes(range(64))

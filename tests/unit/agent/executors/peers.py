@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,20 +10,26 @@ from typing import Any
 from confidential_spark.agent.attestation.attest import Attestation
 from confidential_spark.agent.attestation.measurement import Measurement
 from confidential_spark.agent.attestation.quote import software_quote
-from confidential_spark.agent.executors.peer import AttestationAnchor, Expected, PeerAttestation
+from confidential_spark.agent.executors.peer import AttestationAnchor, Expected, PeerAttestation, verify_peer
+from confidential_spark.agent.executors.secret_release import request_secret
 from confidential_spark.agent.protocol import (
     JobIdentity,
+    b64url,
     canonical_json,
     executor_role,
     public_jwk,
     report_data,
     runtime_data,
+    sha256_hex,
 )
+from confidential_spark.simulation.hardware.keys import token_signing_key
 from confidential_spark.simulation.service.tokens import ISSUER, jwks, sign_token, token_claims
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 OURS = Measurement(mrenclave="11" * 32, mrsigner="22" * 32, product_id=1, svn=3)
 NONCE = bytes(range(32))
+DRIVER_JOB = JobIdentity("nytaxi", "aa" * 32, "bb" * 32)
 RUN_ID = "nytaxi_aks/manual__1"
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ANCHOR = AttestationAnchor(
@@ -30,6 +37,14 @@ ANCHOR = AttestationAnchor(
 )
 EXPECTED = Expected(ANCHOR, OURS.mrenclave, NONCE, RUN_ID, int(NOW.timestamp()))
 JWKS = canonical_json(jwks())
+
+
+def spki_sha256() -> str:
+    """Return the name under which an image pins the simulated provider's key."""
+    key = token_signing_key().public_key()
+    return sha256_hex(
+        key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
 
 
 @dataclass(frozen=True)
@@ -57,3 +72,28 @@ class Enclave:
 
     def with_measurement(self, **changes: Any) -> Enclave:
         return replace(self, measurement=replace(self.measurement, **changes))
+
+
+def verify(peer: PeerAttestation) -> tuple[JobIdentity, ec.EllipticCurvePublicKey]:
+    return verify_peer(peer, JWKS, EXPECTED)
+
+
+def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trusts=verify) -> bytes:
+    attestation = executor.attest() if own is None else own
+    return request_secret(
+        ("127.0.0.1", port),
+        executor_id=executor_id,
+        own=attestation.record(),
+        runtime=attestation.runtime_data,
+        key=executor.key,
+        verify=trusts,
+    )
+
+
+def framed(message) -> bytes:
+    data = json.dumps(message).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def part(value) -> str:
+    return b64url(json.dumps(value).encode())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -12,21 +13,15 @@ from confidential_spark.agent.executors.peer import (
     mrenclave_of,
     verify_peer,
 )
-from confidential_spark.agent.protocol import b64url, canonical_json, executor_role, report_data, sha256_hex
-from confidential_spark.simulation.hardware.keys import token_signing_key
+from confidential_spark.agent.protocol import b64url, canonical_json, executor_role, report_data
 from confidential_spark.simulation.service.tokens import jwks
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.agent.executors.peers import ANCHOR, EXPECTED, JWKS, NOW, OURS, Enclave
-
-
-def spki_sha256() -> str:
-    key = token_signing_key().public_key()
-    return sha256_hex(
-        key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+from tests.unit.agent.executors.peers import ANCHOR, EXPECTED, JWKS, NOW, OURS, Enclave, spki_sha256
 
 
 def refusal(peer: PeerAttestation, keys: bytes = JWKS, expected=EXPECTED) -> str:
@@ -130,6 +125,26 @@ def test_refuses_a_key_that_the_image_does_not_pin():
 )
 def test_refuses_an_unusable_key_set(keys: bytes):
     assert refusal(Enclave().show(), keys) in {"peer-token-invalid", "peer-malformed"}
+
+
+def certified(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the provider's key set with another key under the same name."""
+    name = x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW + timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    return canonical_json({"keys": [{**jwks()["keys"][0], "x5c": [base64.b64encode(certificate).decode()]}]})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(ec.generate_private_key(ec.SECP256R1()), id="elliptic-curve"),
+        pytest.param(rsa.generate_private_key(65537, 1024), id="short-rsa"),  # noqa: S505 - what is refused
+    ],
+)
+def test_refuses_a_key_that_is_too_weak_for_rs256(key):
+    with pytest.raises(AgentError, match=r"peer-token-invalid.*RSA of 2048 bits"):
+        verify_peer(Enclave().show(), certified(key), EXPECTED)
 
 
 @pytest.mark.parametrize(

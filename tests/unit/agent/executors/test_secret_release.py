@@ -7,24 +7,22 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors import exchange, secret_release
 from confidential_spark.agent.executors.driver import ExecutorEnclaves
-from confidential_spark.agent.executors.peer import PeerAttestation, verify_peer
-from confidential_spark.agent.executors.secret_release import SecretRelease, request_secret
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.executors.secret_release import SecretRelease
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.unit.agent.executors.peers import EXPECTED, JWKS, Enclave
+from tests.unit.agent.executors.peers import DRIVER_JOB, Enclave, ask, framed, part, verify
 
-DRIVER_JOB = JobIdentity("nytaxi", "aa" * 32, "bb" * 32)
-
-
-def verify(peer: PeerAttestation):
-    return verify_peer(peer, JWKS, EXPECTED)
+if TYPE_CHECKING:
+    from confidential_spark.agent.executors.peer import PeerAttestation
 
 
 @pytest.fixture
@@ -46,18 +44,6 @@ def release(driver: Enclave, lines: list[str], tmp_path) -> SecretRelease:
         verify=verify,
         work_dir=tmp_path / "work",
         say=lines.append,
-    )
-
-
-def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trusts=verify) -> bytes:
-    attestation = executor.attest() if own is None else own
-    return request_secret(
-        ("127.0.0.1", port),
-        executor_id=executor_id,
-        own=attestation.record(),
-        runtime=attestation.runtime_data,
-        key=executor.key,
-        verify=trusts,
     )
 
 
@@ -104,15 +90,6 @@ def test_another_program_ends_the_run(release: SecretRelease):
         assert ask(port, Enclave()) == release.secret
     with pytest.raises(AgentError, match="peer-measurement"):
         release.raise_for_intruder()
-
-
-def framed(message) -> bytes:
-    data = json.dumps(message).encode()
-    return len(data).to_bytes(4, "big") + data
-
-
-def part(value) -> str:
-    return b64url(json.dumps(value).encode())
 
 
 def raw_exchange(port: int, message: bytes) -> bytes:
@@ -431,9 +408,11 @@ def test_idle_connections_hold_few_threads_and_not_for_ever(driver: Enclave, tmp
     monkeypatch.setattr(exchange, "MAX_EXCHANGES", 2)
     monkeypatch.setattr(secret_release, "EXCHANGE_SECONDS", 0.3)
     at_work = []
+    before = set(threading.enumerate())
 
     def verify_and_count(peer: PeerAttestation):
-        at_work.append(sum("process_request_thread" in thread.name for thread in threading.enumerate()))
+        new = set(threading.enumerate()) - before  # services of other tests have such threads, too
+        at_work.append(sum("process_request_thread" in thread.name for thread in new))
         return verify(peer)
 
     release = SecretRelease(
@@ -491,3 +470,28 @@ def test_closing_does_not_wait_for_idle_connections(release: SecretRelease, monk
         idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(3)]
     for connection in idle:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        pytest.param({"executor_sha256": "00" * 32}, "for another executor", id="another-executor"),
+        pytest.param({"sealed": b64url(bytes(48))}, "InvalidTag", id="sealed-otherwise"),
+        pytest.param({"sealed": 7}, "not base64url", id="sealed-is-a-number"),
+        pytest.param({"ephemeral": b64url(bytes(65))}, "driver-not-attested", id="no-point"),
+        pytest.param({"attestation": {}}, "peer-malformed", id="no-attestation"),
+    ],
+)
+def test_each_part_of_a_signed_answer_is_judged(release: SecretRelease, changes, got: str):
+    """The attested key signs all of them, so its signature alone makes no answer good."""
+    right = release._answer
+
+    def signed_all_the_same(request):
+        answer = {key: value for key, value in right(request).items() if key != "signature"} | changes
+        signature = release._key.sign(secret_release._signed(answer), ec.ECDSA(hashes.SHA256()))
+        return {**answer, "signature": b64url(signature)}
+
+    release._answer = signed_all_the_same
+    with release.listening() as port, pytest.raises(AgentError, match=got) as caught:
+        ask(port, Enclave())
+    assert caught.value.exit_code is ExitCode.ATTESTATION_REFUSED

@@ -5,8 +5,7 @@ import json
 import stat
 
 import pytest
-from confidential_spark.agent.errors import AgentError
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.launch_file import LaunchSpec, job_launch, parse_launch, read_launch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +99,12 @@ def test_run_needs_each_key_of_a_job(launch, key):
         pytest.param("arguments", ["--month", "2018-06"], id="another-month"),
         pytest.param("arguments", ["--month", "2018-05", "--month=2018-06"], id="second-month"),
         pytest.param("arguments", ["--month"], id="month-without-value"),
+        *(
+            pytest.param("arguments", ["--month", "2018-05", *more], id=f"month-as-{more[0]}")
+            for option in ("--m", "--mo", "--mon", "--mont")
+            for more in ([option, "2018-06"], [f"{option}=2018-06"])
+        ),
+        pytest.param("month", "2008-12", id="month-before-the-records"),
         pytest.param("arguments", [], id="month-without-argument"),
         pytest.param("month", None, id="argument-without-month"),
         pytest.param("arguments", [1], id="argument-is-a-number"),
@@ -120,6 +125,51 @@ def test_refuses(launch, key, value):
     assert caught.value.exit_code is ExitCode.BAD_LAUNCH
     assert "expected: " in str(caught.value)
     assert len(str(caught.value)) < 1_500
+
+
+EXECUTOR = {
+    "app_id": "spark-0123",
+    "cores": "2",
+    "driver_url": "spark://CoarseGrainedScheduler@10.0.0.7:7078",
+    "executor_id": "7",
+    "memory": "1g",
+    "pod_name": "nytaxi-exec-7",
+    "resource_profile_id": "0",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("app_id", "spark 1", id="app-with-a-space"),
+        pytest.param("cores", "0", id="no-cores"),
+        pytest.param("driver_url", "spark://CoarseGrainedScheduler@a:1?x", id="driver-with-a-query"),
+        pytest.param("driver_url", "http://10.0.0.7:7078", id="driver-of-another-scheme"),
+        pytest.param("executor_id", "driver", id="executor-without-a-number"),
+        pytest.param("executor_id", 7, id="number-for-text"),
+        pytest.param("memory", "1g -javaagent:/host/evil.jar", id="option-behind-memory"),
+        pytest.param("pod_name", "Pod", id="pod-in-capitals"),
+        pytest.param("resource_profile_id", "-1", id="negative-profile"),
+    ],
+)
+def test_what_spark_would_tell_an_executor_has_one_form(launch, name, value):
+    assert parse(launch(executor=EXECUTOR)).executor == EXECUTOR
+    with pytest.raises(AgentError, match=rf"launch-invalid.*executor {name}"):
+        parse(launch(executor=EXECUTOR | {name: value}))
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param(EXECUTOR | {"class_path": "/host/evil.jar"}, id="one-more"),
+        pytest.param({key: EXECUTOR[key] for key in sorted(EXECUTOR)[1:]}, id="one-less"),
+        pytest.param([EXECUTOR], id="array"),
+    ],
+)
+def test_an_executor_is_told_these_things_and_no_others(launch, executor):
+    with pytest.raises(AgentError, match=r"launch-invalid.*executor"):
+        parse(launch(executor=executor))
 
 
 def test_a_refused_credential_is_not_printed(launch):

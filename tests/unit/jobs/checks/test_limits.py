@@ -1,7 +1,9 @@
 import pytest
 import yaml
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.jobs.checks.limits import NytaxiLimits, SparkPiLimits, load_limits
+from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.checks.limits import load_limits
+from confidential_spark.jobs.nytaxi.checks import NytaxiLimits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,9 +12,9 @@ from tests.unit.jobs.month_under_test import CHECKS
 SHIPPED = yaml.safe_load((CHECKS / "nytaxi.yaml").read_text())
 
 
-def test_the_shipped_files_are_valid():
-    assert isinstance(load_limits(CHECKS / "nytaxi.yaml"), NytaxiLimits)
-    assert isinstance(load_limits(CHECKS / "sparkpi.yaml"), SparkPiLimits)
+@pytest.mark.parametrize("name", sorted(JOBS))
+def test_the_shipped_files_are_valid(name):
+    assert load_limits(CHECKS / f"{name}.yaml", JOBS[name].rules().limits).job == name
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_refuses_senseless_limits(tmp_path, change):
     path = tmp_path / "nytaxi.yaml"
     path.write_text(yaml.safe_dump(SHIPPED | change))
     with pytest.raises(ConfigurationError, match="checks-invalid"):
-        load_limits(path)
+        load_limits(path, NytaxiLimits)
 
 
 @pytest.mark.parametrize("key", sorted(SHIPPED))
@@ -46,7 +48,7 @@ def test_refuses_missing_limits(tmp_path, key):
     path = tmp_path / "nytaxi.yaml"
     path.write_text(yaml.safe_dump({name: value for name, value in SHIPPED.items() if name != key}))
     with pytest.raises(ConfigurationError, match="checks-invalid"):
-        load_limits(path)
+        load_limits(path, NytaxiLimits)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +58,12 @@ def test_refuses_what_is_not_plain_yaml(tmp_path, content):
     path = tmp_path / "nytaxi.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="checks-unreadable"):
-        load_limits(path)
+        load_limits(path, NytaxiLimits)
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path):
     with pytest.raises(ConfigurationError, match="checks-unreadable"):
-        load_limits(tmp_path / "absent.yaml")
+        load_limits(tmp_path / "absent.yaml", NytaxiLimits)
 
 
 @given(st.binary(max_size=200))
@@ -69,4 +71,4 @@ def test_any_bytes_are_refused_clearly(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("limits") / "any.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="checks-"):
-        load_limits(path)
+        load_limits(path, NytaxiLimits)

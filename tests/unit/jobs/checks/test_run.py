@@ -8,12 +8,16 @@ import pytest
 from confidential_spark.core.errors import ConfigurationError, ResultError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.checks.limits import load_limits
-from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.checks.run import require_passed, run_checks, summarise
+from confidential_spark.jobs.checks.result import CheckResult, Severity, summarise
+from confidential_spark.jobs.checks.run import require_passed, run_checks
+from confidential_spark.jobs.nytaxi.checks import RULES
+from confidential_spark.jobs.sparkpi.checks import RULES as PI_RULES
+from confidential_spark.jobs.sparkpi.checks import SparkPiLimits
 from confidential_spark.simulation.trips.month import write_month
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.fakes.published import PublishedStub
 from tests.unit.jobs.month_under_test import CHECKS, MONTH, MonthUnderTest, make_month
 
 
@@ -330,11 +334,13 @@ def test_no_garbled_file_raises(month, data):
     path.write_bytes(content)
     try:
         results = run_checks(
+            RULES,
             month.results,
             limits=month.limits,
             predicate=month.predicate,
             month=MONTH,
             recorded_input=month.recorded,
+            published=PublishedStub(),
         )
     finally:
         path.write_bytes(original)
@@ -343,7 +349,7 @@ def test_no_garbled_file_raises(month, data):
 
 def test_a_monthly_job_needs_its_month(month):
     with pytest.raises(ConfigurationError, match="checks-month-missing"):
-        run_checks(month.results, limits=month.limits, predicate={})
+        run_checks(RULES, month.results, limits=month.limits, predicate={}, published=PublishedStub())
 
 
 def test_no_checks_at_all_is_a_failure():
@@ -384,7 +390,8 @@ PI_ROWS = {"input": 400_000, "accepted": 400_000, "rejected": 0}
 def test_sparkpi(tmp_path, change, failed):
     (tmp_path / "summary.json").write_text(json.dumps({**PI, "rows": PI_ROWS, **change}))
     predicate = {"rows": PI_ROWS, "job": {"arguments": ["--partitions", "2"]}}
-    results = run_checks(tmp_path, limits=load_limits(CHECKS / "sparkpi.yaml"), predicate=predicate)
+    limits = load_limits(CHECKS / "sparkpi.yaml", SparkPiLimits)
+    results = run_checks(PI_RULES, tmp_path, limits=limits, predicate=predicate, published=PublishedStub())
     assert {result.name for result in results if not result.passed} == failed
 
 

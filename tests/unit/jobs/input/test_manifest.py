@@ -9,10 +9,13 @@ import pytest
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.input import manifest as input_manifest
+from confidential_spark.jobs.input.contract import SYNTHETIC_KEY, Kind
 from confidential_spark.jobs.input.manifest import InputTotals, read_manifest
-from confidential_spark.jobs.nytaxi.trip_schema import SYNTHETIC_KEY, TRIP_COLUMNS, Kind
+from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, TRIPS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.support.places import SHARED
 
 MAY = Month(2018, 5)
 TYPES = {
@@ -47,7 +50,7 @@ def folder(root) -> Path:
 
 def refusal(root: Path) -> InputError:
     with pytest.raises(InputError) as caught:
-        read_manifest(str(root), MAY)
+        read_manifest(str(root), MAY, TRIPS)
     return caught.value
 
 
@@ -56,7 +59,7 @@ def test_lists_every_data_file_with_its_digest(root, folder):
     first = write(trips(5), folder / "a.parquet", row_group_size=2)
     for ignored in ("_SUCCESS", "._SUCCESS.crc", ".hidden", ".a.parquet.crc", "_committed_12"):
         (folder / ignored).write_text("x")
-    manifest = read_manifest(root.as_uri(), MAY)
+    manifest = read_manifest(root.as_uri(), MAY, TRIPS)
     assert manifest.uri == f"file://{folder}"
     assert [(file.name, file.rows, file.row_groups) for file in manifest.files] == [
         ("a.parquet", 5, 3),
@@ -69,22 +72,22 @@ def test_lists_every_data_file_with_its_digest(root, folder):
 
 def test_its_own_uri_reads_the_same_month(root, folder):
     write(trips(), folder / "a.parquet")
-    manifest = read_manifest(str(root), MAY)
-    assert read_manifest(manifest.uri, MAY) == manifest
+    manifest = read_manifest(str(root), MAY, TRIPS)
+    assert read_manifest(manifest.uri, MAY, TRIPS) == manifest
 
 
 def test_the_summary_survives_json(root, folder):
     write(trips(), folder / "a.parquet")
-    manifest = read_manifest(str(root), MAY)
+    manifest = read_manifest(str(root), MAY, TRIPS)
     assert InputTotals.from_dict(json.loads(json.dumps(manifest.summary()))) == manifest.totals()
     assert len(json.dumps(manifest.summary())) < 1_000
 
 
 def test_the_list_digest_covers_every_field(root, folder):
     write(trips(3), folder / "a.parquet")
-    before = read_manifest(str(root), MAY).totals()
+    before = read_manifest(str(root), MAY, TRIPS).totals()
     (folder / "a.parquet").rename(folder / "b.parquet")
-    after = read_manifest(str(root), MAY).totals()
+    after = read_manifest(str(root), MAY, TRIPS).totals()
     assert before.files_sha256 != after.files_sha256
     assert before.bytes == after.bytes
 
@@ -92,7 +95,7 @@ def test_the_list_digest_covers_every_field(root, folder):
 def test_one_synthetic_file_makes_the_month_synthetic(root, folder):
     write(trips(), folder / "a.parquet")
     write(trips().replace_schema_metadata({SYNTHETIC_KEY: b"{}"}), folder / "b.parquet")
-    assert read_manifest(str(root), MAY).synthetic
+    assert read_manifest(str(root), MAY, TRIPS).synthetic
 
 
 def test_extra_columns_are_allowed_and_reported(root, folder):
@@ -101,7 +104,7 @@ def test_extra_columns_are_allowed_and_reported(root, folder):
         trips().append_column("note", nested["note"]).append_column("airportFee", pa.nulls(3, pa.float64()))
     )
     write(table, folder / "a.parquet")
-    assert read_manifest(str(root), MAY).extra_columns == ("airportFee", "note")
+    assert read_manifest(str(root), MAY, TRIPS).extra_columns == ("airportFee", "note")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,7 @@ def test_extra_columns_are_allowed_and_reported(root, folder):
 )
 def test_accepts_each_way_spark_can_read(root, folder, options):
     write(trips(), folder / "a.parquet", **options)
-    assert read_manifest(str(root), MAY).rows == 3
+    assert read_manifest(str(root), MAY, TRIPS).rows == 3
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_refuses_files_that_store_times_differently(root, folder, first, second,
 def test_the_unit_of_times_may_differ_between_files(root, folder):
     write(trips(), folder / "a.parquet", **LOCAL)
     write(trips(), folder / "b.parquet", **LOCAL, coerce_timestamps="ms")
-    assert read_manifest(str(root), MAY).rows == 6
+    assert read_manifest(str(root), MAY, TRIPS).rows == 6
 
 
 def test_names_every_schema_problem_at_once(root, folder):
@@ -283,8 +286,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused_for_now(root, folder, m
     path = write(trips(), folder / "a.parquet")
     parse = input_manifest.read_footer
 
-    def grow_meanwhile(stream, name):
-        footer = parse(stream, name)
+    def grow_meanwhile(stream, name, contract):
+        footer = parse(stream, name, contract)
         with path.open("ab") as writer:
             writer.write(b"more")
         return footer
@@ -305,7 +308,7 @@ def test_garbled_files_never_crash_the_reader(root, folder, data):
         content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
     )
     try:
-        manifest = read_manifest(str(root), MAY)
+        manifest = read_manifest(str(root), MAY, TRIPS)
     except ConfidentialSparkError:
         return
     assert manifest.files[0].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -313,9 +316,9 @@ def test_garbled_files_never_crash_the_reader(root, folder, data):
 
 @pytest.mark.shared
 def test_reads_the_real_months():
-    root = Path(__file__).parents[5] / "shared" / "data" / "yellow"
+    root = SHARED / "data" / "yellow"
     if not root.is_dir():
         pytest.skip(f"no real months: {root} is absent")
-    manifests = [read_manifest(str(root), Month(2018, month)) for month in range(1, 13)]
+    manifests = [read_manifest(str(root), Month(2018, month), TRIPS) for month in range(1, 13)]
     assert sum(manifest.rows for manifest in manifests) == 120_000
     assert not any(manifest.synthetic for manifest in manifests)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.jobs.trip_files import TYPES
+from tests.support.places import SHARED
 
 MAY = Month(2018, 5)
 CAP = 100_000
@@ -344,7 +345,7 @@ def test_agrees_with_a_row_by_row_count(tmp_path, rows):
 
 @pytest.mark.shared
 def test_real_months_agree_with_a_row_by_row_count():
-    root = Path(__file__).parents[5] / "shared" / "data" / "yellow" / "puYear=2018" / "puMonth=5"
+    root = SHARED / "data" / "yellow" / "puYear=2018" / "puMonth=5"
     if not root.is_dir():
         pytest.skip(f"no real months: {root} is absent")
     (file,) = root.glob("*.parquet")

@@ -1,12 +1,14 @@
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confidential_spark.jobs.nytaxi.trip_schema import SYNTHETIC_KEY, TRIP_COLUMNS, carries_synthetic_mark
+from confidential_spark.jobs.input.contract import SYNTHETIC_KEY, carries_synthetic_mark
+from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS
 
-RESULTS_PAGE = Path(__file__).parents[4] / "docs" / "results.md"
+from tests.support.places import ROOT
+
+RESULTS_PAGE = ROOT / "docs" / "results.md"
 
 
 def test_the_page_that_refusals_point_to_lists_every_column():

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
-from confidential_spark.jobs.job import SPARKPI
+from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
-from confidential_spark.operators.launch import image_installation, quote_source
+from confidential_spark.operators.launch import quote_source
 from confidential_spark.platforms.docker.enclave import (
     GIBIBYTE,
     SGX_DEVICES,
@@ -24,8 +23,9 @@ from confidential_spark.platforms.docker.enclave import (
     sgx_devices,
     spark_memory,
 )
+from confidential_spark.platforms.docker.settings import DockerSettings
 from confidential_spark.platforms.docker.spark import EnclaveSparkDockerOperator
-from confidential_spark.settings import Settings, get_settings
+from confidential_spark.settings import Settings
 
 SIMULATED = EnclaveImage(
     reference=f"sha256:{'a' * 64}",
@@ -42,34 +42,16 @@ HARDWARE = replace(SIMULATED, trust="hardware")
 
 
 def spec_of(image: EnclaveImage, **settings: Any) -> Any:
-    launch = LaunchSpec(
-        nonce=b64url(bytes(32)),
-        run_id="r",
-        results_dir="/r",
-        **quote_source(SIMULATED, Platform.DCSV3, Settings()),
-    )
-    return container_spec(Settings(**settings), image, "run", launch, {"label": "x"}, ())
-
-
-def test_a_simulated_enclave_asks_itself_and_has_no_network() -> None:
     source = quote_source(SIMULATED, Platform.DCSV3, Settings())
-    assert source["quote_provider"] == "software"
-    assert source["attestation_url"].startswith("http://127.0.0.1:")
-    assert spec_of(SIMULATED, dcsv3_network="bridge", dcsv3_aesm_dir="/var/run/aesmd").network == "none"
-    assert spec_of(SIMULATED, dcsv3_aesm_dir="/var/run/aesmd").aesm_dir is None
+    launch = LaunchSpec(nonce=b64url(bytes(32)), run_id="r", results_dir="/r", **asdict(source))
+    return container_spec(DockerSettings(**settings), image, "run", launch, {"label": "x"}, ())
 
 
-def test_a_hardware_enclave_asks_the_policys_provider(monkeypatch) -> None:
-    connection = {"conn_type": "http", "host": "https://sharedweu.weu.attest.azure.net"}
-    monkeypatch.setenv("AIRFLOW_CONN_MAA_DEFAULT", json.dumps(connection))
-    source = quote_source(HARDWARE, Platform.DCSV3, Settings())
-    assert source == {
-        "quote_provider": "occlum",
-        "attestation_url": "https://sharedweu.weu.attest.azure.net",
-        "attestation_api_version": "2022-08-01",
-    }
-    spec = spec_of(HARDWARE, dcsv3_network="sgx", dcsv3_aesm_dir="/var/run/aesmd")
-    assert (spec.network, spec.aesm_dir) == ("sgx", "/var/run/aesmd")
+def test_only_a_hardware_enclave_has_a_network_and_the_hosts_aesm() -> None:
+    settings = {"network": "sgx", "aesm_dir": "/var/run/aesmd"}
+    simulated, hardware = spec_of(SIMULATED, **settings), spec_of(HARDWARE, **settings)
+    assert (simulated.network, simulated.aesm_dir) == ("none", None)
+    assert (hardware.network, hardware.aesm_dir) == ("sgx", "/var/run/aesmd")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +64,7 @@ def test_a_hardware_enclave_asks_the_policys_provider(monkeypatch) -> None:
     ],
 )
 def test_devices(image, setting, devices) -> None:
-    assert tuple(sgx_devices(image, Settings(dcsv3_sgx_devices=setting))) == devices
+    assert tuple(sgx_devices(image, DockerSettings(sgx_devices=setting))) == devices
 
 
 def test_what_may_be_secret_is_not_shown() -> None:
@@ -92,40 +74,32 @@ def test_what_may_be_secret_is_not_shown() -> None:
 
 
 def test_spark_gets_the_limit_without_the_scratch_space() -> None:
-    settings = Settings(dcsv3_memory="3g")
+    settings = DockerSettings(memory="3g")
     assert spark_memory(settings) == f"{2 * GIBIBYTE // 1024}k"
-    assert spec_of(SIMULATED, dcsv3_memory="3g").memory_bytes == 3 * GIBIBYTE
-
-
-def test_only_the_simulated_image_has_a_class_archive() -> None:
-    assert image_installation(SIMULATED).archive == Path("/opt/spark/spark-classes.jsa")
-    assert image_installation(HARDWARE).archive is None
+    assert spec_of(SIMULATED, memory="3g").memory_bytes == 3 * GIBIBYTE
 
 
 @pytest.mark.parametrize(
     ("variables", "code"),
     [
-        pytest.param({"DCSV3_MEMORY": "1g"}, "memory-too-small", id="less-than-the-scratch-space"),
-        pytest.param({"DCSV3_MEMORY": "1500m"}, "memory-too-small", id="little-for-spark"),
-        pytest.param({"DCSV3_MEMORY": "4gb"}, "memory-malformed", id="malformed"),
-        pytest.param({"ENCLAVE_USER_SPACE_SIZE": "3GB"}, "enclave-memory-too-small", id="small-enclave"),
+        pytest.param({"dcsv3_memory": "1g"}, "memory-too-small", id="less-than-the-scratch-space"),
+        pytest.param({"dcsv3_memory": "1500m"}, "memory-too-small", id="little-for-spark"),
+        pytest.param({"dcsv3_memory": "4gb"}, "memory-malformed", id="malformed"),
+        pytest.param({"enclave_user_space_size": "3GB"}, "enclave-memory-too-small", id="small-enclave"),
     ],
 )
-def test_memory_that_cannot_work_is_refused_before_anything_starts(monkeypatch, variables, code) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"CONFIDENTIAL_SPARK_{name}", value)
-    get_settings.cache_clear()
+def test_memory_that_cannot_work_is_refused_before_anything_starts(deploy, variables, code) -> None:
+    deploy(**variables)
     operator = EnclaveSparkDockerOperator(
         task_id="run_spark", job=SPARKPI, platform=Platform.DCSV3, image=SIMULATED.to_xcom(), manifest=None
     )
     scope = RunScope("d", "r", 1, None, {"partitions": 1})
     run = EnclaveRun("d/r", b64url(bytes(32)), "2026-11-23T10:00:00+00:00", "run=r", "/staging")
     with pytest.raises(ConfigurationError) as refusal:
-        operator.launch_spec(scope, SIMULATED, run)
+        operator.launch(scope, SIMULATED, run)
     assert refusal.value.code == code
-    get_settings.cache_clear()
 
 
 def test_a_setting_that_names_no_digest_is_refused() -> None:
-    with pytest.raises(ValueError, match="dcsv3_image"):
-        Settings(dcsv3_image="registry.example/enclave:latest")
+    with pytest.raises(ValueError, match="image"):
+        DockerSettings(image="registry.example/enclave:latest")

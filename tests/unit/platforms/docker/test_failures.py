@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from confidential_spark.agent.exit_codes import ExitCode
+from confidential_spark.agent.errors import ExitCode
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
 from confidential_spark.platforms.docker.failures import (

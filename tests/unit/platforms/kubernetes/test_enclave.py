@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.operators.output import EnclaveOutput
+from confidential_spark.enclave.output import EnclaveOutput
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
+from confidential_spark.platforms.kubernetes.client.pods import PodState
 from confidential_spark.platforms.kubernetes.enclave import KubernetesEnclave
 from confidential_spark.platforms.kubernetes.names import TryNames
-from confidential_spark.platforms.kubernetes.pods import PodState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,12 +81,12 @@ def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 def test_executors_that_cannot_be_made_are_missed_and_named_by_spark_s_log(look, monkeypatch) -> None:
     enclave = look(Pods([]), QUOTA)
     at(monkeypatch, 0)
-    enclave.look_around(DRIVER)
+    enclave.check_siblings(DRIVER)
     at(monkeypatch, START_SECONDS)
-    enclave.look_around(DRIVER)
+    enclave.check_siblings(DRIVER)
     at(monkeypatch, START_SECONDS + 1)
     with pytest.raises(EnclaveError) as missed:
-        enclave.look_around(DRIVER)
+        enclave.check_siblings(DRIVER)
     assert (missed.value.code, missed.value.retryable) == ("quota-exceeded", True)
 
 
@@ -95,7 +95,7 @@ def test_executors_that_are_missed_without_any_word_have_a_name_too(look, monkey
     enclave.executorless_since = 1_000_000 - START_SECONDS - 1
     at(monkeypatch, 0)
     with pytest.raises(EnclaveError) as missed:
-        enclave.look_around(DRIVER)
+        enclave.check_siblings(DRIVER)
     assert missed.value.code == "spark-no-executors"
 
 
@@ -104,7 +104,7 @@ def test_executors_that_have_ended_beside_one_that_waits_end_no_run_at_once(look
     ended = executor("e1", phase="Succeeded", exit_code=0)
     at(monkeypatch, 0)
     enclave = look(Pods([ended, waiting]))
-    enclave.look_around(DRIVER)
+    enclave.check_siblings(DRIVER)
     assert enclave.executorless_since == 1_000_000
 
 
@@ -112,7 +112,7 @@ def test_a_driver_that_waits_itself_misses_nobody(look, monkeypatch) -> None:
     enclave = look(Pods([]))
     enclave.executorless_since = 1_000_000 - START_SECONDS - 1
     at(monkeypatch, 0)
-    enclave.look_around(PodState(name="d", uid="d", phase="Pending"))
+    enclave.check_siblings(PodState(name="d", uid="d", phase="Pending"))
     assert enclave.executorless_since is None
 
 
@@ -120,7 +120,7 @@ def test_an_executor_that_runs_ends_the_wait(look, monkeypatch) -> None:
     enclave = look(Pods([running("e1")]))
     enclave.executorless_since = 1_000_000 - START_SECONDS - 1
     at(monkeypatch, 0)
-    enclave.look_around(DRIVER)
+    enclave.check_siblings(DRIVER)
     assert enclave.executorless_since is None
 
 
@@ -128,13 +128,13 @@ def test_what_an_executor_waits_for_is_not_named_by_its_driver_s_log(look) -> No
     waiting = executor("e1", unschedulable=NO_ROOM, age=901)
     enclave = look(Pods([waiting]), "WARN TaskSchedulerImpl: Initial job has not accepted any resources;")
     with pytest.raises(EnclaveError) as named:
-        enclave.look_around(DRIVER)
+        enclave.check_siblings(DRIVER)
     assert (named.value.code, named.value.retryable) == ("enclave-capacity-missing", True)
 
 
 def test_a_replacement_that_waits_ends_no_run_in_which_another_works(look, said) -> None:
     waiting = executor("e3", unschedulable="0/2 nodes are available", age=1_000)
-    look(Pods([running("e1"), waiting])).look_around(DRIVER)
+    look(Pods([running("e1"), waiting])).check_siblings(DRIVER)
     assert said == ["Pod e3 waits: FailedScheduling: 0/2 nodes are available"]
 
 
@@ -156,15 +156,15 @@ def test_executors_that_fail_decide_why_their_driver_did(look) -> None:
 )
 def test_a_run_without_its_files_is_lost(look, transfer) -> None:
     with pytest.raises(EnclaveError) as lost:
-        look(Pods([running("e1")], transfer)).look_around(DRIVER)
+        look(Pods([running("e1")], transfer)).check_siblings(DRIVER)
     assert lost.value.code == "pod-lost"
 
 
 def test_a_transfer_pod_whose_node_is_away_is_given_up(look, monkeypatch) -> None:
     away = PodState(name="t", uid="t", phase="Running", running=True, deleted=True)
     enclave = look(Pods([running("e1")], away))
-    enclave.look_around(DRIVER)
+    enclave.check_siblings(DRIVER)
     monkeypatch.setattr(kubernetes_enclave, "LOST_PATIENCE_SECONDS", -1.0)
     with pytest.raises(EnclaveError) as lost:
-        enclave.look_around(DRIVER)
+        enclave.check_siblings(DRIVER)
     assert lost.value.code == "pod-lost"

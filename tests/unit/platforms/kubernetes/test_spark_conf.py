@@ -9,8 +9,11 @@ import pytest
 from confidential_spark.agent.launch.allowed_settings import allowed_jvm_option, allowed_spark_setting
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave.spark import SparkInstallation
-from confidential_spark.platforms.kubernetes import cluster_layout
-from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.names import (
+    BLOCK_MANAGER_PORT,
+    DRIVER_PORT,
+    TryNames,
+)
 from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime
 
 INSTALLATION = SparkInstallation(
@@ -47,8 +50,8 @@ def test_the_address_is_the_agents_to_choose() -> None:
 
 def test_ports_are_those_of_the_network_policies() -> None:
     conf = runtime().spark_conf
-    assert conf["spark.driver.port"] == str(cluster_layout.DRIVER_PORT)
-    assert conf["spark.blockManager.port"] == str(cluster_layout.BLOCK_MANAGER_PORT)
+    assert conf["spark.driver.port"] == str(DRIVER_PORT)
+    assert conf["spark.blockManager.port"] == str(BLOCK_MANAGER_PORT)
 
 
 def test_the_pod_of_an_executor_is_exactly_as_large_as_asked() -> None:

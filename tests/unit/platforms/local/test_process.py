@@ -16,6 +16,7 @@ from confidential_spark.platforms.local import process as enclave_process
 from confidential_spark.platforms.local.process import EnclaveProcess, agent_environment
 
 from tests.integration.live_airflow import wait_until
+from tests.support.places import ROOT
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(600)"
 POLITE = "import time; print('up', flush=True); time.sleep(600)"
@@ -138,7 +139,7 @@ silent = socket.create_server(("127.0.0.1", 0))
 launch = Path({str(tmp_path)!r}) / "launch.json"
 LaunchSpec(nonce=b64url(bytes(32)), run_id="r", results_dir={str(tmp_path / "results")!r},
     attestation_url=f"http://127.0.0.1:{{silent.getsockname()[1]}}", attestation_api_version="2022-08-01",
-    quote_provider="software", jobs_dir={str(Path(__file__).parents[4] / "include" / "jobs")!r}).write(launch)
+    quote_provider="software", jobs_dir={str(ROOT / "include" / "jobs")!r}).write(launch)
 enclave = EnclaveProcess("attest", launch, log=lambda line: None,
     on_progress=lambda record: print(enclave._process.pid, flush=True))
 enclave.run()

@@ -1,5 +1,4 @@
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from confidential_spark.agent.protocol import sha256_hex
@@ -9,7 +8,8 @@ from confidential_spark.verification.policy.root_certificates import DEVELOPMENT
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-ROOT = Path(__file__).resolve().parents[4]
+from tests.support.places import ROOT
+
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
 
 

@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from confidential_spark.core.errors import ConfigurationError, InputError
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.nytaxi.trip_schema import SYNTHETIC_KEY, TRIP_COLUMNS, carries_synthetic_mark
+from confidential_spark.jobs.input.contract import (
+    SYNTHETIC_KEY,
+    InputContract,
+    Kind,
+    carries_synthetic_mark,
+)
+from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS
 from confidential_spark.simulation.trips import month as trips
 from confidential_spark.simulation.trips.model import TripModel, allot
 from hypothesis import given
@@ -237,3 +244,17 @@ def test_allot_gives_each_weight_its_share_to_within_one(weights, slots):
     assert len(given_slots) == slots
     for index, weight in enumerate(weights):
         assert abs(given_slots.count(index) - slots * weight / sum(weights)) <= 1
+
+
+def test_a_job_with_a_table_of_its_own_makes_its_own_rows(tmp_path):
+    def stations(month, numbers):
+        return pa.table({"extra": list(numbers), "station": [f"{month} {n}" for n in numbers]})
+
+    contract = InputContract("a station file", {"station": Kind.STRING}, synthetic=stations)
+    folder = trips.write_month(MAY, 1_000, tmp_path, contract=contract)
+    manifest = read_manifest(str(tmp_path), MAY, contract)
+    assert (manifest.rows, manifest.synthetic) == (1_000, True)
+    (file,) = folder.iterdir()
+    table = pq.ParquetFile(file).read()
+    assert table.column_names == ["station"]
+    assert table["station"].to_pylist()[::999] == ["2018-05 0", "2018-05 999"]

@@ -7,14 +7,15 @@ from datetime import timedelta
 
 import pytest
 from confidential_spark.core.errors import VerificationError
+from confidential_spark.simulation.hardware.pck_extension import sgx_extension
 from confidential_spark.verification.attestation.collateral import Collateral
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.factories.bundles import NOW, make_bundle
+from tests.support.factories.bundles import NOW, make_bundle, rsa_key
 from tests.support.factories.changes import drop, put
-from tests.support.factories.platform_ca import PlatformCa, pem
+from tests.support.factories.platform_ca import PlatformCa, new_key, pem
 
 CA = PlatformCa()
 TODAY = NOW.replace(hour=0)
@@ -167,14 +168,28 @@ def test_copy_of_the_root_must_be_genuine_too(name):
     assert make_bundle(collateral=change).verify_attestation().code == "collateral-chain"
 
 
-def test_expired_signer_of_tcb_info_is_refused():
-    ca = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
-    report = make_bundle(
-        quote_with=ca.quote,
-        collateral=lambda _: ca.collateral(NOW),
-        policy=put("dcap/roots", [ca.root_der]),
+def judged_under(ca, collateral):
+    return make_bundle(
+        quote_with=ca.quote, collateral=lambda _: collateral, policy=put("dcap/roots", [ca.root_der])
     ).verify_attestation()
-    assert (report.code, report.failure.number) == ("collateral-chain", 9)
+
+
+def test_expired_signer_of_tcb_info_is_told_from_a_forged_one():
+    ca = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
+    report = judged_under(ca, ca.collateral(NOW))
+    assert (report.code, report.failure.number) == ("collateral-expired", 9)
+    assert "--at" in report.failure.action
+    forger = PlatformCa(tcb_not_after=NOW - timedelta(days=1))
+    forged = ca.collateral(NOW) | {"tcb_info_issuer_chain": pem(forger.tcb, ca.root)}
+    assert judged_under(ca, forged).code == "collateral-chain"
+
+
+def test_signer_of_the_future_is_not_yet_valid():
+    ca = PlatformCa()
+    tomorrow = CLOCK + timedelta(days=1)
+    signer = ca.tcb_with(not_before=tomorrow)
+    report = judged_under(ca, ca.collateral(NOW) | {"qe_identity_issuer_chain": pem(signer, ca.root)})
+    assert report.code == "collateral-not-yet-valid"
 
 
 def under_own_root(**members):
@@ -258,6 +273,27 @@ def test_revocation_lists(crls, code):
 def test_signer_that_is_no_tcb_signing_certificate(name, signer):
     report = under_own_root(**{name: pem(signer, CA.root)})
     assert report.code == "collateral-chain", report.text()
+
+
+def test_revocation_list_of_another_authority_under_the_same_root_is_refused():
+    key = new_key()
+    processor_ca = CA.authority("PCK Processor CA", key)
+    report = under_own_root(
+        pck_crl_issuer_chain=pem(processor_ca, CA.root), pck_crl=CA.crl("PCK Processor CA", key, TODAY)
+    )
+    assert report.code == "collateral-mismatch", report.text()
+
+
+def test_another_pck_certificate_of_the_same_authority_is_refused():
+    chain = pem(CA.pck_with(sgx_extension()), CA.ca, CA.root)
+    report = under_own_root(pck_certificate_chain=chain)
+    assert (report.code, report.failure.got[:6]) == ("collateral-mismatch", "serial"), report.text()
+
+
+def test_signer_with_another_kind_of_key_is_refused():
+    signer = CA.tcb_with(key=rsa_key())
+    report = under_own_root(tcb_info_issuer_chain=pem(signer, CA.root))
+    assert report.code == "collateral-signature", report.text()
 
 
 def test_revoked_platform_is_refused():

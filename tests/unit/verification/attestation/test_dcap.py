@@ -116,6 +116,12 @@ def test_zero_bytes_after_the_chain_are_as_intels_sdk_writes_them():
         pytest.param(lambda: OTHER_CA.quote(IDENTITY, bytes(64)), "quote-chain", id="foreign-chain"),
         pytest.param(lambda: SoftwareQuote(IDENTITY).quote(bytes(64)), "quote-chain", id="development-root"),
         pytest.param(lambda: quote_with_chain(CA.tcb, CA.root), "quote-chain", id="tcb-signer-as-pck"),
+        pytest.param(
+            lambda: quote_with_chain(CA.signed_by_leaf(sgx_extension()), CA.tcb, CA.root),
+            "quote-chain",
+            id="issued-by-no-authority",
+        ),
+        pytest.param(lambda: quote_with_chain(CA.ca, CA.root, CA.root), "quote-chain", id="authority-as-pck"),
     ],
 )
 def test_chain_that_does_not_fit_is_refused(quote, code):
@@ -242,6 +248,17 @@ def test_tcb_info_is_about_this_kind_of_platform(name, value, code):
         return collateral | {"tcb_info": json.dumps(put(name, value)(json.loads(collateral["tcb_info"])))}
 
     assert judge(collateral=CA.collateral(NOW, change)) == code
+
+
+def test_collateral_of_another_kind_of_platform_is_refused_with_both_values():
+    def change(collateral):
+        tcb_info = put("fmspc", "00606A000000")(json.loads(collateral["tcb_info"]))
+        return collateral | {"tcb_info": json.dumps(tcb_info)}
+
+    with pytest.raises(VerificationError) as refusal:
+        verify_quote(CA.quote(IDENTITY, bytes(64)), json.dumps(CA.collateral(NOW, change)), policy(), NOW)
+    error = refusal.value
+    assert (error.code, error.got, error.expected) == ("collateral-mismatch", "00606a000000", b"SIMULA".hex())
 
 
 def test_another_quoting_enclave_is_refused():

@@ -7,7 +7,9 @@ import struct
 import pytest
 from confidential_spark.agent.protocol import report_data, sha256_hex
 from confidential_spark.core.errors import VerificationError
+from confidential_spark.simulation.enclave import quoting_enclave
 from confidential_spark.simulation.enclave.software_quote import SoftwareQuote
+from confidential_spark.simulation.hardware.keys import raw_signature
 from confidential_spark.verification.attestation.sgx_quote import ReportBody, SgxQuote
 from confidential_spark.verification.refusals import Refusal
 from hypothesis import given
@@ -87,6 +89,7 @@ def test_every_field_is_read_at_its_place():
     assert (report.mrenclave, report.mrsigner) == (IDENTITY.mrenclave.hex(), IDENTITY.mrsigner.hex())
     assert (report.product_id, report.svn, report.debuggable) == (7, 3, False)
     body = bytearray(QUOTE[:432])
+    body[REPORT + 16 : REPORT + 20] = b"\x01\x02\x00\x00"
     body[REPORT + 32 : REPORT + 48] = b"E" * 16
     body[REPORT + 192 : REPORT + 256] = b"C" * 64
     body[REPORT + 260 : REPORT + 262] = b"\x01\x02"
@@ -96,6 +99,8 @@ def test_every_field_is_read_at_its_place():
     assert report.isv_extended_product_id == b"E" * 16
     assert report.config_id == b"C" * 64
     assert report.config_svn == 0x0201
+    assert report.misc_select == 0x0201
+    assert report.reserved == bytes(12 + 32 + 32 + 42)
     assert report.isv_family_id == b"F" * 16
     assert report.report_data == b"D" * 64
 
@@ -179,6 +184,17 @@ def test_provider_that_contradicts_the_quote_is_not_believed(name, offset):
     assert (report.code, report.failure.number) == ("claim-quote-mismatch", 8)
 
 
+@pytest.mark.parametrize(
+    "change", [length(0, 4, "<H"), length(4, 0x81), flip(12)], ids=["version-4", "tdx", "vendor"]
+)
+def test_the_header_is_judged_before_any_field(change):
+    """Every field is another one in a quote of another kind."""
+    forged = flip(REPORT + 70)(change(make_bundle().quote))
+    bundle = make_bundle(claims=put("x-ms-sgx-collateral/quotehash", sha256_hex(forged)))
+    report = bundle.verify_attestation(quote=forged)
+    assert (report.code, report.failure.number) == ("quote-unsupported", 8)
+
+
 def test_kss_claims_that_fit_are_accepted():
     claims = {
         "x-ms-sgx-config-id": "00" * 64,
@@ -187,6 +203,62 @@ def test_kss_claims_that_fit_are_accepted():
         "x-ms-sgx-isv-extended-product-id": "00" * 16,
     }
     assert make_bundle(claims=lambda c: c | claims).verify_attestation().passed
+
+
+def quoted_with(offset: int, data: bytes):
+    """A quote of the genuine quoting enclave over a report with other bytes."""
+
+    def quote(identity, report_data):
+        signed = bytearray(SoftwareQuote(identity).quote(report_data))
+        signed[REPORT + offset : REPORT + offset + len(data)] = data
+        signed[436:500] = raw_signature(quoting_enclave.attestation_key(), bytes(signed[:432]))
+        return bytes(signed)
+
+    return quote
+
+
+NAMED = {"config_id": {"allow": ["11" * 64]}, "misc_select": {"allow": [0, 1]}}
+
+
+def named(**members):
+    return lambda policy: policy | {"identities": policy["identities"] | members}
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "members", "code"),
+    [
+        pytest.param(48, b"\x04", {}, "attributes-not-allowed", id="not-initialised"),
+        pytest.param(48, b"\x01", {}, "attributes-not-allowed", id="32-bit"),
+        pytest.param(48, b"\x15", {}, "attributes-not-allowed", id="provisioning-key"),
+        pytest.param(48, b"\x25", {}, "attributes-not-allowed", id="launch-key"),
+        pytest.param(48, b"\x0d", {}, "attributes-not-allowed", id="reserved-bit-3"),
+        pytest.param(49, b"\x01", {}, "attributes-not-allowed", id="reserved-bit-8"),
+        pytest.param(55, b"\x80", {}, "attributes-not-allowed", id="reserved-bit-63"),
+        pytest.param(48, b"\xc5\x04", {}, None, id="cet-kss-aexnotify"),
+        pytest.param(20, b"\x01", {}, "attributes-not-allowed", id="reserved-bytes-1"),
+        pytest.param(127, b"\x01", {}, "attributes-not-allowed", id="reserved-bytes-2"),
+        pytest.param(160, b"\x01", {}, "attributes-not-allowed", id="reserved-bytes-3"),
+        pytest.param(303, b"\x01", {}, "attributes-not-allowed", id="reserved-bytes-4"),
+        pytest.param(192, b"\x11" * 64, {}, "config-id-not-allowed", id="config-id"),
+        pytest.param(192, b"\x11" * 64, NAMED, None, id="config-id-named"),
+        pytest.param(0, b"\x0e", NAMED, "config-id-not-allowed", id="config-id-zero-not-named"),
+        pytest.param(260, b"\x01", {}, "config-id-not-allowed", id="config-svn-without-config-id"),
+        pytest.param(16, b"\x01", {}, "misc-select-not-allowed", id="misc-select"),
+        pytest.param(16, b"\x01", {"misc_select": {"allow": [1]}}, None, id="misc-select-named"),
+        pytest.param(
+            16, b"\x02", {"misc_select": {"allow": [1]}}, "misc-select-not-allowed", id="misc-select-other"
+        ),
+    ],
+)
+def test_attributes_and_configuration_are_judged(offset, data, members, code):
+    bundle = make_bundle(quote_with=quoted_with(offset, data), policy=named(**members))
+    report = bundle.verify_attestation()
+    assert (report.code, report.failure and report.failure.number) == (code, code and 9), report.text()
+
+
+def test_the_wrong_attributes_are_named():
+    failure = make_bundle(quote_with=quoted_with(48, b"\x34")).verify_attestation().failure
+    assert failure.got == "flags 0x34: INIT, PROVISION_KEY, EINITTOKEN_KEY"
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from confidential_spark.agent.protocol import b64url, executor_role
+from confidential_spark.agent.protocol import arguments_sha256, b64url, executor_role
 from confidential_spark.simulation.hardware.keys import p256_key
 
 from tests.support.factories.bundles import IDENTITY, JOB, Bundle, make_bundle
+from tests.support.factories.changes import put
 
 
 def job_members(job) -> dict[str, str]:
@@ -19,9 +20,8 @@ def executor(
 ) -> dict[str, Any]:
     """An executor's entry: the attestation of an enclave of its own."""
     members = {"job": job_members(job or executor_role(executor_id)), **(changes or {})}
-    attested = make_bundle(
-        key=p256_key(f"executor {executor_id}"), runtime=lambda runtime: runtime | members, **made
-    )
+    made = {"key": p256_key(f"executor {executor_id}")} | made
+    attested = make_bundle(runtime=lambda runtime: runtime | members, **made)
     return {
         "id": executor_id,
         "quote": b64url(attested.quote),
@@ -94,9 +94,42 @@ def test_a_list_that_is_none_is_refused(executors: Any):
     assert report.code == "statement-predicate"
 
 
+@pytest.mark.parametrize(
+    ("second", "what"),
+    [
+        pytest.param(lambda: executor("2", claims=put("jti", "one")), "token", id="token-id"),
+        pytest.param(lambda: executor("2", key=p256_key("executor 1")), "key", id="key"),
+        pytest.param(lambda: executor("2", key=p256_key("tests' run key")), "key", id="the-drivers-key"),
+        pytest.param(lambda: executor("1", key=p256_key("another")), "id", id="id"),
+    ],
+)
+def test_no_two_enclaves_of_a_run_share_anything(second, what):
+    report = distributed(executor("1", claims=put("jti", "one")), second()).verify()
+    assert (report.code, report.failure.number) == ("executor-duplicate", 11), report.text()
+    assert report.failure.detail == f"Two enclaves of the run have the same {what}."
+
+
 def test_one_enclave_cannot_be_two():
     one = executor("1")
     assert distributed(one, one).verify().code == "executor-duplicate"
+
+
+def test_one_quote_under_two_tokens_is_one_enclave():
+    """Another token about the same quote, as the provider issues it when it is asked twice."""
+    one = executor("1")
+    twin = one | {"id": "1", "token": executor("1", claims=put("jti", "another"))["token"]}
+    assert distributed(one, twin).verify().failure.detail == "Two enclaves of the run have the same quote."
+
+
+def test_an_executors_id_may_equal_the_drivers_arguments():
+    job = {**job_members(JOB), "arguments_sha256": arguments_sha256(["1"])}
+    bundle = make_bundle(
+        runtime=put("job", job),
+        predicate=lambda p: (
+            p | {"job": job | {"arguments": ["1"]}, "month": None, "executors": [executor("1")]}
+        ),
+    )
+    assert bundle.verify(expected_job=None).passed
 
 
 def test_a_used_token_of_an_executor_is_refused():

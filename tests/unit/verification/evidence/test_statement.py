@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from confidential_spark.verification.refusals import Refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.factories.bundles import NOW, make_bundle
+from tests.support.factories.bundles import JOB, NOW, RESULTS, make_bundle
 from tests.support.factories.changes import drop, put, swap
 
 UNREADABLE = [
@@ -67,6 +68,43 @@ SIGNATURES = [
 ]
 
 
+def of_job(name="nytaxi", arguments=("--month", "2018-05")):
+    """Hooks for a run of another job: its runtime data and its statement agree."""
+    digest = arguments_sha256(list(arguments))
+    job = {"name": name, "file_sha256": JOB.file_sha256, "arguments_sha256": digest}
+    return {
+        "runtime": put("job", job),
+        "predicate": put("job", job | {"arguments": list(arguments)}),
+    }
+
+
+@pytest.mark.parametrize("name", ["attest", "executor"])
+def test_the_drivers_job_has_no_reserved_name(name):
+    report = make_bundle(**of_job(name)).verify(expected_job=None)
+    assert (report.code, report.failure.number) == ("job-reserved", 11)
+
+
+@pytest.mark.parametrize("option", ["--m", "--mo", "--mon", "--mont"])
+@pytest.mark.parametrize("value", [("2018-06",), None], ids=["apart", "together"])
+def test_an_abbreviated_month_is_refused(option, value):
+    more = (option, *value) if value else (f"{option}=2018-06",)
+    report = make_bundle(**of_job(arguments=("--month", "2018-05", *more))).verify(expected_job=None)
+    assert (report.code, report.failure.number, report.failure.got) == ("arguments-ambiguous", 11, more[0])
+
+
+@pytest.mark.parametrize("option", ["--months", "--max-rows", "-m", "--montage=1", "month"])
+def test_another_option_is_no_month(option):
+    report = make_bundle(**of_job(arguments=("--month", "2018-05", option, "1"))).verify(expected_job=None)
+    assert report.passed, report.text()
+
+
+def test_names_that_stay_apart_are_accepted():
+    names = ("a/part-0.csv", "a/part-1.csv", "b/part-0.csv", "a b.csv", "gr\u00fc\u00dfe.csv", "a-", "a.b")
+    results = RESULTS | dict.fromkeys(names, b"")
+    digest = hashlib.sha256(b"").hexdigest()
+    assert make_bundle(statement=more_subjects(*names, digest=digest)).verify(results=results).passed
+
+
 def resigned(envelope):
     """Sign the same payload with a key that was never attested, under the attested key's id."""
     payload = base64.b64decode(envelope["payload"])
@@ -97,6 +135,17 @@ FORGED = [
     pytest.param({"envelope": edited(put("predicate/run_id", "other"))}, "dsse-signature", id="run-id"),
     pytest.param({"envelope": edited(put("predicate/inputs", []))}, "dsse-signature", id="inputs"),
 ]
+
+
+def more_subjects(*names, digest="00" * 32):
+    """List further files, in this order."""
+
+    def change(statement):
+        added = [{"name": name, "digest": {"sha256": digest}} for name in names]
+        return statement | {"subject": [*statement["subject"], *added]}
+
+    return change
+
 
 CONTENT = [
     pytest.param(
@@ -140,6 +189,35 @@ CONTENT = [
             "evidence": "evidence.json",
             "envelope": "envelope.json",
             "report": "report.json",
+            "evidence-in-other-case": "Evidence.JSON",
+            "escape": "a\x1b[2Jb",
+            "next-line": "a\x85b",
+            "right-to-left-override": "a\u202egpj.exe",
+            "isolate": "a\u2066b",
+            "arabic-letter-mark": "a\u061cb",
+            "zero-width-space": "a\u200bb",
+            "byte-order-mark": "a\ufeffb",
+            "line-separator": "a\u2028b",
+        }.items()
+    ),
+    *(
+        pytest.param({"statement": more_subjects(*names)}, "statement-subject", id=f"collision-{label}")
+        for label, names in {
+            "case": ("a.csv", "A.csv"),
+            "sharp-s": ("stra\u00dfe.csv", "STRASSE.csv"),
+            "normal-form": ("caf\u00e9.csv", "cafe\u0301.csv"),
+            "folder": ("part", "part/0.csv"),
+            "folder-in-other-case": ("Part", "part/a/0.csv"),
+            "folder-first": ("x/y/0.csv", "x/y"),
+        }.items()
+    ),
+    *(
+        pytest.param({"predicate": put("inputs/0/uri", uri)}, "statement-predicate", id=f"uri-{label}")
+        for label, uri in {
+            "escape": "file:///a\x1b[2Jb",
+            "newline": "file:///a\nb",
+            "right-to-left-override": "file:///a\u202etxt.b",
+            "empty": "",
         }.items()
     ),
     *(

@@ -10,8 +10,9 @@ from confidential_spark.core.errors import PolicyError, VerificationError
 from confidential_spark.simulation.hardware import authority as development_ca
 from confidential_spark.simulation.hardware.keys import token_signing_key
 from confidential_spark.simulation.service import tokens as attestation_tokens
+from confidential_spark.verification import Policy, load_policy
 from confidential_spark.verification.attestation.signing_keys import fingerprint
-from confidential_spark.verification.policy.policy import Policy, as_policy, load_policy, parse_policy
+from confidential_spark.verification.policy.policy import as_policy, parse_policy
 from confidential_spark.verification.policy.root_certificates import DEVELOPMENT_ROOT_SPKI_SHA256, read_root
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 from tests.support.factories.bundles import POLICY, rsa_key
 from tests.support.factories.changes import drop, put
 from tests.support.factories.platform_ca import PlatformCa, new_key, self_signed
+from tests.support.places import ROOT
 
-POLICIES = Path(__file__).parents[4] / "include" / "policies"
+POLICIES = ROOT / "include" / "policies"
 MEASUREMENT = "ab" * 32
 
 
@@ -219,6 +221,36 @@ def test_two_certificates_are_not_one_root(tmp_path):
 def hardware(**changes):
     policy = put("attestation/issuer", "https://maa.example.com")(POLICY)
     return put("dcap/roots", [PlatformCa().root_der])(policy) | {"trust": "hardware"} | changes
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("identities/mrenclave/deny", MEASUREMENT),
+        ("identities/mrsigner/deny", {MEASUREMENT: 1}),
+        ("identities/config_id", {"allow": []}),
+        ("identities/config_id", {"allow": ["00" * 63]}),
+        ("identities/config_id", {"allow": ["AB" * 64]}),
+        ("identities/config_id", {}),
+        ("identities/misc_select", {"allow": []}),
+        ("identities/misc_select", {"allow": [-1]}),
+        ("identities/misc_select", {"allow": [2**32]}),
+        ("identities/misc_select", {"allow": [True]}),
+        ("identities/misc_select", {"deny": [1]}),
+        ("dcap/roots", [7]),
+        ("dcap/max_collateral_age", timedelta(days=-1)),
+    ],
+)
+def test_members_of_another_form_make_the_policy_unusable(path, value):
+    assert refusal(put(path, value)(POLICY)).code in {"policy-invalid", "policy-root-unreadable"}
+
+
+def test_plain_values_may_be_what_the_policy_makes_of_them():
+    known = read_root(development_ca.root_certificate_der())
+    made = put("dcap/roots", [known])(put("attestation/clock_skew", timedelta(seconds=9))(POLICY))
+    policy = Policy.from_mapping(made)
+    assert (policy.dcap.roots, policy.attestation.clock_skew) == ((known,), timedelta(seconds=9))
+    assert (policy.identities.config_id.allow, policy.identities.misc_select.allow) == (("00" * 64,), (0,))
 
 
 def test_hardware_policy_with_another_root_is_usable():

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import NotFound
 
+from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
 from confidential_spark.enclave.image import PREFIX
-from confidential_spark.platforms.docker.check.rows import LIMITS, EngineFacts, HostFacts, SgxDevice
+from confidential_spark.platforms.docker.check.rows import LIMITS, EngineFacts, HostFacts
 from confidential_spark.platforms.docker.container import AESM_DIR, create_arguments
 from confidential_spark.platforms.docker.failures import container_diagnosis, docker_failures
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.check_rows import CheckRow
+from confidential_spark.core.check_rows import (
+    CLOCK_FAILURE_SECONDS,
+    CLOCK_WARNING_SECONDS,
+    GIBIBYTE,
+    CheckRow,
+    gib,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from confidential_spark.core.check_rows import SgxDevice
+
 OLDEST_API = (1, 41)
 """Docker 20.10, the oldest engine that this project is tested with."""
-GIBIBYTE = 1024**3
 MEMORY_FOR_THE_HOST = GIBIBYTE
-# A token must not be older than its run; the run's start is this machine's time, the token's the provider's.
-CLOCK_WARNING_SECONDS = 5.0
-CLOCK_FAILURE_SECONDS = 60.0
 LIMITS = {"MemoryLimit": "memory", "SwapLimit": "swap", "CpuCfsQuota": "CPU", "PidsLimit": "processes"}
 # The names of the rows, for a table in which they could not be looked at.
 ENGINE_ROWS = (
@@ -77,21 +81,6 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
-class SgxDevice:
-    """One device as the enclave's user meets it in a container.
-
-    :param mode: octal permissions, e.g. ``660``.
-    :param group: number of the owning group.
-    :param opens: whether the enclave's user may read and write it.
-    """
-
-    path: str
-    mode: str
-    group: int
-    opens: bool
-
-
-@dataclass(frozen=True)
 class HostFacts:
     """What a container on the host sees.
 
@@ -121,7 +110,7 @@ def engine_rows(facts: EngineFacts, needs: Needs) -> Iterator[CheckRow]:
         "local or TLS" if facts.is_private else f"plain TCP: {facts.address}",
         "a local address, or TLS",
         passed=facts.is_private,
-        action="give the connection TLS certificates, port 2376: whoever reaches this port is root there",
+        action="give the connection TLS certificates, port 2376: access to this port is root access",
     )
     yield CheckRow.judge(
         "architecture",
@@ -169,11 +158,6 @@ def host_rows(facts: HostFacts, needs: Needs) -> Iterator[CheckRow]:
     yield _device_row(facts, needs)
     yield _epc_row(facts, needs)
     yield _aesm_row(facts, needs)
-
-
-def gib(size: int) -> str:
-    """Return a size for people, e.g. ``7.8 GiB``."""
-    return f"{size / GIBIBYTE:.1f} GiB"
 
 
 def _capacity_rows(facts: EngineFacts, needs: Needs) -> Iterator[CheckRow]:

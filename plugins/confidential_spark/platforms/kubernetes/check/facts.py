@@ -15,15 +15,15 @@ from kubernetes.client import AuthorizationV1Api, NetworkingV1Api, VersionApi
 from kubernetes.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
 
-from confidential_spark.core.failures import LogWatcher
+from confidential_spark.core.failures import Diagnosis, LogWatcher
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
 from confidential_spark.platforms.kubernetes.check.rows import ABSENT, ClusterFacts, NodeFacts, QuotaFacts
-from confidential_spark.platforms.kubernetes.cluster_layout import (
+from confidential_spark.platforms.kubernetes.client.failures import REFUSED, pod_diagnosis
+from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     EPC_RESOURCE,
     LAUNCHER_RIGHTS,
 )
-from confidential_spark.platforms.kubernetes.failures import REFUSED, named, pod_diagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.errors import EnclaveError
     from confidential_spark.platforms.kubernetes.check.probe import ProbeFacts
-    from confidential_spark.platforms.kubernetes.cluster import Cluster
-    from confidential_spark.platforms.kubernetes.cluster_layout import Right
+    from confidential_spark.platforms.kubernetes.client.cluster import Cluster
+    from confidential_spark.platforms.kubernetes.client.pods import PodState
+    from confidential_spark.platforms.kubernetes.names import Right
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
-    from confidential_spark.platforms.kubernetes.pods import PodState
 
     T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class ClusterView:
 
     def __init__(self, cluster: Cluster, *, leftovers: str, patience: float) -> None:
         """Ask nothing yet."""
-        self._cluster = cluster
+        self.cluster = cluster
         self._namespace = cluster.namespace
         self._leftovers = leftovers
         self._patience = patience
@@ -70,7 +70,7 @@ class ClusterView:
         """
         version = self._ask(lambda core: VersionApi(core.api_client).get_code(**_timeout()))
         return ClusterFacts(
-            address=str(self._cluster.client.api_client.configuration.host),
+            address=str(self.cluster.client.api_client.configuration.host),
             version=(_number(version.major), _number(version.minor)),
             version_text=version.git_version,
             missing_rights=tuple(right for right in LAUNCHER_RIGHTS if not self._may(right)),
@@ -98,15 +98,15 @@ class ClusterView:
 
         :raises EnclaveError: why it could not run, by the failure table's name.
         """
-        for leftover in self._cluster.pods(self._leftovers, container):
-            self._cluster.delete_pod(leftover.name, grace=0)
+        for leftover in self.cluster.pods(self._leftovers, container):
+            self.cluster.delete_pod(leftover.name, grace=0)
         name = pod["metadata"]["name"]
-        self._cluster.create_pod(pod)
+        self.cluster.create_pod(pod)
         try:
             ended = self._ended(name, container)
-            lines = [line for _, line in self._cluster.lines(name, container, after="", within=None)]
+            lines = [line for _, line in self.cluster.lines(name, container, after="", within=None)]
         finally:
-            self._cluster.delete_pod(name, grace=0)
+            self.cluster.delete_pod(name, grace=0)
         watcher = LogWatcher()
         for line in lines:
             watcher.feed(line)
@@ -116,11 +116,11 @@ class ClusterView:
 
     def _ask(self, request: Callable[[CoreV1Api], T]) -> T:
         def lenient(core: CoreV1Api) -> T:
-            # Of what a server leaves out, only what is used here matters.
+            # Servers leave out fields that the client requires; only those used here matter.
             core.api_client.configuration.client_side_validation = False
             return request(core)
 
-        return self._cluster.ask(lenient)
+        return self.cluster.ask(lenient)
 
     def _may(self, right: Right) -> bool:
         resource, _, subresource = right.resource.partition("/")
@@ -172,13 +172,13 @@ class ClusterView:
         """
         started = kept_since = time.monotonic()
         while True:
-            state = self._cluster.find(name, container)
+            state = self.cluster.find(name, container)
             if state is None:
-                raise named("pod-lost", f"{name} is gone").error()
+                raise Diagnosis.named("pod-lost", f"{name} is gone").error()
             if state.ended:
                 return state
             now = time.monotonic()
-            obstacle = "" if state.running else state.obstacle or "; ".join(self._cluster.warnings(name)[-1:])
+            obstacle = "" if state.running else state.obstacle or "; ".join(self.cluster.warnings(name)[-1:])
             if not obstacle:
                 kept_since = now
             if now - kept_since > self._patience or now - started > PROBE_SECONDS:
@@ -190,7 +190,7 @@ def _obstacle_error(said: str) -> EnclaveError:
     watcher = LogWatcher()
     watcher.feed(said)
     diagnosis = watcher.diagnose()
-    return (diagnosis if diagnosis.cause.line else named(REFUSED, said)).error()
+    return (diagnosis if diagnosis.cause.line else Diagnosis.named(REFUSED, said)).error()
 
 
 def _if_allowed(request: Callable[[CoreV1Api], T]) -> Callable[[CoreV1Api], T | None]:

@@ -1,7 +1,7 @@
 """A short pod like a run's, which tells what it meets: its body, and its output read.
 
 It has the image, the user, the volume, the node selector and the page cache of a run's pods, and no right to
-the network. So that it starts at all answers for the pull, the quota, the admission and the scheduler.
+the network. Its start shows that pull, quota, admission and scheduler work.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
-from confidential_spark.platforms.docker.check.rows import SgxDevice
-from confidential_spark.platforms.kubernetes.cluster_layout import (
+from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     EPC_RESOURCE,
     EXECUTOR_ACCOUNT,
@@ -58,7 +58,7 @@ def probe_pod(plan: PodPlan) -> dict[str, Any]:
     (container,) = pod["spec"]["containers"]
     # The device plugin's webhook finds the container by its name.
     container["name"] = ENCLAVE_CONTAINER
-    pod["metadata"]["annotations"] = quote_annotations(plan)
+    pod["metadata"]["annotations"] = {**plan.annotations, **quote_annotations(plan)}
     del container["args"]
     container["command"] = ["bash", "-c", LOOK_SCRIPT]
     container["env"] = [

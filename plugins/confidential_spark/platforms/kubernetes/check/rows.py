@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from confidential_spark.core.check_rows import CheckRow, Status
-from confidential_spark.platforms.docker.check.rows import (
+from confidential_spark.core.check_rows import (
     CLOCK_FAILURE_SECONDS,
     CLOCK_WARNING_SECONDS,
+    CheckRow,
+    Status,
     gib,
 )
-from confidential_spark.platforms.kubernetes.cluster_layout import EPC_RESOURCE, LAUNCHER_RIGHTS
+from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE, LAUNCHER_RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
     from confidential_spark.platforms.kubernetes.check.probe import ProbeFacts
-    from confidential_spark.platforms.kubernetes.cluster_layout import Right
+    from confidential_spark.platforms.kubernetes.names import Right
 
 OLDEST_KUBERNETES = (1, 29)
 """The oldest version whose manifests, quotas and Pod Security behave as the tests saw them."""

@@ -6,9 +6,9 @@ import contextlib
 import re
 
 import pytest
+from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.platforms.docker.check.host import CHECK_LABEL, DockerHost, host_facts
-from confidential_spark.platforms.docker.check.rows import SgxDevice
 from confidential_spark.platforms.docker.container import ContainerSpec
 from docker.errors import APIError, NotFound
 from hypothesis import given

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from confidential_spark.core.check_rows import Status
+from confidential_spark.core.check_rows import GIBIBYTE, SgxDevice, Status, gib
 from confidential_spark.platforms.docker.check.rows import (
     ENGINE_ROWS,
-    GIBIBYTE,
     HOST_ROWS,
     EngineFacts,
     HostFacts,
     Needs,
-    SgxDevice,
     engine_rows,
-    gib,
     host_rows,
 )
 

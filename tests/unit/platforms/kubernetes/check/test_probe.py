@@ -6,11 +6,10 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.platforms.docker.check.rows import SgxDevice
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
-from confidential_spark.platforms.kubernetes.cluster_layout import ROLE_CHECK
-from confidential_spark.platforms.kubernetes.names import TryNames
+from confidential_spark.platforms.kubernetes.names import ROLE_CHECK, TryNames
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan, transfer_pod
 from hypothesis import given
 from hypothesis import strategies as st

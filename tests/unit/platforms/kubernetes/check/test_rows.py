@@ -6,8 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from confidential_spark.core.check_rows import PlatformReport, Status
-from confidential_spark.platforms.docker.check.rows import GIBIBYTE, SgxDevice
+from confidential_spark.core.check_rows import GIBIBYTE, PlatformReport, SgxDevice, Status
 from confidential_spark.platforms.kubernetes.check.probe import ProbeFacts
 from confidential_spark.platforms.kubernetes.check.rows import (
     ABSENT,
@@ -20,7 +19,7 @@ from confidential_spark.platforms.kubernetes.check.rows import (
     api_rows,
     probe_rows,
 )
-from confidential_spark.platforms.kubernetes.cluster_layout import LAUNCHER_RIGHTS, Right
+from confidential_spark.platforms.kubernetes.names import LAUNCHER_RIGHTS, Right
 
 NEEDS = ClusterNeeds(
     trust="hardware",

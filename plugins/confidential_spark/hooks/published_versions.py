@@ -1,0 +1,164 @@
+"""The published versions of one key, and the commit marker that names the one readers see.
+
+    {home}/month=2018-05 -> .versions/month=2018-05/<version>   the commit marker
+    {home}/.versions/month=2018-05/<version>/                   whole; never changed or moved while it is kept
+    {home}/.versions/month=2018-05/<version>.replaced           since when it is replaced (its time of change)
+
+On files the marker is a symbolic link, so that people and tools can read through it. Readers resolve it once
+and read everything from the version, which is kept for a grace period after it is replaced. Publishers hold
+the key's lock. ADR 0012 has the design, which does not depend on links.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from confidential_spark.core.errors import ResultError
+from confidential_spark.hooks.durable_files import switch_link, sync, sync_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GRACE = timedelta(days=1)
+VERSIONS = ".versions"
+REPLACED = ".replaced"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a publication made.
+
+    :param link: what readers see; later publications change where it leads.
+    :param version: the folder that this publication made; it is removed some time after it is replaced.
+    """
+
+    link: Path
+    version: Path
+
+
+class PublishedVersions:
+    """The versions of one key of one DAG.
+
+    :param home: the DAG's folder of results.
+    :param key: a safe name, e.g. ``month=2018-05``.
+    """
+
+    def __init__(self, home: Path, key: str) -> None:
+        """Name the folders; nothing is created yet."""
+        self.marker = home / key
+        self._key = key
+        self._folder = home / VERSIONS / key
+
+    def current(self) -> Path | None:
+        """Return the version that readers see now, or None."""
+        return self.marker.resolve() if self.marker.is_symlink() and self.marker.is_dir() else None
+
+    def version(self, name: str) -> Path:
+        """Return where a version is, or would be."""
+        return self._folder / name
+
+    def require_place(self) -> None:
+        """Accept a place where the marker is, or can be put.
+
+        :raises ResultError: ``results-obstructed``.
+        """
+        if os.path.lexists(self.marker) and not self.marker.is_symlink():
+            raise ResultError(
+                "Something else stands where the results should be published.",
+                code="results-obstructed",
+                got=f"{self.marker} is a {'folder' if self.marker.is_dir() else 'file'}",
+                expected="nothing, or the link that an earlier publication made",
+                action="move it away, then clear the task",
+            )
+
+    def add(self, staging: Path, name: str) -> None:
+        """Move a complete folder to where its version stays; nobody sees it yet.
+
+        :raises ResultError: ``attempt-published``.
+        """
+        version = self.version(name)
+        if version.exists():
+            raise ResultError(
+                "This try was published before.",
+                code="attempt-published",
+                got=version,
+                expected="a new attempt id for each try",
+                action="run again as a new try",
+            )
+        sync_tree(staging)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        staging.rename(version)
+        sync(self._folder)
+
+    def commit(self, name: str) -> Publication:
+        """Make a version the one that readers see; committing it again changes nothing.
+
+        :raises ResultError: ``attempt-replaced``: it was what readers see, and no longer is.
+        """
+        version, current = self.version(name), self.current()
+        if current is None or not current.samefile(version):
+            self._require_never_replaced(name)
+            if current is not None:
+                # Before the switch: a publisher that dies here leaves no version without its grace period.
+                self._note_replaced(current.name)
+            switch_link(self.marker, f"{VERSIONS}/{self._key}/{name}", self._folder / ".marker")
+        return Publication(self.marker, version)
+
+    def sweep(self, grace: timedelta) -> list[Path]:
+        """Remove the versions that were replaced longer ago, and what killed publishers left; return them."""
+        stale = self.stale(grace)
+        for path in stale:
+            self._remove(path)
+        return stale
+
+    def stale(self, grace: timedelta) -> list[Path]:
+        """Return what :meth:`sweep` would remove: nothing while no version is what readers see."""
+        current = self.current()
+        if current is None or not self._folder.is_dir():
+            return []
+        oldest_kept = time.time() - grace.total_seconds()
+        return [path for path in sorted(self._folder.iterdir()) if self._is_stale(path, current, oldest_kept)]
+
+    def _is_stale(self, path: Path, current: Path, oldest_kept: float) -> bool:
+        if path.name.startswith("."):
+            return True
+        if path.name.endswith(REPLACED):
+            return not path.with_name(path.name.removesuffix(REPLACED)).exists()
+        if path.is_symlink() or not path.is_dir() or path.samefile(current):
+            return False
+        note = self._note(path.name)
+        # Without a note it was never what readers saw: its publisher died before the switch.
+        return (note if note.exists() else path).stat().st_mtime < oldest_kept
+
+    def _remove(self, path: Path) -> None:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        # Renamed first, so that a folder of a version's name is never half a version.
+        hidden = path if path.name.startswith(".") else path.rename(path.with_name(f".{path.name}.removed"))
+        shutil.rmtree(hidden)
+        self._note(path.name).unlink(missing_ok=True)
+
+    def _note(self, name: str) -> Path:
+        return self._folder / f"{name}{REPLACED}"
+
+    def _note_replaced(self, name: str) -> None:
+        note = self._note(name)
+        note.touch()
+        sync(note)
+        sync(self._folder)
+
+    def _require_never_replaced(self, name: str) -> None:
+        if self._note(name).exists():
+            raise ResultError(
+                "A later run has replaced what this try published.",
+                code="attempt-replaced",
+                got=f"{self.marker} leads to {self.current()}",
+                expected=f"the version {name}, or one that was there before it",
+                action="nothing if the later one should stay; else run again as a new try",
+            )

@@ -1,0 +1,145 @@
+"""What a check looks at: one run's results, and everything they must agree with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from confidential_spark.jobs.checks.result import CheckResult
+from confidential_spark.jobs.input.location import local_folder
+from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from confidential_spark.core.months import Month
+    from confidential_spark.jobs.checks.files import JobSummary
+    from confidential_spark.jobs.checks.limits import JobLimits
+    from confidential_spark.jobs.input.contract import InputContract
+
+
+@dataclass(frozen=True)
+class PublishedMonth:
+    """What another job has published for the same month.
+
+    :param files_sha256: digest of the list of its input files, as in :class:`InputTotals`.
+    """
+
+    summary: Mapping[str, Any]
+    files_sha256: str
+
+
+class PublishedResults(Protocol):
+    """Read access to what is published on the run's platform."""
+
+    def earlier(self, months: int) -> Sequence[Mapping[str, Any]]:
+        """Return this job's summaries of the latest ``months`` months before the run's, oldest first."""
+        ...
+
+    def same_month(self, job: str) -> PublishedMonth | None:
+        """Return what another job has published for the run's month, or None.
+
+        :raises ConfidentialSparkError: it cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RunUnderCheck:
+    """One run's results; a job's checks get its own subclass.
+
+    :param predicate: the verified statement's predicate.
+    :param limits: the job's limits.
+    :param recorded_input: what was recorded before the enclave was started; None for jobs without input.
+    :param contract: the job's input contract; None for jobs without input.
+    """
+
+    results_dir: Path
+    predicate: Mapping[str, Any]
+    limits: JobLimits
+    month: Month | None
+    recorded_input: InputTotals | None
+    contract: InputContract | None
+    published: PublishedResults
+
+    @cached_property
+    def summary(self) -> JobSummary:
+        """The summary, read by the job's own model.
+
+        :raises ResultError: it is missing or malformed.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MonthUnderCheck(RunUnderCheck):
+    """One month's results of a job with input."""
+
+    month: Month
+    recorded_input: InputTotals
+    contract: InputContract
+
+    @cached_property
+    def manifest(self) -> InputManifest:
+        """The input as it is now.
+
+        :raises InputError: it is no longer usable.
+        """
+        return read_manifest(self.recorded_input.uri, self.month, self.contract)
+
+    @property
+    def input_files(self) -> list[Path]:
+        """The files of the input as it is now."""
+        folder = local_folder(self.manifest.uri)
+        return [folder / file.name for file in self.manifest.files]
+
+
+def check_rows(subject: RunUnderCheck) -> Iterator[CheckResult]:
+    """Does the summary have its shape, and count every row once?"""
+    summary = subject.summary
+    yield CheckResult.compare("summary_schema", summary.v, 1, "summary.json, every member and type")
+    rows = summary.rows
+    yield CheckResult.compare(
+        "rows_accounted", rows.accepted + rows.rejected, rows.input, "accepted + rejected = input"
+    )
+
+
+def check_statement(subject: RunUnderCheck, arguments: Sequence[str]) -> Iterator[CheckResult]:
+    """Does the verified statement say the same as the results?
+
+    :param arguments: the arguments that follow from the options in the summary.
+    """
+    predicate = subject.predicate
+    if subject.month is not None:
+        yield CheckResult.compare("statement_month", predicate["month"], str(subject.month))
+    rows = subject.summary.rows.model_dump()
+    yield CheckResult.compare("statement_rows", dict(predicate["rows"]), rows)
+    stated = list(predicate["job"]["arguments"])
+    yield CheckResult.compare("statement_arguments", stated, list(arguments), "the options in the summary")
+
+
+def check_input(subject: MonthUnderCheck) -> Iterator[CheckResult]:
+    """Is the input still what was recorded before, and what the enclave says it read?"""
+    manifest, recorded = subject.manifest, subject.recorded_input
+    yield CheckResult.compare(
+        "input_unchanged",
+        manifest.totals().files_sha256,
+        recorded.files_sha256,
+        "the list of files with SHA-256",
+    )
+    stated = sorted(
+        (_file_name(item["uri"]), item["bytes"], item["sha256"]) for item in subject.predicate["inputs"]
+    )
+    present = sorted((file.name, file.bytes, file.sha256) for file in manifest.files)
+    yield CheckResult.compare("input_as_stated", stated, present, "name, bytes and SHA-256 of every file")
+    yield CheckResult.compare(
+        "input_rows", subject.summary.rows.input, manifest.rows, "rows read = rows in the footers"
+    )
+
+
+def _file_name(uri: str) -> str:
+    return unquote(PurePosixPath(urlsplit(uri).path).name)

@@ -1,0 +1,37 @@
+"""An independent recount of one month with DuckDB, from the same input files and `docs/results.md` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confidential_spark.jobs.checks.recounting import recounting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from confidential_spark.core.months import Month
+
+# isfinite is needed: Parquet statistics leave NaN out, and DuckDB drops comparisons that they decide.
+UNITS = (
+    "CREATE TEMP MACRO units(x, per_one, below) AS"
+    " CASE WHEN isfinite(x) AND abs(x) < below THEN CAST(floor(x * per_one + 0.5) AS BIGINT) END"
+)
+
+
+def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> dict[tuple[int, int], int]:
+    """Return the accepted trips of each day and zone.
+
+    :raises ResultError: ``recount-failed``.
+    """
+    parameters = {
+        "files": [str(file) for file in files],
+        "starts_at": month.first_second,
+        "ends_at": month.shift(1).first_second,
+        "cap": outlier_cap_cents,
+    }
+    query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    with recounting() as connection:
+        connection.execute(UNITS)
+        rows = connection.execute(query, parameters).fetchall()
+    return {(day, zone): trips for day, zone, trips in rows}

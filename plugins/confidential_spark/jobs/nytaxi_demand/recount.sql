@@ -1,0 +1,31 @@
+-- Accepted trips per day and pick-up zone, recounted from the input as docs/results.md defines them; written without
+-- the job's code.
+WITH read AS (
+    SELECT
+        -- Whole seconds; rows from before 1970 are in no month, so that it does not matter how those are rounded.
+        epoch_us("tpepPickupDateTime") // 1000000 AS pickup_s,
+        epoch_us("tpepDropoffDateTime") // 1000000 AS dropoff_s,
+        [units("fareAmount", 100, 1e7), units("totalAmount", 100, 1e7), units("tipAmount", 100, 1e7)] AS money,
+        units("tripDistance", 1000, 1e6) AS distance,
+        trim("puLocationId", E' \t\r\n') AS zone_text
+    FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
+),
+trips AS (
+    SELECT (pickup_s - $starts_at) // 86400 + 1 AS day, zone_text
+    FROM read
+    WHERE pickup_s >= $starts_at AND pickup_s < $ends_at
+        AND dropoff_s - pickup_s BETWEEN 0 AND 6 * 3600
+        AND money[1] BETWEEN 0 AND $cap AND money[2] BETWEEN 0 AND $cap AND money[3] <= $cap
+        AND distance BETWEEN 0 AND 500 * 1000
+)
+SELECT
+    day,
+    CASE
+        WHEN regexp_full_match(zone_text, '[0-9]+') AND TRY_CAST(zone_text AS INTEGER) BETWEEN 1 AND 265
+            THEN TRY_CAST(zone_text AS INTEGER)
+        ELSE 0
+    END AS zone,
+    count(*) AS trips
+FROM trips
+GROUP BY ALL
+ORDER BY ALL

@@ -1,0 +1,126 @@
+"""Publish a checked try, and clean up after every try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from confidential_spark.core.errors import InputError, ResultError
+from confidential_spark.hooks.result_retention import Retention, sweep_results
+from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
+from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.verify import ValidationOperator, trust_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from airflow.sdk import Context
+
+    from confidential_spark.operators.base import RunScope
+
+
+class PublishOperator(ValidationOperator):
+    """Publish the verified and checked try in one atomic step, and update the asset.
+
+    :param verification: what `verify_evidence` returned.
+    """
+
+    template_fields = ("run_result", "verification")
+
+    def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:
+        """Pass on."""
+        super().__init__(**kwargs)
+        self.verification = verification
+
+    def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
+        """Publish and return where the result is and what it is worth.
+
+        A second try after a crash finds the files moved already, and completes the publication.
+        """
+        from confidential_spark.jobs.report import RunReport
+
+        if not scope.options["publish"]:
+            self.announce("checked and not published, as the run asked")
+            raise AirflowSkipException("the run's Param `publish` is off")
+        run = EnclaveRun.from_xcom(self.run_result)
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        digests = self.verification["facts"]["results"]
+        publication = store.publish(
+            run.staging, digests, grace=self.settings.results_grace, may_replace=require_real_rows_kept
+        )
+        report, published = RunReport.read(publication.version / "report.json"), publication.link
+        policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
+        self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
+        self.announce(f"{published.name} · {trust_label(report.trust)}")
+        value = {**report.to_xcom(), "results": str(published), "evidence": str(published / "evidence.json")}
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = value
+        return value
+
+
+def require_real_rows_kept(new: Path, current: Path) -> None:
+    """Refuse to publish made-up rows in place of real ones.
+
+    :param new: folder of the checked try.
+    :param current: folder of the version that readers see.
+    :raises InputError: ``synthetic-over-real``.
+    """
+    from confidential_spark.jobs.report import RunReport
+
+    if RunReport.read(new / "report.json").synthetic:
+        refuse_if_real(current)
+
+
+def refuse_if_real(current: Path) -> None:
+    """Refuse made-up rows where the published version has real ones, or does not say that they are made up.
+
+    :raises InputError: ``synthetic-over-real``.
+    """
+    from confidential_spark.jobs.report import RunReport
+
+    try:
+        report = RunReport.read(current / "report.json")
+    except ResultError as error:
+        got = f"a published version whose report cannot be read: {error.got}"
+    else:
+        if report.synthetic:
+            return
+        got = f"published by {report.run_id}, from {report.inputs['uri'] if report.inputs else 'no input'}"
+    raise InputError(
+        "Real rows are published here; made-up ones do not replace them.",
+        code="synthetic-over-real",
+        got=got,
+        expected="nothing published, or a synthetic month",
+        action="give the location of the real input, or turn `publish` off",
+    )
+
+
+class CleanStagingOperator(ConfidentialOperator):
+    """Remove the run's unpublished tries, whatever happened before; a refused one is kept aside.
+
+    Then remove what all runs left in the results folder for longer than it is kept.
+    """
+
+    def run(self, context: Context, scope: RunScope) -> None:
+        """Settle every try of this run; a published one has left nothing.
+
+        :raises ResultError: ``try-in-use`` (retryable): a task that was marked failed is still being ended.
+        """
+        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        key, run = scope.publication_key(self.job), attempt_prefix(scope.airflow_run_id)
+        kept = store.discard_run(key, run, keep_signed=bool(scope.options["publish"]))
+        if held := store.tries(key, run):
+            raise ResultError(
+                "A try of this run is still being ended, so its files are not removed yet.",
+                code="try-in-use",
+                got=held[0],
+                expected="no process at work on it",
+                action="nothing: the task tries again",
+                retryable=True,
+            )
+        for path in sweep_results(self.settings.results_dir, Retention(replaced=self.settings.results_grace)):
+            self.log.info("removed, because it is older than it is kept: %s", path)
+        self.announce(f"kept for inspection: {', '.join(map(str, kept))}" if kept else "nothing is left")

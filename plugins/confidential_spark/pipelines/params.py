@@ -1,0 +1,74 @@
+"""The fields of the trigger form."""
+
+from __future__ import annotations
+
+from airflow.sdk import Param
+
+from confidential_spark.core.months import MONTH_PATTERN
+
+INPUT_PATTERN = r"^file://\S+$"
+
+
+def month_param() -> Param:
+    """Return the trigger form's month field."""
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=MONTH_PATTERN,
+        title="Month",
+        section="Run",
+        description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval: "
+        "a logical date stands for the last month that is over by then, `2018-06-01` and `2018-06-15` for "
+        "`2018-05`. Leave empty in a back-fill, whose intervals are the months.",
+    )
+
+
+def input_param() -> Param:
+    """Return the trigger form's input field."""
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=INPUT_PATTERN,
+        title="Input location",
+        section="Run",
+        description_md="A URI such as `file:///data/yellow`, or a template with `{year}` and `{month}`. "
+        "Leave empty for the deployment's setting.",
+    )
+
+
+def publish_param() -> Param:
+    """Return the trigger form's publish switch."""
+    return Param(
+        True,
+        type="boolean",
+        title="Publish",
+        section="Run",
+        description_md="Off: everything runs and is checked, nothing is published.",
+    )
+
+
+def outlier_cap_param() -> Param:
+    """Return the trigger form's outlier cap."""
+    return Param(
+        1000,
+        type="integer",
+        minimum=1,
+        maximum=1_000_000,
+        title="Outlier cap (US dollars)",
+        section="NYTaxi",
+        description_md="A trip whose fare, tip or total is above this is counted and left out of the "
+        "sums. One fare of $429,490.20 (2018-08) moves a yearly mean by itself.",
+    )
+
+
+def partitions_param() -> Param:
+    """Return the trigger form's number of SparkPi partitions."""
+    return Param(
+        4,
+        type="integer",
+        minimum=1,
+        maximum=1000,
+        title="Partitions",
+        section="SparkPi",
+        description_md="Each partition draws 200,000 points.",
+    )

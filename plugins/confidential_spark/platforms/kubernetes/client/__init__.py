@@ -1,0 +1,1 @@
+"""The Kubernetes API as this project asks it: patiently, and with names for its failures."""

@@ -1,0 +1,1 @@
+"""Published results as the pages read, verify and hand them out."""

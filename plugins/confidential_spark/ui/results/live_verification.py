@@ -1,0 +1,285 @@
+"""The verification that a page does when it is shown: its result is what the page claims.
+
+A list shows many versions, so verdicts are kept for as long as nothing that they depend on has changed: the
+version's files, the policy with its roots and ledger, and the job's program.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.core.errors import ConfidentialSparkError, ResultError
+from confidential_spark.jobs.job import publication_key
+from confidential_spark.verification import VerificationReport, load_policy, verify_evidence
+from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.verification.policy.ledger import MAX_LEDGER_BYTES
+from confidential_spark.verification.refusals import Refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confidential_spark.jobs.job import SparkJob
+    from confidential_spark.ui.results.published import PublishedResult
+    from confidential_spark.verification import Policy
+
+EVIDENCE = "evidence.json"
+MAX_KEPT = 4096
+MAX_FILES = 20_000
+# Hashing takes about a second for each 500 MB: a list cannot wait for such a version, its own page can.
+MAX_BYTES_IN_LIST = 64 * 1024 * 1024
+MAX_BYTES_ON_PAGE = 1024 * 1024 * 1024
+SLOW_MS = 500.0
+
+State = tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a page says that a version is; its verification and its command are both made of this.
+
+    :param month: ``YYYY-MM``, None for jobs without months.
+    :param run_id: of the evidence when it can belong to this DAG and key, else what would be accepted.
+    :param at: when the enclave signed, ISO time; empty when the evidence does not say.
+    """
+
+    month: str | None
+    run_id: str
+    at: str
+
+    @property
+    def moment(self) -> datetime:
+        """The time to judge at: the end of the run, because tokens expire within hours."""
+        return datetime.fromisoformat(self.at) if self.at else datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one verification found.
+
+    :param checked_at: when the page verified.
+    :param fresh: whether that was for this very page.
+    """
+
+    report: VerificationReport
+    claim: Claim
+    checked_at: datetime
+    elapsed_ms: float
+    fresh: bool = True
+
+    @property
+    def counts(self) -> str:
+        """How many steps passed, of how many."""
+        return f"{sum(step.status == 'PASS' for step in self.report.steps)}/{len(self.report.steps)}"
+
+
+class KeptJudgements:
+    """The latest judgement of each version, with the state of everything it depends on."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._kept: OrderedDict[tuple[Path, str], tuple[object, Judgement]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, version: tuple[Path, str], state: object) -> Judgement | None:
+        """Return the judgement of a version, unless anything has changed since.
+
+        :param version: its folder, and the run that it was said to be of.
+        """
+        with self._lock:
+            kept = self._kept.get(version)
+        return replace(kept[1], fresh=False) if kept and kept[0] == state else None
+
+    def put(self, version: tuple[Path, str], state: object, judgement: Judgement) -> None:
+        """Keep a judgement; the one that was kept longest is forgotten."""
+        with self._lock:
+            self._kept[version] = (state, judgement)
+            self._kept.move_to_end(version)
+            while len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+
+
+KEPT = KeptJudgements()
+
+
+class Judge:
+    """Verifies the published versions of one DAG against its policy and its program as they are now.
+
+    :param policy: path of the policy that the DAG's evidence must satisfy.
+    :param jobs_dir: where the job's program is.
+    """
+
+    def __init__(
+        self, dag_id: str, job: SparkJob, policy: Path, jobs_dir: Path, kept: KeptJudgements = KEPT
+    ) -> None:
+        """Read policy and program; what is wrong with them is every version's judgement."""
+        self.dag_id, self.job, self.policy_path, self.job_file = (
+            dag_id,
+            job,
+            policy,
+            jobs_dir / f"{job.name}.py",
+        )
+        self._kept = kept
+        self.policy: Policy | None = None
+        self.fault: ConfidentialSparkError | None = None
+        self._program = self._basis = ""
+        try:
+            self._program = sha256(job.file(jobs_dir).read_bytes()).hexdigest()
+            self.policy = load_policy(policy)
+            self._basis = policy_digest(policy, self.policy)
+        except ConfidentialSparkError as error:
+            self.fault = error
+        except OSError as error:
+            self.fault = unreadable(error)
+
+    @property
+    def keys_of(self) -> str:
+        """The issuer whose signing keys a verifier has to fetch; empty when the policy pins them."""
+        if self.policy is None or self.policy.attestation.token_signing_keys is not None:
+            return ""
+        return self.policy.attestation.issuer
+
+    def known(self, result: PublishedResult, run_id: str = "") -> Judgement | None:
+        """Return what was found when nothing has changed since; this opens none of the version's files.
+
+        :param run_id: of the run that a page says made it; empty: the evidence's own.
+        """
+        return self._kept.get((result.folder, run_id), self._state(result))
+
+    def judge(
+        self, result: PublishedResult, run_id: str = "", *, limit: int = MAX_BYTES_ON_PAGE
+    ) -> Judgement:
+        """Verify the version now, unless it is so large that an earlier judgement of the same files must do.
+
+        :param limit: bytes; a larger version is not checked.
+        """
+        state = self._state(result)
+        kept = self._kept.get((result.folder, run_id), state)
+        if kept and kept.elapsed_ms > SLOW_MS:
+            return kept
+        began = time.perf_counter()
+        claim = self.claim(result, run_id)
+        report = self._verify(result, claim, size_of(state[0]), limit)
+        elapsed = (time.perf_counter() - began) * 1000
+        judgement = Judgement(report, claim, datetime.now(UTC), elapsed)
+        if state == self._state(result):
+            self._kept.put((result.folder, run_id), state, judgement)
+        return judgement
+
+    def claim(self, result: PublishedResult, run_id: str = "") -> Claim:
+        """Return what the page says that the version is."""
+        signed_run, at = signed_names(result.content(EVIDENCE, MAX_EVIDENCE_BYTES))
+        month = result.key.partition("=")[2] if self.job.monthly else None
+        return Claim(
+            month, f"{self.dag_id}/{run_id}" if run_id else self._own_run(result.key, signed_run), at
+        )
+
+    def _own_run(self, key: str, signed_run: str) -> str:
+        dag_id, _, run = signed_run.partition("/")
+        belongs = dag_id == self.dag_id and (self.job.monthly or publication_key(self.job, None, run) == key)
+        return signed_run if belongs else f"{self.dag_id}/{'' if self.job.monthly else key.partition('=')[2]}"
+
+    def _verify(self, result: PublishedResult, claim: Claim, size: int, limit: int) -> VerificationReport:
+        fault = self.fault or (too_large(size, limit) if size > limit else None)
+        if fault or self.policy is None:
+            return VerificationReport.not_checked(self.policy_path.name, fault or unreadable("nothing"))
+        return verify_evidence(
+            evidence=result.content(EVIDENCE, MAX_EVIDENCE_BYTES) or b"",
+            results=result.folder,
+            policy=self.policy,
+            now=claim.moment,
+            expected_run_id=claim.run_id,
+            expected_month=claim.month,
+            expected_job_file_sha256=self._program,
+        )
+
+    def _state(self, result: PublishedResult) -> tuple[State, tuple[str, ...]]:
+        basis = (self._basis, self._program, self.dag_id, result.key, str(self.fault or ""))
+        return state_of(result.folder), basis
+
+
+def policy_digest(path: Path, policy: Policy) -> str:
+    """Return a digest of everything that the policy says, its root certificates and its ledger included."""
+    digest = sha256(path.read_bytes())
+    for root in policy.dcap.roots:
+        digest.update(repr(root).encode())
+    if policy.ledger is not None and policy.identities.needs_ledger:
+        try:
+            with policy.ledger.open("rb") as file:
+                digest.update(file.read(MAX_LEDGER_BYTES + 1))
+        except OSError as error:
+            digest.update(repr(error).encode())
+    return digest.hexdigest()
+
+
+def state_of(folder: Path) -> State:
+    """Return names, kinds, sizes and times of everything in a folder: any change of a file changes it.
+
+    The time of change cannot be set back, as that of modification can.
+    """
+    found: list[tuple[Any, ...]] = []
+    for place, folders, names in os.walk(folder):
+        for path in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - half the time
+            if len(found) > MAX_FILES:
+                return (*found, ("more",))
+            try:
+                stat = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - half the time
+            except OSError as error:
+                found.append((path, repr(error)))
+            else:
+                found.append(
+                    (path, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+                )
+    return tuple(sorted(found, key=lambda entry: str(entry[0])))
+
+
+def size_of(state: State) -> int:
+    """Return how many bytes a folder in this state holds."""
+    return sum(entry[2] for entry in state if len(entry) > 2)
+
+
+def signed_names(evidence: bytes | None) -> tuple[str, str]:
+    """Return the run id and the end of the run that a bundle names, unverified; empty where it names none."""
+    try:
+        members = Evidence.parse(evidence or b"").statement.predicate.members
+    except ConfidentialSparkError:
+        return "", ""
+    run_id, at = members.get("run_id"), members.get("finished_at")
+    return run_id if isinstance(run_id, str) else "", str(at) if is_moment(at) else ""
+
+
+def is_moment(value: object) -> bool:
+    """Whether it is ISO 8601 with a zone, at a time that the verifier's clock can have."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return moment is not None and moment.utcoffset() is not None and moment.timestamp() >= 0
+    except (ValueError, OverflowError):
+        return False
+
+
+def too_large(size: int, limit: int) -> ConfidentialSparkError:
+    """Return why a version is not verified while somebody waits for the page."""
+    return ResultError(
+        "The version is too large to be verified while a page is loaded.",
+        code=Refusal.INPUT_TOO_LARGE.value,
+        got=f"{size:,} bytes",
+        expected=f"at most {limit:,}",
+        action="verify it with the command",
+    )
+
+
+def unreadable(error: object) -> ConfidentialSparkError:
+    """Return why nothing can be verified: a file of the checking side cannot be read."""
+    return ResultError(
+        "The policy or the job's program cannot be read.",
+        code="file-unreadable",
+        got=error,
+        expected="a readable file",
+        action="correct the deployment's files",
+    )

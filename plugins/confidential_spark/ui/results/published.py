@@ -1,0 +1,118 @@
+"""Published results, read-only: names from outside are compared with what is there, never joined to a path.
+
+The layout is :mod:`confidential_spark.hooks.result_store`'s; this reader takes no locks and creates nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.hooks.published_versions import VERSIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCUMENTS = ("evidence.json", "summary.json", "report.json")
+MAX_BYTES = 16 * 1024 * 1024
+KEY_PREFIXES = ("month=", "run=")
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One published version: its files stay consistent with each other while the month is replaced.
+
+    :param link: what readers see.
+    :param folder: the version it led to, or another one that is still kept.
+    """
+
+    key: str
+    link: Path
+    folder: Path
+
+    @property
+    def version(self) -> str:
+        """Name of the version, by which a page's downloads ask for the same one."""
+        return self.folder.name
+
+    def content(self, name: str, limit: int | None = None) -> bytes | None:
+        """Return one of the :data:`DOCUMENTS`, or None when it is absent, no plain file, or too large."""
+        return _content(self.folder / name, limit or MAX_BYTES) if name in DOCUMENTS else None
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Return a JSON object; empty when it is absent or unreadable, so that a page shows what there is."""
+        try:
+            value = json.loads(self.content(name) or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return a table's rows; none when it is absent or unreadable.
+
+        :param table: as the job's entry names it, never a name from outside.
+        """
+        # Imported late: most pages show no table.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        content = _content(self.folder / f"{table}.parquet", MAX_BYTES)
+        try:
+            return pq.read_table(pa.BufferReader(content)).to_pylist() if content else []
+        except (pa.ArrowException, ValueError):
+            return []
+
+
+@dataclass(frozen=True)
+class Published:
+    """The results folder: one folder per DAG, one entry per published month or run.
+
+    :param root: the deployment's ``results_dir``.
+    """
+
+    root: Path
+
+    def keys(self, dag_id: str) -> list[str]:
+        """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
+        return sorted(self._entries(dag_id))
+
+    def result(self, dag_id: str, key: str, version: str = "") -> PublishedResult | None:
+        """Return the version that is published now, or None.
+
+        :param version: return this one instead, while it is kept.
+        """
+        entry = self._entries(dag_id).get(key)
+        if entry is None:
+            return None
+        folder = _folders(entry.parent / VERSIONS / key).get(version) if version else entry.resolve()
+        return PublishedResult(key, entry, folder) if folder else None
+
+    def _entries(self, dag_id: str) -> dict[str, Path]:
+        folder = _folders(self.root).get(dag_id)
+        entries = _folders(folder) if folder else {}
+        return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
+
+
+def _content(path: Path, limit: int) -> bytes | None:
+    try:
+        # A pipe or a device in the place of a file must not keep the page waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            content = file.read(limit + 1)
+    except OSError:
+        return None
+    return content if len(content) <= limit else None
+
+
+def _folders(parent: Path) -> dict[str, Path]:
+    try:
+        return {
+            path.name: path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")
+        }
+    except OSError:
+        return {}

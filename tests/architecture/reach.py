@@ -1,0 +1,17 @@
+"""Which modules the verifier consists of."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import grimp
+
+
+@cache
+def reached_by_verify() -> frozenset[str]:
+    """Return what `confidential-spark verify` imports of the package, late imports and parents included."""
+    graph = grimp.build_graph("confidential_spark", cache_dir=None, exclude_type_checking_imports=True)
+    starts = {f"confidential_spark.{name}" for name in ("__main__", "cli", "verification.verify")}
+    reached = starts.union(*map(graph.find_upstream_modules, starts))
+    parts = [name.split(".") for name in reached]
+    return frozenset(".".join(names[:end]) for names in parts for end in range(1, len(names) + 1))
