@@ -35,6 +35,8 @@ REPLACED = {
     "gate.jar": ("org/apache/spark/network/TransportContext", "confidentialspark/AuthenticationGate"),
 }
 RUNNER = "runner.jar"
+# Changes one class of Parquet, here and not in the enclave.
+PATCH = "PatchParquet"
 COMPILER = ("scala-compiler", "scala-reflect", "scala-library")
 TIMEOUT_SECONDS = 300
 # The oldest time that a zip can say.
@@ -85,7 +87,11 @@ def build(java: JavaRuntime) -> dict[str, bytes]:
     with TemporaryDirectory() as folder:
         classes = Path(folder)
         compile_sources(java, classes)
-        files = {path.relative_to(classes).as_posix(): path.read_bytes() for path in classes.rglob("*.class")}
+        files = {
+            path.relative_to(classes).as_posix(): path.read_bytes()
+            for path in classes.rglob("*.class")
+            if not path.name.startswith(PATCH)
+        }
     return {
         name: packed({path: data for path, data in files.items() if jar_of(path) == name})
         for name in (RUNNER, *REPLACED)
@@ -98,16 +104,28 @@ def compile_sources(java: JavaRuntime, classes: Path) -> None:
     :raises SystemExit: the compiler's messages are above.
     """
     jars = find_spark_home() / "jars"
-    compiler = [str(next(jars.glob(f"{name}-2.*.jar"))) for name in COMPILER]
-    class_path = ":".join(str(jar) for jar in sorted(jars.glob("*.jar")))
-    command = [
-        *(str(java.path), "-Xss8m", "-cp", ":".join(compiler), "scala.tools.nsc.Main"),
-        *("-target:jvm-1.8", "-g:line", "-encoding", "UTF-8", "-Xfatal-warnings", "-deprecation:false"),
-        *("-classpath", class_path, "-d", str(classes)),
+    compiler = ":".join(str(next(jars.glob(f"{name}-2.*.jar"))) for name in COMPILER)
+    spark = ":".join(str(jar) for jar in sorted(jars.glob("*.jar")))
+    run_java(
+        java,
+        compiler,
+        *("scala.tools.nsc.Main", "-target:jvm-1.8", "-encoding", "UTF-8", "-g:line", "-Xfatal-warnings"),
+        # Java has replaced some of what refuses sockets; only the old way is there on all versions.
+        "-deprecation:false",
+        *("-classpath", spark, "-d", str(classes)),
         *(str(source) for source in sorted(SOURCES.glob("*.scala"))),
-    ]
+    )
+    run_java(java, f"{classes}:{spark}", f"confidentialspark.{PATCH}", str(classes))
+
+
+def run_java(java: JavaRuntime, class_path: str, *main: str) -> None:
+    """Run one program to its end.
+
+    :raises SystemExit: it failed.
+    """
+    command = [str(java.path), "-Xss8m", "-cp", class_path, *main]
     if subprocess.run(command, check=False, timeout=TIMEOUT_SECONDS).returncode != 0:
-        raise SystemExit("ERROR: the runner's sources do not compile")
+        raise SystemExit(f"ERROR: {main[0]} failed on the runner's sources")
 
 
 def jar_of(path: str) -> str:

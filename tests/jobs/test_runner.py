@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from confidential_spark.agent.progress import parse_progress
-from confidential_spark.enclave.java import find_java, java_candidates, java_version
+from confidential_spark.enclave.java import SUPPORTED_VERSIONS, find_java, java_candidates, java_version
 from confidential_spark.enclave.spark import OPENED_PACKAGES
 
-from tests.support.runner_jvm import JARS, NO_SOCKETS, SETTINGS, SPARK_JARS, RunnerProcess
+from tests.support.runner_jvm import JARS, NO_SOCKETS, ONE_PROCESS, PODS, SETTINGS, SPARK_JARS, RunnerProcess
 
 pytestmark = pytest.mark.spark
 ROWS = 40_000
-# So long that the rows of one partition are more than Spark would send within a message: over 1 MiB.
+# Several MiB in one result, which by default Spark would fetch over a connection.
 REQUEST: dict[str, Any] = {
     "v": 1,
     "job": "test",
@@ -124,10 +126,16 @@ def assert_figures(figures: dict[str, Any], rows: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("java", [pytest.param(JAVAS[v], id=f"java-{v}") for v in (11, 17, 21) if v in JAVAS])
-def test_no_call_concerns_a_network(runner, tmp_path, java):
+def other_java() -> Path:
+    """Another version than the other tests', where there is one."""
+    usual = find_java()
+    others = [path for version, path in JAVAS.items() if version in SUPPORTED_VERSIONS and path != usual.path]
+    return others[0] if others else usual.path
+
+
+def test_no_call_concerns_a_network(runner, tmp_path):
     calls = tmp_path / "calls"
-    ended = runner.run(ONE, around=traced(calls), java=java)
+    ended = runner.run(ONE, around=traced(calls), java=other_java())
 
     assert (ended.code, ended.table("one")) == (0, [{"x": 1}])
     assert [line for line in calls.read_text().splitlines() if "AF_INET" in line or "accept" in line] == []
@@ -267,11 +275,33 @@ def test_a_page_that_cannot_be_read_is_the_inputs_fault(runner, trips, tmp_path)
     assert not (ended.rows / "figures.json").exists()
 
 
-def test_too_many_rows_are_the_jobs_fault(runner):
-    ended = runner.run(ONE | {"queries": [{"name": "one", "sql": "SELECT id FROM range(3)", "max_rows": 2}]})
+def test_a_stopped_runner_blames_nobody(runner):
+    """TERM while its tasks run: the agent, which sent it, says why."""
+    request = ONE | {
+        "queries": [{"name": "one", "sql": "SELECT count(sin(id)) FROM range(1000000000000)", "max_rows": 1}]
+    }
 
-    assert (ended.code, ended.failure["code"]) == (80, "rows-too-many")
-    assert not (ended.rows / "figures.json").exists()
+    def stop_once_spark_runs(process: int) -> None:
+        if list((runner.folder / "work").glob("blockmgr-*")):
+            os.kill(process, signal.SIGTERM)
+
+    ended = runner.run(request, look=stop_once_spark_runs)
+
+    assert ended.code == 128 + signal.SIGTERM
+    assert not [line for line in ended.errors if line.startswith("FAILURE")]
+    assert list(ended.rows.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("jars", "code"),
+    [pytest.param(PODS, 1, id="gate"), pytest.param(ONE_PROCESS, 65, id="no-gate")],
+)
+def test_an_executor_starts_behind_the_gate_only(runner, jars, code):
+    """With arguments that are not an executor's, Spark's own main class ends with 1."""
+    ended = runner.run(ONE, main="confidentialspark.PodExecutor", jars=jars)
+
+    assert ended.code == code
+    assert ("lock-missing" in ended.errors[-1]) is (code == 65)
 
 
 def test_the_failures_line_is_short_and_ascii_whatever_it_quotes(runner):
@@ -286,7 +316,6 @@ def test_the_failures_line_is_short_and_ascii_whatever_it_quotes(runner):
 
 def test_the_jars_are_those_of_their_digests():
     lines = [line.split("  ") for line in (JARS / "jars.sha256").read_text().splitlines()]
-    from hashlib import sha256
 
     assert {name: sha256((JARS / name).read_bytes()).hexdigest() for _, name in lines} == {
         name: digest for digest, name in lines

@@ -42,6 +42,7 @@ def extension(kind: pa.DataType, value: Any) -> pa.Array:
 
 
 STRANGE = {
+    "float16-newer-than-this-parquet": pa.array([1.0, 2.0, 3.0]).cast(pa.float16()),
     "uint64": pa.array([1, 2, 3], pa.uint64()),
     "nanoseconds": pa.array([1, 2, 3], pa.timestamp("ns")),
     "time": pa.array([1, 2, 3], pa.time64("ns")),
@@ -165,6 +166,7 @@ OTHER_SCHEMA = {
         {"a": pa.array([1], pa.timestamp("ns"))},
         "a is optional int64 a (TIMESTAMP(NANOS,false))",
     ),
+    "float16": ({"a": pa.array([1.0]).cast(pa.float16())}, "a is binary"),
     "plain-binary": ({"a": pa.array([b"a"])}, "a is binary"),
 }
 

@@ -80,13 +80,15 @@ class RunnerProcess:
         around: Sequence[str] = (),
         java: Path | None = None,
         more: Sequence[str] = (),
+        main: str = "confidentialspark.Runner",
         look: Callable[[int], None] | None = None,
     ) -> Ended:
         """Run it to its end.
 
         :param look: called with the process' id again and again while it runs.
         """
-        command = [*around, *self.command(request, input_uri, jars, locks, settings, java), *more]
+        self._write(request, settings)
+        command = [*around, *self._java(java, locks, jars), main, *self._arguments(input_uri), *more]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with (
             subprocess.Popen(command, env=self.environment(), text=True, **pipes) as process,
@@ -101,21 +103,15 @@ class RunnerProcess:
                 process.kill()
         return Ended(process.returncode, lines.splitlines(), errors.splitlines(), self.folder / "rows")
 
-    def command(
-        self,
-        request: Mapping[str, Any] | bytes,
-        input_uri: str | None,
-        jars: Sequence[str | Path],
-        locks: Sequence[str],
-        settings: Mapping[str, str],
-        java: Path | None,
-    ) -> list[str]:
+    def _write(self, request: Mapping[str, Any] | bytes, settings: Mapping[str, str]) -> None:
         for name in ("rows", "work"):
             (self.folder / name).mkdir(exist_ok=True)
         raw = request if isinstance(request, bytes) else json.dumps(request).encode()
         (self.folder / "request.json").write_bytes(raw)
         (self.folder / "spark.conf").write_text("".join(f"{k} {v}\n" for k, v in settings.items()))
         (self.folder / "log4j2.properties").write_text(LOGGING)
+
+    def _java(self, java: Path | None, locks: Sequence[str], jars: Sequence[str | Path]) -> list[str]:
         return [
             str(java or find_java().path),
             *jvm_options(memory_plan("1g", small=True), small=True),
@@ -125,7 +121,10 @@ class RunnerProcess:
             f"-Djava.io.tmpdir={self.folder}/work",
             "-cp",
             ":".join(str(jar) for jar in (*(JARS / jar for jar in jars), *SPARK_JARS)),
-            "confidentialspark.Runner",
+        ]
+
+    def _arguments(self, input_uri: str | None) -> list[str]:
+        return [
             f"{self.folder}/request.json",
             *("--settings", f"{self.folder}/spark.conf", "--rows", f"{self.folder}/rows"),
             *(["--input", input_uri] if input_uri else []),

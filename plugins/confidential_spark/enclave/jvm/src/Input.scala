@@ -60,7 +60,7 @@ object Input {
         val folder = new Path(new URI(uri))
         folder.getFileSystem(hadoop).listStatus(folder).toSeq
       } catch { case NonFatal(error) => throw unreadable(uri, error) }
-    val files = found.filterNot(file => Seq("_", ".").exists(file.getPath.getName.startsWith)).sortBy(_.getPath.getName)
+    val files = found.filterNot(file => "_.".contains(file.getPath.getName.head)).sortBy(_.getPath.getName)
     for (file <- files if !file.isFile || !file.getPath.getName.endsWith(".parquet"))
       throw unreadable(file.getPath.getName, "no *.parquet file")
     if (files.isEmpty) throw unreadable(uri, "no file")
@@ -70,8 +70,10 @@ object Input {
   private def judge(table: Table, status: FileStatus, hadoop: Configuration): InputFile = {
     val name = status.getPath.getName
     val footer =
-      try ParquetFileReader.readFooter(HadoopInputFile.fromStatus(status, hadoop), ParquetMetadataConverter.NO_FILTER)
-      catch { case NonFatal(error) => throw unreadable(name, error) }
+      try {
+        val file = HadoopInputFile.fromStatus(status, hadoop)
+        ParquetFileReader.readFooter(file, ParquetMetadataConverter.NO_FILTER)
+      } catch { case NonFatal(error) => throw unreadable(name, error) }
     val schema = footer.getFileMetaData.getSchema
     val types = table.columns.map { case (column, kinds) =>
       val found = columnType(schema, column)

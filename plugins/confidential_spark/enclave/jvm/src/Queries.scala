@@ -3,7 +3,8 @@ package confidentialspark
 import org.apache.spark.sql.{DataFrame, SparkSession}
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.analysis.NameParameterizedQuery
-import org.apache.spark.sql.catalyst.catalog.{CatalogStorageFormat, CatalogTable, CatalogTableType, TemporaryViewRelation}
+import org.apache.spark.sql.catalyst.catalog.{CatalogStorageFormat, CatalogTable, CatalogTableType}
+import org.apache.spark.sql.catalyst.catalog.TemporaryViewRelation
 import org.apache.spark.sql.catalyst.expressions.Literal
 import org.apache.spark.sql.catalyst.parser.CatalystSqlParser
 import org.apache.spark.sql.catalyst.plans.logical.{LocalLimit, LogicalPlan}
@@ -25,7 +26,9 @@ final class ParsedRequest(val request: Request) {
   /** Catalyst's own parser knows no statement of Spark's session, and substitutes no variables. */
   private def parsed(name: String, sql: String): LogicalPlan = {
     SqlText.require(name, sql)
-    val plan = Queries.refusing(name, "cannot be parsed", "one query of Spark's SQL")(CatalystSqlParser.parsePlan(sql))
+    val plan = Queries.refusing(name, "cannot be parsed", "one query of Spark's SQL") {
+      CatalystSqlParser.parsePlan(sql)
+    }
     sizes(name) = new ClosedList(name, _ => false, sizes.toMap).require(plan)
     plan
   }

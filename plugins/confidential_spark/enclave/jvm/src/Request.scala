@@ -37,9 +37,8 @@ object Request {
   private val MaxStatements = 32
   private val Name = "[a-z][a-z0-9_]{0,63}".r
   private val ColumnName = "[A-Za-z_][A-Za-z0-9_]{0,127}".r
-  private val TypeName =
-    "boolean|tinyint|smallint|int|bigint|float|double|string|date|timestamp|timestamp_ntz|decimal\\([0-9]{1,2},[0-9]{1,2}\\)".r
-  private val Kinds = "boolean, tinyint … bigint, float, double, decimal(p,s), string, date, timestamp, timestamp_ntz"
+  private val Kinds = "boolean tinyint smallint int bigint float double string date timestamp timestamp_ntz"
+  private val Decimal = "decimal\\([0-9]{1,2},[0-9]{1,2}\\)".r
 
   private val mapper = {
     val limits = StreamReadConstraints.builder().maxNestingDepth(16).maxNumberLength(40).build()
@@ -101,7 +100,8 @@ object Request {
   }
 
   private def columnType(kind: String, column: String): String =
-    if (TypeName.pattern.matcher(kind).matches) kind else throw invalid(column, kind, Kinds)
+    if (Kinds.split(' ').contains(kind) || Decimal.pattern.matcher(kind).matches) kind
+    else throw invalid(column, kind, s"$Kinds decimal(p,s)")
 
   private def parameters(node: JsonNode): Map[String, Any] = {
     val values = fields(node, "parameters")

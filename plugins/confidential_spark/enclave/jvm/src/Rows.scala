@@ -38,8 +38,10 @@ object Rows {
     * @throws Refused `rows-too-many`, `rows-too-large`, `row-not-finite`
     */
   def write(query: Query, schema: StructType, rows: Array[InternalRow], file: Path): Long = {
-    if (rows.length > query.maxRows)
-      throw failed("rows-too-many", s"${query.name} has more rows than it may have.", "more", s"at most ${query.maxRows}")
+    if (rows.length > query.maxRows) {
+      val expected = s"at most ${query.maxRows}"
+      throw failed("rows-too-many", s"${query.name} has more rows than it may have.", "more", expected)
+    }
     val stream = new Bounded(query.name, Files.newOutputStream(file, CREATE_NEW, WRITE))
     try {
       val json = factory.createGenerator(stream)
@@ -57,7 +59,8 @@ object Rows {
     json.writeStartObject()
     for ((field, index) <- schema.zipWithIndex) {
       json.writeFieldName(field.name)
-      if (row.isNullAt(index)) json.writeNull() else writeValue(s"$query.${field.name}", json, field.dataType, row, index)
+      if (row.isNullAt(index)) json.writeNull()
+      else writeValue(s"$query.${field.name}", json, field.dataType, row, index)
     }
     json.writeEndObject()
   }

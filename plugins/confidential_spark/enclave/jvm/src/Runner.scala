@@ -1,29 +1,23 @@
 package confidentialspark
 
-import com.fasterxml.jackson.core.JsonFactory
-import java.io.{IOException, StringWriter}
-import java.nio.charset.StandardCharsets.UTF_8
-import java.nio.file.{Files, Path, Paths}
-import java.nio.file.StandardOpenOption.{CREATE_NEW, WRITE}
+import java.nio.file.{Path, Paths}
 import java.util.concurrent.TimeUnit.NANOSECONDS
 import org.apache.spark.{SparkConf, SparkInternals}
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.execution.{QueryExecution, SQLExecution}
-import scala.util.control.NonFatal
 
-/** Runs the SQL of one job and writes its result rows; nothing else can be asked of it.
+/** Runs the SQL of one job and writes its result rows; nothing else can be asked of it. See README.md.
   *
-  * {{{Runner REQUEST.json --job NAME --settings FILE --rows DIR [--input URI]}}}
+  * {{{Runner REQUEST.json --settings FILE --rows DIR [--input URI] [--job NAME]}}}
   *
-  * It ends with 0, or with one line `FAILURE {…}` last on the standard error and 65 (request or command line), 66 (input) or
-  * 80 (anything else).
+  * It ends with 0, or with 65 (request or command line), 66 (input) or 80 (anything else), and then its last
+  * line on the standard error is `FAILURE {…}`.
   */
 object Runner {
   private val Options = Set("--job", "--settings", "--rows", "--input")
+  private val MaxCauses = 20
   // Plans are trees, and Spark walks through them recursively.
   private val StackBytes = 16L * 1024 * 1024
-
-  private final case class Done(query: Query, execution: QueryExecution, rows: Int, bytes: Long, durationMs: Long)
 
   def main(arguments: Array[String]): Unit = {
     val work: Runnable = () => {
@@ -33,7 +27,8 @@ object Runner {
           case refused: Refused => Some(refused)
           case error: Throwable => Some(unexpected(error))
         }
-      end(failure)
+      // Whoever stopped the process knows why, and Spark's failure then is only its end.
+      if (!SparkInternals.stopping) end(failure)
     }
     new Thread(null, work, "runner", StackBytes).start()
   }
@@ -69,7 +64,7 @@ object Runner {
     val progress = new Progress(spark.sparkContext)
     val done = executions.map { case (query, execution) => execute(query, execution, rows) }
     progress.close()
-    write(rows.resolve("figures.json"), figures(parsed.request, input, done, elapsedMs(started)))
+    Figures(parsed.request.job, elapsedMs(started), input, done).write(rows.resolve("figures.json"))
   }
 
   private def parsed(arguments: List[String]): (Path, Map[String, String]) = arguments match {
@@ -102,45 +97,8 @@ object Runner {
       SQLExecution.withNewExecutionId(execution, Some(query.name))(execution.executedPlan.executeCollect())
     }
     val bytes = Rows.write(query, execution.analyzed.schema, found, rows.resolve(s"${query.name}.jsonl"))
-    Done(query, execution, found.length, bytes, elapsedMs(started))
+    Done(query.name, execution.analyzed.schema, found.length, bytes, elapsedMs(started))
   }
-
-  private def figures(request: Request, input: Option[Input], done: Seq[Done], durationMs: Long): String = {
-    val text = new StringWriter
-    val json = new JsonFactory().createGenerator(text)
-    json.writeStartObject()
-    json.writeNumberField("v", 1)
-    json.writeStringField("job", request.job)
-    json.writeNumberField("duration_ms", durationMs)
-    json.writeObjectFieldStart("input")
-    for (found <- input) {
-      json.writeObjectFieldStart(found.table.name)
-      json.writeNumberField("files", found.files.size)
-      json.writeNumberField("rows", found.files.map(_.rows).sum)
-      json.writeObjectFieldStart("columns")
-      for (((name, _), kind) <- found.table.columns.zip(found.types)) json.writeStringField(name, kind.simpleString)
-      json.writeEndObject()
-      json.writeEndObject()
-    }
-    json.writeEndObject()
-    json.writeObjectFieldStart("queries")
-    for (query <- done) {
-      json.writeObjectFieldStart(query.query.name)
-      json.writeNumberField("rows", query.rows)
-      json.writeNumberField("bytes", query.bytes)
-      json.writeNumberField("duration_ms", query.durationMs)
-      json.writeObjectFieldStart("columns")
-      for (field <- query.execution.analyzed.schema) json.writeStringField(field.name, field.dataType.simpleString)
-      json.writeEndObject()
-      json.writeEndObject()
-    }
-    json.writeEndObject()
-    json.writeEndObject()
-    json.close()
-    text.toString + "\n"
-  }
-
-  private def write(file: Path, text: String): Unit = Files.write(file, text.getBytes(UTF_8), CREATE_NEW, WRITE)
 
   private def elapsedMs(started: Long): Long = NANOSECONDS.toMillis(System.nanoTime() - started)
 
@@ -152,10 +110,12 @@ object Runner {
     error.printStackTrace()
     Input.fault(error).getOrElse {
       val cause = causes(error).last
-      new Refused(Refused.Failed, "spark-failed", "Spark failed.",
-        s"${cause.getClass.getName}: ${Queries.firstLine(cause)}", action = "read Spark's messages above", cause = error)
+      val got = s"${cause.getClass.getName}: ${Queries.firstLine(cause)}"
+      val action = "read Spark's messages above"
+      new Refused(Refused.Failed, "spark-failed", "Spark failed.", got, action = action, cause = error)
     }
   }
 
-  def causes(error: Throwable): Seq[Throwable] = Iterator.iterate(error)(_.getCause).takeWhile(_ != null).take(20).toSeq
+  def causes(error: Throwable): Seq[Throwable] =
+    Iterator.iterate(error)(_.getCause).takeWhile(_ != null).take(MaxCauses).toSeq
 }
