@@ -31,9 +31,15 @@ STARTED = Path("/tmp/.enclave-agent-started")  # noqa: S108 - the enclave's own
 
 @dataclass(frozen=True)
 class PrivateStorage:
-    """Folders of one job; they are gone when the job is over."""
+    """What one job leaves on its way; all of it is gone when the job is over.
+
+    :param request: file for what the job asks of Spark.
+    :param rows: folder for what Spark answers.
+    """
 
     input: Path
+    request: Path
+    rows: Path
     results: Path
 
 
@@ -111,9 +117,12 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
     try:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = TemporaryDirectory(prefix="private-", dir=work_dir, ignore_cleanup_errors=True)
-        storage = PrivateStorage(Path(folder.name) / "input", Path(folder.name) / "results")
-        storage.input.mkdir()
-        storage.results.mkdir()
+        private = Path(folder.name)
+        storage = PrivateStorage(
+            private / "input", private / "request.json", private / "rows", private / "results"
+        )
+        for path in (storage.input, storage.rows, storage.results):
+            path.mkdir()
     except OSError as error:
         raise AgentError(
             "The work folder cannot be used.",
