@@ -14,7 +14,7 @@ from confidential_spark.simulation.trips.month import write_month
 
 from tests.jobs.test_nytaxi import QUIRKS
 from tests.jobs.trip_files import MONTH, TRIP, TYPES, at, write_column, write_trips
-from tests.support.job_runs import call, query
+from tests.support.job_runs import call, query, write_rows
 
 pytestmark = pytest.mark.spark
 CAP = 100_000
@@ -92,9 +92,7 @@ def test_real_months_agree_with_the_recount(count, shared_data, text):
 
 
 def finish(demand, folder, rows):
-    (folder / "cells.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    read = {"trips": {"rows": sum(row["trips"] for row in rows)}}
-    (folder / "figures.json").write_text(json.dumps({"duration_ms": 12, "input": read}))
+    write_rows(folder, "cells", rows, 12)
     output = folder / "output"
     output.mkdir()
     return call(demand, "finish", *arguments(), "--rows", str(folder), "--output", str(output)), output

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.places import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
     from tests.support.runner_jvm import RunnerCalls
@@ -64,6 +64,13 @@ def query(job: ModuleType, *arguments: str) -> dict[str, Any]:
     (line,) = ended.lines
     request: dict[str, Any] = json.loads(line)
     return request
+
+
+def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], duration_ms: int) -> None:
+    """Write the rows of one query, and figures whose input they count."""
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figures = {"duration_ms": duration_ms, "input": {"trips": {"rows": sum(row["trips"] for row in rows)}}}
+    (folder / "figures.json").write_text(json.dumps(figures))
 
 
 @dataclass(frozen=True)
