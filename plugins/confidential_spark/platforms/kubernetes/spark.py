@@ -247,7 +247,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         runtime = driver_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
             memory=settings.driver_memory,
-            installation=image_installation(image),
+            installation=image_installation(image, in_pods=True),
             executors=executors,
             image=image.reference,
             namespace=settings.namespace,
