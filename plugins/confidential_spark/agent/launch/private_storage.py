@@ -7,6 +7,7 @@ the host's file system both could be exchanged in between, so both happen on fil
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,10 @@ STARTED = Path("/tmp/.enclave-agent-started")  # noqa: S108 - the enclave's own
 
 @dataclass(frozen=True)
 class PrivateStorage:
-    """Folders of one job; they are gone when the job is over."""
+    """Folders of one job; they are gone when the job is over.
+
+    :param input: the same path in driver and executors, because Spark's plan names it.
+    """
 
     input: Path
     results: Path
@@ -110,9 +114,9 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
     """
     try:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (work_dir / "input").mkdir(mode=0o700)
         folder = TemporaryDirectory(prefix="private-", dir=work_dir, ignore_cleanup_errors=True)
-        storage = PrivateStorage(Path(folder.name) / "input", Path(folder.name) / "results")
-        storage.input.mkdir()
+        storage = PrivateStorage(work_dir / "input", Path(folder.name) / "results")
         storage.results.mkdir()
     except OSError as error:
         raise AgentError(
@@ -123,5 +127,8 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
             expected=str(work_dir),
             action="correct work_dir or its permissions",
         ) from error
-    with folder:
-        yield storage
+    try:
+        with folder:
+            yield storage
+    finally:
+        shutil.rmtree(storage.input, ignore_errors=True)
