@@ -18,7 +18,7 @@ from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.driver import executor_enclaves
-from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.job.steps import run_job
 from confidential_spark.agent.launch.launch_file import job_launch, refuse
 from confidential_spark.agent.launch.private_storage import private_storage, require_own_files
 from confidential_spark.agent.progress import progress_line, say
@@ -33,11 +33,9 @@ from confidential_spark.agent.protocol import (
     sign_envelope,
     statement,
 )
-from confidential_spark.agent.spark_process import SparkCommand, run_spark
 
 if TYPE_CHECKING:
     from confidential_spark.agent.attestation.attest import Attestation
-    from confidential_spark.agent.executors.driver import ExecutorEnclaves
     from confidential_spark.agent.launch.launch_file import JobLaunch, LaunchSpec
     from confidential_spark.agent.launch.private_storage import PrivateStorage
 
@@ -75,7 +73,7 @@ def run(spec: LaunchSpec) -> None:
         nullcontext(_take_input(spec, private)) as inputs,
         executor_enclaves(spec, key, attestation, work_dir, inputs) as executors,
     ):
-        _spark(spec, launch, private, executors)
+        run_job(launch, private, _location(spec, private), executors, in_occlum=spec.in_occlum)
         _require_unchanged(spec, launch, job, inputs)
         say(progress_line("sign", 0, 1, "signing the results"))
         predicate = _predicate(spec, launch, job, attestation) | {
@@ -104,7 +102,7 @@ def measure(jobs_dir: Path) -> None:
 def _predicate(
     spec: LaunchSpec, launch: JobLaunch, job: JobIdentity, attestation: Attestation
 ) -> dict[str, object]:
-    """Return what is known before Spark starts."""
+    """Return what is known before the job starts."""
     return {
         **attestation.record(),
         "v": 1,
@@ -170,30 +168,9 @@ def _reads_copy(spec: LaunchSpec) -> bool:
     return spec.in_occlum or spec.distributed
 
 
-def _spark(
-    spec: LaunchSpec, launch: JobLaunch, private: PrivateStorage, executors: ExecutorEnclaves | None
-) -> None:
-    say(progress_line("spark", 0, 0, "starting Spark"))
-    location = private.input.as_uri() if spec.input and _reads_copy(spec) else spec.input
-    command = SparkCommand(
-        java=launch.java,
-        spark_home=launch.spark_home,
-        python=launch.python,
-        jvm_options=launch.jvm_options,
-        spark_conf=launch.spark_conf
-        | FIXED_SETTINGS
-        | (executors.settings() if executors else ONE_PROCESS_SETTINGS),
-        program=[
-            launch.job_file,
-            *launch.arguments,
-            *(["--input", location] if location else []),
-            "--output",
-            str(private.results),
-        ],
-        work_dir=Path(launch.work_dir),
-        address=executors.address if executors else "127.0.0.1",
-    )
-    run_spark(command, executors.say if executors else say, in_occlum=spec.in_occlum)
+def _location(spec: LaunchSpec, private: PrivateStorage) -> str | None:
+    """Return where Spark finds the input."""
+    return private.input.as_uri() if spec.input and _reads_copy(spec) else spec.input
 
 
 def _results_dir(spec: LaunchSpec) -> Path:

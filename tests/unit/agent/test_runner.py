@@ -1,4 +1,4 @@
-"""`attest` and `run` with the loopback attestation service, and a shell script in Java's place."""
+"""`attest` and `run` with the loopback attestation service, and shell scripts for Java and Python."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.agent.conftest import JOBS
 
 SUMMARY = '{"job": "nytaxi", "rows": {"input": 3, "accepted": 2, "rejected": 1}}'
-# The last argument of the program is the results folder, as SparkSubmit's job would get it.
-JOB = f"""#!/bin/sh
+# Called with -s -P JOB COMMAND …; the last argument of the command `finish` is the results folder.
+QUERY = """#!/bin/sh
+[ "$4" != query ] || { echo '{"job": "nytaxi"}'; exit 0; }
 for results; do :; done
+"""
+JOB = f"""{QUERY}
 echo "Input DataFrame Count: 3"
 echo '{SUMMARY}' > "$results/summary.json"
 printf table > "$results/by_hour.parquet"
@@ -46,11 +49,12 @@ def spec(launch, service, tmp_path):
     month.mkdir()
     (month / "a.parquet").write_bytes(b"trips")
 
-    def make(script=JOB, **changes):
-        java = tmp_path / "java"
-        java.write_text(script)
-        java.chmod(0o755)
-        values = {"java": str(java), "input": month.as_uri(), "attestation_url": service.url}
+    def make(script=JOB, spark="true", **changes):
+        for name, content in (("python", script), ("java", f"#!/bin/sh\n{spark}")):
+            (tmp_path / name).write_text(content)
+            (tmp_path / name).chmod(0o755)
+        programs = {name: str(tmp_path / name) for name in ("python", "java")}
+        values = programs | {"input": month.as_uri(), "attestation_url": service.url}
         return LaunchSpec(**launch(**values | changes))
 
     return make
@@ -175,7 +179,7 @@ def test_progress_and_the_notice_are_printed_but_no_token(spec, capsys):
     assert protocol.SIMULATED_NOTICE in out
     assert "Input DataFrame Count: 3" in out
     assert [line.split('"')[3] for line in out.splitlines() if line.startswith("PROGRESS")] == [
-        "attest", "attest", "spark", "sign", "sign",
+        "attest", "attest", "spark", "spark", "spark", "sign", "sign",
     ]  # fmt: skip
     assert token not in out
     assert token.split(".")[2] not in out
@@ -184,9 +188,10 @@ def test_progress_and_the_notice_are_printed_but_no_token(spec, capsys):
 @pytest.mark.parametrize(
     ("script", "exit_code", "code"),
     [
-        pytest.param("#!/bin/sh\nexit 1", ExitCode.SPARK_FAILED, "spark-failed", id="spark-fails"),
-        pytest.param("#!/bin/sh\nexit 66", ExitCode.INPUT_UNUSABLE, "input-unusable", id="input-refused"),
-        pytest.param("#!/bin/sh\ntrue", ExitCode.RESULTS_INCOMPLETE, "summary-missing", id="no-results"),
+        pytest.param("#!/bin/sh\nexit 65", ExitCode.BAD_LAUNCH, "job-refused-arguments", id="query-fails"),
+        pytest.param(QUERY + "exit 1", ExitCode.SPARK_FAILED, "job-finish-failed", id="finish-fails"),
+        pytest.param(QUERY + "exit 66", ExitCode.INPUT_UNUSABLE, "input-unusable", id="input-refused"),
+        pytest.param(QUERY, ExitCode.RESULTS_INCOMPLETE, "summary-missing", id="no-results"),
         pytest.param(
             JOB + 'ln -s /etc/passwd "$results/x"',
             ExitCode.RESULTS_INCOMPLETE,
@@ -212,6 +217,14 @@ def test_a_failed_run_signs_nothing(spec, script, exit_code, code):
     with pytest.raises(AgentError) as caught:
         runner.run(launched)
     assert (caught.value.exit_code, caught.value.code) == (exit_code, code)
+    assert results(launched) == set()
+    assert list(Path(launched.work_dir).iterdir()) == []
+
+
+def test_a_spark_that_fails_signs_nothing(spec):
+    launched = spec(spark="exit 1")
+    with pytest.raises(AgentError, match="spark-failed"):
+        runner.run(launched)
     assert results(launched) == set()
     assert list(Path(launched.work_dir).iterdir()) == []
 
@@ -283,7 +296,7 @@ class HardwareQuote:
 def occlum(spec, monkeypatch, tmp_path):
     """Make launches of an image whose programs are the test's."""
     monkeypatch.setattr(enclave_attestation, "OcclumQuote", HardwareQuote)
-    own = {"JAVA": tmp_path / "java", "PYTHON": "/usr/bin/python3", "SPARK_HOME": "/opt/spark"}
+    own = {"JAVA": tmp_path / "java", "PYTHON": tmp_path / "python", "SPARK_HOME": "/opt/spark"}
     for name, path in (own | {"JOBS_DIR": JOBS}).items():
         monkeypatch.setattr(image, name, path)
     return lambda script=JOB, **changes: spec(script, quote_provider="occlum", **changes)
@@ -304,15 +317,23 @@ def predicate_of(spec):
     return json.loads(base64.b64decode(envelope["payload"]))
 
 
+def test_rows_are_not_results(spec):
+    launched = spec(
+        spark='for last; do :; done; echo $last; while [ "$1" != --rows ]; do shift; done; touch "$2/a"'
+    )
+    runner.run(launched)
+    assert results(launched) == {"summary.json", "by_hour.parquet", "envelope.json"}
+
+
 def test_in_occlum_spark_reads_the_copy_that_was_hashed(occlum, tmp_path):
-    """The host exchanges the input while Spark runs, and puts it back: the job must not see it."""
-    script = """#!/bin/sh
-while [ $# -gt 2 ]; do [ "$1" = --input ] && input=${2#file://}; shift; done
-for results; do :; done
+    """The host exchanges the input while Spark runs, and puts it back: Spark must not see it."""
+    spark = """
+while [ $# -gt 1 ]; do case $1 in --input) input=${2#file://} ;; --rows) rows=$2 ;; esac; shift; done
 """
-    swap = f'echo other > \'{tmp_path}/puMonth=5/a.parquet\'\ncat "$input/a.parquet" > "$results/seen"\n'
+    swap = f'echo other > \'{tmp_path}/puMonth=5/a.parquet\'\ncat "$input/a.parquet" > "$rows/seen"\n'
     back = f"printf trips > '{tmp_path}/puMonth=5/a.parquet'\n"
-    spec = occlum(script + swap + back + f"echo '{SUMMARY}' > \"$results/summary.json\"\n")
+    keep = 'cp "$results/../rows/seen" "$results/seen"; [ ! -e "$results/../../input" ] || exit 9\n'
+    spec = occlum(JOB + keep, spark=spark + swap + back)
     runner.run(spec)
     assert (Path(spec.results_dir) / "seen").read_text() == "trips"
     (given,) = predicate_of(spec)["predicate"]["inputs"]
@@ -371,7 +392,9 @@ def test_without_room_for_the_results_there_is_no_envelope(spec, monkeypatch):
 
 def test_settings_that_protect_do_not_depend_on_the_host(spec):
     launched = spec(
-        JOB + 'cat "$HOME/spark.conf" > "$results/settings"\n', spark_conf={"spark.master": "local[1]"}
+        JOB + 'mv "$HOME/settings" "$results/settings"\n',
+        spark='cp "$HOME/spark.conf" "$HOME/settings"\n',
+        spark_conf={"spark.master": "local[1]"},
     )
     runner.run(launched)
     settings = dict(

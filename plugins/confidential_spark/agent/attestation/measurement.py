@@ -12,12 +12,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from confidential_spark.agent.errors import AgentError, ExitCode
+from confidential_spark.agent.job.runner_jars import Lock
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 
 AGENT_DIR = Path(__file__).resolve().parents[1]
 DEVELOPMENT_SIGNER = b"confidential-spark development signer v1"
 PRODUCT_ID = 1
-SVN = 1
+# 2: no Python beside Spark, whose loopback the host could read and drive (docs/adr/0013).
+SVN = 2
 IDENTITY_VARIABLE = "CONFIDENTIAL_SPARK_SIMULATED_ENCLAVE"
 
 
@@ -57,12 +59,13 @@ def simulated_enclave(jobs_dir: Path | None) -> Measurement:
 
 
 def simulated_measurement(jobs_dir: Path) -> Measurement:
-    """Measure the agent's sources and the job files: SHA-256 over the sorted (relative name, SHA-256) list.
+    """Measure agent, runner and job files: SHA-256 over the sorted (relative name, SHA-256) list.
 
-    Only ``.py`` files count, and neither the time nor the place of the files.
+    Only ``.py`` and the runner's ``.jar`` files count, and neither the time nor the place of the files.
 
     :raises AgentError: ``jobs-missing`` when there is no job file.
     """
+    runner = {f"runner/{name}": digest for name, digest in Lock.digests().items()}
     agent = {f"agent/{name}": digest for name, digest in _sources(AGENT_DIR).items()}
     jobs = {f"jobs/{name}": digest for name, digest in _sources(jobs_dir).items()}
     if not jobs:
@@ -74,7 +77,7 @@ def simulated_measurement(jobs_dir: Path) -> Measurement:
             expected="a folder with the jobs' .py files",
             action="correct jobs_dir",
         )
-    listing = sorted((agent | jobs).items())
+    listing = sorted((agent | runner | jobs).items())
     return Measurement(
         mrenclave=sha256_hex(canonical_json([list(entry) for entry in listing])),
         mrsigner=sha256_hex(DEVELOPMENT_SIGNER),

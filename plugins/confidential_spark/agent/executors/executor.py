@@ -19,17 +19,16 @@ from confidential_spark.agent.executors.driver import (
 )
 from confidential_spark.agent.executors.input_list import copy_listed
 from confidential_spark.agent.executors.secret_release import request_secret
+from confidential_spark.agent.job.runner_jars import Lock
+from confidential_spark.agent.job.spark import POD_EXECUTOR, JavaCommand, run_spark
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS
 from confidential_spark.agent.launch.launch_file import executor_launch
 from confidential_spark.agent.launch.private_storage import private_storage, require_own_programs
 from confidential_spark.agent.progress import progress_line, say
 from confidential_spark.agent.protocol import executor_role
-from confidential_spark.agent.spark_process import JavaCommand, run_spark
 
 if TYPE_CHECKING:
     from confidential_spark.agent.launch.launch_file import ExecutorLaunch, LaunchSpec
-
-MAIN_CLASS = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
 
 
 def executor(spec: LaunchSpec) -> None:
@@ -70,15 +69,15 @@ def _command(launch: ExecutorLaunch, secret: bytes) -> JavaCommand:
     return JavaCommand(
         java=launch.java,
         spark_home=launch.spark_home,
-        python=launch.python,
         jvm_options=[
             *launch.jvm_options,
             f"-Xmx{told['memory']}",
             *(f"-D{name}={value}" for name, value in sorted(fixed.items())),
         ],
         spark_conf={},
+        lock=Lock.GATE,
         main=[
-            MAIN_CLASS,
+            POD_EXECUTOR,
             *("--driver-url", told["driver_url"]),
             *("--executor-id", told["executor_id"]),
             *("--cores", told["cores"]),

@@ -32,12 +32,16 @@ STARTED = Path("/tmp/.enclave-agent-started")  # noqa: S108 - the enclave's own
 
 @dataclass(frozen=True)
 class PrivateStorage:
-    """Folders of one job; they are gone when the job is over.
+    """What one job leaves on its way; all of it is gone when the job is over.
 
     :param input: the same path in driver and executors, because Spark's plan names it.
+    :param request: file for what the job asks of Spark.
+    :param rows: folder for what Spark answers.
     """
 
     input: Path
+    request: Path
+    rows: Path
     results: Path
 
 
@@ -116,8 +120,12 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (work_dir / "input").mkdir(mode=0o700)
         folder = TemporaryDirectory(prefix="private-", dir=work_dir, ignore_cleanup_errors=True)
-        storage = PrivateStorage(work_dir / "input", Path(folder.name) / "results")
-        storage.results.mkdir()
+        private = Path(folder.name)
+        storage = PrivateStorage(
+            work_dir / "input", private / "request.json", private / "rows", private / "results"
+        )
+        for path in (storage.rows, storage.results):
+            path.mkdir()
     except OSError as error:
         raise AgentError(
             "The work folder cannot be used.",

@@ -101,7 +101,7 @@ def test_sparks_executor_is_told_what_the_launch_file_says(spec, driver, capsys)
     executor(spec())
     said = capsys.readouterr().out.splitlines()
     arguments = [line.removeprefix("argument ") for line in said if line.startswith("argument ")]
-    backend = arguments.index("org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend")
+    backend = arguments.index("confidentialspark.PodExecutor")
     given = iter(arguments[backend + 1 :])
     assert dict(zip(given, given, strict=True)) == {
         "--driver-url": TOLD["driver_url"],
