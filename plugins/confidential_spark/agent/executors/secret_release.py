@@ -23,7 +23,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections import Counter
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -92,7 +92,7 @@ class Grant:
     :param inputs: the files that it may read.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     inputs: list[ListedFile]
 
 
