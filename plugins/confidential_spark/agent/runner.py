@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from confidential_spark.agent import files
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
+from confidential_spark.agent.data import files
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.job.steps import run_job

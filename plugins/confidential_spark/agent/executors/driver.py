@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from confidential_spark.agent.attestation.attest import Attestation
+    from confidential_spark.agent.data.files import InputFile
     from confidential_spark.agent.executors.peer import PeerAttestation
     from confidential_spark.agent.executors.secret_release import Verify
-    from confidential_spark.agent.files import InputFile
     from confidential_spark.agent.launch.launch_file import LaunchSpec
 
 # Measured with the image; `docker/enclave/build-enclave` writes it.

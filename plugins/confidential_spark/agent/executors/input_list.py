@@ -10,16 +10,16 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.data.files import read_input
+from confidential_spark.agent.data.input_source import unusable_input
 from confidential_spark.agent.errors import AgentError, ExitCode
-from confidential_spark.agent.files import read_input
-from confidential_spark.agent.input_source import unusable_input
 from confidential_spark.agent.launch.launch_file import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from confidential_spark.agent.files import InputFile
+    from confidential_spark.agent.data.files import InputFile
 
 # The longest list fits into one message of the exchange, however its names are written in JSON.
 MAX_FILES = 256

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.agent.attestation.attest import Attestation, attest_key
+from confidential_spark.agent.data.files import InputFile
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executors import driver, exchange
 from confidential_spark.agent.executors.driver import executor_enclaves, peer_verifier
 from confidential_spark.agent.executors.input_list import ListedFile
 from confidential_spark.agent.executors.peer import PeerAttestation
 from confidential_spark.agent.executors.secret_release import request_secret
-from confidential_spark.agent.files import InputFile
 from confidential_spark.agent.protocol import executor_role
 from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import IDENTITY_VARIABLE
+from confidential_spark.agent.data.files import input_files
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.executors.executor import executor
-from confidential_spark.agent.files import input_files
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS
 from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from confidential_spark.agent.data.files import InputFile, input_files
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.input_list import (
     MAX_FILES,
@@ -16,7 +17,6 @@ from confidential_spark.agent.executors.input_list import (
     input_list,
     parse_input_list,
 )
-from confidential_spark.agent.files import InputFile, input_files
 from hypothesis import given
 from hypothesis import strategies as st
 

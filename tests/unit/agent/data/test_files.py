@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from confidential_spark.agent import files
+from confidential_spark.agent.data import files
 from confidential_spark.agent.errors import AgentError, ExitCode
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from confidential_spark.agent.data.input_source import input_names, input_uri, open_input, unusable_input
 from confidential_spark.agent.errors import AgentError, ExitCode
-from confidential_spark.agent.input_source import input_names, input_uri, open_input, unusable_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

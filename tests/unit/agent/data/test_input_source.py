@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
+from confidential_spark.agent.data.input_source import input_names, input_uri, open_input
 from confidential_spark.agent.errors import AgentError, ExitCode
-from confidential_spark.agent.input_source import input_names, input_uri, open_input
 
 
 @pytest.fixture
