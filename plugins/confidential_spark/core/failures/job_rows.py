@@ -248,10 +248,17 @@ AGENT: tuple[Failure, ...] = (
         exits=(ExitCode.BAD_LAUNCH,),
     ),
     fatal(
+        "input-not-read",
+        "input",
+        "An enclave could not read an input file, or could not keep a copy of it.",
+        "See whether the file and what serves it are still there, a volume for example; then run again.",
+    ),
+    fatal(
         "input-unusable",
         "input",
         "The job refused its input.",
         "Read the job's message: it names the file or the column, what it got and what it expected.",
+        r"\[input-not-listable\]",
         exits=(ExitCode.INPUT_UNUSABLE,),
     ),
     fatal(
