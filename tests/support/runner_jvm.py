@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyspark
-from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.job.spark import LOGGING
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import OPENED_PACKAGES, jvm_options, memory_plan, spark_settings
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway

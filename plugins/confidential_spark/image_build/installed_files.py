@@ -1,8 +1,8 @@
 """Files of packages that are installed beside Airflow, compared with what their wheels brought.
 
-Of PySpark the image contains what the runner's SQL needs: every byte is measured and loaded into the enclave's
-file system. Python's side of it, machine learning, graphs, Hive, other cluster managers, streaming state, shells
-and examples stay outside.
+Of PySpark the image contains what the runner's SQL needs: every byte is measured and loaded into the
+enclave's file system. Its Python, machine learning, graphs, Hive, other cluster managers, streaming state,
+shells and examples stay outside.
 """
 
 from __future__ import annotations

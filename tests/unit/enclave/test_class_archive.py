@@ -37,7 +37,7 @@ def runtime(tmp_path):
 
 @pytest.fixture
 def job(tmp_path):
-    def make(source="print('{\"job\": \"mine\"}')"):
+    def make(source='print(\'{"job": "mine"}\')'):
         file = tmp_path / "mine.py"
         file.write_text(source)
         return TrainingJob("mine", file, ["--month", "2018-05"], "file:///month")

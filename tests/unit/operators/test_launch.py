@@ -38,7 +38,8 @@ SIMULATED = EnclaveImage(
 )
 HARDWARE = replace(SIMULATED, trust="hardware")
 RUN = EnclaveRun("d/r", b64url(bytes(32)), "2026-11-23T10:00:00+00:00", "month=2018-05", "/staging")
-RUNTIME = choose_runtime(input_bytes=0, cores=2, memory="2g", installation=image_installation(SIMULATED, in_pods=False))
+INSTALLATION = image_installation(SIMULATED, in_pods=False)
+RUNTIME = choose_runtime(input_bytes=0, cores=2, memory="2g", installation=INSTALLATION)
 
 
 @pytest.fixture

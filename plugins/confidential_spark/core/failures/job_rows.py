@@ -221,7 +221,7 @@ AGENT: tuple[Failure, ...] = (
         "job-request-invalid",
         "job",
         "What the job asks of Spark is no request, or more than a query.",
-        "Look at it with `confidential-spark explain`; docs/add-a-job.md has the request and the SQL it may hold.",
+        "Look at it with `confidential-spark explain`; docs/add-a-job.md says what it may hold.",
         r"\[(?:request-invalid|job-not-a-query)\]",
     ),
     fatal(
@@ -319,7 +319,8 @@ ENDS: tuple[Failure, ...] = (
         r"Segmentation fault",
         r"A fatal error has been detected by the Java Runtime Environment",
         # As the agent reports a JVM that a signal ended: SIGABRT, SIGBUS, SIGSEGV.
-        r"\[(?:spark|job-query|job-finish)-failed\].{0,200}got: (?:signal (?:6|7|11)|exit code (?:134|135|139))\b",
+        r"\[(?:spark|job-query|job-finish)-failed\].{0,200}"
+        r"got: (?:signal (?:6|7|11)|exit code (?:134|135|139))\b",
         exits=(SIGABRT_CODE, SIGSEGV_CODE),
     ),
     fatal(
