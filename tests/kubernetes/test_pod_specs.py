@@ -16,12 +16,14 @@ from confidential_spark.platforms.kubernetes.names import (
     TryNames,
 )
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
+from confidential_spark.platforms.kubernetes.spark import executor_launch
 
 from tests.support.fakes.kubernetes_api.admission import check_security, validate, with_defaults
 from tests.support.fakes.kubernetes_api.strict import unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import PurePosixPath
 
 NONCE = "A" * 43
 NAMES = TryNames.of("sparkpi", NONCE)
@@ -118,6 +120,42 @@ def test_what_the_image_writes_to_is_memory(kind) -> None:
     }
     mounts = {mount["mountPath"]: mount["name"] for mount in enclave(pod)["volumeMounts"]}
     assert {mounts[str(folder)] for folder in image_layout.WRITABLE_DIRS} <= tmpfs
+
+
+def volume_mebibytes(pod: dict[str, Any], folder: PurePosixPath) -> int:
+    """Return how much the volume at a folder of the enclave's container holds."""
+    (name,) = [m["name"] for m in enclave(pod)["volumeMounts"] if m["mountPath"] == str(folder)]
+    (volume,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == name]
+    return int(volume["emptyDir"]["sizeLimit"].removesuffix("Mi"))
+
+
+@pytest.mark.parametrize("kind", ["driver", "executor"])
+@pytest.mark.parametrize(
+    ("input_bytes", "epc", "temporary", "run"),
+    [
+        pytest.param(0, None, 1024, 64, id="no-input"),
+        pytest.param(600 * 1024**2, None, 1112, 64, id="simulated"),
+        # There, the enclave's own /tmp is encrypted below Occlum's folder.
+        pytest.param(600 * 1024**2, 1, 1112, 64 + 1112, id="hardware"),
+    ],
+)
+def test_driver_and_executors_have_room_for_a_copy_of_the_input(kind, input_bytes, epc, temporary, run):
+    pod = PODS[kind](replace(PLAN, input_bytes=input_bytes, epc_bytes=epc))
+    assert volume_mebibytes(pod, image_layout.TEMPORARY_DIR) == temporary
+    assert volume_mebibytes(pod, image_layout.RUN_DIR) == run
+
+
+@pytest.mark.parametrize("launch_input", ["file:///host/data/input", None], ids=["month", "no-input"])
+def test_executors_are_told_where_their_host_serves_the_input(launch_input):
+    driver = replace(
+        LAUNCH,
+        input=launch_input,
+        work_dir=str(image_layout.WORK_DIR),
+        jvm_options=["-Xmx1g", "-XX:+UseSerialGC"],
+    )
+    told = executor_launch(driver)
+    assert (told.input, told.work_dir) == (launch_input, driver.work_dir)
+    assert told.jvm_options == ["-XX:+UseSerialGC"]
 
 
 @pytest.mark.parametrize("kind", ["driver", "transfer", "attest", "measure"])

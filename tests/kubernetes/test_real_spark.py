@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confidential_spark.core.months import Month
+from confidential_spark.enclave import layout
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
 from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
 from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
+from confidential_spark.simulation.trips.month import write_month
 from kubernetes import client
 
 from tests.kubernetes.clusters import NOWHERE, wait
@@ -350,6 +353,32 @@ def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
     intruded.result(60)
     ended_with(outcome, "failed", "peer-measurement")
     assert "docs/runbooks/kubernetes.md#peer-measurement" in log()
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        pytest.param('printf x >> "$file"', "executor-input-differs", id="other-bytes"),
+        # Spark replaces the executors in vain, and ends by itself.
+        pytest.param('rm "$file"', "input-not-read", id="gone"),
+    ],
+)
+def test_a_volume_that_serves_executors_another_month_fails_the_run(
+    spark, deployment, tmp_path, harm, code
+) -> None:
+    folder = write_month(Month(2018, 5), 1_000, tmp_path / "trips")
+    size = sum(file.stat().st_size for file in folder.glob("*.parquet"))
+    spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": size}
+
+    def tamper(driver: str) -> None:
+        # Its enclave has its copy when it starts Java; executors are made later.
+        deployment.freeze(driver)
+        deployment.run_in(driver, f"for file in {layout.INPUT_DIR}/*.parquet; do {harm}; done")
+        deployment.thaw(driver)
+
+    tampered = once_driving(deployment, tamper)
+    ended_with(spark.run(max_tries=1).execute(), "failed", code)
+    tampered.result(60)
 
 
 def intruder(deployment: Deployment, driver: client.V1Pod, image: str) -> dict[str, Any]:

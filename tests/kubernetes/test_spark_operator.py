@@ -240,6 +240,15 @@ def test_an_executor_that_outgrows_its_enclave_is_refused_before_anything_is_mad
     assert spark.left() == []
 
 
+def test_a_month_that_outgrows_its_pods_is_refused_before_anything_is_made(spark, tmp_path) -> None:
+    spark.job, spark.manifest = "nytaxi", {"uri": tmp_path.as_uri(), "bytes": 600 * 2**20}
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "failed"
+    assert "[memory-too-small]" in outcome.story
+    assert "of which the input takes 600m" in outcome.story
+    assert spark.left() == []
+
+
 def test_this_machine_s_full_disk_is_no_silence_of_the_api(spark, monkeypatch) -> None:
     def full(chunks: Any, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(target))

@@ -6,15 +6,16 @@ The private key lives in this process only: it is made after the launch file was
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from confidential_spark.agent import files
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
+from confidential_spark.agent.data import files
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.job.steps import run_job
@@ -68,9 +69,10 @@ def run(spec: LaunchSpec) -> None:
     work_dir = Path(launch.work_dir)
     with (
         private_storage(work_dir) as private,
-        executor_enclaves(spec, key, attestation, work_dir) as executors,
+        # Before anybody can ask: executors get its list with the secret.
+        nullcontext(_take_input(spec, private)) as inputs,
+        executor_enclaves(spec, key, attestation, work_dir, inputs) as executors,
     ):
-        inputs = _take_input(spec, private)
         run_job(launch, private, _location(spec, private), executors, in_occlum=spec.in_occlum)
         _require_unchanged(spec, launch, job, inputs)
         say(progress_line("sign", 0, 1, "signing the results"))
@@ -132,7 +134,7 @@ def _readable(payload: bytes) -> bytes:
 
 
 def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFile]:
-    """Hash the input; in Occlum also copy it, because the host could serve Spark other bytes than us."""
+    """Hash the input; where a host could serve Spark other bytes than us, also copy it."""
     if not spec.input:
         if spec.month:
             refuse("input", "none", f"where the records of month {spec.month} are")
@@ -162,8 +164,8 @@ def _job_identity(launch: JobLaunch) -> JobIdentity:
 
 
 def _reads_copy(spec: LaunchSpec) -> bool:
-    """Whether Spark reads a private copy of the input, which executors in other enclaves could not."""
-    return spec.in_occlum and not spec.distributed
+    """Whether Spark reads a private copy of the input; executors make their own (`input_list.py`)."""
+    return spec.in_occlum or spec.distributed
 
 
 def _location(spec: LaunchSpec, private: PrivateStorage) -> str | None:

@@ -332,7 +332,7 @@ while [ $# -gt 1 ]; do case $1 in --input) input=${2#file://} ;; --rows) rows=$2
 """
     swap = f'echo other > \'{tmp_path}/puMonth=5/a.parquet\'\ncat "$input/a.parquet" > "$rows/seen"\n'
     back = f"printf trips > '{tmp_path}/puMonth=5/a.parquet'\n"
-    keep = 'cp "$results/../rows/seen" "$results/seen"; [ ! -e "$results/../input" ] || exit 9\n'
+    keep = 'cp "$results/../rows/seen" "$results/seen"; [ ! -e "$results/../../input" ] || exit 9\n'
     spec = occlum(JOB + keep, spark=spark + swap + back)
     runner.run(spec)
     assert (Path(spec.results_dir) / "seen").read_text() == "trips"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.attestation.provider import provider_keys
 from confidential_spark.agent.errors import AgentError, ExitCode
+from confidential_spark.agent.executors.input_list import input_list
 from confidential_spark.agent.executors.peer import AttestationAnchor, Expected, mrenclave_of, verify_peer
 from confidential_spark.agent.executors.secret_release import SecretRelease
 from confidential_spark.agent.launch.launch_file import cluster_launch
@@ -18,11 +19,12 @@ from confidential_spark.agent.progress import say
 from confidential_spark.agent.protocol import report_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from confidential_spark.agent.attestation.attest import Attestation
+    from confidential_spark.agent.data.files import InputFile
     from confidential_spark.agent.executors.peer import PeerAttestation
     from confidential_spark.agent.executors.secret_release import Verify
     from confidential_spark.agent.launch.launch_file import LaunchSpec
@@ -82,11 +84,16 @@ class ExecutorEnclaves:
 
 @contextmanager
 def executor_enclaves(
-    spec: LaunchSpec, key: ec.EllipticCurvePrivateKey, own: Attestation, work_dir: Path
+    spec: LaunchSpec,
+    key: ec.EllipticCurvePrivateKey,
+    own: Attestation,
+    work_dir: Path,
+    inputs: Sequence[InputFile],
 ) -> Iterator[ExecutorEnclaves | None]:
     """Release the run's secret to its executors for the time of the run; None where there are none.
 
-    :raises AgentError: ``anchor-unusable``, ``quote-foreign``, ``launch-invalid``,
+    :param inputs: what they may read; complete before anybody can ask.
+    :raises AgentError: ``anchor-unusable``, ``quote-foreign``, ``launch-invalid``, ``input-not-listable``,
         ``release-port-unavailable``.
     """
     if not spec.distributed:
@@ -97,6 +104,7 @@ def executor_enclaves(
         (launch.pod_ip, launch.release_port),
         own=own.record(),
         key=key,
+        inputs=input_list(inputs),
         verify=peer_verifier(spec, own),
         work_dir=work_dir,
         say=say,

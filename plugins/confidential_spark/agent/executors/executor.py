@@ -1,4 +1,4 @@
-"""`executor`: an executor's enclave attests itself, gets the run's secret for it, and serves Spark.
+"""`executor`: an executor's enclave attests itself, gets secret and list of inputs for it, and serves Spark.
 
 What Spark would tell an executor through its pod's environment comes by the launch file; the secret does not.
 """
@@ -17,12 +17,13 @@ from confidential_spark.agent.executors.driver import (
     as_spark_reads_it,
     peer_verifier,
 )
+from confidential_spark.agent.executors.input_list import copy_listed
 from confidential_spark.agent.executors.secret_release import request_secret
 from confidential_spark.agent.job.runner_jars import Lock
 from confidential_spark.agent.job.spark import POD_EXECUTOR, JavaCommand, run_spark
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS
 from confidential_spark.agent.launch.launch_file import executor_launch
-from confidential_spark.agent.launch.private_storage import require_own_programs
+from confidential_spark.agent.launch.private_storage import private_storage, require_own_programs
 from confidential_spark.agent.progress import progress_line, say
 from confidential_spark.agent.protocol import executor_role
 
@@ -31,16 +32,17 @@ if TYPE_CHECKING:
 
 
 def executor(spec: LaunchSpec) -> None:
-    """Attest, ask the driver's enclave for the secret, and serve as its executor until it ends.
+    """Attest, ask the driver's enclave for the secret, copy the input, and serve as executor until the end.
 
-    :raises AgentError: the attestation failed, the driver refused, or Spark's executor failed.
+    :raises AgentError: the attestation failed, the driver refused, the input is not the driver's, or Spark's
+        executor failed.
     """
     launch = executor_launch(spec)
     require_own_programs(spec, launch)
     executor_id = launch.executor["executor_id"]
     key = ec.generate_private_key(ec.SECP256R1())
     own = attest_key(spec, key, executor_role(executor_id))
-    secret = request_secret(
+    grant = request_secret(
         _release_address(launch),
         executor_id=executor_id,
         own=own.record(),
@@ -49,7 +51,9 @@ def executor(spec: LaunchSpec) -> None:
         verify=peer_verifier(spec, own),
     )
     say(progress_line("executor", 1, 1, "the driver's enclave accepted this one"))
-    run_spark(_command(launch, secret), say, in_occlum=spec.in_occlum)
+    with private_storage(Path(launch.work_dir)) as private:
+        copy_listed(spec.input, grant.inputs, private.input)
+        run_spark(_command(launch, grant.secret), say, in_occlum=spec.in_occlum)
 
 
 def _release_address(launch: ExecutorLaunch) -> tuple[str, int]:

@@ -1,11 +1,12 @@
 """The driver's enclave hands the Spark secret to executors' enclaves, and to nobody else.
 
 An executor connects over TLS and shows its attestation. The driver verifies it, and answers with the secret,
-encrypted to the executor's attested key, and signed with its own together with the TLS certificate. So
+encrypted to the executor's attested key, and with the list of the run's input files. It signs both with its
+own key, together with the TLS certificate. So
 
 * whoever replays an executor's attestation gets bytes that only that executor can read;
 * whoever stands between the two has another certificate than the signed one;
-* the executor learns that the secret comes from the attested driver of its own run.
+* the executor learns that secret and list come from the attested driver of its own run.
 
 Whoever reaches the port can connect. So what strangers send costs a bounded time and a bounded number of
 threads, and none of their words gets into the log.
@@ -22,7 +23,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections import Counter
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -33,6 +34,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.exchange import Exchange, ExchangeServer, tls_client, tls_server
+from confidential_spark.agent.executors.input_list import parse_input_list
 from confidential_spark.agent.executors.peer import PeerAttestation
 from confidential_spark.agent.protocol import (
     MAX_EXECUTORS,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from confidential_spark.agent.executors.input_list import ListedFile
 
     Verify = Callable[[PeerAttestation], tuple[JobIdentity, ec.EllipticCurvePublicKey]]
 
@@ -81,11 +85,23 @@ class Released:
     attestation: PeerAttestation
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What an executor gets from the driver's enclave.
+
+    :param inputs: the files that it may read.
+    """
+
+    secret: bytes = field(repr=False)
+    inputs: list[ListedFile]
+
+
 class SecretRelease:
     """The driver's side: listens between ``with`` and its end.
 
     :param own: the driver's attestation record, shown to executors.
     :param key: the key that ``own`` attests.
+    :param inputs: the list of input files, by :func:`.input_list.input_list`.
     :param verify: judges an executor's attestation; raises for one that is not of this run.
     :param say: takes one line for the log.
     """
@@ -96,6 +112,7 @@ class SecretRelease:
         *,
         own: dict[str, str],
         key: ec.EllipticCurvePrivateKey,
+        inputs: list[dict[str, Any]],
         verify: Verify,
         work_dir: Path,
         say: Callable[[str], None],
@@ -107,6 +124,7 @@ class SecretRelease:
         self._address = address
         self._own = own
         self._key = key
+        self._inputs = inputs
         self._verify = verify
         self._work_dir = work_dir
         self._say = say
@@ -211,6 +229,7 @@ class SecretRelease:
             "attestation": self._own,
             "certificate_sha256": self._certificate,
             "executor_sha256": sha256_hex(executor.runtime_data),
+            "inputs": self._inputs,
             **_sealed(self.secret, executor_key, executor.runtime_data),
         }
         return {**answer, "signature": b64url(self._key.sign(_signed(answer), ec.ECDSA(hashes.SHA256())))}
@@ -250,8 +269,8 @@ def request_secret(
     runtime: bytes,
     key: ec.EllipticCurvePrivateKey,
     verify: Verify,
-) -> bytes:
-    """Ask the driver's enclave for the secret, from inside an executor's.
+) -> Grant:
+    """Ask the driver's enclave for the secret and the list of input files, from inside an executor's.
 
     :param own: the executor's attestation record; ``runtime`` is its runtime data, ``key`` the attested key.
     :param verify: judges the driver's attestation.
@@ -302,8 +321,8 @@ def _accepted(
     runtime: bytes,
     key: ec.EllipticCurvePrivateKey,
     verify: Verify,
-) -> bytes:
-    """Return the secret from an answer of the attested driver, for us, over this very connection."""
+) -> Grant:
+    """Return what is in an answer of the attested driver, for us, over this very connection."""
     try:
         signature = _bytes(answer.pop("signature"))
         job, driver_key = verify(PeerAttestation.from_record(answer["attestation"]))
@@ -314,7 +333,7 @@ def _accepted(
             raise ValueError("the connection has another certificate than the driver's enclave")
         if answer["executor_sha256"] != sha256_hex(runtime):
             raise ValueError("the answer is for another executor")
-        return _unsealed(answer, key, runtime)
+        return Grant(_unsealed(answer, key, runtime), parse_input_list(answer["inputs"]))
     except (KeyError, TypeError, ValueError, InvalidSignature, InvalidTag) as error:
         raise AgentError(
             "The answer is not from this run's driver.",

@@ -7,6 +7,7 @@ the host's file system both could be exchanged in between, so both happen on fil
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ STARTED = Path("/tmp/.enclave-agent-started")  # noqa: S108 - the enclave's own
 class PrivateStorage:
     """What one job leaves on its way; all of it is gone when the job is over.
 
+    :param input: the same path in driver and executors, because Spark's plan names it.
     :param request: file for what the job asks of Spark.
     :param rows: folder for what Spark answers.
     """
@@ -89,12 +91,16 @@ def require_own_programs(spec: LaunchSpec, launch: JobLaunch | ExecutorLaunch) -
         if option.startswith(CLASS_ARCHIVE):
             if spec.in_occlum:
                 refuse("jvm_options", option, "no class archive: an image for hardware has none")
-            _require_images("jvm_options", option.removeprefix(CLASS_ARCHIVE), image.CLASS_ARCHIVE)
+            _require_images("jvm_options", option.removeprefix(CLASS_ARCHIVE), _class_archive(spec))
 
 
 def _in_image(spec: LaunchSpec) -> bool:
     """Whether this is Occlum, or its stand-in in the simulated image; elsewhere paths are a developer's."""
     return spec.in_occlum or IDENTITY_VARIABLE in os.environ
+
+
+def _class_archive(spec: LaunchSpec) -> PurePosixPath:
+    return image.POD_CLASS_ARCHIVE if spec.distributed or spec.executor else image.CLASS_ARCHIVE
 
 
 def _require_images(name: str, path: str, own: PurePosixPath) -> None:
@@ -116,12 +122,13 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
     """
     try:
         work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (work_dir / "input").mkdir(mode=0o700)
         folder = TemporaryDirectory(prefix="private-", dir=work_dir, ignore_cleanup_errors=True)
         private = Path(folder.name)
         storage = PrivateStorage(
-            private / "input", private / "request.json", private / "rows", private / "results"
+            work_dir / "input", private / "request.json", private / "rows", private / "results"
         )
-        for path in (storage.input, storage.rows, storage.results):
+        for path in (storage.rows, storage.results):
             path.mkdir()
     except OSError as error:
         raise AgentError(
@@ -132,5 +139,8 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
             expected=str(work_dir),
             action="correct work_dir or its permissions",
         ) from error
-    with folder:
-        yield storage
+    try:
+        with folder:
+            yield storage
+    finally:
+        shutil.rmtree(storage.input, ignore_errors=True)

@@ -28,6 +28,12 @@ PEERS: tuple[Failure, ...] = (
         "The driver's enclave refused an executor, which got nothing.",
         "Read the code after `got`: another image or run, a token that is not valid, or a node's clock.",
     ),
+    fatal(
+        "executor-input-differs",
+        "kubernetes",
+        "An executor was served another input than the driver, and did no work.",
+        "Treat it as an incident: find out who writes to the data volume, and what serves it to that node.",
+    ),
 )
 
 API: tuple[Failure, ...] = (

@@ -65,6 +65,7 @@ STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
 TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
+INPUT_DIFFERS = "executor-input-differs"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
     'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
@@ -325,6 +326,7 @@ class KubernetesEnclave:
             ).error()
         self._lost_transfer.require_alive(transfer)
         executors = self.poll_executors()
+        self._check_served_input()
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
@@ -347,6 +349,12 @@ class KubernetesEnclave:
                 for line in state.words():
                     self._tell(f"Executor pod {state.name}: {line}")
         return executors
+
+    def _check_served_input(self) -> None:
+        """End a run with an executor that was served another input, although Spark would replace it."""
+        for diagnosis in self._ended_executors.values():
+            if diagnosis.failure.name == INPUT_DIFFERS:
+                self.output.fail(diagnosis)
 
     def _check_missing_executors(self, waiting: Sequence[PodState]) -> None:
         """Give a driver up that has had no executor for too long; those that it has lost may come back."""

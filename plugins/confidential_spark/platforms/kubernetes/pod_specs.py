@@ -51,8 +51,8 @@ QUOTE_PROVIDER, AESM_PROVIDER = "sgx.intel.com/quote-provider", "aesmd"
 AESM_VOLUME, AESM_DIR = "aesmd-socket", "/var/run/aesmd"
 # Driver and executors reach each other by it.
 OWN_ADDRESS: Json = {"name": ADDRESS_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-RUN_SIZE, LAUNCH_SIZE = "64Mi", "4Mi"
-OWN_DATA_SIZE = "64Mi"
+RUN_BYTES, LAUNCH_BYTES = 64 * MEBIBYTE, 4 * MEBIBYTE
+OWN_DATA_BYTES = 64 * MEBIBYTE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,7 @@ class PodPlan:
 
     :param image: reference by digest, or an image's id.
     :param labels: whose pods they are, as are ``annotations``.
+    :param input_bytes: size of the input's files, of which driver and executors have copies.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
@@ -74,6 +75,7 @@ class PodPlan:
     cpu_request: str
     cpu_limit: int
     memory_bytes: int
+    input_bytes: int = 0
     epc_bytes: int | None = None
     aesm: bool = False
     groups: Sequence[int] = ()
@@ -175,7 +177,7 @@ def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
     enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
     pod["spec"]["containers"] = [enclave, _transfer(plan, [])]
-    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _tmpfs("data", OWN_DATA_SIZE)]
+    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _tmpfs("data", OWN_DATA_BYTES)]
     return pod
 
 
@@ -186,7 +188,7 @@ def measure_pod(plan: PodPlan) -> Json:
     container["resources"] = _resources(plan)
     container["volumeMounts"] = _scratch_mounts()
     pod["spec"]["containers"] = [container]
-    pod["spec"]["volumes"] = _scratch()
+    pod["spec"]["volumes"] = _scratch(plan)
     return pod
 
 
@@ -290,17 +292,19 @@ def _scratch_mounts() -> list[Json]:
 def _enclave_volumes(plan: PodPlan, temporary: str = "tmp") -> list[Json]:
     """Return what an enclave's container always mounts."""
     socket = {"name": AESM_VOLUME, "hostPath": {"path": AESM_DIR, "type": "Directory"}}
-    return [*_scratch(temporary), *([socket] if plan.aesm else [])]
+    return [*_scratch(plan, temporary), *([socket] if plan.aesm else [])]
 
 
-def _scratch(temporary: str = "tmp") -> list[Json]:
+def _scratch(plan: PodPlan, temporary: str = "tmp") -> list[Json]:
     """Return the writable folders: memory, which counts towards the pod's limit."""
-    size = f"{kubernetes_spark.SCRATCH_BYTES // MEBIBYTE}Mi"
-    return [_tmpfs(temporary, size), _tmpfs("launch", LAUNCH_SIZE), _tmpfs("run", RUN_SIZE)]
+    scratch = kubernetes_spark.scratch_bytes(plan.input_bytes)
+    # On hardware, what the enclave writes to its own /tmp are encrypted blocks below Occlum's folder.
+    run = RUN_BYTES if plan.epc_bytes is None else RUN_BYTES + scratch
+    return [_tmpfs(temporary, scratch), _tmpfs("launch", LAUNCH_BYTES), _tmpfs("run", run)]
 
 
-def _tmpfs(name: str, size: str) -> Json:
-    return {"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
+def _tmpfs(name: str, size: int) -> Json:
+    return {"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": f"{size // MEBIBYTE}Mi"}}
 
 
 def _credentials(deadline_seconds: int) -> Json:

@@ -46,10 +46,12 @@ class KubernetesSettings(DeploymentSettings):
         default=1, description="Tasks that one executor runs at once; also the CPU limit of its pod."
     )
     executor_memory: str = Field(
-        default="2g", description="Memory limit of one executor's pod, 1 GiB of scratch space included."
+        default="2g",
+        description="Memory limit of one executor's pod, scratch space included: 1 GiB, or the month and "
+        "512 MiB where that is more.",
     )
     driver_memory: str = Field(
-        default="2g", description="Memory limit of the driver's pod, 1 GiB of scratch space included."
+        default="2g", description="Memory limit of the driver's pod, scratch space included as for executors."
     )
     cpu_request: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,4}m|[1-9][0-9]?)$")] = Field(
         default="500m", description="CPU that each pod of an enclave reserves on its node."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,9 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
     def start(self, context: Context, scope: RunScope, run: EnclaveRun, enclave: KubernetesEnclave) -> None:
         """Make what is not there yet: the pod that moves files, the input, the driver, its launch file."""
         image = EnclaveImage.from_xcom(self.enclave_image)
-        plan = self.pod_plan(context, enclave, image.reference, image.trust)
+        plan = replace(
+            self.pod_plan(context, enclave, image.reference, image.trust), input_bytes=self.input_bytes
+        )
         launch = self.launch(scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
@@ -205,6 +208,11 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
             raise AirflowTaskTimeout(f"the run of {run.started_at} has taken more than {self.time_limit}")
 
     @property
+    def input_bytes(self) -> int:
+        """Size of the input's files; 0 for jobs without input."""
+        return int(self.manifest["bytes"]) if self.manifest else 0
+
+    @property
     def time_limit(self) -> timedelta:
         """How long a run may take."""
         return self.execution_timeout or timedelta(minutes=self.wing.deadline_minutes)
@@ -243,11 +251,11 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
             cores=settings.executor_cores,
             memory=settings.executor_memory,
             cpu_request=settings.cpu_request,
+            input_bytes=self.input_bytes,
         )
         runtime = driver_runtime(
-            input_bytes=self.manifest["bytes"] if self.manifest else 0,
             memory=settings.driver_memory,
-            installation=image_installation(image),
+            installation=image_installation(image, in_pods=True),
             executors=executors,
             image=image.reference,
             namespace=settings.namespace,
@@ -270,6 +278,7 @@ def executor_launch(driver: LaunchSpec) -> LaunchSpec:
         attestation_api_version=driver.attestation_api_version,
         quote_provider=driver.quote_provider,
         jobs_dir=driver.jobs_dir,
+        input=driver.input,
         work_dir=driver.work_dir,
         java=driver.java,
         spark_home=driver.spark_home,

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from confidential_spark.enclave.spark import SparkInstallation, SparkRuntime
     from confidential_spark.platforms.kubernetes.names import TryNames
 
-SCRATCH_BYTES = 1024 * MEBIBYTE
+# A pod's scratch space is memory. It grows where a copy of the input would leave Spark less than its part.
+SCRATCH_BYTES, SPARK_SCRATCH_BYTES = 1024 * MEBIBYTE, 512 * MEBIBYTE
+# MiB that an executor's JVM needs outside its heap.
+BESIDE_HEAP = SMALLEST_PLAN.metaspace + SMALLEST_PLAN.native
 # Inside the cluster, whatever address Airflow uses.
 MASTER = "k8s://https://kubernetes.default.svc"
 EXECUTOR_TEMPLATE = "executor-pod.yaml"
@@ -46,12 +49,15 @@ class ExecutorPlan:
     :param cores: tasks that one of them runs at once.
     :param memory: limit of one pod, as the JVM writes it, e.g. ``2g``.
     :param cpu_request: CPU that a pod reserves, as Kubernetes writes it.
+    :param input_bytes: size of the input's files, of which driver and executors have copies; 0 for jobs
+        without input.
     """
 
     count: int
     cores: int
     memory: str
     cpu_request: str
+    input_bytes: int
 
     @property
     def cpu_limit(self) -> int:
@@ -64,16 +70,8 @@ class ExecutorPlan:
 
         :raises ConfigurationError: ``memory-malformed``, ``memory-too-small``.
         """
-        heap = memory_bytes(self.memory) // MEBIBYTE - self.overhead
-        if heap < SMALLEST_EXECUTOR_HEAP:
-            raise ConfigurationError(
-                "The memory of an executor is too small for Spark.",
-                code="memory-too-small",
-                got=self.memory,
-                expected=f"at least {SMALLEST_EXECUTOR_HEAP + self.overhead}m",
-                action="raise CONFIDENTIAL_SPARK_AKS_EXECUTOR_MEMORY",
-            )
-        return heap
+        least = SMALLEST_EXECUTOR_HEAP + BESIDE_HEAP
+        return memory_left(self.memory, least, self.input_bytes, "executor") - BESIDE_HEAP
 
     @property
     def memory_plan(self) -> MemoryPlan:
@@ -86,7 +84,39 @@ class ExecutorPlan:
     @property
     def overhead(self) -> int:
         """MiB beside the heap: scratch space, which is memory, and what the JVM needs for itself."""
-        return SCRATCH_BYTES // MEBIBYTE + SMALLEST_PLAN.metaspace + SMALLEST_PLAN.native
+        return scratch_bytes(self.input_bytes) // MEBIBYTE + BESIDE_HEAP
+
+
+def scratch_bytes(input_bytes: int) -> int:
+    """Return the scratch space of a pod with a copy of the input, in whole MiB."""
+    return max(SCRATCH_BYTES, SPARK_SCRATCH_BYTES + mebibytes(input_bytes) * MEBIBYTE)
+
+
+def mebibytes(size: int) -> int:
+    """Return how many MiB hold a number of bytes."""
+    return -(-size // MEBIBYTE)
+
+
+def memory_left(memory: str, least: int, input_bytes: int, whose: str) -> int:
+    """Return the MiB of a pod that its scratch space leaves to Spark.
+
+    :param memory: the pod's limit, e.g. ``2g``.
+    :param least: MiB that Spark needs.
+    :param whose: ``driver`` or ``executor``.
+    :raises ConfigurationError: ``memory-malformed``, ``memory-too-small``.
+    """
+    scratch = scratch_bytes(input_bytes) // MEBIBYTE
+    left = memory_bytes(memory) // MEBIBYTE - scratch
+    if left < least:
+        raise ConfigurationError(
+            f"The memory of the {whose}'s pod is too small for Spark and a copy of the input.",
+            code="memory-too-small",
+            got=memory,
+            expected=f"at least {least + scratch}m: {least}m for Spark + {scratch}m scratch space, "
+            f"of which the input takes {mebibytes(input_bytes)}m",
+            action=f"raise CONFIDENTIAL_SPARK_AKS_{whose.upper()}_MEMORY",
+        )
+    return left
 
 
 def whole_cores(cpu: str) -> int:
@@ -96,7 +126,6 @@ def whole_cores(cpu: str) -> int:
 
 def driver_runtime(
     *,
-    input_bytes: int,
     memory: str,
     installation: SparkInstallation,
     executors: ExecutorPlan,
@@ -106,16 +135,15 @@ def driver_runtime(
 ) -> SparkRuntime:
     """Choose how the driver starts Spark.
 
-    :param input_bytes: size of the input's files; 0 for jobs without input.
     :param memory: limit of the driver's pod, e.g. ``2g``.
     :param image: reference of the executors' image, which is the driver's.
     :raises ConfigurationError: memory or cores out of range, before anything is started.
     """
-    left = max(memory_bytes(memory) - SCRATCH_BYTES, 1024) // 1024
+    left = memory_left(memory, SMALLEST_PLAN.total, executors.input_bytes, "driver")
     # Decides into how many parts a shuffle is cut, and more are of no use.
     cores = min(executors.count * executors.cores, MAX_CORES)
     runtime = choose_runtime(
-        input_bytes=input_bytes, cores=cores, memory=f"{left}k", installation=installation
+        input_bytes=executors.input_bytes, cores=cores, memory=f"{left}m", installation=installation
     )
     shared = {name: value for name, value in runtime.spark_conf.items() if name not in LOCAL_SETTINGS}
     return replace(

@@ -11,7 +11,7 @@ from confidential_spark.agent.attestation.attest import Attestation
 from confidential_spark.agent.attestation.measurement import Measurement
 from confidential_spark.agent.attestation.quote import software_quote
 from confidential_spark.agent.executors.peer import AttestationAnchor, Expected, PeerAttestation, verify_peer
-from confidential_spark.agent.executors.secret_release import request_secret
+from confidential_spark.agent.executors.secret_release import Grant, request_secret
 from confidential_spark.agent.protocol import (
     JobIdentity,
     b64url,
@@ -78,7 +78,7 @@ def verify(peer: PeerAttestation) -> tuple[JobIdentity, ec.EllipticCurvePublicKe
     return verify_peer(peer, JWKS, EXPECTED)
 
 
-def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trusts=verify) -> bytes:
+def ask(port: int, executor: Enclave, executor_id: str = "1", *, own=None, trusts=verify) -> Grant:
     attestation = executor.attest() if own is None else own
     return request_secret(
         ("127.0.0.1", port),

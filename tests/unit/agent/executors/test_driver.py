@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.agent.attestation.attest import Attestation, attest_key
+from confidential_spark.agent.data.files import InputFile
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executors import driver, exchange
 from confidential_spark.agent.executors.driver import executor_enclaves, peer_verifier
+from confidential_spark.agent.executors.input_list import ListedFile
 from confidential_spark.agent.executors.peer import PeerAttestation
 from confidential_spark.agent.executors.secret_release import request_secret
 from confidential_spark.agent.protocol import executor_role
@@ -24,8 +26,10 @@ from tests.support.fakes.faulty_service import FaultyService
 from tests.unit.agent.executors.peers import DRIVER_JOB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from confidential_spark.agent.executors.secret_release import Grant
     from confidential_spark.agent.launch.launch_file import LaunchSpec
 
 
@@ -41,13 +45,13 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 @contextmanager
-def driver_of(spec: LaunchSpec, work: Path):
+def driver_of(spec: LaunchSpec, work: Path, inputs: Sequence[InputFile] = ()):
     key = new_key()
-    with executor_enclaves(spec, key, attest_key(spec, key, DRIVER_JOB), work) as enclaves:
+    with executor_enclaves(spec, key, attest_key(spec, key, DRIVER_JOB), work, inputs) as enclaves:
         yield enclaves
 
 
-def ask(spec: LaunchSpec, executor_id: str = "1") -> bytes:
+def ask(spec: LaunchSpec, executor_id: str = "1") -> Grant:
     key = new_key()
     own = attest_key(spec, key, executor_role(executor_id))
     return request_secret(
@@ -75,7 +79,7 @@ def another_program(spec: LaunchSpec, tmp_path: Path) -> LaunchSpec:
 def test_executors_get_the_secret_that_sparks_driver_reads(cluster, work):
     spec = cluster()
     with driver_of(spec, work) as enclaves:
-        assert {ask(spec, "1"), ask(spec, "2")} == {enclaves.secret_file.read_bytes()}
+        assert {ask(spec, id_).secret for id_ in "12"} == {enclaves.secret_file.read_bytes()}
         assert stat.S_IMODE(enclaves.secret_file.stat().st_mode) == 0o600
         assert [record["id"] for record in enclaves.records()] == ["1", "2"]
 
@@ -137,7 +141,7 @@ def test_a_quote_about_another_key_starts_no_run(cluster, work):
     spec, key = cluster(), new_key()
     own, other = (attest_key(spec, each, DRIVER_JOB) for each in (key, new_key()))
     foreign = replace(own, quote=other.quote)
-    with pytest.raises(AgentError, match="quote-foreign"), executor_enclaves(spec, key, foreign, work):
+    with pytest.raises(AgentError, match="quote-foreign"), executor_enclaves(spec, key, foreign, work, []):
         pytest.fail("started")
 
 
@@ -151,6 +155,24 @@ def test_the_secret_is_not_written_through_somebodys_link(cluster, work, tmp_pat
 def test_a_run_without_an_attested_executor_is_no_result(cluster, work):
     with driver_of(cluster(), work) as enclaves, pytest.raises(AgentError, match="executors-missing"):
         enclaves.records()
+
+
+def test_executors_get_the_list_of_what_the_driver_has_read(cluster, work):
+    spec, digest = cluster(), "ab" * 32
+    read = [InputFile(f"file:///host/data/input/{name}.parquet", 7, digest) for name in ("a", "b%20c")]
+    with driver_of(spec, work, read):
+        names = ["a.parquet", "b c.parquet"]
+        assert ask(spec).inputs == [ListedFile(name, 7, digest) for name in names]
+
+
+def test_input_that_no_executor_would_take_opens_no_port(cluster, work):
+    spec = cluster()
+    with (
+        pytest.raises(AgentError, match="input-not-listable"),
+        driver_of(spec, work, [InputFile("file:///host/data/input/a%0Ab.parquet", 7, "ab" * 32)]),
+    ):
+        pytest.fail("started")
+    assert list(work.iterdir()) == []
 
 
 def test_sparks_next_line_ends_a_run_that_another_program_joined(cluster, work, tmp_path, capsys):

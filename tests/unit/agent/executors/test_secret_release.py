@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from confidential_spark.agent import protocol
 from confidential_spark.agent.errors import AgentError, ExitCode
-from confidential_spark.agent.executors import exchange, secret_release
+from confidential_spark.agent.executors import exchange, input_list, secret_release
 from confidential_spark.agent.executors.driver import ExecutorEnclaves
+from confidential_spark.agent.executors.input_list import ListedFile
 from confidential_spark.agent.executors.secret_release import SecretRelease
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
@@ -23,6 +25,12 @@ from tests.unit.agent.executors.peers import DRIVER_JOB, Enclave, ask, framed, p
 
 if TYPE_CHECKING:
     from confidential_spark.agent.executors.peer import PeerAttestation
+
+
+LIST = [
+    {"name": "part-0.parquet", "bytes": 5, "sha256": "aa" * 32},
+    {"name": "part-1.parquet", "bytes": 0, "sha256": "bb" * 32},
+]
 
 
 @pytest.fixture
@@ -41,6 +49,7 @@ def release(driver: Enclave, lines: list[str], tmp_path) -> SecretRelease:
         ("127.0.0.1", 0),
         own=driver.attest().record(),
         key=driver.key,
+        inputs=LIST,
         verify=verify,
         work_dir=tmp_path / "work",
         say=lines.append,
@@ -51,11 +60,75 @@ def test_an_attested_executor_gets_the_secret_and_is_recorded(release: SecretRel
     with release.listening() as port:
         first = Enclave().attest()
         executor = Enclave(job=executor_role("2"))
-        assert ask(port, executor, "2") == release.secret
+        assert ask(port, executor, "2").secret == release.secret
         assert len(release.secret) == 32
         assert [record["id"] for record in release.records()] == ["2"]
         assert release.records()[0].keys() == {"id", *first.record()}
     release.raise_for_intruder()
+
+
+def test_an_attested_executor_gets_the_list_of_input_files(release: SecretRelease):
+    with release.listening() as port:
+        assert ask(port, Enclave()).inputs == [ListedFile(**record) for record in LIST]
+
+
+def relisted(records):
+    return [{**LIST[0], "sha256": "cc" * 32}, *records[1:]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(relisted, id="another-digest"),
+        pytest.param(lambda records: [{**records[0], "bytes": 6}, records[1]], id="another-size"),
+        pytest.param(lambda records: [{**records[0], "name": "x.parquet"}, records[1]], id="another-name"),
+        pytest.param(lambda records: records[:1], id="one-less"),
+        pytest.param(
+            lambda records: [*records, {"name": "z.parquet", "bytes": 1, "sha256": "cc" * 32}], id="one-more"
+        ),
+        pytest.param(lambda records: records[::-1], id="another-order"),
+        pytest.param(lambda records: [], id="none"),
+    ],
+)
+def test_a_list_that_was_changed_on_the_way_is_refused(release: SecretRelease, change):
+    """Whoever could change it would have an executor read other bytes than the driver."""
+    right = release._answer
+    release._answer = lambda request: (answer := right(request)) | {"inputs": change(answer["inputs"])}
+    with (
+        release.listening() as port,
+        pytest.raises(AgentError, match=r"driver-not-attested.*InvalidSignature") as caught,
+    ):
+        ask(port, Enclave())
+    assert caught.value.exit_code is ExitCode.ATTESTATION_REFUSED
+
+
+def test_an_answer_without_a_list_is_refused(release: SecretRelease):
+    right = release._answer
+    release._answer = lambda request: {k: v for k, v in right(request).items() if k != "inputs"}
+    with (
+        release.listening() as port,
+        pytest.raises(AgentError, match=r"driver-not-attested.*InvalidSignature"),
+    ):
+        ask(port, Enclave())
+
+
+def test_the_longest_list_fits_into_one_message(release: SecretRelease):
+    """With the longest attestation, and names in the characters that JSON writes longest."""
+    names = [f"{number:03}{'é' * 122}.parquet" for number in range(input_list.MAX_FILES)]
+    assert {len(name.encode()) for name in names} == {input_list.MAX_NAME_BYTES}
+    release._inputs = [{"name": name, "bytes": 2**53, "sha256": "a" * 64} for name in names]
+    own = {
+        "quote": b64url(bytes(protocol.MAX_QUOTE_BYTES)),
+        "token": "t" * protocol.MAX_TOKEN_BYTES,
+        "runtime_data": b64url(bytes(protocol.MAX_RUNTIME_DATA_BYTES)),
+    }
+    with release.listening() as port:
+        assert [file.name for file in ask(port, Enclave()).inputs] == names
+        release._own = own
+        request = {"v": 1, "executor_id": "1", "attestation": Enclave().attest().record()}
+        answer = raw_exchange(port, framed(request))
+    assert len(answer) - exchange.LENGTH_BYTES <= exchange.MAX_MESSAGE_BYTES
+    assert len(json.loads(answer[4:])["inputs"]) == input_list.MAX_FILES
 
 
 def test_no_key_is_left_on_disk(release: SecretRelease, tmp_path):
@@ -87,7 +160,7 @@ def test_another_program_ends_the_run(release: SecretRelease):
     with release.listening() as port:
         with pytest.raises(AgentError):
             ask(port, Enclave().with_measurement(mrenclave="33" * 32))
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
     with pytest.raises(AgentError, match="peer-measurement"):
         release.raise_for_intruder()
 
@@ -119,7 +192,7 @@ def test_garbage_is_refused_and_is_no_intruder(release: SecretRelease, message: 
     with release.listening() as port:
         answer = raw_exchange(port, message)
         assert "refused" in json.loads(answer[4:])
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
     release.raise_for_intruder()
 
 
@@ -127,7 +200,7 @@ def test_plain_text_on_the_port_is_noise(release: SecretRelease):
     with release.listening() as port:
         with socket.create_connection(("127.0.0.1", port), 5) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
 
 
 def test_a_replayed_attestation_gets_bytes_that_only_its_owner_can_read(release: SecretRelease):
@@ -148,6 +221,7 @@ def test_an_executor_takes_no_secret_from_another_driver(impostor: Enclave, tmp_
         ("127.0.0.1", 0),
         own=impostor.attest().record(),
         key=impostor.key,
+        inputs=LIST,
         verify=verify,
         work_dir=tmp_path,
         say=lambda line: None,
@@ -161,6 +235,7 @@ def test_a_stolen_driver_attestation_does_not_help_without_its_key(driver: Encla
         ("127.0.0.1", 0),
         own=driver.attest().record(),
         key=Enclave().key,
+        inputs=LIST,
         verify=verify,
         work_dir=tmp_path,
         say=lambda line: None,
@@ -256,7 +331,7 @@ def test_another_program_of_another_run_is_noise(release: SecretRelease):
     with release.listening() as port:
         with pytest.raises(AgentError, match="peer-foreign"):
             ask(port, stranger)
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
     release.raise_for_intruder()
 
 
@@ -267,6 +342,7 @@ def test_an_enclave_of_the_run_that_is_no_driver_gives_no_secret(role: JobIdenti
         ("127.0.0.1", 0),
         own=other.attest().record(),
         key=other.key,
+        inputs=LIST,
         verify=verify,
         work_dir=tmp_path,
         say=lambda line: None,
@@ -281,14 +357,14 @@ def test_who_asks_again_is_answered_and_listed_once(release: SecretRelease):
     own = executor.attest()
     with release.listening() as port:
         for _ in range(3):
-            assert ask(port, executor, own=own) == release.secret
+            assert ask(port, executor, own=own).secret == release.secret
     assert len(release.records()) == 1
 
 
 def test_no_more_executors_than_a_verifier_reads(release: SecretRelease, monkeypatch):
     monkeypatch.setattr(secret_release, "MAX_EXECUTORS", 1)
     with release.listening() as port:
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
         with pytest.raises(AgentError, match="executors-too-many"):
             ask(port, Enclave(job=executor_role("2")), "2")
     assert [record["id"] for record in release.records()] == ["1"]
@@ -313,6 +389,7 @@ def test_who_was_being_judged_when_the_list_was_taken_gets_nothing(driver: Encla
         ("127.0.0.1", 0),
         own=driver.attest().record(),
         key=driver.key,
+        inputs=LIST,
         verify=verify_late,
         work_dir=tmp_path,
         say=lambda line: None,
@@ -370,7 +447,7 @@ def test_a_deep_token_is_noise(release: SecretRelease, capfd, depth):
     record = Enclave().attest().record() | {"token": f"{b64url(header.encode())}.{part({})}.AA"}
     with release.listening() as port:
         raw_exchange(port, framed({"v": 1, "executor_id": "1", "attestation": record}))
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
     assert capfd.readouterr().err == ""
 
 
@@ -419,13 +496,14 @@ def test_idle_connections_hold_few_threads_and_not_for_ever(driver: Enclave, tmp
         ("127.0.0.1", 0),
         own=driver.attest().record(),
         key=driver.key,
+        inputs=LIST,
         verify=verify_and_count,
         work_dir=tmp_path,
         say=lambda line: None,
     )
     with release.listening() as port:
         idle = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(6)]
-        assert ask(port, Enclave()) == release.secret
+        assert ask(port, Enclave()).secret == release.secret
         for connection in idle:
             connection.close()
     assert len(at_work) == 1
@@ -480,6 +558,9 @@ def test_closing_does_not_wait_for_idle_connections(release: SecretRelease, monk
         pytest.param({"sealed": 7}, "not base64url", id="sealed-is-a-number"),
         pytest.param({"ephemeral": b64url(bytes(65))}, "driver-not-attested", id="no-point"),
         pytest.param({"attestation": {}}, "peer-malformed", id="no-attestation"),
+        pytest.param({"inputs": None}, "no list", id="no-list"),
+        pytest.param({"inputs": [LIST[0], LIST[0]]}, "listed twice", id="a-file-twice"),
+        pytest.param({"inputs": [{**LIST[0], "name": "../a.parquet"}]}, "no name", id="a-name-with-a-slash"),
     ],
 )
 def test_each_part_of_a_signed_answer_is_judged(release: SecretRelease, changes, got: str):

@@ -115,15 +115,29 @@ def test_the_folders_are_the_owners_and_do_not_stay(tmp_path):
     assert list(work.iterdir()) == []
 
 
-def test_each_job_has_its_own(tmp_path):
-    with private_storage(tmp_path) as one, private_storage(tmp_path) as two:
-        assert one.results != two.results
+def test_the_input_has_the_same_path_in_every_enclave_of_a_run(tmp_path):
+    """Spark's plan names the driver's path, and executors open it."""
+    with private_storage(tmp_path) as private:
+        assert private.input == tmp_path / "input"
+        assert stat.S_IMODE(private.input.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("planted", ["folder", "link"])
+def test_an_input_that_is_already_there_is_nobodys(tmp_path, planted):
+    (tmp_path / "host").mkdir()
+    if planted == "folder":
+        (tmp_path / "input").mkdir()
+    else:
+        (tmp_path / "input").symlink_to(tmp_path / "host")
+    with pytest.raises(AgentError, match="work-dir-unusable"), private_storage(tmp_path):
+        pytest.fail("used")
 
 
 def test_a_failing_job_leaves_nothing(tmp_path):
     def fail():
         with private_storage(tmp_path) as private:
             (private.results / "half.parquet").touch()
+            (private.input / "month.parquet").touch()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -147,6 +147,39 @@ def test_executors_that_fail_decide_why_their_driver_did(look) -> None:
     assert (failed.value.code, failed.value.retryable) == ("release-refused", False)
 
 
+DIFFERS = executor(
+    "e1", phase="Failed", exit_code=82, ended_message="[executor-input-differs] This executor …"
+)
+
+
+def test_a_host_that_serves_one_executor_another_input_ends_the_run(look) -> None:
+    """Spark itself would replace it, and nobody would learn of it."""
+    with pytest.raises(EnclaveError) as ended:
+        look(Pods([DIFFERS, running("e2")])).check_siblings(DRIVER)
+    assert (ended.value.code, ended.value.retryable) == ("executor-input-differs", False)
+
+
+def test_executors_that_are_all_served_another_input_decide_why_their_driver_failed(look) -> None:
+    driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
+    gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
+    with pytest.raises(EnclaveError) as failed:
+        look(Pods([DIFFERS], driver, printed=[gave_up])).follow("d", "enclave")
+    assert (failed.value.code, failed.value.retryable) == ("executor-input-differs", False)
+
+
+def test_an_executor_that_cannot_read_a_file_may_be_replaced(look) -> None:
+    lost = executor(
+        "e1", phase="Failed", exit_code=66, ended_message="[input-not-read] … · got: no such file: a.parquet"
+    )
+    enclave = look(Pods([lost, running("e2")]))
+    enclave.check_siblings(DRIVER)
+    driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
+    gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
+    with pytest.raises(EnclaveError, match=r"no such file: a\.parquet") as failed:
+        look(Pods([lost], driver, printed=[gave_up])).follow("d", "enclave")
+    assert (failed.value.code, failed.value.retryable) == ("input-not-read", False)
+
+
 @pytest.mark.parametrize(
     "transfer",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,18 @@ from confidential_spark.platforms.kubernetes.names import (
     DRIVER_PORT,
     TryNames,
 )
-from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime
+from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime, scratch_bytes
 
 INSTALLATION = SparkInstallation(
     java=Path("/opt/jre/bin/java"), spark_home=Path("/opt/spark"), python=Path("/opt/python/bin/python3")
 )
-PLAN = ExecutorPlan(count=3, cores=2, memory="2g", cpu_request="500m")
+PLAN = ExecutorPlan(count=3, cores=2, memory="2g", cpu_request="500m", input_bytes=0)
+MEBIBYTE = 1024 * 1024
 NAMES = TryNames.of("nytaxi", "nonce")
 
 
 def runtime(**fields: Any) -> Any:
     given: dict[str, Any] = {
-        "input_bytes": 0,
         "memory": "2g",
         "installation": INSTALLATION,
         "executors": PLAN,
@@ -38,7 +39,7 @@ def runtime(**fields: Any) -> Any:
 
 @pytest.mark.parametrize("image", ["sha256:" + "1a" * 32, "registry.example:5000/a/b@sha256:" + "1a" * 32])
 def test_the_agent_accepts_every_setting(image: str) -> None:
-    chosen = runtime(image=image, input_bytes=10**9)
+    chosen = runtime(image=image, memory="4g", executors=replace(PLAN, memory="4g", input_bytes=10**9))
     refused = {n: v for n, v in chosen.spark_conf.items() if not allowed_spark_setting(n, v)}
     assert refused == {}
     assert all(allowed_jvm_option(option) for option in chosen.jvm_options)
@@ -63,7 +64,7 @@ def test_the_pod_of_an_executor_is_exactly_as_large_as_asked() -> None:
 
 @pytest.mark.parametrize(("cpu", "cores"), [("100m", 1), ("1000m", 1), ("1001m", 2), ("3", 3)])
 def test_a_limit_is_never_below_its_request(cpu: str, cores: int) -> None:
-    assert ExecutorPlan(count=1, cores=1, memory="2g", cpu_request=cpu).cpu_limit == cores
+    assert replace(PLAN, cores=1, cpu_request=cpu).cpu_limit == cores
 
 
 def test_partitions_follow_from_all_executors() -> None:
@@ -76,9 +77,7 @@ def test_partitions_follow_from_all_executors() -> None:
         pytest.param({"memory": "1g"}, "memory-too-small", id="driver-too-small"),
         pytest.param({"memory": "two"}, "memory-malformed", id="driver-malformed"),
         pytest.param(
-            {"executors": ExecutorPlan(count=1, cores=1, memory="1855m", cpu_request="1")},
-            "memory-too-small",
-            id="executor-too-small",
+            {"executors": replace(PLAN, memory="1855m")}, "memory-too-small", id="executor-too-small"
         ),
     ],
 )
@@ -88,6 +87,32 @@ def test_what_cannot_run_is_refused_before_anything_starts(fields: dict[str, Any
     assert refused.value.code == code
 
 
-def test_the_smallest_executor() -> None:
-    smallest = ExecutorPlan(count=1, cores=1, memory="1856m", cpu_request="1")
-    assert smallest.heap == 512
+@pytest.mark.parametrize(
+    ("input_bytes", "scratch"),
+    [
+        pytest.param(0, 1024, id="no-input"),
+        pytest.param(512 * MEBIBYTE, 1024, id="beside-sparks-part"),
+        pytest.param(512 * MEBIBYTE + 1, 1025, id="one-byte-more"),
+        pytest.param(10**10, 512 + 9537, id="ten-gigabytes"),
+    ],
+)
+def test_a_copy_of_the_input_leaves_spark_its_part_of_the_scratch_space(input_bytes, scratch) -> None:
+    assert scratch_bytes(input_bytes) == scratch * MEBIBYTE
+
+
+@pytest.mark.parametrize("more", [0, 1, 300], ids=["none", "one-more", "many-more"])
+def test_the_smallest_pods_that_hold_a_copy_of_the_input(more: int) -> None:
+    """Refused before anything is made, with the number that would do."""
+    read = (512 + more) * MEBIBYTE
+    executor = replace(PLAN, memory=f"{1856 + more}m", input_bytes=read)
+    assert executor.heap == 512
+    assert executor.heap + executor.overhead == 1856 + more
+    chosen = runtime(memory=f"{2048 + more}m", executors=executor)
+    assert chosen.memory.total == 1024
+
+    with pytest.raises(ConfigurationError, match=rf"at least {1856 + more}m.*takes {512 + more}m") as small:
+        runtime(executors=replace(executor, memory=f"{1855 + more}m"), memory="4g")
+    assert "CONFIDENTIAL_SPARK_AKS_EXECUTOR_MEMORY" in str(small.value)
+    with pytest.raises(ConfigurationError, match=rf"at least {2048 + more}m.*takes {512 + more}m") as small:
+        runtime(executors=executor, memory=f"{2047 + more}m")
+    assert "CONFIDENTIAL_SPARK_AKS_DRIVER_MEMORY" in str(small.value)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 
 import pytest
-from confidential_spark.agent import files
+from confidential_spark.agent.data import files
 from confidential_spark.agent.errors import AgentError, ExitCode
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,12 +64,12 @@ def test_a_file_is_read_once_for_hash_and_copy(month, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("copy", [False, True], ids=["in-place", "copied"])
 def test_input_that_cannot_be_read_is_named(month, tmp_path, monkeypatch, copy):
-    def fail(*_):
-        raise OSError(5, "Input/output error")
+    class Broken(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files, "_size_and_digest", fail)
-    monkeypatch.setattr(files, "_copy", fail)
-    with pytest.raises(AgentError, match=r"input-not-read.*Input/output error") as caught:
+    monkeypatch.setattr(files, "open_input", lambda *_: Broken())
+    with pytest.raises(AgentError, match=r"input-not-read.*Input/output error: a\.parquet") as caught:
         files.input_files(month.as_uri(), tmp_path if copy else None)
     assert caught.value.exit_code is ExitCode.INPUT_UNUSABLE
 
@@ -99,37 +100,31 @@ def test_results_are_copied_to_new_files_only(tmp_path, spoil):
     assert not (spoiled / "elsewhere").exists()
 
 
-@pytest.mark.parametrize(
-    ("spoil", "code"),
-    [
-        pytest.param(lambda m: (m / "notes.txt").touch(), "input-foreign-file", id="foreign-file"),
-        pytest.param(
-            lambda m: (m / "c.parquet").mkdir(), "input-foreign-file", id="folder-named-like-a-file"
-        ),
-        pytest.param(lambda m: os.mkfifo(m / "c.parquet"), "input-foreign-file", id="pipe"),
-        pytest.param(lambda m: [f.unlink() for f in m.glob("?.parquet")], "input-empty", id="empty"),
-    ],
-)
-def test_refuses_inputs(month, spoil, code):
-    spoil(month)
-    with pytest.raises(AgentError) as caught:
-        files.input_files(month.as_uri())
-    assert (caught.value.code, caught.value.exit_code) == (code, ExitCode.INPUT_UNUSABLE)
+def test_a_file_that_grows_is_not_read_to_its_end(month, tmp_path):
+    """A host must not be able to fill an executor's memory with bytes that nobody listed."""
+    (month / "a.parquet").write_bytes(b"a" * 5_000_000)
+    (tmp_path / "copies").mkdir()
+    size, _ = files.read_input(month.as_uri(), "a.parquet", copy_to=tmp_path / "copies", at_most=1)
+    assert 1 < size == (tmp_path / "copies" / "a.parquet").stat().st_size < 5_000_000
 
 
-@pytest.mark.parametrize(
-    ("uri", "code"),
-    [
-        pytest.param("wasbs://trips@account.blob.core.windows.net/x", "input-scheme", id="blob"),
-        pytest.param("file://otherhost/data", "input-scheme", id="other-host"),
-        pytest.param("file:///data?x", "input-scheme", id="query"),
-        pytest.param("file:///no/such/folder", "input-missing", id="missing"),
-    ],
-)
-def test_refuses_locations(uri, code):
-    with pytest.raises(AgentError) as caught:
-        files.input_files(uri)
-    assert (caught.value.code, caught.value.exit_code) == (code, ExitCode.INPUT_UNUSABLE)
+@pytest.mark.parametrize("size", [0, 1, 2_097_152], ids=["empty", "short", "whole-chunks"])
+def test_a_file_of_the_expected_size_is_read_whole(month, tmp_path, size):
+    data = b"a" * size
+    (month / "a.parquet").write_bytes(data)
+    (tmp_path / "copies").mkdir()
+    found = files.read_input(month.as_uri(), "a.parquet", copy_to=tmp_path / "copies", at_most=size)
+    assert found == (size, hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "ü %41 #?.parquet", "a\nb.parquet"])
+def test_an_input_file_knows_its_name(tmp_path, name):
+    assert files.InputFile((tmp_path / name).as_uri(), 1, "ab").name == name
+
+
+def test_a_name_that_is_no_utf8_is_not_mistaken_for_another(tmp_path):
+    name = os.fsdecode(b"\xff.parquet")
+    assert files.InputFile((tmp_path / name).as_uri(), 1, "ab").name == name
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ import json
 import os
 import shutil
 import stat
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from confidential_spark.agent.data.input_source import input_names, input_uri, open_input, unusable_input
 from confidential_spark.agent.errors import AgentError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 CHUNK_BYTES = 1024 * 1024
 MAX_SUMMARY_BYTES = 4 * 1024 * 1024
@@ -31,48 +33,49 @@ class InputFile:
     bytes: int
     sha256: str
 
+    @property
+    def name(self) -> str:
+        """The file's name; with characters that are not printable where it is not UTF-8."""
+        return unquote(self.uri.rpartition("/")[2], errors="surrogateescape")
+
 
 def input_files(uri: str, copy_to: Path | None = None) -> list[InputFile]:
-    """Hash the Parquet files of a ``file://`` folder, in the order of their names.
+    """Hash the input's Parquet files, in the order of their names.
 
-    Files that Spark ignores too (names that start with ``_`` or ``.``) are left out.
-
-    :param copy_to: an empty folder that gets exactly the bytes that were hashed, each read once.
-    :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file``, ``input-empty`` or
-        ``input-not-read``.
+    :param copy_to: an empty folder that gets exactly the bytes that were hashed.
+    :raises AgentError: as :func:`.input_source.input_names`; ``input-not-read``.
     """
-    paths = _input_paths(uri)
+    return [
+        InputFile(input_uri(uri, name), *read_input(uri, name, copy_to=copy_to)) for name in input_names(uri)
+    ]
+
+
+def read_input(uri: str, name: str, *, copy_to: Path | None, at_most: int | None = None) -> tuple[int, str]:
+    """Return size and SHA-256 (hex) of one of the input's files, whose bytes are read once.
+
+    :param copy_to: a folder that gets exactly the bytes that were hashed.
+    :param at_most: bytes after which a longer file is not read on.
+    :raises AgentError: ``input-not-read``.
+    """
+    digest, size = hashlib.sha256(), 0
     try:
-        if copy_to is None:
-            return [InputFile(path.as_uri(), *_size_and_digest(path)) for path in paths]
-        return [InputFile(path.as_uri(), *_copy(path, copy_to / path.name)) for path in paths]
+        with (
+            open_input(uri, name) as source,
+            (copy_to / name).open("xb") if copy_to else nullcontext() as copy,
+        ):
+            while (chunk := source.read(CHUNK_BYTES)) and (at_most is None or size <= at_most):
+                digest.update(chunk)
+                size += len(chunk)
+                if copy:
+                    copy.write(chunk)
     except OSError as error:
-        raise _unusable(
+        raise unusable_input(
             "input-not-read",
             "The input cannot be read or copied.",
-            error,
+            f"{error.strerror}: {name}",
             "readable files, and room for them",
         ) from error
-
-
-def _input_paths(uri: str) -> list[Path]:
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment:
-        raise _unusable("input-scheme", "The input cannot be hashed.", uri, "a file:// folder")
-    folder = Path(unquote(parts.path))
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise _unusable("input-missing", "The input folder cannot be read.", error, "a folder") from error
-    files = [entry for entry in entries if not entry.name.startswith(("_", "."))]
-    for entry in files:
-        if entry.suffix != ".parquet" or not entry.is_file():
-            raise _unusable(
-                "input-foreign-file", "The input folder holds something else.", entry.name, "*.parquet"
-            )
-    if not files:
-        raise _unusable("input-empty", "The input folder is empty.", uri, "at least one *.parquet file")
-    return files
+    return size, digest.hexdigest()
 
 
 def require_unchanged(before: list[InputFile], after: list[InputFile]) -> None:
@@ -81,7 +84,7 @@ def require_unchanged(before: list[InputFile], after: list[InputFile]) -> None:
     :raises AgentError: ``input-changed``.
     """
     if before != after:
-        names = sorted({Path(urlsplit(file.uri).path).name for file in set(before) ^ set(after)})
+        names = sorted({file.name for file in set(before) ^ set(after)})
         raise AgentError(
             "The input changed while the job was reading it.",
             exit_code=ExitCode.INPUT_CHANGED,
@@ -211,23 +214,3 @@ def _size_and_digest(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
-
-
-def _copy(path: Path, copy: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as source, copy.open("xb") as target:
-        while chunk := source.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size += target.write(chunk)
-    return size, digest.hexdigest()
-
-
-def _unusable(code: str, message: str, got: object, expected: str) -> AgentError:
-    return AgentError(
-        message,
-        exit_code=ExitCode.INPUT_UNUSABLE,
-        code=code,
-        got=got,
-        expected=expected,
-        action="correct the input location of the run",
-    )

@@ -1,0 +1,1 @@
+"""What the enclave reads and writes for a job: its input, its results."""

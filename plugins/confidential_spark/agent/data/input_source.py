@@ -1,0 +1,77 @@
+"""Where the input's bytes come from: a folder of Parquet files that the host serves."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from confidential_spark.agent.errors import AgentError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def input_names(uri: str) -> list[str]:
+    """Return the names of the input's files, sorted; Spark ignores those that start with ``_`` or ``.`` too.
+
+    :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file`` or ``input-empty``.
+    """
+    folder = _folder(uri)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise unusable_input(
+            "input-missing", "The input folder cannot be read.", error, "a folder"
+        ) from error
+    files = [entry for entry in entries if not entry.name.startswith(("_", "."))]
+    _require_parquet(files)
+    if not files:
+        raise unusable_input("input-empty", "The input folder is empty.", uri, "at least one *.parquet file")
+    return [file.name for file in files]
+
+
+def input_uri(uri: str, name: str) -> str:
+    """Return one file's address, as the statement names it."""
+    return (_folder(uri) / name).as_uri()
+
+
+def open_input(uri: str, name: str) -> BinaryIO:
+    """Open one of the input's files.
+
+    :param name: a single name, which the caller has checked.
+    :raises OSError: there is no such file, or it cannot be read.
+    """
+    path = _folder(uri) / name
+    # A pipe would keep its reader waiting.
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file")
+    return path.open("rb")
+
+
+def unusable_input(code: str, message: str, got: object, expected: str) -> AgentError:
+    """Return the error for input that no job may read."""
+    return AgentError(
+        message,
+        exit_code=ExitCode.INPUT_UNUSABLE,
+        code=code,
+        got=got,
+        expected=expected,
+        action="correct the input location of the run",
+    )
+
+
+def _folder(uri: str) -> Path:
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment:
+        raise unusable_input("input-scheme", "The input cannot be hashed.", uri, "a file:// folder")
+    return Path(unquote(parts.path))
+
+
+def _require_parquet(files: Iterable[Path]) -> None:
+    for file in files:
+        if file.suffix != ".parquet" or not file.is_file():
+            raise unusable_input(
+                "input-foreign-file", "The input folder holds something else.", file.name, "*.parquet"
+            )
