@@ -1,8 +1,8 @@
-"""Spark's share of one month: wall time, CPU time and peak memory, with and without the class archive.
+"""The enclave's share of one month: wall time, CPU time and peak memory, as PySpark job and in three steps.
 
-Both run in turn, so that another program's load falls on both; the last line compares their medians.
+All forms run in turn, so that another program's load falls on each; the last lines compare their medians.
 
-python benchmarks/spark_month.py --month 2018-05 --input /data/puYear=2018/puMonth=5 [--java PATH]
+PYTHONPATH=plugins:. python -m benchmarks.spark_month --month 2018-05 --input FOLDER [--java PATH]
 """
 
 from __future__ import annotations
@@ -15,13 +15,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from confidential_spark.agent.spark_process import SparkCommand, run_spark
-from confidential_spark.enclave.class_archive import build_class_archive, class_archive_path
+from confidential_spark.agent.job.job_file import JobFile
+from confidential_spark.agent.job.runner_jars import Lock
+from confidential_spark.agent.job.spark import JavaCommand, run_spark, runner_main
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.enclave.class_archive import TrainingJob, build_class_archive, class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import SparkRuntime, choose_runtime, host_installation
 
-JOB = Path(__file__).resolve().parents[1] / "include" / "jobs" / "nytaxi.py"
+from tests.support.places import ROOT
+from tests.support.pyspark_baseline import submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+JOB = ROOT / "include" / "jobs" / "nytaxi.py"
 SAMPLE_SECONDS = 0.1
 
 
@@ -37,7 +47,7 @@ def main() -> None:
 
     size = sum(file.stat().st_size for file in options.input.glob("*.parquet"))
     java = find_java([options.java.resolve()] if options.java else None)
-    program = [str(JOB), "--month", options.month, "--input", options.input.resolve().as_uri()]
+    asked = TrainingJob("nytaxi", JOB, ["--month", options.month], options.input.resolve().as_uri())
     print(f"Java {java.version} ({java.path}), {size:,} bytes of input, {options.cores} cores")
     with TemporaryDirectory() as cache:
 
@@ -52,16 +62,54 @@ def main() -> None:
         plain = runtime(None)
         archive = class_archive_path(Path(cache), java.path, plain.spark_home)
         started = time.monotonic()
-        assert build_class_archive(plain, program, archive)
-        print(f"archive built:   {time.monotonic() - started:.1f} s, {archive.stat().st_size:,} bytes")
-        without, with_archive = [], []
+        assert build_class_archive(plain, asked, archive)
+        print(f"archive built: {time.monotonic() - started:.1f} s, {archive.stat().st_size:,} bytes")
+        forms: dict[str, Callable[[Path], list[str]]] = {
+            "PySpark": lambda folder: pyspark_month(plain, asked, folder),
+            "three steps": lambda folder: three_steps(plain, asked, folder),
+            "with archive": lambda folder: three_steps(runtime(archive), asked, folder),
+        }
+        measured: dict[str, list[Measured]] = {name: [] for name in forms}
         for _ in range(options.repeat):
-            without.append(measure(plain, program))
-            print(f"without archive: {without[-1].text()}")
-            with_archive.append(measure(runtime(archive), program))
-            print(f"with archive:    {with_archive[-1].text()}")
-    wall, cpu = (ratio(with_archive, without, figure) for figure in ("wall", "cpu"))
-    print(f"with / without:  {wall} wall, {cpu} CPU")
+            for name, form in forms.items():
+                measured[name].append(measure(form))
+                print(f"{name:13} {measured[name][-1].text()}")
+    compare(measured, "three steps", "PySpark")
+    compare(measured, "with archive", "three steps")
+
+
+def pyspark_month(runtime: SparkRuntime, job: TrainingJob, folder: Path) -> list[str]:
+    """Run the job as it was before, and return its lines."""
+    arguments = [*job.arguments, "--input", job.input_uri, "--output", str(folder / "output")]
+    return submit(runtime, arguments, folder / "work")
+
+
+def three_steps(runtime: SparkRuntime, asked: TrainingJob, folder: Path) -> list[str]:
+    """Run the job as the agent does, and return its lines."""
+    work_dir, request, rows = folder / "work", folder / "request.json", folder / "rows"
+    rows.mkdir()
+    lines: list[str] = []
+    job = JobFile(
+        name=asked.name,
+        path=asked.file,
+        arguments=asked.arguments,
+        python=str(runtime.python),
+        work_dir=work_dir,
+        in_occlum=False,
+    )
+    request.write_bytes(job.query(lines.append))
+    command = JavaCommand(
+        java=str(runtime.java),
+        spark_home=str(runtime.spark_home),
+        jvm_options=runtime.jvm_options,
+        spark_conf=runtime.spark_conf | FIXED_SETTINGS | ONE_PROCESS_SETTINGS,
+        lock=Lock.NO_SOCKETS,
+        main=runner_main(asked.name, request, rows, asked.input_uri, work_dir),
+        work_dir=work_dir,
+    )
+    run_spark(command, lines.append, in_occlum=False)
+    job.finish(rows, folder / "output", lines.append)
+    return lines
 
 
 @dataclass(frozen=True)
@@ -77,33 +125,27 @@ class Measured:
         return f"{self.wall:.1f} s wall, {self.cpu:.1f} s CPU, {self.peak:.0f} MiB RSS · {self.aggregation}"
 
 
-def ratio(ours: list[Measured], others: list[Measured], figure: str) -> str:
-    """Return the ratio of the medians."""
-    ours_median, others_median = (
-        statistics.median(getattr(run, figure) for run in runs) for runs in (ours, others)
+def compare(measured: dict[str, list[Measured]], one: str, other: str) -> None:
+    """Print the ratios of the medians."""
+
+    def median(name: str, figure: str) -> float:
+        return float(statistics.median(getattr(run, figure) for run in measured[name]))
+
+    ratios = (
+        f"{median(one, figure) / median(other, figure):.2f} {figure}" for figure in ("wall", "cpu", "peak")
     )
-    return f"{ours_median / others_median:.2f}"
+    print(f"{one} / {other}: {', '.join(ratios)}")
 
 
-def measure(runtime: SparkRuntime, program: list[str]) -> Measured:
+def measure(form: Callable[[Path], list[str]]) -> Measured:
     """Run the job once."""
-    with TemporaryDirectory() as folder:
-        output = Path(folder) / "output"
-        output.mkdir()
-        command = SparkCommand(
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=runtime.jvm_options,
-            spark_conf=runtime.spark_conf,
-            program=[*program, "--output", str(output)],
-            work_dir=Path(folder) / "work",
-        )
-        lines: list[str] = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "output").mkdir()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
         with PeakMemory() as memory:
-            run_spark(command, lines.append, in_occlum=False)
+            lines = form(folder)
         wall = time.monotonic() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from confidential_spark.core.months import Month
-from confidential_spark.enclave.class_archive import build_class_archive, class_archive_path
+from confidential_spark.enclave.class_archive import TrainingJob, build_class_archive, class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.jobs.nytaxi import NYTAXI
@@ -30,20 +30,19 @@ def prepare_class_archive() -> None:
     print("Preparing Spark's class archive (once, about a minute) …", flush=True)
     with TemporaryDirectory(prefix="class-archive-") as folder:
         month = write_month(TRAINING_MONTH, TRAINING_ROWS, Path(folder))
-        program = [
-            str(NYTAXI.file(settings.jobs_dir)),
-            "--month",
-            str(TRAINING_MONTH),
-            "--input",
-            month.as_uri(),
-        ]
+        job = TrainingJob(
+            name=NYTAXI.name,
+            file=NYTAXI.file(settings.jobs_dir),
+            arguments=["--month", str(TRAINING_MONTH)],
+            input_uri=month.as_uri(),
+        )
         runtime = choose_runtime(
             input_bytes=0,
             cores=settings.spark_cores,
             memory=settings.spark_memory,
             installation=host_installation(java=java),
         )
-        build_class_archive(runtime, program, archive)
+        build_class_archive(runtime, job, archive)
 
 
 if __name__ == "__main__":

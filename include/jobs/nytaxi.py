@@ -1,9 +1,6 @@
 """Monthly analytics of New York's yellow taxis; `docs/results.md` defines every figure.
 
-DataFrame functions only, so that the file runs unchanged on Spark 3.5 and 4. Money is integer cents and
-distance is integer thousandths of a mile: sums are exact, whatever the order of the rows. One Spark action
-counts and sums by (first reason to reject, hour, zone, payment type); plain Python turns its few thousand
-groups into the tables.
+`query` prints the SQL of a month, which Spark runs; `finish` makes the tables and the summary of its result.
 """
 
 from __future__ import annotations
@@ -12,36 +9,21 @@ import argparse
 import json
 import re
 import sys
-import threading
-import time
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
-
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.types import StructField, StructType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pyspark import SparkContext
-    from pyspark.sql import Column, DataFrame, Row
+    Group = dict[str, Any]
 
+EXIT_REQUEST_REFUSED = 65
 EXIT_INPUT_UNUSABLE = 66
+EXIT_FAILED = 80
 DEFAULT_OUTLIER_CAP_CENTS = 100_000
-LONGEST_TRIP_S = 6 * 3600
-LONGEST_TRIP_MILLIMILES = 500_000
-USABLE_DOLLARS = 1e7
-USABLE_MILES = 1e6
-LAST_ZONE = 265
-UNKNOWN_ZONES = (264, 265)
-PROGRESS_INTERVAL_S = 1.0
 
 TEXT = ("string", "int", "bigint")
 WHOLE = ("int", "bigint", "smallint", "tinyint")
@@ -61,140 +43,258 @@ COLUMNS: dict[str, Sequence[str]] = {
     "totalAmount": REAL,
 }
 
-PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided")
-# The TLC's codes are 1 to 6. Before 2011 every vendor spelled the words in its own way, so prefixes decide.
-PAYMENT_PREFIXES = (
-    ("car", "credit"),
-    ("cr", "credit"),
-    ("ca", "cash"),
-    ("cs", "cash"),
-    ("no", "no_charge"),
-    ("di", "dispute"),
-    ("un", "unknown"),
-    ("na", "unknown"),
-    ("vo", "voided"),
+# Money is integer cents and distance integer thousandths of a mile: sums are exact, whatever the rows' order.
+# `counted` is the one pass over the input, and its key is small: `met` has the bits of RULES, and `cell` is
+# (hour * 267 + zone) * 8 + payment type, with zone 266 and payment type 7 for texts that are none.
+# The rest unpacks these few ten thousand rows and adds them up by hour, zone, payment type and rules met:
+# 82,944 ways to meet rules and 300 other rows at the most.
+SQL = """\
+WITH read AS (
+  SELECT
+    CAST(CAST(tpepPickupDateTime AS TIMESTAMP) AS BIGINT) AS pickup_s,
+    CAST(CAST(tpepDropoffDateTime AS TIMESTAMP) AS BIGINT) AS dropoff_s,
+    CAST(fareAmount AS DOUBLE) AS fare,
+    CAST(tipAmount AS DOUBLE) AS tip,
+    CAST(totalAmount AS DOUBLE) AS total,
+    CAST(tripDistance AS DOUBLE) AS distance,
+    passengerCount AS passengers,
+    vendorID AS vendor,
+    CAST(paymentType AS STRING) AS payment,
+    CAST(puLocationId AS STRING) AS pickup_zone,
+    CAST(puLocationId AS BIGINT) AS pickup_number,
+    CAST(doLocationId AS STRING) AS dropoff_zone,
+    CAST(doLocationId AS BIGINT) AS dropoff_number
+  FROM trips
+),
+measured AS (
+  SELECT
+    pickup_s,
+    dropoff_s,
+    dropoff_s - pickup_s AS duration,
+    CASE WHEN abs(fare) < 1e7 THEN floor(fare * 100 + 0.5D) END AS fare,
+    CASE WHEN abs(tip) < 1e7 THEN floor(tip * 100 + 0.5D) END AS tip,
+    CASE WHEN abs(total) < 1e7 THEN floor(total * 100 + 0.5D) END AS total,
+    CASE WHEN abs(distance) < 1e6 THEN floor(distance * 1000 + 0.5D) END AS distance,
+    passengers,
+    vendor,
+    -- The TLC's codes are 1 to 6. Before 2011 every vendor spelled the words in its own way: prefixes decide.
+    CASE
+      WHEN payment = '1' THEN 1
+      WHEN payment = '2' THEN 2
+      WHEN payment = '3' THEN 3
+      WHEN payment = '4' THEN 4
+      WHEN payment = '5' THEN 5
+      WHEN payment = '6' THEN 6
+      WHEN payment IS NULL THEN 0
+      WHEN startswith(lower(trim(payment)), 'car') THEN 1
+      WHEN startswith(lower(trim(payment)), 'cr') THEN 1
+      WHEN startswith(lower(trim(payment)), 'ca') THEN 2
+      WHEN startswith(lower(trim(payment)), 'cs') THEN 2
+      WHEN startswith(lower(trim(payment)), 'no') THEN 3
+      WHEN startswith(lower(trim(payment)), 'di') THEN 4
+      WHEN startswith(lower(trim(payment)), 'un') THEN 5
+      WHEN startswith(lower(trim(payment)), 'na') THEN 5
+      WHEN startswith(lower(trim(payment)), 'vo') THEN 6
+      ELSE 7
+    END AS payment,
+    -- The casts also read '+5' and '5.9' as 5; neither is a zone.
+    CASE
+      WHEN pickup_number BETWEEN 1 AND 265
+        AND NOT contains(pickup_zone, '+') AND NOT contains(pickup_zone, '.') THEN pickup_number
+      WHEN pickup_zone IS NULL THEN 0
+      ELSE 266
+    END AS pickup_zone,
+    CASE
+      WHEN dropoff_number BETWEEN 1 AND 265
+        AND NOT contains(dropoff_zone, '+') AND NOT contains(dropoff_zone, '.') THEN dropoff_number
+      WHEN dropoff_zone IS NULL THEN 0
+      ELSE 266
+    END AS dropoff_zone
+  FROM read
+),
+-- Most rows meet no rule, so each CASE asks for the usual value first. A comparison with null is not true.
+judged AS (
+  SELECT
+    *,
+    CASE WHEN pickup_s >= :starts_at AND pickup_s < :ends_at THEN 0 WHEN pickup_s IS NULL THEN 1 ELSE 2 END
+    + CASE
+        WHEN duration BETWEEN 1 AND 21600 THEN 0
+        WHEN duration = 0 THEN 1024
+        WHEN duration < 0 THEN 8
+        WHEN duration > 21600 THEN 16
+        WHEN dropoff_s IS NULL THEN 4
+        ELSE 0
+      END
+    + CASE
+        WHEN fare BETWEEN 0 AND :outlier_cap_cents AND total BETWEEN 0 AND :outlier_cap_cents
+          AND tip <= :outlier_cap_cents THEN 0
+        ELSE
+          CASE WHEN fare IS NULL OR tip IS NULL OR total IS NULL THEN 32 ELSE 0 END
+          + CASE WHEN fare < 0 OR total < 0 THEN 64 ELSE 0 END
+          + CASE WHEN greatest(fare, tip, total) > :outlier_cap_cents THEN 128 ELSE 0 END
+      END
+    + CASE WHEN distance BETWEEN 1 AND 500000 THEN 0 WHEN distance = 0 THEN 512 ELSE 256 END
+    + CASE WHEN passengers <> 0 THEN 0 WHEN passengers = 0 THEN 2048 ELSE 4096 END
+    + CASE WHEN vendor IS NULL THEN 8192 ELSE 0 END
+    + CASE
+        WHEN dropoff_zone BETWEEN 1 AND 263 THEN 0
+        WHEN dropoff_zone = 0 THEN 524288
+        WHEN dropoff_zone = 266 THEN 2097152
+        ELSE 1048576
+      END AS met,
+    (coalesce(pmod(pickup_s div 3600, 24), 0) * 267 + pickup_zone) * 8 + payment AS cell
+  FROM measured
+),
+counted AS (
+  SELECT
+    cell,
+    met,
+    count(*) AS trips,
+    sum(total) AS revenue_cents,
+    sum(fare) AS fare_cents,
+    sum(tip) AS tip_cents,
+    sum(distance) AS distance_millimiles,
+    sum(duration) AS duration_s,
+    min(pickup_s) AS first_pickup_s,
+    max(pickup_s) AS last_pickup_s
+  FROM judged
+  GROUP BY cell, met
+),
+unpacked AS (
+  SELECT
+    CASE WHEN met & 511 = 0 THEN cell div 2136 END AS hour,
+    CASE WHEN met & 511 = 0 THEN cell div 8 % 267 % 266 END AS zone,
+    CASE WHEN met & 511 = 0 THEN cell % 8 END AS payment,
+    met
+      + CASE cell % 8 WHEN 0 THEN 16384 WHEN 7 THEN 32768 ELSE 0 END
+      + CASE
+          WHEN cell div 8 % 267 BETWEEN 1 AND 263 THEN 0
+          WHEN cell div 8 % 267 = 0 THEN 65536
+          WHEN cell div 8 % 267 = 266 THEN 262144
+          ELSE 131072
+        END AS met,
+    trips,
+    revenue_cents,
+    fare_cents,
+    tip_cents,
+    distance_millimiles,
+    duration_s,
+    first_pickup_s,
+    last_pickup_s
+  FROM counted
 )
-# In place of a zone or a payment type: there is a text, and it is none.
-INVALID = -1
+SELECT
+  hour,
+  zone,
+  payment,
+  met,
+  sum(trips) AS trips,
+  sum(revenue_cents) AS revenue_cents,
+  sum(fare_cents) AS fare_cents,
+  sum(tip_cents) AS tip_cents,
+  sum(distance_millimiles) AS distance_millimiles,
+  sum(duration_s) AS duration_s,
+  min(first_pickup_s) AS first_pickup_s,
+  max(last_pickup_s) AS last_pickup_s
+FROM unpacked
+GROUP BY GROUPING SETS ((hour), (zone), (payment), (met))
+"""
+MAX_ROWS = 100_000
 
 
-class InputUnusableError(Exception):
-    """The input cannot give a month's figures; nothing is written."""
-
-    def __init__(self, code: str, message: str, *, got: object, expected: object) -> None:
-        """Join the parts to one line in the form of the project's errors."""
-        super().__init__(f"[{code}] {message} · got: {got} · expected: {expected}")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One quirk of the data: rows it meets are rejected from all sums, or only counted."""
+class Rule(NamedTuple):
+    """One quirk of the data: rows with all its bits in `met` are rejected from all sums, or only counted."""
 
     name: str
     action: str
-    condition: Callable[[Options], Column]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for; the month's bounds are seconds since 1970, UTC."""
-
-    month: str
-    input: str
-    output: Path
-    outlier_cap_cents: int
-
-    @property
-    def starts_at(self) -> int:
-        """First second of the month."""
-        return _epoch(int(self.month[:4]), int(self.month[5:]))
-
-    @property
-    def ends_at(self) -> int:
-        """First second of the next month."""
-        year, month = int(self.month[:4]), int(self.month[5:])
-        return _epoch(year + month // 12, month % 12 + 1)
-
-
-def _missing(name: str) -> Callable[[Options], Column]:
-    return lambda _: F.col(name).isNull()
-
-
-def _amount_beyond_cap(options: Options) -> Column:
-    return F.greatest(F.col("fare"), F.col("tip"), F.col("total")) > options.outlier_cap_cents
-
-
-def _outside_month(options: Options) -> Column:
-    return (F.col("pickup_s") < options.starts_at) | (F.col("pickup_s") >= options.ends_at)
+    bits: int
 
 
 # Order matters: the first rule that rejects a row is the reason it is filed under.
 RULES = (
-    Rule("pickup_time_missing", "reject", _missing("pickup_s")),
-    Rule("pickup_outside_month", "reject", _outside_month),
-    Rule("dropoff_time_missing", "reject", _missing("dropoff_s")),
-    Rule("dropoff_before_pickup", "reject", lambda _: F.col("duration") < 0),
-    Rule("duration_over_6h", "reject", lambda _: F.col("duration") > LONGEST_TRIP_S),
-    Rule(
-        "amount_unusable",
-        "reject",
-        lambda _: F.col("fare").isNull() | F.col("tip").isNull() | F.col("total").isNull(),
-    ),
-    Rule("fare_negative", "reject", lambda _: (F.col("fare") < 0) | (F.col("total") < 0)),
-    Rule("amount_outlier", "reject", _amount_beyond_cap),
-    Rule(
-        "distance_unusable",
-        "reject",
-        lambda _: F.col("distance").isNull() | ~F.col("distance").between(0, LONGEST_TRIP_MILLIMILES),
-    ),
-    Rule("distance_zero", "count", lambda _: F.col("distance") == 0),
-    Rule("duration_zero", "count", lambda _: F.col("duration") == 0),
-    Rule("passengers_zero", "count", lambda _: F.col("passengers") == 0),
-    Rule("passengers_missing", "count", _missing("passengers")),
-    Rule("vendor_missing", "count", _missing("vendor")),
-    Rule("payment_missing", "count", _missing("payment_text")),
-    Rule(
-        "vendor_payment_passengers_missing",
-        "count",
-        lambda _: F.col("vendor").isNull() & F.col("payment_text").isNull() & F.col("passengers").isNull(),
-    ),
-    Rule("payment_unrecognised", "count", lambda _: F.col("payment") == INVALID),
-    Rule("pickup_zone_missing", "count", _missing("pickup_text")),
-    Rule("pickup_zone_unknown", "count", lambda _: F.col("pickup_zone").isin(*UNKNOWN_ZONES)),
-    Rule("pickup_zone_invalid", "count", lambda _: F.col("pickup_zone") == INVALID),
-    Rule("dropoff_zone_missing", "count", _missing("dropoff_text")),
-    Rule("dropoff_zone_unknown", "count", lambda _: F.col("dropoff_zone").isin(*UNKNOWN_ZONES)),
-    Rule("dropoff_zone_invalid", "count", lambda _: F.col("dropoff_zone") == INVALID),
+    Rule("pickup_time_missing", "reject", 1),
+    Rule("pickup_outside_month", "reject", 2),
+    Rule("dropoff_time_missing", "reject", 4),
+    Rule("dropoff_before_pickup", "reject", 8),
+    Rule("duration_over_6h", "reject", 16),
+    Rule("amount_unusable", "reject", 32),
+    Rule("fare_negative", "reject", 64),
+    Rule("amount_outlier", "reject", 128),
+    Rule("distance_unusable", "reject", 256),
+    Rule("distance_zero", "count", 512),
+    Rule("duration_zero", "count", 1024),
+    Rule("passengers_zero", "count", 2048),
+    Rule("passengers_missing", "count", 4096),
+    Rule("vendor_missing", "count", 8192),
+    Rule("payment_missing", "count", 16384),
+    Rule("vendor_payment_passengers_missing", "count", 8192 + 16384 + 4096),
+    Rule("payment_unrecognised", "count", 32768),
+    Rule("pickup_zone_missing", "count", 65536),
+    Rule("pickup_zone_unknown", "count", 131072),
+    Rule("pickup_zone_invalid", "count", 262144),
+    Rule("dropoff_zone_missing", "count", 524288),
+    Rule("dropoff_zone_unknown", "count", 1048576),
+    Rule("dropoff_zone_invalid", "count", 2097152),
 )
-REJECTING = tuple(rule for rule in RULES if rule.action == "reject")
-ACCEPTED = len(REJECTING)
+REJECTED = 511
+PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided")
+# By the code in `payment`: 0 is missing, 7 is not recognised.
+PAYMENT_OF_CODE = ("unknown", *PAYMENT_TYPES, "unknown")
 MEASURES = ("trips", "revenue_cents", "fare_cents", "tip_cents", "distance_millimiles", "duration_s")
+RESULT = ("hour", "zone", "payment", "met", *MEASURES, "first_pickup_s", "last_pickup_s")
+
+
+class JobError(Exception):
+    """The job stops, and has written nothing."""
+
+    def __init__(self, exit_code: int, code: str, message: str, *, got: object, expected: object) -> None:
+        """Join the parts to one line in the form of the project's errors."""
+        self.exit_code = exit_code
+        super().__init__(f"[{code}] {message} · got: {got} · expected: {expected}")
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses a command line in the form of the project's errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        :raises JobError: ``argument-invalid``, always.
+        """
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        text = "The arguments are malformed."
+        raise JobError(EXIT_REQUEST_REFUSED, "argument-invalid", text, got=message, expected=usage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; the exit code is 66 when the input is at fault."""
-    options = parse_options(arguments)
+    """Run one of the two commands and return its exit code."""
     try:
-        run(options)
-    except InputUnusableError as error:
+        options = parser().parse_args(arguments)
+        options.run(options)
+    except JobError as error:
         print(error, file=sys.stderr, flush=True)
-        return EXIT_INPUT_UNUSABLE
+        return error.exit_code
     return 0
 
 
-def parse_options(arguments: Sequence[str] | None) -> Options:
-    """Read the command line; argparse exits with 2 and a message when it is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)  # type: ignore[union-attr]
-    parser.add_argument("--month", required=True, type=month, help="YYYY-MM, the month the pick-ups fall in")
-    parser.add_argument("--input", required=True, help="folder of Parquet files: file, wasbs or abfss URI")
-    parser.add_argument("--output", required=True, type=Path, help="local folder for the results")
-    parser.add_argument(
-        "--outlier-cap-cents",
-        type=cap,
-        default=DEFAULT_OUTLIER_CAP_CENTS,
-        help="a fare, tip or total above this is an outlier; default %(default)s",
-    )
-    return Options(**vars(parser.parse_args(arguments)))
+def parser() -> argparse.ArgumentParser:
+    """Return the grammar of the two commands."""
+    top = Parser(description=__doc__, allow_abbrev=False)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for run in (query, finish):
+        command = commands.add_parser(run.__name__, description=run.__doc__, allow_abbrev=False)
+        command.set_defaults(run=run)
+        add = command.add_argument
+        add("--month", required=True, type=month, help="YYYY-MM, the month the pick-ups fall in")
+        add(
+            "--outlier-cap-cents",
+            type=cap,
+            default=DEFAULT_OUTLIER_CAP_CENTS,
+            help="a fare, tip or total above this is an outlier; default %(default)s",
+        )
+    add("--rows", required=True, type=Path, help="folder of Spark's result: figures.json, groups.jsonl")
+    add("--output", required=True, type=Path, help="folder for the results")
+    return top
 
 
 def month(text: str) -> str:
@@ -203,7 +303,7 @@ def month(text: str) -> str:
     :raises argparse.ArgumentTypeError: for anything else.
     """
     if re.fullmatch(r"(2009|20[1-9][0-9])-(0[1-9]|1[0-2])", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected YYYY-MM from 2009-01 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not YYYY-MM from 2009-01 on")
     return text
 
 
@@ -213,195 +313,85 @@ def cap(text: str) -> int:
     :raises argparse.ArgumentTypeError: for anything but 1 … 999,999,999.
     """
     if re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected cents from 1 to 999999999")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cents from 1 to 999999999")
     return int(text)
 
 
-def run(options: Options) -> None:
-    """Read, aggregate and write one month.
-
-    :raises InputUnusableError: before anything is written.
-    """
-    spark = start_spark()
-    try:
-        trips = read_trips(spark, options.input)
-        started = time.monotonic()
-        with Progress(spark.sparkContext):
-            groups = aggregate(trips, options).collect()
-        duration_ms = round((time.monotonic() - started) * 1000)
-    finally:
-        spark.stop()
-    write_results(groups, options, duration_ms)
+def query(options: argparse.Namespace) -> None:
+    """Print what Spark shall compute, as one JSON object."""
+    year, number = map(int, options.month.split("-"))
+    parameters = {
+        "starts_at": _epoch(year, number),
+        "ends_at": _epoch(year + number // 12, number % 12 + 1),
+        "outlier_cap_cents": options.outlier_cap_cents,
+    }
+    queries = [{"name": "groups", "sql": SQL, "max_rows": MAX_ROWS}]
+    request = {"v": 1, "job": "nytaxi", "input": {"trips": COLUMNS}, "parameters": parameters}
+    print(json.dumps(request | {"queries": queries}), flush=True)
 
 
-def start_spark() -> SparkSession:
-    """Return the session; the conversions to UTC and the calendar are part of the figures' definition."""
-    return (
-        SparkSession.builder.appName("nytaxi")
-        .config("spark.sql.session.timeZone", "UTC")
-        # Stray rows of a year long past are counted as outside the month; they must not stop the job.
-        .config("spark.sql.parquet.int96RebaseModeInRead", "CORRECTED")
-        .config("spark.sql.parquet.datetimeRebaseModeInRead", "CORRECTED")
-        .getOrCreate()
-    )
-
-
-def read_trips(spark: SparkSession, uri: str) -> DataFrame:
-    """Return the columns the job needs, with the types the files have.
-
-    :raises InputUnusableError: ``input-unreadable`` or ``input-schema``.
-    """
-    path = spark_path(uri)
-    try:
-        found = spark.read.option("mergeSchema", "true").parquet(path).schema
-    except (PySparkException, Py4JJavaError) as error:
-        raise InputUnusableError(
-            "input-unreadable",
-            "The input cannot be read as one Parquet table.",
-            got=_cause(error),
-            expected="a folder with at least one Parquet file, all of one schema",
-        ) from None
-    types = {field.name: field.dataType for field in found.fields}
-    problems = [
-        f"{name}: {types[name].simpleString() if name in types else 'missing'}, expected {' or '.join(kinds)}"
-        for name, kinds in COLUMNS.items()
-        if name not in types or types[name].simpleString() not in kinds
-    ]
-    if problems:
-        raise InputUnusableError(
-            "input-schema",
-            "The input does not have the columns of the yellow-taxi table.",
-            got="; ".join(problems),
-            expected=", ".join(COLUMNS),
-        )
-    schema = StructType([StructField(name, types[name]) for name in COLUMNS])
-    return spark.read.schema(schema).parquet(path)
-
-
-def spark_path(uri: str) -> str:
-    """Return a location in the form Hadoop takes it: file URIs decoded, and nothing in them a pattern."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        return uri
-    return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", unquote(parts.path))
-
-
-def aggregate(trips: DataFrame, options: Options) -> DataFrame:
-    """Return one row per (first reason, hour, zone, payment type), with counts and exact sums."""
-    met = {rule.name: F.coalesce(rule.condition(options), F.lit(False)) for rule in RULES}
-    reason = F.lit(ACCEPTED)
-    for index in reversed(range(len(REJECTING))):
-        reason = F.when(met[REJECTING[index].name], index).otherwise(reason)
-    flagged = measured(trips).select(
-        "*",
-        reason.alias("reason"),
-        *(condition.cast("int").alias(name) for name, condition in met.items()),
-    )
-    accepted = F.col("reason") == ACCEPTED
-    return flagged.groupBy(
-        "reason",
-        F.when(accepted, F.floor(F.pmod("pickup_s", F.lit(86_400)) / 3600)).otherwise(0).alias("hour"),
-        F.when(accepted, F.greatest("pickup_zone", F.lit(0))).otherwise(0).alias("zone"),
-        F.when(accepted, F.col("payment")).otherwise(0).alias("payment"),
-    ).agg(
-        F.count("*").alias("trips"),
-        F.sum("total").alias("revenue_cents"),
-        F.sum("fare").alias("fare_cents"),
-        F.sum("tip").alias("tip_cents"),
-        F.sum("distance").alias("distance_millimiles"),
-        F.sum("duration").alias("duration_s"),
-        F.min("pickup_s").alias("first_pickup_s"),
-        F.max("pickup_s").alias("last_pickup_s"),
-        *(F.sum(rule.name).alias(rule.name) for rule in RULES),
-    )
-
-
-def measured(trips: DataFrame) -> DataFrame:
-    """Return the trips in whole seconds, cents and thousandths of a mile."""
-    pickup = F.col("tpepPickupDateTime").cast("timestamp").cast("long")
-    dropoff = F.col("tpepDropoffDateTime").cast("timestamp").cast("long")
-    return trips.select(
-        pickup.alias("pickup_s"),
-        dropoff.alias("dropoff_s"),
-        (dropoff - pickup).alias("duration"),
-        F.col("passengerCount").alias("passengers"),
-        F.col("vendorID").alias("vendor"),
-        F.col("paymentType").alias("payment_text"),
-        F.col("puLocationId").alias("pickup_text"),
-        F.col("doLocationId").alias("dropoff_text"),
-        payment(F.col("paymentType").cast("string")).alias("payment"),
-        zone("puLocationId").alias("pickup_zone"),
-        zone("doLocationId").alias("dropoff_zone"),
-        whole(F.col("fareAmount"), 100, USABLE_DOLLARS).alias("fare"),
-        whole(F.col("tipAmount"), 100, USABLE_DOLLARS).alias("tip"),
-        whole(F.col("totalAmount"), 100, USABLE_DOLLARS).alias("total"),
-        whole(F.col("tripDistance"), 1000, USABLE_MILES).alias("distance"),
-    )
-
-
-def whole(value: Column, units: int, limit: float) -> Column:
-    """Return floor(value × units + 0.5), or null where the value is missing, NaN or not below the limit.
-
-    Spark's own round() goes through BigDecimal and takes as long as all the rest of the job.
-    """
-    value = value.cast("double")
-    return F.when(F.abs(value) < limit, F.floor(value * units + 0.5))
-
-
-def zone(name: str) -> Column:
-    """Return the taxi zone 1 … 265, 0 where it is missing, -1 where it is anything else."""
-    number = F.expr(f"try_cast({name} AS INT)")
-    return (
-        F.when(number.between(1, LAST_ZONE) & ~F.col(name).contains("+"), number)
-        .when(F.col(name).isNull(), 0)
-        .otherwise(INVALID)
-    )
-
-
-def payment(text: Column) -> Column:
-    """Return the payment type's place in PAYMENT_TYPES; missing is unknown, -1 is not recognised."""
-    result = F.when(text.isNull(), PAYMENT_TYPES.index("unknown"))
-    for index in range(len(PAYMENT_TYPES)):
-        result = result.when(text == str(index + 1), index)
-    word = F.lower(F.trim(text))
-    for prefix, name in PAYMENT_PREFIXES:
-        result = result.when(word.startswith(prefix), PAYMENT_TYPES.index(name))
-    return result.otherwise(INVALID)
-
-
-def write_results(groups: Sequence[Row], options: Options, duration_ms: int) -> None:
+def finish(options: argparse.Namespace) -> None:
     """Write the three tables and, last, the summary.
 
-    :raises InputUnusableError: ``month-without-data``, with nothing written.
+    :raises JobError: ``month-without-data``, or Spark's result is not one; nothing is written.
     """
-    print(f"Input DataFrame Count: {sum(group['trips'] for group in groups)}", flush=True)
+    duration_ms, read, groups = read_result(options.rows)
+    print(f"Input DataFrame Count: {read}", flush=True)
     print(f"Aggregation duration: {duration_ms} ms", flush=True)
-    accepted = [group for group in groups if group["reason"] == ACCEPTED]
-    if not accepted:
-        raise _without_data(groups, options)
-    write_table(options.output / "by_hour.parquet", "hour", by_key(accepted, "hour", range(24)))
-    write_table(options.output / "by_pickup_zone.parquet", "zone", by_key(accepted, "zone", ()))
-    payments = by_key(accepted, "payment", range(len(PAYMENT_TYPES)))
-    write_table(
-        options.output / "by_payment_type.parquet",
-        "payment_type",
-        {PAYMENT_TYPES[index]: sums for index, sums in payments.items()},
-    )
-    summary = summarise(groups, accepted, options, duration_ms)
+    rows = [group for group in groups if group["met"] is not None]
+    if not any(_accepted(group) for group in rows):
+        raise _without_data(rows, options.month)
+    write_table(options.output / "by_hour.parquet", "hour", by_key(groups, "hour", range(24)))
+    write_table(options.output / "by_pickup_zone.parquet", "zone", by_key(groups, "zone", ()))
+    payments = by_key(groups, "payment", PAYMENT_TYPES)
+    write_table(options.output / "by_payment_type.parquet", "payment_type", payments)
+    summary = summarise(rows, options, duration_ms)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     (options.output / "summary.json").write_text(text, encoding="utf-8")
 
 
-def by_key(groups: Iterable[Row], key: str, always: Iterable[int]) -> dict[int, dict[str, int]]:
+def read_result(folder: Path) -> tuple[int, int, list[Group]]:
+    """Return how long Spark took in milliseconds, how many rows the input has, and the result's rows.
+
+    :raises JobError: ``result-malformed``; also where it does not count each of the input's rows once.
+    """
+    try:
+        figures = _parsed((folder / "figures.json").read_text(encoding="utf-8"))
+        lines = (folder / "groups.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [_row(line) for line in lines]
+        duration_ms, read = int(figures["duration_ms"]), int(figures["input"]["trips"]["rows"])
+        counted = sum(row["trips"] for row in rows if row["met"] is not None)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _malformed(repr(error), "figures.json and groups.jsonl") from error
+    if counted != read:
+        raise _malformed(f"{counted} rows", f"the input's {read}")
+    return duration_ms, read, rows
+
+
+def _row(line: str) -> Group:
+    """Return a row of the result: a whole number or null in each column.
+
+    :raises ValueError: it is none.
+    """
+    row = _parsed(line)
+    if not isinstance(row, dict) or row.keys() != set(RESULT):
+        raise ValueError(f"no row of {', '.join(RESULT)}: {line[:200]}")
+    if any(type(value) is not int for value in row.values() if value is not None):
+        raise ValueError(f"no whole number: {line[:200]}")
+    # Sums over nothing are null.
+    return row | {name: row[name] or 0 for name in MEASURES}
+
+
+def by_key(groups: Iterable[Group], key: str, always: Iterable[Any]) -> dict[Any, dict[str, int]]:
     """Return exact sums by one key, in its order; keys of ``always`` are there even without trips."""
-    sums: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(MEASURES, 0))
+    sums: dict[Any, dict[str, int]] = defaultdict(lambda: dict.fromkeys(MEASURES, 0))
     for value in always:
         sums[value] = dict.fromkeys(MEASURES, 0)
-    for group in groups:
-        value = PAYMENT_TYPES.index("unknown") if group[key] == INVALID else group[key]
+    for group in sorted((group for group in groups if group[key] is not None), key=itemgetter(key)):
+        value = PAYMENT_OF_CODE[group[key]] if key == "payment" else group[key]
         for measure in MEASURES:
             sums[value][measure] += group[measure]
-    return dict(sorted(sums.items()))
+    return sums
 
 
 def write_table(path: Path, key: str, rows: Mapping[Any, Mapping[str, int]]) -> None:
@@ -431,68 +421,70 @@ def derived(sums: Mapping[str, int]) -> dict[str, float | None]:
     }
 
 
-def summarise(
-    groups: Sequence[Row], accepted: Sequence[Row], options: Options, duration_ms: int
-) -> dict[str, Any]:
+def summarise(rows: Sequence[Group], options: argparse.Namespace, duration_ms: int) -> dict[str, Any]:
     """Return the content of summary.json."""
+    accepted = [group for group in rows if _accepted(group)]
     totals = {measure: sum(group[measure] for group in accepted) for measure in MEASURES}
-    rows = sum(group["trips"] for group in groups)
+    count = sum(group["trips"] for group in rows)
     money = ("revenue_cents", "fare_cents", "tip_cents")
     return {
         "v": 1,
         "job": "nytaxi",
         "month": options.month,
-        "rows": {"input": rows, "accepted": totals["trips"], "rejected": rows - totals["trips"]},
+        "rows": {"input": count, "accepted": totals["trips"], "rejected": count - totals["trips"]},
         "totals": totals | derived(totals),
-        "all_rows": {"rows": rows} | {name: sum(group[name] or 0 for group in groups) for name in money},
+        "all_rows": {"rows": count} | {name: sum(group[name] for group in rows) for name in money},
         "first_pickup": _iso(min(group["first_pickup_s"] for group in accepted)),
         "last_pickup": _iso(max(group["last_pickup_s"] for group in accepted)),
-        "rules": [
-            {
-                "name": rule.name,
-                "action": rule.action,
-                "rows": sum(group[rule.name] for group in groups),
-                "first": sum(group["trips"] for group in groups if group["reason"] == index),
-            }
-            for index, rule in enumerate(RULES)
-            if rule.action == "reject"
-        ]
-        + [
-            {"name": rule.name, "action": rule.action, "rows": sum(group[rule.name] for group in groups)}
-            for rule in RULES
-            if rule.action == "count"
-        ],
+        "rules": [_rule(rule, rows) for rule in RULES],
         "options": {"outlier_cap_cents": options.outlier_cap_cents},
         "duration_ms": duration_ms,
     }
 
 
-class Progress:
-    """Prints how many tasks of the running stages are done, at most once a second."""
+def _rule(rule: Rule, rows: Sequence[Group]) -> dict[str, Any]:
+    """Return how many rows meet a rule, and how many it is the first to reject."""
+    met = sum(group["trips"] for group in rows if group["met"] & rule.bits == rule.bits)
+    first = {"first": _first(rule, rows)} if rule.action == "reject" else {}
+    return {"name": rule.name, "action": rule.action, "rows": met} | first
 
-    def __init__(self, context: SparkContext) -> None:
-        """Watch ``context``; nothing starts yet."""
-        self._tracker = context.statusTracker()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> None:
-        """Start watching."""
-        self._thread.start()
+def _first(rule: Rule, rows: Iterable[Group]) -> int:
+    """Return the rows that have no lower bit than this rule's; the lowest bits are those that reject."""
+    return sum(group["trips"] for group in rows if group["met"] & -group["met"] == rule.bits)
 
-    def __exit__(self, *_: object) -> None:
-        """Stop watching."""
-        self._over.set()
-        self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._over.wait(PROGRESS_INTERVAL_S):
-            stages = [self._tracker.getStageInfo(stage) for stage in self._tracker.getActiveStageIds()]
-            done = sum(stage.numCompletedTasks for stage in stages if stage)
-            total = sum(stage.numTasks for stage in stages if stage)
-            if total:
-                record = {"stage": "spark", "done": done, "total": total, "text": f"{done} of {total} tasks"}
-                print("PROGRESS " + json.dumps(record), flush=True)
+def _accepted(group: Group) -> bool:
+    return not group["met"] & REJECTED
+
+
+def _without_data(rows: Sequence[Group], month: str) -> JobError:
+    reasons = {rule.name: _first(rule, rows) for rule in RULES if rule.action == "reject"}
+    got = {name: trips for name, trips in reasons.items() if trips}
+    return JobError(
+        EXIT_INPUT_UNUSABLE,
+        "month-without-data",
+        f"The input has no usable trip of {month}.",
+        got=f"rejected: {got}" if rows else "no rows at all",
+        expected="at least one trip",
+    )
+
+
+def _malformed(got: object, expected: str) -> JobError:
+    text = "Spark's result cannot be used."
+    return JobError(EXIT_FAILED, "result-malformed", text, got=got, expected=expected)
+
+
+def _parsed(text: str) -> Any:
+    """Return a JSON value without NaN and infinities, which Python would read.
+
+    :raises ValueError: it is none.
+    """
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _epoch(year: int, month: int) -> int:
@@ -501,23 +493,6 @@ def _epoch(year: int, month: int) -> int:
 
 def _iso(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _without_data(groups: Sequence[Row], options: Options) -> InputUnusableError:
-    reasons = {REJECTING[group["reason"]].name: group["trips"] for group in groups}
-    return InputUnusableError(
-        "month-without-data",
-        f"The input has no usable trip of {options.month}.",
-        got=f"rejected: {reasons}" if reasons else "no rows at all",
-        expected="at least one trip",
-    )
-
-
-def _cause(error: Exception) -> str:
-    """Return the innermost cause that Spark names; the outer ones only say that a task failed."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1] if causes else lines[0])[:300]
 
 
 if __name__ == "__main__":

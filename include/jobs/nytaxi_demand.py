@@ -1,6 +1,6 @@
 """Trips of New York's yellow taxis per day and pick-up zone; `docs/results.md` defines every figure.
 
-One SQL query counts, and is all that Spark does; plain Python turns its few thousand rows into the results.
+`query` prints the SQL of a month, which Spark runs; `finish` makes the tables and the summary of its result.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ import argparse
 import json
 import re
 import sys
-import time
 from calendar import monthrange
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
-
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
-from pyspark.sql.types import StructField, StructType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    Row = dict[str, Any]
+
+EXIT_REQUEST_REFUSED = 65
 EXIT_INPUT_UNUSABLE = 66
+EXIT_FAILED = 80
+
 TEXT = ("string", "int", "bigint")
 REAL = ("double", "float")
 TIME = ("timestamp", "timestamp_ntz")
@@ -40,50 +37,58 @@ COLUMNS: dict[str, Sequence[str]] = {
     "totalAmount": REAL,
 }
 # A trip is a row that no rule of job nytaxi rejects, so that both jobs count the same trips of a month.
-QUERY = """
-WITH typed AS (
-    SELECT
-        CAST(CAST(tpepPickupDateTime AS TIMESTAMP) AS BIGINT) AS pickup_s,
-        CAST(CAST(tpepDropoffDateTime AS TIMESTAMP) AS BIGINT) AS dropoff_s,
-        CAST(fareAmount AS DOUBLE) AS fare,
-        CAST(tipAmount AS DOUBLE) AS tip,
-        CAST(totalAmount AS DOUBLE) AS total,
-        CAST(tripDistance AS DOUBLE) AS distance,
-        CAST(puLocationId AS STRING) AS zone
-    FROM trips
+# `cell` is (day - 1) * 266 + zone, with zone 0 for none; it is null where a rule rejects the row.
+SQL = """\
+WITH read AS (
+  SELECT
+    CAST(CAST(tpepPickupDateTime AS TIMESTAMP) AS BIGINT) AS pickup_s,
+    CAST(CAST(tpepDropoffDateTime AS TIMESTAMP) AS BIGINT) AS dropoff_s,
+    CAST(fareAmount AS DOUBLE) AS fare,
+    CAST(tipAmount AS DOUBLE) AS tip,
+    CAST(totalAmount AS DOUBLE) AS total,
+    CAST(tripDistance AS DOUBLE) AS distance,
+    CAST(puLocationId AS STRING) AS zone,
+    CAST(puLocationId AS BIGINT) AS zone_number
+  FROM trips
 ),
 measured AS (
-    SELECT
-        pickup_s,
-        dropoff_s,
-        CASE WHEN abs(fare) < 1e7 THEN floor(fare * 100 + 0.5D) END AS fare,
-        CASE WHEN abs(tip) < 1e7 THEN floor(tip * 100 + 0.5D) END AS tip,
-        CASE WHEN abs(total) < 1e7 THEN floor(total * 100 + 0.5D) END AS total,
-        CASE WHEN abs(distance) < 1e6 THEN floor(distance * 1000 + 0.5D) END AS distance,
-        CASE WHEN NOT contains(zone, '+') THEN try_cast(zone AS INT) END AS zone
-    FROM typed
+  SELECT
+    pickup_s,
+    dropoff_s - pickup_s AS duration,
+    CASE WHEN abs(fare) < 1e7 THEN floor(fare * 100 + 0.5D) END AS fare,
+    CASE WHEN abs(tip) < 1e7 THEN floor(tip * 100 + 0.5D) END AS tip,
+    CASE WHEN abs(total) < 1e7 THEN floor(total * 100 + 0.5D) END AS total,
+    CASE WHEN abs(distance) < 1e6 THEN floor(distance * 1000 + 0.5D) END AS distance,
+    -- The cast also reads '+5' and '5.9' as 5; neither is a zone.
+    CASE
+      WHEN zone_number BETWEEN 1 AND 265
+        AND NOT contains(zone, '+') AND NOT contains(zone, '.') THEN zone_number
+      ELSE 0
+    END AS zone
+  FROM read
 ),
 judged AS (
-    SELECT
-        (pickup_s - :starts_at) DIV 86400 + 1 AS day,
-        CASE WHEN zone BETWEEN 1 AND 265 THEN zone ELSE 0 END AS zone,
-        coalesce(
-            pickup_s >= :starts_at AND pickup_s < :ends_at
-            AND dropoff_s >= pickup_s AND dropoff_s - pickup_s <= 21600
-            AND fare BETWEEN 0 AND :cap AND total BETWEEN 0 AND :cap AND tip <= :cap
-            AND distance BETWEEN 0 AND 500000,
-            false
-        ) AS accepted
-    FROM measured
+  SELECT
+    -- A comparison with null is not true.
+    CASE
+      WHEN pickup_s >= :starts_at AND pickup_s < :ends_at
+        AND duration BETWEEN 0 AND 21600
+        AND fare BETWEEN 0 AND :outlier_cap_cents
+        AND total BETWEEN 0 AND :outlier_cap_cents
+        AND tip <= :outlier_cap_cents
+        AND distance BETWEEN 0 AND 500000
+      THEN (pickup_s - :starts_at) div 86400 * 266 + zone
+    END AS cell
+  FROM measured
+),
+counted AS (
+  SELECT cell, count(*) AS trips FROM judged GROUP BY cell
 )
-SELECT
-    accepted,
-    CASE WHEN accepted THEN day ELSE 0 END AS day,
-    CASE WHEN accepted THEN zone ELSE 0 END AS zone,
-    count(*) AS trips
-FROM judged
-GROUP BY 1, 2, 3
+SELECT cell div 266 + 1 AS day, cell % 266 AS zone, trips FROM counted
 """
+# 31 days, 265 zones and none, and one row for what is rejected.
+MAX_ROWS = 31 * 266 + 1
+RESULT = ("day", "zone", "trips")
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # The TLC's 264 and 265 stand for "unknown" and "outside of New York"; 0 is ours for no zone at all.
@@ -97,71 +102,86 @@ COLUMNS_OF = {
 }
 
 
-class InputUnusableError(Exception):
-    """The input cannot give a month's figures; nothing is written."""
+class Month(NamedTuple):
+    """A calendar month."""
 
-    def __init__(self, code: str, message: str, *, got: object, expected: object) -> None:
-        """Join the parts to one line in the form of the project's errors."""
-        super().__init__(f"[{code}] {message} · got: {got} · expected: {expected}")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for."""
-
-    month: str
-    input: str
-    output: Path
-    outlier_cap_cents: int
-
-    @property
-    def first_day(self) -> date:
-        """The month's first day."""
-        return date.fromisoformat(f"{self.month}-01")
+    first_day: date
 
     @property
     def days(self) -> int:
         """How many days the month has."""
         return monthrange(self.first_day.year, self.first_day.month)[1]
 
-    def parameters(self) -> dict[str, int]:
-        """Return the values of the query's parameters; times are seconds since 1970, UTC."""
-        starts_at = int(datetime.fromisoformat(f"{self.month}-01").replace(tzinfo=UTC).timestamp())
-        ends_at = starts_at + self.days * 86_400
-        return {"starts_at": starts_at, "ends_at": ends_at, "cap": self.outlier_cap_cents}
+    @property
+    def starts_at(self) -> int:
+        """Its first second since 1970, UTC."""
+        return int(datetime(self.first_day.year, self.first_day.month, 1, tzinfo=UTC).timestamp())
+
+    def weekday(self, day: int) -> str:
+        """Return the name of one of its days."""
+        return WEEKDAYS[self.first_day.replace(day=day).weekday()]
+
+    def __str__(self) -> str:
+        """Return YYYY-MM."""
+        return f"{self.first_day:%Y-%m}"
+
+
+class JobError(Exception):
+    """The job stops, and has written nothing."""
+
+    def __init__(self, exit_code: int, code: str, message: str, *, got: object, expected: object) -> None:
+        """Join the parts to one line in the form of the project's errors."""
+        self.exit_code = exit_code
+        super().__init__(f"[{code}] {message} · got: {got} · expected: {expected}")
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses a command line in the form of the project's errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        :raises JobError: ``argument-invalid``, always.
+        """
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        text = "The arguments are malformed."
+        raise JobError(EXIT_REQUEST_REFUSED, "argument-invalid", text, got=message, expected=usage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; the exit code is 66 when the input is at fault."""
-    options = parse_options(arguments)
+    """Run one of the two commands and return its exit code."""
     try:
-        write_results(*count_trips(options), options)
-    except InputUnusableError as error:
+        options = parser().parse_args(arguments)
+        options.run(options)
+    except JobError as error:
         print(error, file=sys.stderr, flush=True)
-        return EXIT_INPUT_UNUSABLE
+        return error.exit_code
     return 0
 
 
-def parse_options(arguments: Sequence[str] | None) -> Options:
-    """Read the command line; argparse exits with 2 and a message when it is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)  # type: ignore[union-attr]
-    parser.add_argument("--month", required=True, type=month, help="YYYY-MM, the month the pick-ups fall in")
-    parser.add_argument("--input", required=True, help="folder of Parquet files: a file URI")
-    parser.add_argument("--output", required=True, type=Path, help="local folder for the results")
-    parser.add_argument(
-        "--outlier-cap-cents", required=True, type=cap, help="no fare, tip or total above this"
-    )
-    return Options(**vars(parser.parse_args(arguments)))
+def parser() -> argparse.ArgumentParser:
+    """Return the grammar of the two commands."""
+    top = Parser(description=__doc__, allow_abbrev=False)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for run in (query, finish):
+        command = commands.add_parser(run.__name__, description=run.__doc__, allow_abbrev=False)
+        command.set_defaults(run=run)
+        add = command.add_argument
+        add("--month", required=True, type=month, help="YYYY-MM, the month the pick-ups fall in")
+        add("--outlier-cap-cents", required=True, type=cap, help="no fare, tip or total above this")
+    add("--rows", required=True, type=Path, help="folder of Spark's result: figures.json, cells.jsonl")
+    add("--output", required=True, type=Path, help="folder for the results")
+    return top
 
 
-def month(text: str) -> str:
-    """Return a month from 2009 on as it is.
+def month(text: str) -> Month:
+    """Return a month from 2009 on.
 
     :raises argparse.ArgumentTypeError: for anything else.
     """
     if re.fullmatch(r"(2009|20[1-9][0-9])-(0[1-9]|1[0-2])", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected YYYY-MM from 2009-01 on")
-    return text
+        raise argparse.ArgumentTypeError(f"{text!r} is not YYYY-MM from 2009-01 on")
+    return Month(date.fromisoformat(f"{text}-01"))
 
 
 def cap(text: str) -> int:
@@ -170,132 +190,99 @@ def cap(text: str) -> int:
     :raises argparse.ArgumentTypeError: for anything but 1 … 999,999,999.
     """
     if re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected cents from 1 to 999999999")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cents from 1 to 999999999")
     return int(text)
 
 
-def count_trips(options: Options) -> tuple[list[dict[str, Any]], int]:
-    """Return the query's rows (accepted, day, zone, trips), and how many milliseconds it took.
-
-    :raises InputUnusableError: ``input-unreadable`` or ``input-schema``.
-    """
-    spark = start_spark()
-    try:
-        read_trips(spark, options.input)
-        started = time.monotonic()
-        rows = spark.sql(QUERY, args=options.parameters()).collect()
-        return [row.asDict() for row in rows], round((time.monotonic() - started) * 1000)
-    finally:
-        spark.stop()
+def query(options: argparse.Namespace) -> None:
+    """Print what Spark shall compute, as one JSON object."""
+    parameters = {
+        "starts_at": options.month.starts_at,
+        "ends_at": options.month.starts_at + options.month.days * 86_400,
+        "outlier_cap_cents": options.outlier_cap_cents,
+    }
+    queries = [{"name": "cells", "sql": SQL, "max_rows": MAX_ROWS}]
+    request = {"v": 1, "job": "nytaxi_demand", "input": {"trips": COLUMNS}, "parameters": parameters}
+    print(json.dumps(request | {"queries": queries}), flush=True)
 
 
-def start_spark() -> SparkSession:
-    """Return the session; the conversions to UTC and the calendar are part of the figures' definition."""
-    return (
-        SparkSession.builder.appName("nytaxi_demand")
-        .config("spark.sql.session.timeZone", "UTC")
-        # Stray rows of a year long past are counted as outside the month; they must not stop the job.
-        .config("spark.sql.parquet.int96RebaseModeInRead", "CORRECTED")
-        .config("spark.sql.parquet.datetimeRebaseModeInRead", "CORRECTED")
-        .getOrCreate()
-    )
-
-
-def read_trips(spark: SparkSession, uri: str) -> None:
-    """Make the view `trips` of the columns that the query needs, with the types the files have.
-
-    :raises InputUnusableError: ``input-unreadable`` or ``input-schema``.
-    """
-    path = spark_path(uri)
-    try:
-        found = spark.read.option("mergeSchema", "true").parquet(path).schema
-    except (PySparkException, Py4JJavaError) as error:
-        raise InputUnusableError(
-            "input-unreadable",
-            "The input cannot be read as one Parquet table.",
-            got=cause(error),
-            expected="a folder with at least one Parquet file, all of one schema",
-        ) from None
-    types = {field.name: field.dataType for field in found.fields}
-    problems = [
-        f"{name}: {types[name].simpleString() if name in types else 'missing'}, expected {' or '.join(kinds)}"
-        for name, kinds in COLUMNS.items()
-        if name not in types or types[name].simpleString() not in kinds
-    ]
-    if problems:
-        raise InputUnusableError(
-            "input-schema",
-            "The input does not have the columns that the job reads.",
-            got="; ".join(problems),
-            expected=", ".join(COLUMNS),
-        )
-    schema = StructType([StructField(name, types[name]) for name in COLUMNS])
-    spark.read.schema(schema).parquet(path).createOrReplaceTempView("trips")
-
-
-def spark_path(uri: str) -> str:
-    """Return a location in the form Hadoop takes it: file URIs decoded, and nothing in them a pattern."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        return uri
-    return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", unquote(parts.path))
-
-
-def cause(error: Exception) -> str:
-    """Return the innermost cause that Spark names; the outer ones only say that a task failed."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1] if causes else lines[0])[:300]
-
-
-def write_results(rows: Sequence[Mapping[str, Any]], duration_ms: int, options: Options) -> None:
+def finish(options: argparse.Namespace) -> None:
     """Write the tables and, last, the summary.
 
-    :raises InputUnusableError: ``month-without-data``, with nothing written.
+    :raises JobError: ``month-without-data``, or Spark's result is malformed; nothing is written.
     """
-    read = sum(row["trips"] for row in rows)
+    duration_ms, read, rows = read_result(options.rows)
     print(f"Input DataFrame Count: {read}", flush=True)
     print(f"Aggregation duration: {duration_ms} ms", flush=True)
-    counted = {(row["day"], row["zone"]): row["trips"] for row in rows if row["accepted"]}
-    trips = dict(sorted(counted.items()))
+    trips = {(row["day"], row["zone"]): row["trips"] for row in rows if row["day"] is not None}
     if not trips:
-        raise InputUnusableError(
-            "month-without-data",
-            f"The input has no usable trip of {options.month}.",
-            got=f"{read} rows, all rejected",
-            expected="at least one trip",
-        )
-    tables = {
-        "by_day_zone": [{"day": day, "zone": zone, "trips": n} for (day, zone), n in trips.items()],
-        "by_day": by_day(trips, options),
-        "by_weekday": by_weekday(trips, options),
-        "top_zones": top_zones(trips),
-    }
-    for name, table in tables.items():
+        raise _without_data(options.month, read)
+    for name, table in tables(dict(sorted(trips.items())), options.month).items():
         write_table(options.output / f"{name}.parquet", table)
     summary = summarise(read, trips, options, duration_ms)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     (options.output / "summary.json").write_text(text, encoding="utf-8")
 
 
-def by_day(trips: Mapping[tuple[int, int], int], options: Options) -> list[dict[str, Any]]:
+def read_result(folder: Path) -> tuple[int, int, list[Row]]:
+    """Return how long Spark took in milliseconds, how many rows the input has, and the result's rows.
+
+    :raises JobError: ``result-malformed``; also where it does not count each of the input's rows once.
+    """
+    try:
+        figures = _parsed((folder / "figures.json").read_text(encoding="utf-8"))
+        lines = (folder / "cells.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [_row(line) for line in lines]
+        duration_ms, read = int(figures["duration_ms"]), int(figures["input"]["trips"]["rows"])
+        counted = sum(row["trips"] for row in rows)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _malformed(repr(error), "figures.json and cells.jsonl") from error
+    if counted != read:
+        raise _malformed(f"{counted} rows", f"the input's {read}")
+    return duration_ms, read, rows
+
+
+def _row(line: str) -> Row:
+    """Return a row of the result: a whole number or null in each column.
+
+    :raises ValueError: it is none.
+    """
+    row = _parsed(line)
+    if not isinstance(row, dict) or row.keys() != set(RESULT):
+        raise ValueError(f"no row of {', '.join(RESULT)}: {line[:200]}")
+    if any(type(value) is not int for value in row.values() if value is not None):
+        raise ValueError(f"no whole number: {line[:200]}")
+    return row
+
+
+def tables(trips: Mapping[tuple[int, int], int], month: Month) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each table by its name."""
+    return {
+        "by_day_zone": [{"day": day, "zone": zone, "trips": n} for (day, zone), n in trips.items()],
+        "by_day": by_day(trips, month),
+        "by_weekday": by_weekday(trips, month),
+        "top_zones": top_zones(trips),
+    }
+
+
+def by_day(trips: Mapping[tuple[int, int], int], month: Month) -> list[dict[str, Any]]:
     """Return one row for each day of the month."""
     totals, zones = Counter[int](), Counter[int]()
     for (day, zone), number in trips.items():
         totals[day] += number
         zones[day] += zone in PLACES
     return [
-        {"day": day, "weekday": weekday(day, options), "trips": totals[day], "zones": zones[day]}
-        for day in range(1, options.days + 1)
+        {"day": day, "weekday": month.weekday(day), "trips": totals[day], "zones": zones[day]}
+        for day in range(1, month.days + 1)
     ]
 
 
-def by_weekday(trips: Mapping[tuple[int, int], int], options: Options) -> list[dict[str, Any]]:
+def by_weekday(trips: Mapping[tuple[int, int], int], month: Month) -> list[dict[str, Any]]:
     """Return one row for each day of the week: how many of them the month has, and their trips."""
-    days = Counter(weekday(day, options) for day in range(1, options.days + 1))
+    days = Counter(month.weekday(day) for day in range(1, month.days + 1))
     totals = Counter[str]()
     for (day, _), number in trips.items():
-        totals[weekday(day, options)] += number
+        totals[month.weekday(day)] += number
     return [
         {
             "weekday": name,
@@ -305,11 +292,6 @@ def by_weekday(trips: Mapping[tuple[int, int], int], options: Options) -> list[d
         }
         for name in WEEKDAYS
     ]
-
-
-def weekday(day: int, options: Options) -> str:
-    """Return the name of a day of the month."""
-    return WEEKDAYS[options.first_day.replace(day=day).weekday()]
 
 
 def top_zones(trips: Mapping[tuple[int, int], int]) -> list[dict[str, Any]]:
@@ -348,16 +330,16 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def summarise(
-    read: int, trips: Mapping[tuple[int, int], int], options: Options, duration_ms: int
+    read: int, trips: Mapping[tuple[int, int], int], options: argparse.Namespace, duration_ms: int
 ) -> dict[str, Any]:
     """Return the content of summary.json."""
     zones, accepted = by_zone(trips), sum(trips.values())
-    days = by_day(trips, options)
+    days = by_day(trips, options.month)
     busiest = max(days, key=lambda row: (row["trips"], -row["day"]))
     return {
         "v": 1,
         "job": "nytaxi_demand",
-        "month": options.month,
+        "month": str(options.month),
         "rows": {"input": read, "accepted": accepted, "rejected": read - accepted},
         "totals": {
             "trips": accepted,
@@ -370,6 +352,33 @@ def summarise(
         "options": {"outlier_cap_cents": options.outlier_cap_cents},
         "duration_ms": duration_ms,
     }
+
+
+def _without_data(month: Month, read: int) -> JobError:
+    return JobError(
+        EXIT_INPUT_UNUSABLE,
+        "month-without-data",
+        f"The input has no usable trip of {month}.",
+        got=f"{read} rows, all rejected" if read else "no rows at all",
+        expected="at least one trip",
+    )
+
+
+def _malformed(got: object, expected: str) -> JobError:
+    text = "Spark's result cannot be used."
+    return JobError(EXIT_FAILED, "result-malformed", text, got=got, expected=expected)
+
+
+def _parsed(text: str) -> Any:
+    """Return a JSON value without NaN and infinities, which Python would read.
+
+    :raises ValueError: it is none.
+    """
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ class Settings(DeploymentSettings):
         default=1, description="The signer's number for this product (ISVPRODID), 0 to 65535."
     )
     enclave_svn: int = Field(
-        default=1,
+        default=2,
         description="Security version (ISVSVN), 0 to 65535; raise it with every fix that old images must not "
         "outlive.",
     )

@@ -26,7 +26,7 @@ def stub_image(engine: DockerClient, base: str, script: str, *, trust: str = "si
         mrenclave=digest,
         mrsigner=digest,
         product_id=1,
-        svn=1,
+        svn=2,
         debuggable=False,
         inputs_sha256=digest,
     )

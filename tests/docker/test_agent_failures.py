@@ -66,7 +66,7 @@ def agent(engine, enclave_image) -> Iterator[Agent]:
     lines: list[str] = []
     enclave = DockerEnclave(engine.api, nonce, EnclaveOutput(log=lines.append), stopped=lambda: False)
     runtime = choose_runtime(
-        input_bytes=0, cores=1, memory="1g", installation=image_installation(enclave_image)
+        input_bytes=0, cores=1, memory="1g", installation=image_installation(enclave_image, in_pods=False)
     )
     launch = LaunchSpec(
         nonce=nonce,

@@ -192,11 +192,19 @@ def test_a_job_cannot_read_the_launch_file_from_the_first_process(container):
     assert layout.LAUNCH_VARIABLE.encode() not in environment
 
 
-def test_the_class_archive_fits_the_images_own_java(finished):
+@pytest.mark.parametrize(
+    ("archive", "lock"),
+    [
+        pytest.param(layout.CLASS_ARCHIVE, "no-server.jar", id="one-process"),
+        pytest.param(layout.POD_CLASS_ARCHIVE, "gate.jar", id="pods"),
+    ],
+)
+def test_the_class_archives_fit_the_images_own_java(finished, archive, lock):
+    runner = f"{layout.APPLICATION_DIR}/confidential_spark/enclave/jvm"
     java = (
         "java=/opt/jre/bin/java; jars=$(find /opt/spark/jars -name '*.jar' | LC_ALL=C sort | paste -sd :); "
-        f"exec $java -Xshare:on -XX:+UseSerialGC -XX:SharedArchiveFile={layout.CLASS_ARCHIVE} "
-        "-cp $jars -version"
+        f"exec $java -Xshare:on -XX:+UseSerialGC -XX:SharedArchiveFile={archive} "
+        f"-cp {runner}/{lock}:{runner}/runner.jar:$jars -version"
     )
 
     code, log = finished(["-c", java], entrypoint=["/bin/bash"])

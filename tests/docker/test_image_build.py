@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,20 @@ def test_a_signed_image_is_found_by_a_try_whose_predecessor_was_killed(
     unsigned = {"image_id": "sha256:" + "0" * 64, "reference": "sha256:" + "0" * 64, "signed": False}
     found = run_image_task(SignEnclaveOperator, inputs=inputs, image=unsigned)
     assert ImageCandidate(**found) == ImageCandidate.on_engine(enclave_image.digest, signed=True)
+
+
+def test_an_image_of_a_builds_middle_is_not_taken_for_the_built_one(engine, store, base_image) -> None:
+    token = secrets.token_hex(8)
+    text = f"FROM {base_image}\n".encode()
+    labels = {"org.confidential-spark.a": token, "org.confidential-spark.z": "set last"}
+    built = store.build(dockerfile_alone(text), build_args={}, labels=labels)
+    wanted = {"org.confidential-spark.a": token}
+    found = store.find(wanted, ["org.confidential-spark.z"])
+    assert found is not None
+    assert found.image_id == built
+    engine.api.remove_image(built, noprune=True)
+    assert store.find(wanted) is not None
+    assert store.find(wanted, ["org.confidential-spark.z"]) is None
 
 
 def contained(chunks: Iterable[bytes], needles: dict[str, bytes]) -> set[str]:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 from confidential_spark.agent.errors import AgentError, ExitCode
-from confidential_spark.agent.progress import parse_progress
 from confidential_spark.agent.job.spark import SparkCommand, run_spark
+from confidential_spark.agent.progress import parse_progress
 from confidential_spark.enclave.java import find_java, java_candidates, java_version
 from confidential_spark.enclave.spark import choose_runtime, host_installation
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ from confidential_spark.core.months import Month
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.simulation.trips.month import write_month
 
-from tests.jobs.trip_files import MONTH, TRIP, TYPES, at, write_trips
+from tests.jobs.trip_files import MONTH, TRIP, TYPES, at, write_column, write_trips
+from tests.support.job_runs import query
 
 pytestmark = pytest.mark.spark
 TABLES = {"by_hour": "hour", "by_pickup_zone": "zone", "by_payment_type": "payment_type"}
@@ -23,18 +23,11 @@ MONTHS = [("2016", "1"), *(("2018", str(month)) for month in range(1, 13))]
 
 
 @pytest.fixture
-def run(nytaxi, spark, tmp_path):
-    """Run the job in the shared session; return its output folder."""
+def run(nytaxi, runs):
+    """Run the job; return its output folder."""
 
-    def run(folder, month=MONTH, **options):
-        output = Path(tempfile.mkdtemp(prefix="output-", dir=tmp_path))
-        arguments = ["--month", month, "--input", Path(folder).as_uri(), "--output", str(output)]
-        for name, value in options.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
-        parsed = nytaxi.parse_options(arguments)
-        groups = nytaxi.aggregate(nytaxi.read_trips(spark, parsed.input), parsed).collect()
-        nytaxi.write_results(groups, parsed, 1)
-        return output
+    def run(folder, month=MONTH, *more):
+        return runs(nytaxi).run(["--month", month, *more], folder)
 
     return run
 
@@ -188,7 +181,7 @@ def test_figures_of_a_month_by_hand(run, tmp_path):
 
 def test_the_outlier_cap_is_an_option(run, tmp_path):
     month = write_trips(tmp_path / "month" / "a.parquet", [{}, {"totalAmount": 14.66}])
-    output = run(month, outlier_cap_cents=1465)
+    output = run(month, MONTH, "--outlier-cap-cents", "1465")
     assert rules(output)["amount_outlier"]["rows"] == 1
     assert summary(output)["options"] == {"outlier_cap_cents": 1465}
 
@@ -198,7 +191,7 @@ SPELLINGS = {
     "cash": ["2", "CASH", "Cash", "CSH", "Cas", "cas", "CAS "],
     "no_charge": ["3", "No Charge", "NOC", "No", "NO "],
     "dispute": ["4", "Dispute", "DIS", "Dis"],
-    "unknown": ["5", "Unknown", "UNK", "NA ", "", "7", "0", "?", "1.0", "Пустота"],
+    "unknown": ["5", "Unknown", "UNK", "NA ", "", "7", "0", "?", "1.0", "Пустота", "١"],
     "voided": ["6", "Voided trip", "VOI"],
 }
 
@@ -218,43 +211,27 @@ def test_cents_are_exact_for_many_values(run, tmp_path):
     assert summary(run(month))["totals"]["revenue_cents"] == sum(round(amount * 100) for amount in amounts)
 
 
-UTC, LOCAL = pa.timestamp("us", tz="UTC"), pa.timestamp("us")
-MILLISECONDS = pa.timestamp("ms")
-VARIANTS = [
-    pytest.param({}, {"use_deprecated_int96_timestamps": False}, id="int64-local"),
-    pytest.param(
-        {"tpepPickupDateTime": UTC, "tpepDropoffDateTime": UTC},
-        {"use_deprecated_int96_timestamps": False},
-        id="int64-utc",
-    ),
-    pytest.param(
-        {"tpepPickupDateTime": MILLISECONDS, "tpepDropoffDateTime": MILLISECONDS},
-        {"use_deprecated_int96_timestamps": False},
-        id="int64-milliseconds",
-    ),
-    pytest.param({"passengerCount": pa.int64()}, {}, id="wide-passengers"),
-    pytest.param({"passengerCount": pa.int8()}, {}, id="narrow-passengers"),
-    pytest.param({"tripDistance": pa.float32()}, {}, id="float-distance"),
-    pytest.param({}, {"compression": "zstd", "data_page_version": "2.0"}, id="other-encoding"),
-]
+def test_every_declared_type_of_every_column_gives_the_same_month(nytaxi, run, tmp_path):
+    plain = run(write_trips(tmp_path / "plain" / "a.parquet", [{}, {}]))
+    declared = [(column, kind) for column, kinds in nytaxi.COLUMNS.items() for kind in kinds]
+    different = []
+    for column, kind in declared:
+        found = run(write_column(tmp_path / f"{column}-{kind}", column, kind))
+        if any((found / file.name).read_bytes() != file.read_bytes() for file in plain.iterdir()):
+            different.append((column, kind))
+    assert different == []
 
 
-@pytest.mark.parametrize(("types", "options"), VARIANTS)
-def test_the_same_trips_in_other_types_give_the_same_month(run, tmp_path, types, options):
-    plain = run(write_trips(tmp_path / "plain" / "a.parquet", [{}, {"passengerCount": 0}]))
-    variant = run(
-        write_trips(tmp_path / "variant" / "a.parquet", [{}, {"passengerCount": 0}], types, **options)
-    )
-    for file in plain.iterdir():
-        assert (variant / file.name).read_bytes() == file.read_bytes()
-
-
-def test_ids_may_be_whole_numbers(run, tmp_path):
-    numbers = {"vendorID": 2, "puLocationId": 132, "doLocationId": 48, "paymentType": 1}
-    types = dict.fromkeys(numbers, pa.int64())
-    plain = run(write_trips(tmp_path / "plain" / "a.parquet", [{}]))
-    variant = run(write_trips(tmp_path / "variant" / "a.parquet", [numbers], types))
-    assert (variant / "summary.json").read_bytes() == (plain / "summary.json").read_bytes()
+@pytest.mark.parametrize("column", TYPES)
+@pytest.mark.parametrize("kind", [None, pa.bool_()], ids=["missing", "of-another-type"])
+def test_a_column_that_is_not_as_declared_is_named(nytaxi, runner_calls, tmp_path, column, kind):
+    columns = {name: pa.array([TRIP[name]], stored) for name, stored in TYPES.items() if name != column}
+    if kind:
+        columns[column] = pa.array([None], kind)
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    refused = runner_calls.refuse(query(nytaxi, "--month", MONTH), tmp_path.as_uri())
+    got = f"a.parquet: {column} is {'boolean' if kind else 'missing'}"
+    assert (refused.exit, refused.code, refused.got) == (66, "input-schema", got)
 
 
 def test_the_order_of_rows_and_files_changes_no_byte(run, tmp_path):
@@ -275,76 +252,6 @@ def test_the_order_of_rows_and_files_changes_no_byte(run, tmp_path):
         assert (two / file.name).read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["with space", "puMonth=5", "a%3Db", "wild*[x]{y}?", "ünï", "back\\slash"])
-def test_any_folder_name_is_that_folder(run, tmp_path, name):
-    assert summary(run(write_trips(tmp_path / name / "a.parquet", [{}])))["rows"]["input"] == 1
-
-
-def without(column):
-    types = {name: kind for name, kind in TYPES.items() if name != column}
-    return pa.table({name: pa.array([TRIP[name]], kind) for name, kind in types.items()})
-
-
-def missing_column(folder):
-    pq.write_table(without("tipAmount"), folder / "a.parquet")
-
-
-def retyped_column(folder):
-    write_trips(folder / "a.parquet", [{"tripDistance": "2.5"}], {"tripDistance": pa.string()})
-
-
-def retyped_time(folder):
-    kind = {"tpepPickupDateTime": pa.string()}
-    write_trips(folder / "a.parquet", [{"tpepPickupDateTime": "2018"}], kind)
-
-
-def two_types(folder):
-    write_trips(folder / "a.parquet", [{}])
-    write_trips(folder / "b.parquet", [{"fareAmount": "11.50"}], {"fareAmount": pa.string()})
-
-
-def truncated(folder):
-    write_trips(folder / "a.parquet", [{}])
-    content = (folder / "a.parquet").read_bytes()
-    (folder / "a.parquet").write_bytes(content[: len(content) // 2])
-
-
-def no_parquet(folder):
-    (folder / "a.parquet").write_text("hello")
-
-
-def empty(folder):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("spoil", "code", "text"),
-    [
-        (missing_column, "input-schema", "tipAmount: missing, expected double or float"),
-        (retyped_column, "input-schema", "tripDistance: string, expected double"),
-        (retyped_time, "input-schema", "tpepPickupDateTime: string, expected timestamp"),
-        (two_types, "input-unreadable", "Failed to merge"),
-        (truncated, "input-unreadable", "a.parquet"),
-        (no_parquet, "input-unreadable", "a.parquet"),
-        (empty, "input-unreadable", "schema"),
-    ],
-    ids=["missing", "retyped", "retyped-time", "two-types", "truncated", "no-parquet", "empty"],
-)
-def test_unusable_input_is_named_before_anything_is_computed(nytaxi, spark, tmp_path, spoil, code, text):
-    folder = tmp_path / "month"
-    folder.mkdir()
-    spoil(folder)
-    with pytest.raises(nytaxi.InputUnusableError, match=rf"^\[{code}\]") as caught:
-        nytaxi.read_trips(spark, folder.as_uri())
-    assert text in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_folder_is_named(nytaxi, spark, tmp_path):
-    with pytest.raises(nytaxi.InputUnusableError, match="does not exist"):
-        nytaxi.read_trips(spark, (tmp_path / "absent").as_uri())
-
-
 @pytest.mark.parametrize(
     ("trips", "text"),
     [
@@ -354,12 +261,12 @@ def test_a_missing_folder_is_named(nytaxi, spark, tmp_path):
         ),
     ],
 )
-def test_a_month_without_trips_is_refused_and_nothing_written(run, nytaxi, tmp_path, trips, text):
+def test_a_month_without_trips_is_refused_and_nothing_written(nytaxi, runs, tmp_path, trips, text):
     month = write_trips(tmp_path / "month" / "a.parquet", trips)
-    with pytest.raises(nytaxi.InputUnusableError, match="month-without-data") as caught:
-        run(month)
-    assert text in str(caught.value)
-    assert [file for folder in tmp_path.glob("output-*") for file in folder.iterdir()] == []
+    ended, output = runs(nytaxi).end(["--month", MONTH], month)
+    assert (ended.code, ended.refusal) == (66, "month-without-data")
+    assert text in ended.errors[0]
+    assert list(output.iterdir()) == []
 
 
 def compare(output, month, files):

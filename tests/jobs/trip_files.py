@@ -39,6 +39,23 @@ TRIP: dict[str, Any] = {
     "tipAmount": 2.35,
     "totalAmount": 14.65,
 }
+STORED = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "smallint": pa.int16(),
+    "tinyint": pa.int8(),
+    "double": pa.float64(),
+    "float": pa.float32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "timestamp_ntz": pa.timestamp("ms"),
+}
+# Nobody asks for them, whatever their shape, their name and their types in two files.
+OTHERS = {
+    "a.parquet": {"VENDORID": pa.array([[{"x": 1}]]), "note": pa.array([b"\xff"])},
+    "b.parquet": {"VENDORID": pa.array([None]), "note": pa.array([1.5])},
+}
+INT64 = {"use_deprecated_int96_timestamps": False}
 
 
 def at(text: str) -> datetime:
@@ -59,3 +76,14 @@ def write_trips(
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, **({"use_deprecated_int96_timestamps": True} | options))
     return path.parent
+
+
+def write_column(folder: Path, column: str, kind: str) -> Path:
+    """Write two files with a usual trip each: one column in this type, and columns that no job declares."""
+    folder.mkdir()
+    value = TRIP[column] if kind == "string" or isinstance(TRIP[column], datetime) else float(TRIP[column])
+    for name, others in OTHERS.items():
+        columns = {own: pa.array([TRIP[own]], stored) for own, stored in TYPES.items()}
+        columns[column] = pa.array([value]).cast(STORED[kind])
+        pq.write_table(pa.table(columns | others), folder / name, **INT64)
+    return folder

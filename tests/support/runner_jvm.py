@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyspark
-from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.job.spark import LOGGING
+from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import OPENED_PACKAGES, jvm_options, memory_plan, spark_settings
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
@@ -209,17 +209,35 @@ class RunnerCalls:
     def rows(self, request: Mapping[str, Any], input_uri: str | None = None) -> list[dict[str, Any]]:
         """Return the rows of a request's one query, by way of their file."""
         self._results += 1
-        file = self._folder / f"result-{self._results}.jsonl"
+        folder = self._folder / f"result-{self._results}"
+        folder.mkdir()
+        self.run(request, input_uri, folder)
+        (query,) = request["queries"]
+        return [json.loads(line) for line in (folder / f"{query['name']}.jsonl").read_text().splitlines()]
+
+    def run(self, request: Mapping[str, Any] | bytes, input_uri: str | None, rows: Path) -> None:
+        """Write the files that the runner writes; it has always taken 1 ms."""
         try:
-            query = self._queries(request, input_uri).executions().head()
-            execution = query._2()
-            found = execution.executedPlan().executeCollect()
-            self.runner.Rows.write(query._1(), execution.analyzed().schema(), found, self.path(file))
+            parsed, found = self._read(request, input_uri)
+            executions = self.runner.Queries(self.spark, parsed, found).executions()
+            for index in range(executions.size()):
+                query, execution = executions.apply(index)._1(), executions.apply(index)._2()
+                result = execution.executedPlan().executeCollect()
+                file = self.path(rows / f"{query.name()}.jsonl")
+                self.runner.Rows.write(query, execution.analyzed().schema(), result, file)
+            nothing = self.java.scala.collection.immutable.List.empty()
+            figures = self.runner.Figures(parsed.request().job(), 1, found, nothing)
+            figures.write(self.path(rows / "figures.json"))
         except Py4JJavaError as error:
             raise self._translated(error) from None
-        return [json.loads(line) for line in file.read_text().splitlines()]
 
     def _queries(self, request: Mapping[str, Any] | bytes, input_uri: str | None) -> JavaObject:
+        return self.runner.Queries(self.spark, *self._read(request, input_uri))
+
+    def _read(
+        self, request: Mapping[str, Any] | bytes, input_uri: str | None
+    ) -> tuple[JavaObject, JavaObject]:
+        """Return the request, and an option of its input."""
         raw = request if isinstance(request, bytes) else json.dumps(request).encode()
         self._drop_views()
         parsed = self.runner.ParsedRequest(self.runner.Request.parse(raw))
@@ -227,7 +245,7 @@ class RunnerCalls:
         if input_uri:
             hadoop = self.java.org.apache.spark.SparkInternals.hadoopConfiguration(self.conf)
             found = self.runner.Input.read(parsed.request().table().get(), input_uri, hadoop)
-        return self.runner.Queries(self.spark, parsed, self.java.scala.Option.apply(found))
+        return parsed, self.java.scala.Option.apply(found)
 
     def _translated(self, error: Py4JJavaError) -> Exception:
         cause = error.java_exception

@@ -17,6 +17,7 @@ from confidential_spark.agent.launch.image_paths import (
     JOBS_DIR,
     LAUNCH_DIR,
     LAUNCH_FILE,
+    POD_CLASS_ARCHIVE,
     PYTHON,
     SPARK_HOME,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "JOBS_DIR",
     "LAUNCH_DIR",
     "LAUNCH_FILE",
+    "POD_CLASS_ARCHIVE",
     "PYTHON",
     "SPARK_HOME",
 ]
@@ -84,6 +86,7 @@ CONTEXT_JARS = "jars"  # *.jar of pom.xml; may be empty for the simulated image
 CONTEXT_APPLICATION = "application"  # confidential_spark/ and jobs/
 CONTEXT_DEBS = "debs"  # hardware image only: *.deb of the Azure DCAP client
 CONTEXT_OCCLUM_JSON = "Occlum.json"
+RUNNER_SOURCES = ("enclave/jvm/*.jar", "enclave/jvm/jars.sha256")
 # Of our package, relative to it. The hardware image gets no simulation: it could not make a software quote.
 HARDWARE_SOURCES = (
     "__init__.py",
@@ -92,12 +95,14 @@ HARDWARE_SOURCES = (
     "core/errors.py",
     "enclave/__init__.py",
     "enclave/container/*.py",
+    *RUNNER_SOURCES,
 )
 SIMULATED_SOURCES = (
     "__init__.py",
     "agent/**/*.py",
     "core/*.py",
     "enclave/**/*.py",
+    *RUNNER_SOURCES,
     "verification/**/*.py",
     "simulation/**/*.py",
     "simulation/**/*.txt",

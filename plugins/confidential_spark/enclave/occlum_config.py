@@ -22,8 +22,8 @@ UNITS = {"KB": 1024, "MB": MEBIBYTE, "GB": 1024 * MEBIBYTE}
 KERNEL_STACK, PROCESS_STACK, PROCESS_MMAP = "1MB", "4MB", "100MB"
 # TCS, two SSA frames, thread data and guard pages of the SGX SDK's `enclave.config`, rounded up.
 THREAD_CONTROL_BYTES = 256 * 1024
-# The agent, the JVM and the JVM's Python; Occlum sets each one's heap aside when it starts.
-PROCESSES = 3
+# The agent, and one of a job's three steps at a time; Occlum sets each one's heap aside when it starts.
+PROCESSES = 2
 # What a run of Spark's local mode has been seen to start, the agent's and the JVM's own threads included.
 FEWEST_THREADS = 64
 MOST_THREADS = 16_384
@@ -63,7 +63,7 @@ class EnclaveSizing:
     process_heap: str = "1GB"
     max_threads: int = 2048
     product_id: int = 1
-    svn: int = 1
+    svn: int = 2
     debug: bool = False
 
     def __post_init__(self) -> None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 STAGE = f"{PREFIX}stage"
 REVISION = f"{OPEN_CONTAINERS}revision"
+DESCRIPTION = tuple(
+    f"{OPEN_CONTAINERS}{name}"
+    for name in ("title", "version", "revision", "base.name", "base.digest", "licenses")
+)
 TITLE = "confidential-spark enclave"
 # The form in which the ledger keeps a revision.
 _REVISION_FORM = r"[0-9a-f]{7,64}(-dirty)?"
@@ -54,15 +58,9 @@ class ImageInputs:
             ours = version("confidential-spark")
         except PackageNotFoundError:
             ours = "unknown"
-        texts = {
-            "title": f"{TITLE} ({self.trust})",
-            "version": ours,
-            "revision": str(self.revision),
-            "base.name": base_name,
-            "base.digest": context.base_image.rpartition("@")[2],
-            "licenses": "Apache-2.0",
-        }
-        return {OPEN_CONTAINERS + name: text for name, text in texts.items()}
+        base_digest = context.base_image.rpartition("@")[2]
+        texts = (f"{TITLE} ({self.trust})", ours, str(self.revision), base_name, base_digest, "Apache-2.0")
+        return dict(zip(DESCRIPTION, texts, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Files of packages that are installed beside Airflow, compared with what their wheels brought.
 
-Of PySpark the image contains what a SQL or core job needs: every byte is measured, loaded into the enclave's
-file system and open to the job. Machine learning, graphs, Hive, other cluster managers, streaming state,
+Of PySpark the image contains what the runner's SQL needs: every byte is measured and loaded into the
+enclave's file system. Its Python, machine learning, graphs, Hive, other cluster managers, streaming state,
 shells and examples stay outside.
 """
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from importlib.metadata import PackagePath
     from pathlib import PurePath
 
-KEPT = re.compile(r"jars/[^/]+\.jar|python/lib/[^/]+\.zip|licenses/[^/]+")
+KEPT = re.compile(r"jars/[^/]+\.jar|licenses/[^/]+")
 UNUSED_JARS = re.compile(
     "|".join(
         (
+            # Python beside the JVM, and packages that a job would fetch
+            r"py4j-|pickle-|arrow-|flatbuffers-|ivy-",
             # machine learning and graphs
             r"spark-(mllib|mllib-local|graphx)_",
             r"breeze|spire|algebra_|cats-kernel_|JTransforms|JLargeArrays|arpack|lapack|blas-|jniloader",
@@ -35,7 +37,7 @@ UNUSED_JARS = re.compile(
             # other cluster managers
             r"spark-(mesos|yarn)_|mesos-|hadoop-yarn-|zookeeper-|curator-",
             # shells, streams and their state on disk
-            r"spark-(repl|streaming)_|scala-compiler-|jline-|rocksdbjni-",
+            r"spark-(repl|streaming)_|scala-compiler-|jline-|rocksdbjni-|leveldbjni-",
             # other systems' native parts
             r"netty-transport-(native|classes)-kqueue|netty-transport-native-epoll-.*aarch",
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_HARDWARE, TRUST_SIMULATED
-from confidential_spark.image_build.candidate import ImageCandidate, ImageInputs, revision_of
+from confidential_spark.image_build.candidate import DESCRIPTION, ImageCandidate, ImageInputs, revision_of
 from confidential_spark.image_build.settings import ImageSettings, image_settings
 from confidential_spark.operators.base import (
     DONE,
@@ -153,10 +153,10 @@ class BuildImageOperator(EngineImageOperator):
         inputs, store = ImageInputs(**self.inputs), self.store(context)
         if inputs.pull:
             return asdict(self.pulled(inputs.pull, store))
-        if found := store.find(inputs.signed_labels):
+        if found := store.find(inputs.signed_labels, DESCRIPTION):
             self.announce(f"nothing to do: {found.image_id[:19]}… was built and signed of the same inputs")
             return asdict(ImageCandidate.on_engine(found.image_id, signed=True))
-        if found := store.find(inputs.unsigned_labels):
+        if found := store.find(inputs.unsigned_labels, DESCRIPTION):
             self.announce(f"nothing to do: {found.image_id[:19]}… was built of the same inputs")
             return asdict(ImageCandidate.on_engine(found.image_id, signed=False))
         image_id = self.built(inputs, store)
@@ -218,7 +218,7 @@ class SignEnclaveOperator(EngineImageOperator):
             self.announce("nothing to do: the enclave is signed")
             return asdict(image)
         # A try that was killed after its last step has left the result.
-        if found := store.find(inputs.signed_labels):
+        if found := store.find(inputs.signed_labels, DESCRIPTION):
             self.announce(f"nothing to do: {found.image_id[:19]}… was signed by an earlier try")
             return asdict(ImageCandidate.on_engine(found.image_id, signed=True))
         image_id = self.signed(inputs, image)

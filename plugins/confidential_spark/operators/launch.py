@@ -114,12 +114,15 @@ def image_places(job: SparkJob, *, has_input: bool, release_port: int | None = N
     )
 
 
-def image_installation(image: EnclaveImage) -> SparkInstallation:
-    """Return where Java, Spark and Python are inside the image."""
-    simulated = image.trust == TRUST_SIMULATED
+def image_installation(image: EnclaveImage, *, in_pods: bool) -> SparkInstallation:
+    """Return where Java, Spark and Python are inside the image.
+
+    :param in_pods: whether Spark's driver and executors are processes of their own.
+    """
+    archive = layout.POD_CLASS_ARCHIVE if in_pods else layout.CLASS_ARCHIVE
     return SparkInstallation(
         java=Path(layout.JAVA),
         spark_home=Path(layout.SPARK_HOME),
         python=Path(layout.PYTHON),
-        archive=Path(layout.CLASS_ARCHIVE) if simulated else None,
+        archive=Path(archive) if image.trust == TRUST_SIMULATED else None,
     )

@@ -16,7 +16,12 @@ from confidential_spark.agent.errors import ExitCode
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.simulation.service.server import LoopbackAttestationService
 
-SLOW_JOB = "#!/bin/sh\necho Spark is running\nexec sleep 60\n"
+# In which step a program runs until it is ended; Python is called with -s -P JOB COMMAND ….
+SLOW = "echo The step runs; exec sleep 3600"
+PYTHON = """#!/bin/sh
+if [ "$4" = query ]; then {query}; echo '{{"job": "nytaxi"}}'; else {finish}; fi
+"""
+STEPS = ("query", "spark", "finish")
 
 
 def agent(*arguments, **options):
@@ -30,30 +35,44 @@ def agent(*arguments, **options):
 
 
 @pytest.fixture
-def launch_file(launch, tmp_path):
-    """Write a launch whose Spark runs for a minute."""
-    java = tmp_path / "java"
-    java.write_text(SLOW_JOB)
-    java.chmod(0o755)
+def endless(launch, tmp_path):
+    """Return a factory of launch files with a step that does not end by itself."""
     with LoopbackAttestationService() as service:
-        path = tmp_path / "launch.json"
-        LaunchSpec(
-            **launch(java=str(java), input=None, month=None, arguments=[], attestation_url=service.url)
-        ).write(path)
-        yield path
+
+        def make(step):
+            does = {name: SLOW + " >&2" * (name == "query") if name == step else "true" for name in STEPS}
+            values = {"input": None, "month": None, "arguments": [], "attestation_url": service.url}
+            for program, script in (
+                ("python", PYTHON.format(**does)),
+                ("java", f"#!/bin/sh\n{does['spark']}"),
+            ):
+                (tmp_path / program).write_text(script)
+                (tmp_path / program).chmod(0o755)
+                values[program] = str(tmp_path / program)
+            path = tmp_path / "launch.json"
+            LaunchSpec(**launch(**values)).write(path)
+            return path
+
+        yield make
 
 
-def until_spark_runs(process):
+@pytest.fixture
+def launch_file(endless):
+    return endless("spark")
+
+
+def until_the_step_runs(process):
     for line in process.stdout:
-        if line == "Spark is running\n":
+        if line == "The step runs\n":
             return
-    pytest.fail("Spark was never started")
+    pytest.fail("the step was never reached")
 
 
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
-def test_a_stopped_agent_never_exits_with_0(launch_file, number, tmp_path):
-    with agent("run", "--launch", str(launch_file), stdin=subprocess.DEVNULL) as process:
-        until_spark_runs(process)
+def test_a_stopped_agent_never_exits_with_0(endless, step, number, tmp_path):
+    with agent("run", "--launch", str(endless(step)), stdin=subprocess.DEVNULL) as process:
+        until_the_step_runs(process)
         process.send_signal(number)
         rest = process.stdout.read()
     assert process.returncode == ExitCode.TERMINATED
@@ -66,7 +85,7 @@ def test_what_the_starter_says_is_not_heard_and_its_end_is(launch_file):
     with agent("run", "--launch", str(launch_file), stdin=subprocess.PIPE) as process:
         process.stdin.write("go on\n")
         process.stdin.flush()
-        until_spark_runs(process)
+        until_the_step_runs(process)
         process.stdin.close()
         process.stdin = None
         assert "[terminated]" in process.stdout.read()
@@ -75,7 +94,7 @@ def test_what_the_starter_says_is_not_heard_and_its_end_is(launch_file):
 
 def test_the_agent_stops_when_its_starter_is_gone(launch_file):
     with agent("run", "--launch", str(launch_file), stdin=subprocess.PIPE) as process:
-        until_spark_runs(process)
+        until_the_step_runs(process)
         process.stdin.close()
         process.stdin = None
         assert "[terminated]" in process.stdout.read()

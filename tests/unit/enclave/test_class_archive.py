@@ -1,12 +1,13 @@
-"""The archive's life as a file, with a shell script in Java's place; a benchmark builds a real one."""
+"""The archive's life as a file, with shell scripts for Java and the job; a benchmark builds a real one."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from confidential_spark.enclave.class_archive import build_class_archive, class_archive_path
+from confidential_spark.enclave.class_archive import TrainingJob, build_class_archive, class_archive_path
 from confidential_spark.enclave.spark import SMALLEST_PLAN, SparkRuntime
 
 # Writes whatever file the option names that the JVM would write.
@@ -29,17 +30,27 @@ def runtime(tmp_path):
         java.write_text(script)
         java.chmod(0o755)
         options = ("-Xmx512m",)
-        return SparkRuntime(java, Path("/opt/spark"), Path("/usr/bin/python3"), options, {}, SMALLEST_PLAN)
+        return SparkRuntime(java, Path("/opt/spark"), Path(sys.executable), options, {}, SMALLEST_PLAN)
 
     return make
 
 
-def test_builds_once(runtime, tmp_path):
+@pytest.fixture
+def job(tmp_path):
+    def make(source='print(\'{"job": "mine"}\')'):
+        file = tmp_path / "mine.py"
+        file.write_text(source)
+        return TrainingJob("mine", file, ["--month", "2018-05"], "file:///month")
+
+    return make
+
+
+def test_builds_once(runtime, job, tmp_path):
     archive = tmp_path / "cache" / "a.jsa"
-    assert build_class_archive(runtime(WRITES), ["job.py"], archive)
+    assert build_class_archive(runtime(WRITES), job(), archive)
     assert archive.read_text() == "archive\n"
     assert list(archive.parent.iterdir()) == [archive]
-    assert build_class_archive(runtime(FAILS), ["job.py"], archive)
+    assert build_class_archive(runtime(FAILS), job(), archive)
 
 
 @pytest.mark.parametrize(
@@ -50,16 +61,23 @@ def test_builds_once(runtime, tmp_path):
         pytest.param(WRITES_NOTHING, 60, "made.jsa", id="writes-nothing"),
     ],
 )
-def test_a_failure_leaves_nothing_and_says_why(runtime, tmp_path, caplog, script, timeout, reason):
+def test_a_failure_leaves_nothing_and_says_why(runtime, job, tmp_path, caplog, script, timeout, reason):
     archive = tmp_path / "cache" / "a.jsa"
-    assert not build_class_archive(runtime(script), ["job.py"], archive, timeout=timeout)
+    assert not build_class_archive(runtime(script), job(), archive, timeout=timeout)
     assert list(archive.parent.iterdir()) == []
     assert reason in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(runtime, tmp_path):
+def test_a_job_without_a_request_is_no_error(runtime, job, tmp_path, caplog):
+    archive = tmp_path / "cache" / "a.jsa"
+    assert not build_class_archive(runtime(WRITES), job("import pyspark"), archive)
+    assert list(archive.parent.iterdir()) == []
+    assert "job-form-unsupported" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(runtime, job, tmp_path):
     (tmp_path / "cache").touch()
-    assert not build_class_archive(runtime(WRITES), ["job.py"], tmp_path / "cache" / "a.jsa")
+    assert not build_class_archive(runtime(WRITES), job(), tmp_path / "cache" / "a.jsa")
 
 
 @pytest.fixture

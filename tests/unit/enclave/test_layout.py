@@ -30,7 +30,10 @@ def script(name: str) -> str:
         pytest.param("build-enclave.sh", f"sign_dir={layout.SIGN_DIR}\n", id="sign-dir"),
         pytest.param("build-enclave.sh", f" {layout.SPARK_HOME} {layout.APPLICATION_DIR}\n", id="content"),
         pytest.param("create-user.sh", f"id={layout.USER_ID}\n", id="user"),
-        pytest.param("make-class-archive.sh", f"SharedArchiveFile={layout.CLASS_ARCHIVE} ", id="classes"),
+        pytest.param("make-class-archive.sh", f" {layout.CLASS_ARCHIVE} no-server.jar\n", id="classes"),
+        pytest.param(
+            "make-class-archive.sh", f" {layout.POD_CLASS_ARCHIVE} gate.jar\n", id="classes-of-pods"
+        ),
         pytest.param("Dockerfile", f"USER {layout.USER}\n", id="hardware-user"),
         pytest.param("Dockerfile.simulated", f"USER {layout.USER}\n", id="simulated-user"),
         pytest.param("Dockerfile", f"COPY {layout.CONTEXT_APPLICATION}/ {layout.APPLICATION_DIR}/", id="app"),

@@ -123,9 +123,9 @@ def test_any_text_is_a_size_or_is_refused(text):
 @pytest.mark.parametrize(
     ("heap", "fits"),
     [
-        # 4096 user space − 3 × 512 process heaps − 128 − 192 − 192
-        pytest.param(2047, True, id="one-mebibyte-left"),
-        pytest.param(2048, False, id="nothing-left"),
+        # 4096 user space − 2 × 512 process heaps − 128 − 192 − 192
+        pytest.param(2559, True, id="one-mebibyte-left"),
+        pytest.param(2560, False, id="nothing-left"),
     ],
 )
 def test_spark_must_fit_into_the_enclave(heap, fits):

@@ -37,7 +37,7 @@ IMAGE = EnclaveImage(
     mrenclave="01" * 32,
     mrsigner="02" * 32,
     product_id=1,
-    svn=1,
+    svn=2,
     debuggable=False,
     inputs_sha256="03" * 32,
 )
@@ -101,7 +101,7 @@ def test_a_new_measurement_is_not_approved_and_an_approved_one_is(deployment) ->
     [
         pytest.param({"mrenclave": "09" * 32}, id="measurement"),
         pytest.param({"mrsigner": "09" * 32}, id="signer"),
-        pytest.param({"svn": 2}, id="version"),
+        pytest.param({"svn": 3}, id="version"),
     ],
 )
 def test_an_approval_is_for_one_identity(deployment, other) -> None:
@@ -114,7 +114,7 @@ def test_an_approval_is_for_one_identity(deployment, other) -> None:
     [
         pytest.param({"debuggable": True}, "debuggable", id="debug-build"),
         pytest.param({"product_id": 7}, "product-id-not-allowed", id="other-product"),
-        pytest.param({"svn": 0}, "svn-too-low", id="old-version"),
+        pytest.param({"svn": 1}, "svn-too-low", id="old-version"),
         pytest.param({"trust": "hardware"}, "image-trust-mismatch", id="other-trust"),
     ],
 )

@@ -38,7 +38,8 @@ SIMULATED = EnclaveImage(
 )
 HARDWARE = replace(SIMULATED, trust="hardware")
 RUN = EnclaveRun("d/r", b64url(bytes(32)), "2026-11-23T10:00:00+00:00", "month=2018-05", "/staging")
-RUNTIME = choose_runtime(input_bytes=0, cores=2, memory="2g", installation=image_installation(SIMULATED))
+INSTALLATION = image_installation(SIMULATED, in_pods=False)
+RUNTIME = choose_runtime(input_bytes=0, cores=2, memory="2g", installation=INSTALLATION)
 
 
 @pytest.fixture
@@ -65,14 +66,16 @@ def test_a_hardware_image_attests_to_the_policys_provider(attestation_connection
 
 
 @pytest.mark.parametrize(
-    ("image", "archive"),
+    ("image", "in_pods", "archive"),
     [
-        pytest.param(SIMULATED, Path("/opt/spark/spark-classes.jsa"), id="simulated"),
-        pytest.param(HARDWARE, None, id="hardware"),
+        pytest.param(SIMULATED, False, Path("/opt/spark/spark-classes.jsa"), id="simulated"),
+        pytest.param(SIMULATED, True, Path("/opt/spark/spark-classes-pods.jsa"), id="simulated-pods"),
+        pytest.param(HARDWARE, False, None, id="hardware"),
+        pytest.param(HARDWARE, True, None, id="hardware-pods"),
     ],
 )
-def test_only_the_simulated_image_has_a_class_archive(image, archive) -> None:
-    assert image_installation(image).archive == archive
+def test_only_the_simulated_image_has_class_archives(image, in_pods, archive) -> None:
+    assert image_installation(image, in_pods=in_pods).archive == archive
 
 
 def test_a_monthly_jobs_launch_names_its_month_and_input() -> None:

@@ -91,12 +91,16 @@ def require_own_programs(spec: LaunchSpec, launch: JobLaunch | ExecutorLaunch) -
         if option.startswith(CLASS_ARCHIVE):
             if spec.in_occlum:
                 refuse("jvm_options", option, "no class archive: an image for hardware has none")
-            _require_images("jvm_options", option.removeprefix(CLASS_ARCHIVE), image.CLASS_ARCHIVE)
+            _require_images("jvm_options", option.removeprefix(CLASS_ARCHIVE), _class_archive(spec))
 
 
 def _in_image(spec: LaunchSpec) -> bool:
     """Whether this is Occlum, or its stand-in in the simulated image; elsewhere paths are a developer's."""
     return spec.in_occlum or IDENTITY_VARIABLE in os.environ
+
+
+def _class_archive(spec: LaunchSpec) -> PurePosixPath:
+    return image.POD_CLASS_ARCHIVE if spec.distributed or spec.executor else image.CLASS_ARCHIVE
 
 
 def _require_images(name: str, path: str, own: PurePosixPath) -> None:

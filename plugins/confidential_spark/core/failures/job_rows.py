@@ -204,6 +204,42 @@ AGENT: tuple[Failure, ...] = (
         r"AnalysisException",
     ),
     fatal(
+        "job-form-unsupported",
+        "job",
+        "The job is a PySpark program, which would run beside Spark and share the host's loopback with it.",
+        "Write it as SQL with the commands query and finish; docs/add-a-job.md says how.",
+        r"\[job-form-unsupported\]",
+    ),
+    fatal(
+        "job-arguments-refused",
+        "job",
+        "The job refused its arguments.",
+        "Correct the run's parameters; the job's own line names what it got and what it expected.",
+        r"\[(?:job-refused-arguments|argument-invalid)\]",
+    ),
+    fatal(
+        "job-request-invalid",
+        "job",
+        "What the job asks of Spark is no request, or more than a query.",
+        "Look at it with `confidential-spark explain`; docs/add-a-job.md says what it may hold.",
+        r"\[(?:request-invalid|job-not-a-query)\]",
+    ),
+    fatal(
+        "job-rows-refused",
+        "job",
+        "Spark's rows are more than the job said, or hold what no JSON number can.",
+        "Raise max_rows of the query, group further, or let the SQL turn NaN and infinities into NULL.",
+        r"\[(?:rows-too-many|rows-too-large|row-not-finite)\]",
+    ),
+    fatal(
+        "runner-changed",
+        "job",
+        "The runner's jars, which lock Spark's JVM, are missing or not this version's.",
+        "Install or build again from a clean checkout; after a change of their sources, `make runner`.",
+        r"\[(?:runner-jar-changed|lock-missing)\]",
+        r"(?:find or load main class|ClassNotFoundException:) confidentialspark\.",
+    ),
+    fatal(
         "launch-invalid",
         "agent",
         "The agent refused its launch file.",
@@ -264,7 +300,7 @@ ENDS: tuple[Failure, ...] = (
         "Raise the limit of the container or pod, or lower spark_memory below it; look for OOM in dmesg.",
         r"OOMKilled",
         r"exited with exit code 137",
-        r"\[spark-failed\].{0,200}got: (?:signal 9|exit code 137)\b",
+        r"\[(?:spark|job-query|job-finish)-failed\].{0,200}got: (?:signal 9|exit code 137)\b",
         exits=(SIGKILL_CODE,),
     ),
     transient(
@@ -283,7 +319,8 @@ ENDS: tuple[Failure, ...] = (
         r"Segmentation fault",
         r"A fatal error has been detected by the Java Runtime Environment",
         # As the agent reports a JVM that a signal ended: SIGABRT, SIGBUS, SIGSEGV.
-        r"\[spark-failed\].{0,200}got: (?:signal (?:6|7|11)|exit code (?:134|135|139))\b",
+        r"\[(?:spark|job-query|job-finish)-failed\].{0,200}"
+        r"got: (?:signal (?:6|7|11)|exit code (?:134|135|139))\b",
         exits=(SIGABRT_CODE, SIGSEGV_CODE),
     ),
     fatal(
@@ -315,13 +352,6 @@ CONSEQUENCES: tuple[Failure, ...] = (
         r"ExecutorLostFailure|Lost executor [0-9]|ExecutorDeadException|Executor heartbeat timed out",
         r"FetchFailedException",
     ),
-    transient(
-        "python-worker-lost",
-        "spark",
-        "Spark's Python child ended or never answered.",
-        "Run again; inside Occlum check spark.python.use.daemon=false and PYTHONHOME.",
-        r"Python worker (?:exited unexpectedly|failed to connect back)",
-    ),
     # Above it stands what the executors themselves said; without their words a retry may help.
     transient(
         "spark-executors-failed",
@@ -336,6 +366,14 @@ CONSEQUENCES: tuple[Failure, ...] = (
         "Spark's driver could not reach the Kubernetes API when it started.",
         "Run again when the API answers; when it does, look at the policy `driver-to-api-server`.",
         r"External scheduler cannot be instantiated",
+    ),
+    fatal(
+        "job-failed",
+        "job",
+        "The job's own program failed, before Spark or after it.",
+        "Read its last lines in the log; run `confidential-spark explain` for the part before Spark.",
+        r"\[job-(?:query|finish)-failed\]",
+        r"\[python-not-started\]",
     ),
     fatal(
         "spark-failed",

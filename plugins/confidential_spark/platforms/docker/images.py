@@ -78,9 +78,13 @@ class ImageStore:
         labels = facts["Config"].get("Labels") or {}
         return StoredImage(str(facts["Id"]), labels, tuple(facts.get("RepoDigests") or ()))
 
-    def find(self, labels: Mapping[str, str]) -> StoredImage | None:
-        """Return the newest image with all these labels, or None."""
-        wanted = [f"{name}={value}" for name, value in labels.items()]
+    def find(self, labels: Mapping[str, str], named: Iterable[str] = ()) -> StoredImage | None:
+        """Return the newest image with all these labels, or None.
+
+        :param named: further labels that it has, whatever their values. An engine without BuildKit keeps an
+            image for each label that it sets, and those of a build's last steps lack only some.
+        """
+        wanted = [*(f"{name}={value}" for name, value in labels.items()), *named]
         with docker_failures():
             found = self.client.images(filters={"label": wanted}, all=True)
         newest = max(found, key=lambda image: (image["Created"], image["Id"]), default=None)

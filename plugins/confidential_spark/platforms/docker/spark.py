@@ -106,7 +106,7 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
             input_bytes=self.manifest["bytes"] if self.manifest else 0,
             cores=self.wing.cores,
             memory=spark_memory(self.wing),
-            installation=image_installation(image),
+            installation=image_installation(image, in_pods=False),
         )
         require_memory_fits(runtime.memory, self.settings.enclave_sizing())
         source = quote_source(image, self.platform, self.settings)

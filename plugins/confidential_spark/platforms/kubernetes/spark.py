@@ -255,7 +255,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         )
         runtime = driver_runtime(
             memory=settings.driver_memory,
-            installation=image_installation(image),
+            installation=image_installation(image, in_pods=True),
             executors=executors,
             image=image.reference,
             namespace=settings.namespace,

@@ -63,7 +63,7 @@ def test_every_change_of_a_program_changes_it(agent, jobs, change):
 def test_signer_and_versions_are_the_development_ones(jobs):
     found = simulated_measurement(jobs)
     assert found.mrsigner == hashlib.sha256(b"confidential-spark development signer v1").hexdigest()
-    assert (found.product_id, found.svn) == (1, 1)
+    assert (found.product_id, found.svn) == (1, 2)
     assert found.image_digest == f"sha256:{found.mrenclave}"
 
 

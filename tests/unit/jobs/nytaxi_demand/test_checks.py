@@ -22,8 +22,8 @@ from confidential_spark.simulation.trips.month import write_month
 from confidential_spark.ui.results.published import PublishedResult
 from confidential_spark.ui.views.report_view import charts, figures
 
-from tests.jobs.conftest import load
 from tests.support.fakes.published import PublishedStub
+from tests.support.job_runs import call, load, write_rows
 from tests.unit.jobs.month_under_test import CHECKS
 
 MAY = Month(2018, 5)
@@ -79,14 +79,13 @@ def made(tmp_path_factory) -> DemandUnderTest:
     manifest = read_manifest(str(folder / "input"), MAY, TRIPS)
     counted = recount(files, MAY, CAP)
     accepted = sum(counted.values())
-    job, results = load("nytaxi_demand"), folder / "results"
+    results = folder / "results"
     results.mkdir()
-    rows = [{"accepted": True, "day": day, "zone": zone, "trips": n} for (day, zone), n in counted.items()]
-    rows.append({"accepted": False, "day": 0, "zone": 0, "trips": ROWS - accepted})
+    rows = [{"day": day, "zone": zone, "trips": n} for (day, zone), n in counted.items()]
+    write_rows(folder, "cells", [*rows, {"day": None, "zone": None, "trips": ROWS - accepted}], 7)
     arguments = ["--month", str(MAY), "--outlier-cap-cents", str(CAP)]
-    job.write_results(
-        rows, 7, job.parse_options([*arguments, "--input", "file:///x", "--output", str(results)])
-    )
+    folders = ["--rows", str(folder), "--output", str(results)]
+    assert call(load("nytaxi_demand"), "finish", *arguments, *folders).code == 0
     predicate = {
         "month": str(MAY),
         "rows": {"input": ROWS, "accepted": accepted, "rejected": ROWS - accepted},
