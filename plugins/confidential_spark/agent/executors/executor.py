@@ -53,6 +53,7 @@ def executor(spec: LaunchSpec) -> None:
     say(progress_line("executor", 1, 1, "the driver's enclave accepted this one"))
     with private_storage(Path(launch.work_dir)) as private:
         copy_listed(spec.input, grant.inputs, private.input)
+        say(f"Input files copied, all as the driver's enclave has read them: {len(grant.inputs)}")
         run_spark(_command(launch, grant.secret, private.spark), say, in_occlum=spec.in_occlum)
 
 
