@@ -36,7 +36,7 @@ WORDS = {
     "program": "scripts.run_month",
     "dag-run": "scripts.dag_run",
     "agent": "confidential_spark.agent run",
-    "java": "SparkSubmit",
+    "java": "confidentialspark.Runner",
 }
 TERM, KILL, INT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
 # Who is killed, how, and how many seconds after it was first seen.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.scheduler, pytest.mark.timeout(900)]
 DAG = "nytaxi_local"
 SPARK = "spark.run_spark"
-JAVA = "SparkSubmit"
+JAVA = "confidentialspark.Runner"
 MONTHS = [f"2018-{month:02d}" for month in range(1, 13 if os.environ.get("FULL_BACKFILL") else 4)]
 # Tests come in any order, so each takes months that no other uses.
 FRESH_MONTHS = (f"2016-{month:02d}" for month in range(1, 13))

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from confidential_spark.agent.progress import parse_progress
 from confidential_spark.enclave.java import SUPPORTED_VERSIONS, find_java, java_candidates, java_version
 from confidential_spark.enclave.spark import OPENED_PACKAGES
 
+from tests.support.isolation import Sockets, no_network, traced
 from tests.support.runner_jvm import JARS, NO_SOCKETS, ONE_PROCESS, PODS, SETTINGS, SPARK_JARS, RunnerProcess
 
 pytestmark = pytest.mark.spark
@@ -57,38 +57,9 @@ def trips(tmp_path) -> str:
     return folder.as_uri()
 
 
-def namespace() -> list[str]:
-    """Return what starts a program where there is no network, and the loopback is down."""
-    command = ["unshare", "--net", "--map-root-user"]
-    if not shutil.which("unshare") or subprocess.run([*command, "true"], check=False).returncode:
-        pytest.skip("network namespaces cannot be made here")
-    return command
-
-
-def traced(file: Path) -> list[str]:
-    if not shutil.which("strace") or subprocess.run(["strace", "-o", file, "true"], check=False).returncode:
-        pytest.skip("strace is not there, or may not trace")
-    return ["strace", "-f", "-qq", "-o", str(file), "-e", "trace=bind,listen,connect,accept,accept4,sendto"]
-
-
-class Sockets:
-    """Remembers each address on which a process' network namespace has a socket."""
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self.samples = 0
-
-    def look(self, process: int) -> None:
-        with suppress(OSError):  # it has ended
-            for name in ("tcp", "tcp6", "udp", "udp6"):
-                lines = Path(f"/proc/{process}/net/{name}").read_text().splitlines()[1:]
-                self.seen |= {f"{name} {' '.join(line.split()[1:4])}" for line in lines}
-            self.samples += 1
-
-
 def test_a_job_runs_without_a_network_and_with_results_above_a_megabyte(runner, trips):
     sockets = Sockets()
-    ended = runner.run(REQUEST, input_uri=trips, around=namespace(), look=sockets.look)
+    ended = runner.run(REQUEST, input_uri=trips, around=no_network(), look=sockets.look)
 
     assert (ended.code, ended.errors) == (0, [])
     assert all(parse_progress(line) for line in ended.lines)

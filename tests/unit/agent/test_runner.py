@@ -392,8 +392,8 @@ def test_without_room_for_the_results_there_is_no_envelope(spec, monkeypatch):
 
 def test_settings_that_protect_do_not_depend_on_the_host(spec):
     launched = spec(
-        JOB + 'mv "$HOME/settings" "$results/settings"\n',
-        spark='cp "$HOME/spark.conf" "$HOME/settings"\n',
+        JOB + 'cp "$results/../rows/settings" "$results/settings"\n',
+        spark='cp "$HOME/spark.conf" "$HOME/../rows/settings"\n',
         spark_conf={"spark.master": "local[1]"},
     )
     runner.run(launched)

@@ -53,7 +53,8 @@ def executor(spec: LaunchSpec) -> None:
     say(progress_line("executor", 1, 1, "the driver's enclave accepted this one"))
     with private_storage(Path(launch.work_dir)) as private:
         copy_listed(spec.input, grant.inputs, private.input)
-        run_spark(_command(launch, grant.secret), say, in_occlum=spec.in_occlum)
+        say(f"Input files copied, all as the driver's enclave has read them: {len(grant.inputs)}")
+        run_spark(_command(launch, grant.secret, private.spark), say, in_occlum=spec.in_occlum)
 
 
 def _release_address(launch: ExecutorLaunch) -> tuple[str, int]:
@@ -62,7 +63,7 @@ def _release_address(launch: ExecutorLaunch) -> tuple[str, int]:
     return driver.hostname or "", launch.release_port
 
 
-def _command(launch: ExecutorLaunch, secret: bytes) -> JavaCommand:
+def _command(launch: ExecutorLaunch, secret: bytes, work_dir: Path) -> JavaCommand:
     told = launch.executor
     # The master says that a secret is wanted; its address does not matter to an executor.
     fixed = FIXED_SETTINGS | {"spark.master": "k8s://https://none"}
@@ -86,7 +87,7 @@ def _command(launch: ExecutorLaunch, secret: bytes) -> JavaCommand:
             *("--resourceProfileId", told["resource_profile_id"]),
             *("--podName", told["pod_name"]),
         ],
-        work_dir=Path(launch.work_dir),
+        work_dir=work_dir,
         address=launch.pod_ip,
         variables={SPARK_SECRET_VARIABLE: as_spark_reads_it(secret)},
     )

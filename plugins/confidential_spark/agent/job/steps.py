@@ -45,7 +45,9 @@ def run_job(
     say(progress_line("spark", 0, 0, "starting Spark"))
     command = _spark(launch, private, input_uri, executors)
     run_spark(command, executors.say if executors else say, in_occlum=in_occlum)
+    # What follows needs neither, and the memory that they may take.
     shutil.rmtree(private.input)
+    shutil.rmtree(private.spark)
     say(progress_line("spark", 1, 1, "making the results"))
     job.finish(private.rows, private.results, say)
 
@@ -53,7 +55,6 @@ def run_job(
 def _spark(
     launch: JobLaunch, private: PrivateStorage, input_uri: str | None, executors: ExecutorEnclaves | None
 ) -> JavaCommand:
-    work_dir = Path(launch.work_dir)
     return JavaCommand(
         java=launch.java,
         spark_home=launch.spark_home,
@@ -62,8 +63,8 @@ def _spark(
         | FIXED_SETTINGS
         | (executors.settings() if executors else ONE_PROCESS_SETTINGS),
         lock=Lock.GATE if executors else Lock.NO_SOCKETS,
-        main=runner_main(launch.job, private.request, private.rows, input_uri, work_dir),
-        work_dir=work_dir,
+        main=runner_main(launch.job, private.request, private.rows, input_uri, private.spark),
+        work_dir=private.spark,
         address=executors.address if executors else "127.0.0.1",
     )
 

@@ -18,7 +18,7 @@ APPLICATION_DIR = PurePosixPath("/opt/confidential-spark")
 JOBS_DIR = APPLICATION_DIR / "jobs"
 # The one program that Occlum starts: `entry_point.py`, under this name.
 ENTRY_POINT = APPLICATION_DIR / "bin" / "enclave-agent"
-# Simulated image only: Spark's classes, parsed when the image is built (make-class-archive.sh). One archive for
-# each class path, of one process and of pods.
+# Simulated image only: Spark's classes, parsed when the image is built (make-class-archive.sh); one archive
+# for each class path, of one process and of pods.
 CLASS_ARCHIVE = SPARK_HOME / "spark-classes.jsa"
 POD_CLASS_ARCHIVE = SPARK_HOME / "spark-classes-pods.jsa"

@@ -35,11 +35,13 @@ class PrivateStorage:
     """What one job leaves on its way; all of it is gone when the job is over.
 
     :param input: the same path in driver and executors, because Spark's plan names it.
+    :param spark: folder of Spark's own files, which the runner does not stay to remove.
     :param request: file for what the job asks of Spark.
     :param rows: folder for what Spark answers.
     """
 
     input: Path
+    spark: Path
     request: Path
     rows: Path
     results: Path
@@ -126,10 +128,14 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
         folder = TemporaryDirectory(prefix="private-", dir=work_dir, ignore_cleanup_errors=True)
         private = Path(folder.name)
         storage = PrivateStorage(
-            work_dir / "input", private / "request.json", private / "rows", private / "results"
+            input=work_dir / "input",
+            spark=private / "spark",
+            request=private / "request.json",
+            rows=private / "rows",
+            results=private / "results",
         )
-        for path in (storage.rows, storage.results):
-            path.mkdir()
+        for path in (storage.spark, storage.rows, storage.results):
+            path.mkdir(mode=0o700)
     except OSError as error:
         raise AgentError(
             "The work folder cannot be used.",

@@ -173,7 +173,9 @@ AS_LISTED = {f"{hashlib.sha256(data).hexdigest()}  - {name}" for name, data in M
 
 def test_spark_reads_the_drivers_bytes_from_a_private_copy(spec, driver, capsys, tmp_path):
     executor(spec())
-    assert as_read(capsys.readouterr().out) == AS_LISTED
+    said = capsys.readouterr().out
+    assert as_read(said) == AS_LISTED
+    assert "as the driver's enclave has read them: 2" in said
     assert list((tmp_path / "exec").iterdir()) == []
 
 
