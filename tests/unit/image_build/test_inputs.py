@@ -54,7 +54,8 @@ def test_both_images_have_the_runner_and_its_digests(tmp_path, trust: str) -> No
     context = context_of(trust, settings(tmp_path), **BASES)
     runner = "application/confidential_spark/enclave/jvm"
     names = ("gate.jar", "no-server.jar", "runner.jar", "jars.sha256")
-    assert {path for path in context.files if path.startswith(runner)} == {
+    found = {path for path in context.files if path.startswith(runner)}
+    assert found == {f"{runner}/{name}" for name in names}
         f"{runner}/{name}" for name in names
     }
 
