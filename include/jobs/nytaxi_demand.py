@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EXIT_REQUEST_REFUSED = 65
 EXIT_INPUT_UNUSABLE = 66
 EXIT_FAILED = 80
+DEFAULT_OUTLIER_CAP_CENTS = 100_000
 
 TEXT = ("string", "int", "bigint")
 REAL = ("double", "float")
@@ -168,7 +169,12 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         add = command.add_argument
         add("--month", required=True, type=month, help="YYYY-MM, the month the pick-ups fall in")
-        add("--outlier-cap-cents", required=True, type=cap, help="no fare, tip or total above this")
+        add(
+            "--outlier-cap-cents",
+            type=cap,
+            default=DEFAULT_OUTLIER_CAP_CENTS,
+            help="no fare, tip or total above this; default %(default)s",
+        )
     add("--rows", required=True, type=Path, help="folder of Spark's result: figures.json, cells.jsonl")
     add("--output", required=True, type=Path, help="folder for the results")
     return top

@@ -10,6 +10,8 @@ import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,8 @@ EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
+# By name: it is in a checkout, and not in the wheel that auditors install.
+FURTHER_COMMAND = "confidential_spark.cli_explain"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,12 +57,17 @@ def parser() -> argparse.ArgumentParser:
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
+    if find_spec(FURTHER_COMMAND):
+        import_module(FURTHER_COMMAND).add_command(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; whatever breaks on the way is no verdict."""
-    options = parser().parse_args(arguments)
+    options, more = parser().parse_known_args(arguments)
+    if more and not hasattr(options, "more"):
+        parser().error(f"unrecognized arguments: {' '.join(more)}")
+    options.more = more
     try:
         return int(options.run(options))
     except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused

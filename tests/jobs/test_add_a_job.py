@@ -104,9 +104,10 @@ def test_the_rules_for_every_job_hold_for_it(do):
 
 def test_its_month_is_published_and_verified(project, do):
     outputs = [do(command) for command in commands()]
-    assert "now also allows" in outputs[0]
-    assert re.search(r"Checks  (\d+) of \1 passed$", outputs[1], re.MULTILINE)
-    assert "VERIFIED" in outputs[2]
+    assert "-- query passengers, at most 1000 rows\nSELECT\n  accepted,\n" in outputs[0]
+    assert "now also allows" in outputs[1]
+    assert re.search(r"Checks  (\d+) of \1 passed$", outputs[2], re.MULTILINE)
+    assert "VERIFIED" in outputs[3]
     published = project / "var" / "results" / "nytaxi_passengers_local" / "month=2018-05"
     report = json.loads((published / "report.json").read_text())
     assert report["figures"]["trips"] > 9_000

@@ -60,7 +60,6 @@ CASES = [
             "input": {"--input": "file:///x"},
         }.items()
     ),
-    pytest.param("nytaxi_demand", {"--outlier-cap-cents": None}, id="nytaxi_demand-no-cap"),
     *(
         pytest.param("sparkpi", changes, id=f"sparkpi-{name}")
         for name, changes in {
@@ -117,5 +116,6 @@ def test_the_month_is_bounded_by_its_first_and_last_second(job, month):
     assert parameters["outlier_cap_cents"] == 5
 
 
-def test_the_taxi_jobs_cap_has_a_default():
-    assert query(load("nytaxi"), "--month", "2018-05")["parameters"]["outlier_cap_cents"] == 100_000
+@pytest.mark.parametrize("job", TAXIS)
+def test_the_cap_has_a_default(job):
+    assert query(load(job), "--month", "2018-05")["parameters"]["outlier_cap_cents"] == 100_000

@@ -19,7 +19,12 @@ from tests.support.job_runs import query
 
 pytestmark = pytest.mark.spark
 TABLES = {"by_hour": "hour", "by_pickup_zone": "zone", "by_payment_type": "payment_type"}
-MONTHS = [("2016", "1"), *(("2018", str(month)) for month in range(1, 13))]
+MONTHS = [
+    ("2016", "1"),
+    *(("2018", str(month)) for month in range(1, 13)),
+    *(("2019", month) for month in ("1", "3", "5", "7", "9", "11")),
+    *(("2020", month) for month in ("1", "3", "4", "6", "8", "10", "12")),
+]
 
 
 @pytest.fixture
@@ -282,6 +287,58 @@ def compare(output, month, files):
         expected = getattr(counted, name)
         rows = {row[key]: {m: row[m] for m in counted.totals} for row in table(output, name) if row["trips"]}
         assert rows == expected
+
+
+ZONES = [
+    *(
+        None,
+        "",
+        " ",
+        "5",
+        "05",
+        "0005",
+        "+5",
+        "-5",
+        "5.9",
+        "5.",
+        ".5",
+        "5e0",
+        "5 ",
+        " 5",
+        "\t5\r\n",
+        "5 5",
+        "+",
+        "-0",
+    ),
+    *("0", "1", "263", "264", "265", "266", "0x5", "5L", "JFK", "٥", "99999999999999999999", "4294967301"),
+]
+PAYMENTS = [
+    None,
+    "",
+    " ",
+    "1",
+    "01",
+    "+1",
+    " 1",
+    "1.0",
+    "7",
+    "CRD",
+    " crd ",
+    "\tcrd",
+    "Cas",
+    "NA ",
+    "no",
+    "x",
+    "Nö",
+]
+
+
+def test_texts_are_judged_as_the_recount_judges_them(run, tmp_path):
+    trips = [{"puLocationId": text} for text in ZONES]
+    trips += [{"doLocationId": text} for text in ZONES]
+    trips += [{"paymentType": text} for text in PAYMENTS]
+    folder = write_trips(tmp_path / "month" / "a.parquet", trips)
+    compare(run(folder), Month.parse(MONTH), [folder / "a.parquet"])
 
 
 @pytest.mark.shared

@@ -31,6 +31,8 @@ def recounting() -> Iterator[duckdb.DuckDBPyConnection]:
     }
     try:
         with duckdb.connect(config=settings) as connection:
+            # It would be drawn into the log of a task, from the third second on.
+            connection.execute("SET enable_progress_bar = false")
             yield connection
     except duckdb.Error as error:
         raise ResultError(

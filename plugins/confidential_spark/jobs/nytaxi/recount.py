@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 MONEY = ("revenue_cents", "fare_cents", "tip_cents")
 MACROS = (
-    "CREATE TEMP MACRO modulo(x, m) AS ((x % m) + m) % m",
-    "CREATE TEMP MACRO floor_div(x, m) AS (x - modulo(x, m)) // m",
+    # Rounded down: // rounds towards zero.
+    "CREATE TEMP MACRO whole_seconds(moment) AS"
+    " (epoch_us(moment) - CASE WHEN epoch_us(moment) < 0 THEN 999999 ELSE 0 END) // 1000000",
     "CREATE TEMP MACRO is_true(condition) AS CAST(coalesce(condition, false) AS INTEGER)",
     # isfinite is no luxury: Parquet statistics leave NaN out, and DuckDB drops comparisons that they decide.
     "CREATE TEMP MACRO units(x, per_one, below) AS"
@@ -28,20 +29,19 @@ MACROS = (
     "CREATE TEMP MACRO whole_number(text) AS"
     " CASE WHEN trim(text, '0123456789') = '' THEN TRY_CAST(text AS INTEGER) END",
     "CREATE TEMP MACRO in_zones(n) AS CASE WHEN n BETWEEN 1 AND 265 THEN n ELSE -1 END",
-    "CREATE TEMP MACRO zone_of(id) AS"
-    r" CASE WHEN id IS NULL THEN 0 ELSE in_zones(whole_number(trim(id, E' \t\r\n'))) END",
+    r"CREATE TEMP MACRO zone_of(id) AS in_zones(whole_number(trim(id, E' \t\r\n')))",
+    # The place in PAYMENT_TYPES, from 1 on, or null.
     "CREATE TEMP MACRO payment_word(word) AS CASE"
-    " WHEN starts_with(word, 'car') OR starts_with(word, 'cr') THEN 'credit'"
-    " WHEN starts_with(word, 'ca') OR starts_with(word, 'cs') THEN 'cash'"
-    " WHEN starts_with(word, 'no') THEN 'no_charge'"
-    " WHEN starts_with(word, 'di') THEN 'dispute'"
-    " WHEN starts_with(word, 'un') OR starts_with(word, 'na') THEN 'unknown'"
-    " WHEN starts_with(word, 'vo') THEN 'voided' END",
+    " WHEN starts_with(word, 'car') OR starts_with(word, 'cr') THEN 1"
+    " WHEN starts_with(word, 'ca') OR starts_with(word, 'cs') THEN 2"
+    " WHEN starts_with(word, 'no') THEN 3"
+    " WHEN starts_with(word, 'di') THEN 4"
+    " WHEN starts_with(word, 'un') OR starts_with(word, 'na') THEN 5"
+    " WHEN starts_with(word, 'vo') THEN 6 END",
     "CREATE TEMP MACRO payment_of(code) AS CASE"
-    " WHEN code IS NULL THEN 'unknown'"
-    " WHEN code IN ('1', '2', '3', '4', '5', '6')"
-    f" THEN list_extract({list(PAYMENT_TYPES)!r}, TRY_CAST(code AS INTEGER))"
+    " WHEN code IN ('1', '2', '3', '4', '5', '6') THEN TRY_CAST(code AS INTEGER)"
     " ELSE payment_word(lower(trim(code, ' '))) END",
+    f"CREATE TEMP MACRO payment_name(place) AS list_extract({list(PAYMENT_TYPES)!r}, coalesce(place, 5))",
 )
 
 
