@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+from confidential_spark.agent.job.job_file import require_supported_form
 from confidential_spark.agent.protocol import TRUST_HARDWARE, canonical_json
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave import layout
@@ -44,6 +45,7 @@ def resolve_context(
 
     :param sources: what to build of.
     :raises ConfigurationError: ``base-image-missing``, ``base-image-unset``, ``package-missing``, ….
+    :raises AgentError: ``job-form-unsupported``: a job that no enclave of the image would run.
     :raises InputError: ``build-input-changed``, ``download-failed`` (retryable).
     """
     if trust == TRUST_HARDWARE:
@@ -76,9 +78,11 @@ def sign_key(trust: str, settings: Settings, sources: ImageSettings) -> SignKey:
 
 
 def _common_files(settings: Settings, sources: ImageSettings) -> Files:
+    jobs = _tree(settings.jobs_dir, ("*.py",))
+    for name in jobs:
+        require_supported_form(settings.jobs_dir / name)
     occlum_json = render_occlum_json(settings.enclave_sizing()).encode()
     provider = _attestation_provider(settings.policy_file(sources.policy))
-    jobs = _tree(settings.jobs_dir, ("*.py",))
     return {
         layout.CONTEXT_OCCLUM_JSON: ContextFile.containing(occlum_json),
         layout.CONTEXT_PROVIDER: ContextFile.containing(provider),

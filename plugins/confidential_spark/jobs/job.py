@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.job.job_file import require_supported_form
 from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import ConfigurationError
 
@@ -56,6 +57,14 @@ class SparkJob:
                 action="restore the file or correct CONFIDENTIAL_SPARK_INCLUDE_DIR",
             )
         return path
+
+    def require_supported_form(self, jobs_dir: Path) -> None:
+        """Refuse a program that the agent would refuse, before anything is started for it.
+
+        :raises ConfigurationError: ``job-file-missing``.
+        :raises AgentError: ``job-form-unsupported``, ``job-unreadable``.
+        """
+        require_supported_form(self.file(jobs_dir))
 
     def dag_id(self, platform: Platform) -> str:
         """Return the name of the job's DAG on a platform."""

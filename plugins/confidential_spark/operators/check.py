@@ -43,7 +43,7 @@ class CheckResultsOperator(ValidationOperator):
         manifest: Mapping[str, Any] | None,
         **kwargs: Any,
     ) -> None:
-        """Pass on."""
+        """Keep what the checks compare the results with."""
         super().__init__(**kwargs)
         self.verification = verification
         self.manifest = manifest

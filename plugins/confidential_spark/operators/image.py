@@ -61,6 +61,7 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
         from confidential_spark.verification import load_policy
 
+        self.job.require_supported_form(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
         image = self.pinned_image(context) or self.published_image(context, policy.trust)
         image.require_trust(policy)

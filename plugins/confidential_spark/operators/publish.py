@@ -31,7 +31,7 @@ class PublishOperator(ValidationOperator):
     template_fields = ("run_result", "verification")
 
     def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on."""
+        """Keep the verdict that the publication states."""
         super().__init__(**kwargs)
         self.verification = verification
 

@@ -42,7 +42,7 @@ class ValidationOperator(ConfidentialOperator):
     template_fields: Collection[str] = ("run_result",)
 
     def __init__(self, *, platform: Platform, run_result: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on."""
+        """Keep the platform and what `run_spark` returned."""
         super().__init__(**kwargs)
         self.platform = platform
         self.run_result = run_result
@@ -68,7 +68,7 @@ class VerifyEvidenceOperator(ValidationOperator):
     template_fields = ("run_result", "image")
 
     def __init__(self, *, image: Mapping[str, Any], **kwargs: Any) -> None:
-        """Pass on."""
+        """Keep the image whose measurement the evidence must have."""
         super().__init__(**kwargs)
         self.image = image
 

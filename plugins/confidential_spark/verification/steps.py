@@ -76,8 +76,8 @@ class AttestationSteps:
         _ = self.trusted_jwks
         return label
 
-    def take(self, token: object, quote: object, runtime_data: object) -> str:
-        """Step 1: take inputs of acceptable type and size, and decode the token.
+    def decode_inputs(self, token: object, quote: object, runtime_data: object) -> str:
+        """Step 1: accept inputs of acceptable type and size, and decode the token.
 
         :raises VerificationError: ``input-…``, ``token-malformed``, ``token-duplicate-key``.
         """

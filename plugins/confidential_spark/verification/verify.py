@@ -77,7 +77,7 @@ def verify_attestation(
             return f"{_notice(level) or level}, claimed level {NOT_COMPARED}"
         return _require_trust(level, claimed_trust)
 
-    decode = partial(steps.take, token, quote, runtime_data)
+    decode = partial(steps.decode_inputs, token, quote, runtime_data)
     checks: list[Check] = [(Step.PREPARE, steps.prepare), (Step.DECODE, decode), *steps.checks()]
     return context.report([*checks, (Step.TRUST, trust)])
 
@@ -171,7 +171,7 @@ class _EvidenceSteps(AttestationSteps):
             self.jwks = self.evidence.jwks
             self.own_keys = True
         attested = self.evidence.statement.attested
-        return self.take(attested.token, attested.quote, attested.runtime_data)
+        return self.decode_inputs(attested.token, attested.quote, attested.runtime_data)
 
     def statement(self) -> str:
         statement, context, expected = self.evidence.statement, self.context, self.context.expectations

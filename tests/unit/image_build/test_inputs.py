@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.image_build import inputs as image_inputs
 from confidential_spark.image_build.context import BuildContext, ContextFile
@@ -46,6 +47,24 @@ def test_the_simulated_image_has_the_simulation_and_java(tmp_path) -> None:
     assert context.files["scripts/entrypoint.sh"].executable
     assert (context.base_image, context.build_args) == (BASE, {"BASE_IMAGE": BASE})
     assert "jars" in context.folders()
+
+
+@pytest.mark.parametrize("trust", ["simulated", "hardware"])
+def test_both_images_have_the_runner_and_its_digests(tmp_path, trust: str) -> None:
+    context = context_of(trust, settings(tmp_path), **BASES)
+    runner = "application/confidential_spark/enclave/jvm"
+    names = ("gate.jar", "no-server.jar", "runner.jar", "jars.sha256")
+    found = {path for path in context.files if path.startswith(runner)}
+    assert found == {f"{runner}/{name}" for name in names}
+
+
+def test_an_image_with_a_job_that_it_would_refuse_is_not_built(tmp_path) -> None:
+    jobs = tmp_path / "include" / "jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "mine.py").write_text("import pyspark\n")
+    values = settings(tmp_path).model_copy(update={"include_dir": jobs.parent})
+    with pytest.raises(AgentError, match="job-form-unsupported"):
+        context_of("simulated", values)
 
 
 def test_the_hardware_image_has_no_simulation(tmp_path) -> None:

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 import pytest
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs import JOBS
@@ -67,6 +68,17 @@ def test_every_job_has_its_program_and_its_checks(name: str) -> None:
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="job-file-missing"):
         NYTAXI.file(tmp_path)
+
+
+def test_a_pyspark_program_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "nytaxi.py").write_text("from pyspark.sql import SparkSession\n")
+    with pytest.raises(AgentError, match="job-form-unsupported"):
+        NYTAXI.require_supported_form(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(JOBS))
+def test_every_jobs_program_is_in_the_supported_form(name: str) -> None:
+    JOBS[name].require_supported_form(ROOT / "include" / "jobs")
 
 
 def test_the_form_says_how_many_points_a_partition_draws() -> None:

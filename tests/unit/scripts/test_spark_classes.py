@@ -19,4 +19,4 @@ def test_the_list_in_the_repository_is_in_order():
     names = LIST.read_text(encoding="utf-8").splitlines()
 
     assert names == sorted(set(names))
-    assert "org/apache/spark/deploy/SparkSubmit" in names
+    assert "confidentialspark/Runner" in names

@@ -522,7 +522,7 @@ def test_real_token_agrees_with_its_quote_in_every_field(attestation_cases):
     case = real_case(attestation_cases / "tokens" / "sgx-runtime-binary")
     context = Context(Policy.from_mapping(case["policy"]), case["now"], Expectations())
     steps = AttestationSteps(context, jwks=case["jwks"], collateral="{}")
-    steps.take(case["token"], case["quote"], case["runtime_data"])
+    steps.decode_inputs(case["token"], case["quote"], case["runtime_data"])
     for check in (steps.header, steps.signature, steps.time, steps.kind):
         assert check()
     steps.enclave = EnclaveClaims.of(steps.token.claims)

@@ -93,7 +93,6 @@ SPARK_SETTINGS = {name: re.compile(re.escape(value)) for name, value in FIXED_SE
         "spark.default.parallelism": COUNT,
         "spark.driver.memory": MEMORY,
         "spark.io.encryption.keySizeBits": "128|192|256",
-        "spark.python.use.daemon": BOOLEAN,
         "spark.sql.adaptive.enabled": BOOLEAN,
         "spark.sql.files.maxPartitionBytes": rf"[1-9][0-9]{{0,11}}|{MEMORY}",
         "spark.sql.shuffle.partitions": COUNT,

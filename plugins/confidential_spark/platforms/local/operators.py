@@ -60,6 +60,7 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
         from confidential_spark.verification import load_policy
         from confidential_spark.verification.attestation.identity import EnclaveClaims
 
+        self.job.require_supported_form(self.settings.jobs_dir)
         measurement = simulated_measurement(self.settings.jobs_dir)
         policy = load_policy(self.settings.policy_path(self.platform))
         require_approved(EnclaveClaims(**asdict(measurement)), policy, IF_CHANGED_ON_PURPOSE)

@@ -93,7 +93,7 @@ def _verify(record: ExecutorRecord, driver: AttestationSteps) -> AttestationStep
     context = Context(driver.context.policy, driver.context.now, expectations, driver.context.ledger_source)
     steps = AttestationSteps(context, jwks=driver.trusted_jwks, collateral=driver.collateral_json)
     try:
-        steps.take(record.token, record.quote, record.runtime_data)
+        steps.decode_inputs(record.token, record.quote, record.runtime_data)
         for _, check in steps.checks():
             check()
         require_equal(Refusal.EXECUTOR_MEASUREMENT, str(steps.enclave), str(driver.enclave))
