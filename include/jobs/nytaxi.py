@@ -333,7 +333,7 @@ def query(options: argparse.Namespace) -> None:
 def finish(options: argparse.Namespace) -> None:
     """Write the three tables and, last, the summary.
 
-    :raises JobError: ``month-without-data``, or Spark's result is not one; nothing is written.
+    :raises JobError: ``month-without-data``, or Spark's result is malformed; nothing is written.
     """
     duration_ms, read, groups = read_result(options.rows)
     print(f"Input DataFrame Count: {read}", flush=True)

@@ -56,8 +56,6 @@ def test_both_images_have_the_runner_and_its_digests(tmp_path, trust: str) -> No
     names = ("gate.jar", "no-server.jar", "runner.jar", "jars.sha256")
     found = {path for path in context.files if path.startswith(runner)}
     assert found == {f"{runner}/{name}" for name in names}
-        f"{runner}/{name}" for name in names
-    }
 
 
 def test_an_image_with_a_job_that_it_would_refuse_is_not_built(tmp_path) -> None:
