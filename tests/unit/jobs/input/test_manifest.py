@@ -158,6 +158,12 @@ def test_refuses_missing_and_retyped_columns(root, folder, table, got):
     assert "a.parquet" in error.message
 
 
+def test_two_columns_that_nobody_reads_may_differ_by_case_only(root, folder):
+    nothing = pa.nulls(3, pa.string())
+    write(trips().append_column("note", nothing).append_column("Note", nothing), folder / "a.parquet")
+    assert set(read_manifest(str(root), MAY, TRIPS).extra_columns) == {"note", "Note"}
+
+
 def test_refuses_nanoseconds_that_spark_cannot_read(root, folder):
     table = trips(tpepPickupDateTime=pa.timestamp("ns"))
     write(table, folder / "a.parquet", use_deprecated_int96_timestamps=False)
