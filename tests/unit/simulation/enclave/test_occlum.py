@@ -108,7 +108,7 @@ def test_the_measurement_is_the_signed_one(built, capsys):
     "change",
     [
         pytest.param(lambda instance: program(instance, "#!/bin/sh\nexit 1\n"), id="program"),
-        pytest.param(lambda instance: configure(instance, version_number=2), id="configuration"),
+        pytest.param(lambda instance: configure(instance, version_number=3), id="configuration"),
         pytest.param(lambda instance: (instance.image / "more").touch(), id="another-file"),
     ],
 )
