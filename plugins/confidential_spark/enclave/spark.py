@@ -72,7 +72,10 @@ class SparkRuntime:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Where a Spark job's memory goes, in MiB. The defaults were measured on the monthly job."""
+    """Where a Spark job's memory goes, in MiB. The defaults were measured on the monthly job.
+
+    :param python: the agent. A job's own Python lives before Spark and after it, with the JVM's part to itself.
+    """
 
     heap: int
     metaspace: int = 128
