@@ -74,7 +74,7 @@ class SparkRuntime:
 class MemoryPlan:
     """Where a Spark job's memory goes, in MiB. The defaults were measured on the monthly job.
 
-    :param python: the agent. A job's own Python lives before Spark and after it, with the JVM's part to itself.
+    :param python: the agent. A job's own Python lives before Spark and after it, when the JVM is not there.
     """
 
     heap: int
