@@ -14,14 +14,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from confidential_spark.core.months import Month
 from confidential_spark.enclave import layout
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
 from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
+from confidential_spark.platforms.kubernetes.names import (
+    BLOCK_MANAGER_PORT,
+    DRIVER_PORT,
+    NAMESPACE,
+    RELEASE_PORT,
+)
 from confidential_spark.platforms.kubernetes.names import EPC_RESOURCE as EPC
-from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
 from confidential_spark.simulation.trips.month import write_month
 from kubernetes import client
@@ -45,6 +51,7 @@ EXHAUST_MEMORY = (
     "echo 1000 > $each/oom_score_adj; fi; done; for i in $(seq 24); do /opt/python/bin/python3 -c "
     "'import time; x = b\"x\" * (90 << 20); time.sleep(60)' & done; sleep 0.1"
 )
+LISTENING = "awk '$4 == \"0A\"' /proc/net/tcp /proc/net/tcp6"
 # Into the container's log, which counts towards the pod's storage on its node.
 FLOOD_LOG = "head -c 16000000 /dev/zero | tr '\\0' x | fold -w 200 > /proc/1/fd/1"
 
@@ -134,6 +141,30 @@ def test_two_executors_attest_and_nothing_is_left(spark, configure, log, deferra
     assert run.execute_deferrable().state == "success"
     assert len(executors_of(run)) == 2
     assert "ran and signed its results" in log()
+
+
+def test_driver_and_executors_listen_on_named_ports_only(spark, deployment) -> None:
+    spark.params["partitions"] = 1_000
+
+    def look(driver: str) -> dict[str, set[int]]:
+        # Tasks are done: so all that Spark opens is open.
+        wait(lambda: " tasks" in deployment.log_of(driver), 120)
+        pods = {"driver": driver, "executor": deployment.running("executor")[0]}
+        return {role: listening_ports(deployment.run_in(pod, LISTENING)) for role, pod in pods.items()}
+
+    looked = once_driving(deployment, look)
+    assert spark.run().execute().state == "success"
+    # Of Python there is the simulation's attestation service, and the release of the secret.
+    simulated = urlsplit(layout.SIMULATED_ATTESTATION_URL).port
+    assert looked.result(60) == {
+        "driver": {DRIVER_PORT, BLOCK_MANAGER_PORT, RELEASE_PORT, simulated},
+        "executor": {BLOCK_MANAGER_PORT, simulated},
+    }
+
+
+def listening_ports(table: str) -> set[int]:
+    """Return the local ports of a table of the kernel's."""
+    return {int(row.split()[1].rpartition(":")[2], 16) for row in table.splitlines()}
 
 
 def test_a_killed_worker_costs_a_try_and_no_second_driver(spark, deployment, log) -> None:
