@@ -64,6 +64,13 @@ def foreign_image() -> str:
 
 
 @pytest.fixture(scope="session")
+def own_nodes() -> None:
+    """The nodes are the tests' own, who may keep pods from them."""
+    if OWN_CLUSTER not in os.environ:
+        pytest.skip("!!! NOT TESTED: the nodes of somebody else's cluster are not cordoned")
+
+
+@pytest.fixture(scope="session")
 def own_cluster() -> Callable[..., None]:
     """Run a command of `tests.support.cluster`, e.g. stop the API server."""
     if OWN_CLUSTER not in os.environ:

@@ -395,21 +395,34 @@ def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
     ],
 )
 def test_a_volume_that_serves_executors_another_month_fails_the_run(
-    spark, deployment, tmp_path, harm, code
+    spark, deployment, own_nodes, tmp_path, harm, code
 ) -> None:
     folder = write_month(Month(2018, 5), 1_000, tmp_path / "trips")
     size = sum(file.stat().st_size for file in folder.glob("*.parquet"))
     spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": size}
 
-    def tamper(driver: str) -> None:
-        # Its enclave has its copy when it starts Java; executors are made later.
-        deployment.freeze(driver)
-        deployment.run_in(driver, f"for file in {layout.INPUT_DIR}/*.parquet; do {harm}; done")
-        deployment.thaw(driver)
+    def tamper(driver: str) -> str:
+        with cordoned(deployment):
+            # The driver's enclave has its copy then; no executor gets onto a node before the block ends.
+            wait(lambda: "starting Spark" in deployment.log_of(driver), 120)
+            return deployment.run_in(driver, f"for file in {layout.INPUT_DIR}/*.parquet; do {harm}; done")
 
     tampered = once_driving(deployment, tamper)
     ended_with(spark.run(max_tries=1).execute(), "failed", code)
-    tampered.result(60)
+    assert tampered.result(60) == ""
+
+
+@contextmanager
+def cordoned(deployment: Deployment) -> Iterator[None]:
+    """Let no further pod onto the cluster's nodes."""
+    nodes = [node.metadata.name for node in deployment.core.list_node().items]
+    try:
+        for node in nodes:
+            deployment.core.patch_node(node, {"spec": {"unschedulable": True}})
+        yield
+    finally:
+        for node in nodes:
+            deployment.core.patch_node(node, {"spec": {"unschedulable": False}})
 
 
 def intruder(deployment: Deployment, driver: client.V1Pod, image: str) -> dict[str, Any]:
