@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import decimal
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyarrow.parquet.encryption as pe
 import pytest
+
+from tests.support.encrypted_parquet import write_encrypted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 NUMBERS = pa.array([1, 2, 3], pa.int32())
+TWO = pa.table({"a": NUMBERS, "b": NUMBERS})
 TEXT_OR_NUMBER = ["string", "int", "bigint"]
 DAY = datetime(2018, 5, 1)
 
@@ -97,34 +98,21 @@ def test_how_an_undeclared_column_is_stored_does_not_matter(runner_calls, tmp_pa
     assert values(runner_calls, tmp_path) == [1, 2, 3]
 
 
-class Kms(pe.KmsClient):
-    def __init__(self, _: pe.KmsConnectionConfig) -> None:
-        super().__init__()
-
-    def wrap_key(self, key: bytes, _: str) -> bytes:
-        return base64.b64encode(key)
-
-
-def write_encrypted(path: Path, **what: Any) -> None:
-    configuration = pe.EncryptionConfiguration(footer_key="f", double_wrapping=False, **what)
-    properties = pe.CryptoFactory(Kms).file_encryption_properties(pe.KmsConnectionConfig(), configuration)
-    table = pa.table({"a": NUMBERS, "b": NUMBERS})
-    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
-        writer.write_table(table)
-
-
 def test_an_encrypted_column_that_nobody_declared_does_not_matter(runner_calls, tmp_path):
-    write_encrypted(tmp_path / "a.parquet", plaintext_footer=True, column_keys={"k": ["b"]})
+    write_encrypted(tmp_path / "a.parquet", TWO, plaintext_footer=True, column_keys={"k": ["b"]})
 
     assert values(runner_calls, tmp_path) == [1, 2, 3]
 
 
 UNREADABLE = {
     "encrypted-column": (
-        lambda path: write_encrypted(path, plaintext_footer=True, column_keys={"k": ["a"]}),
+        lambda path: write_encrypted(path, TWO, plaintext_footer=True, column_keys={"k": ["a"]}),
         "a.parquet, column a: encrypted",
     ),
-    "encrypted-footer": (lambda path: write_encrypted(path, column_keys={"k": ["b"]}), "encrypted footer"),
+    "encrypted-footer": (
+        lambda path: write_encrypted(path, TWO, column_keys={"k": ["b"]}),
+        "encrypted footer",
+    ),
     "codec": (lambda path: write(path, {"a": NUMBERS}, compression="brotli"), "column a: codec BROTLI"),
     "encoding": (
         lambda path: write(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.contract import Kind, carries_synthetic_mark
+from confidential_spark.jobs.input.encrypted_columns import encrypted_columns
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
 TAIL_BYTES = 8
+# What the runner reads (`Input.scala`), by PyArrow's names; its LZ4 is the format's LZ4_RAW as well.
+CODECS = frozenset({"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4"})
+ENCODINGS = frozenset(
+    {
+        *("PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE", "BIT_PACKED"),
+        *("DELTA_BINARY_PACKED", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"),
+    }
+)
 TELLING_COLUMNS = 3
 """Columns with two different bounds that must agree before files are taken for the same rows."""
 
@@ -56,8 +65,10 @@ def read_footer(stream: BinaryIO, name: str, contract: InputContract) -> Footer:
     size = os.fstat(stream.fileno()).st_size
     data_end = _footer_start(stream, name, size)
     metadata = _parse(stream, name)
-    _require_row_groups_before(data_end, metadata, name)
+    encrypted = _encrypted(stream, name, metadata, data_end)
     extra_columns = _check_schema(metadata, name, contract)
+    _require_readable(metadata, name, contract, encrypted)
+    _require_row_groups_before(data_end, metadata, name, encrypted)
     return Footer(
         bytes=size,
         rows=metadata.num_rows,
@@ -65,7 +76,7 @@ def read_footer(stream: BinaryIO, name: str, contract: InputContract) -> Footer:
         synthetic=carries_synthetic_mark(metadata),
         time_forms=_time_forms(metadata, contract),
         extra_columns=extra_columns,
-        rows_mark=_rows_mark(metadata),
+        rows_mark="" if encrypted else _rows_mark(metadata),
     )
 
 
@@ -99,11 +110,53 @@ def _parse(stream: BinaryIO, name: str) -> pq.FileMetaData:
         raise _unreadable(name, str(error)) from error
 
 
-def _require_row_groups_before(data_end: int, metadata: pq.FileMetaData, name: str) -> None:
+def _encrypted(stream: BinaryIO, name: str, metadata: pq.FileMetaData, footer_at: int) -> frozenset[int]:
+    """Return the numbers of the encrypted leaf columns; PyArrow may not be asked about these.
+
+    A file that has some has a footer in clear with a signature behind it.
+    """
+    footer_bytes = os.fstat(stream.fileno()).st_size - TAIL_BYTES - footer_at
+    if footer_bytes == metadata.serialized_size:
+        return frozenset()
+    stream.seek(footer_at)
+    try:
+        return encrypted_columns(stream.read(footer_bytes))
+    except ValueError as error:
+        raise _unreadable(name, f"its footer: {error}") from error
+
+
+def _require_readable(
+    metadata: pq.FileMetaData, name: str, contract: InputContract, encrypted: frozenset[int]
+) -> None:
+    """Refuse columns of the contract that the runner could not read, before an enclave is started."""
+    for index, column in enumerate(_columns(metadata)):
+        top = column.path.split(".")[0]
+        if top not in contract.columns:
+            continue
+        if index in encrypted:
+            raise _unreadable(name, f"encrypted column {top}")
+        for chunk in _chunks(metadata, index):
+            if unknown := {chunk.compression} - CODECS or set(chunk.encodings) - ENCODINGS:
+                kind = "codec" if chunk.compression not in CODECS else "encoding"
+                raise _unreadable(
+                    name,
+                    f"{kind} {' and '.join(sorted(unknown))} of column {top}",
+                    f"one of {', '.join(sorted(CODECS if kind == 'codec' else ENCODINGS))}",
+                    "write the file again with one of these",
+                )
+
+
+def _chunks(metadata: pq.FileMetaData, index: int) -> list[pq.ColumnChunkMetaData]:
+    return [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
+
+
+def _require_row_groups_before(
+    data_end: int, metadata: pq.FileMetaData, name: str, encrypted: frozenset[int]
+) -> None:
     """Find a file whose middle is missing: its column chunks reach into its footer."""
     for group in range(metadata.num_row_groups):
         columns = metadata.row_group(group)
-        for index in range(columns.num_columns):
+        for index in set(range(columns.num_columns)) - encrypted:
             column = columns.column(index)
             start = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
             end = start + column.total_compressed_size
@@ -164,7 +217,7 @@ def _rows_mark(metadata: pq.FileMetaData) -> str:
 
 def _bounds(metadata: pq.FileMetaData, index: int) -> tuple[int, Any, Any] | None:
     """Return a column's nulls, smallest and largest value, or None where a row group does not say."""
-    chunks = [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
+    chunks = _chunks(metadata, index)
     found = [chunk.statistics for chunk in chunks if chunk.is_stats_set]
     if len(found) < len(chunks) or not all(each.has_min_max and each.has_null_count for each in found):
         return None
@@ -216,11 +269,13 @@ def _truncated(name: str, got: str) -> InputError:
     )
 
 
-def _unreadable(name: str, got: str) -> InputError:
+def _unreadable(
+    name: str, got: str, expected: str = "an unencrypted Parquet file", action: str = "replace the file"
+) -> InputError:
     return InputError(
         "An input file is not readable Parquet.",
         code="input-unreadable",
         got=f"{name}: {got}",
-        expected="an unencrypted Parquet file",
-        action="replace the file",
+        expected=expected,
+        action=action,
     )
