@@ -182,7 +182,8 @@ def _check_schema(metadata: pq.FileMetaData, name: str, contract: InputContract)
     for column in columns:
         kind = wanted_columns.get(column.path.split(".")[0])
         if kind and not _is_kind(column, kind):
-            problems.append(f"{column.path} is {_type_name(column)} instead of {kind}")
+            unit = _unit(column) if kind is Kind.TIMESTAMP else ""
+            problems.append(f"{column.path} is {_type_name(column)}{unit} instead of {kind}")
     if problems:
         raise InputError(
             f"{name} does not have the columns of {contract.title}.",
@@ -257,6 +258,12 @@ def _type_name(column: pq.ColumnSchema) -> str:
         return str(column.physical_type)
     adjusted = " adjusted to UTC" if logical.get("isAdjustedToUTC") else ""
     return f"{column.physical_type} ({logical['Type']}{adjusted})"
+
+
+def _unit(column: pq.ColumnSchema) -> str:
+    """Return the unit of a time, which Spark reads down to microseconds."""
+    unit = _logical_type(column).get("timeUnit")
+    return f" in {unit}" if unit else ""
 
 
 def _truncated(name: str, got: str) -> InputError:
