@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confidential_spark.jobs.input.sidecar_checksums import fits_its_checksums
 
 from tests.support.encrypted_parquet import write_encrypted
 
@@ -244,3 +245,16 @@ def test_old_timestamps_are_read_as_they_are(runner_calls, tmp_path):
         use_deprecated_int96_timestamps=True,
     )
     assert values(runner_calls, tmp_path, "timestamp") == ["1500-01-01T00:00:00.000000Z"]
+
+
+@pytest.mark.parametrize("size", [0, 511, 512, 513, 100_000])
+def test_the_pipeline_reads_hadoops_checksum_files_as_hadoop_writes_them(runner_calls, tmp_path, size):
+    java, path = runner_calls.java, tmp_path / "a.parquet"
+    files = java.org.apache.hadoop.fs.FileSystem.getLocal(java.org.apache.hadoop.conf.Configuration())
+    stream = files.create(java.org.apache.hadoop.fs.Path(str(path)))
+    stream.write(bytes(n % 251 for n in range(size)))
+    stream.close()
+    assert path.stat().st_size == size
+    assert fits_its_checksums(path, tmp_path / ".a.parquet.crc")
+    path.write_bytes(path.read_bytes() + b"x")
+    assert not fits_its_checksums(path, tmp_path / ".a.parquet.crc")

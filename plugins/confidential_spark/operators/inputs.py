@@ -37,12 +37,14 @@ class ResolveInputOperator(ConfidentialOperator):
         # Imported late: DAG files import this module, and need no PyArrow to be parsed.
         from confidential_spark.jobs.input.manifest import read_manifest
         from confidential_spark.jobs.input.page_checksums import require_page_checksums
+        from confidential_spark.jobs.input.sidecar_checksums import require_sidecar_checksums
 
         contract = self.job.rules().input
         assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
         given = scope.options.get("input") or self.settings.input_uri
         location = str(given) if given else self.synthetic_month(scope.month, contract)
         manifest = read_manifest(location, scope.month, contract)
+        require_sidecar_checksums(manifest)
         require_page_checksums(manifest, contract)
         if manifest.synthetic and scope.options["publish"]:
             self.require_no_real_month(scope)

@@ -185,6 +185,14 @@ def _require_data_file(path: Path) -> None:
             expected="only *.parquet files (and _SUCCESS, hidden files)",
             action="move it away: Spark would read it as data",
         )
+    if ":" in path.name:
+        raise InputError(
+            "The name of an input file has a colon, with which Hadoop begins an address.",
+            code="input-foreign-file",
+            got=path.name,
+            expected="a name without a colon",
+            action="rename the file",
+        )
 
 
 def _is_text(name: str) -> bool:

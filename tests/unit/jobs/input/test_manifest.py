@@ -248,6 +248,9 @@ def break_file(change):
         pytest.param(
             lambda f: write(trips(), f / "a\n.parquet"), "input-foreign-file", id="line-break-in-name"
         ),
+        pytest.param(
+            lambda f: write(trips(), f / "T00:00.parquet"), "input-foreign-file", id="colon-in-name"
+        ),
         pytest.param(lambda f: (f / "a.parquet").symlink_to("gone"), "input-unreadable", id="dangling-link"),
         pytest.param(lambda f: (f / "_SUCCESS").touch(), "input-empty", id="marker-only"),
         pytest.param(lambda f: write(trips(0), f / "a.parquet"), "month-without-data", id="no-rows"),
