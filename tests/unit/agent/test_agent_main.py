@@ -17,7 +17,7 @@ from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.simulation.service.server import LoopbackAttestationService
 
 # In which step a program runs until it is ended; Python is called with -s -P JOB COMMAND ….
-SLOW = "echo The step runs; exec sleep 3600"
+SLOW = "{ echo The step runs; exec sleep 3600; }"
 PYTHON = """#!/bin/sh
 if [ "$4" = query ]; then {query}; echo '{{"job": "nytaxi"}}'; else {finish}; fi
 """

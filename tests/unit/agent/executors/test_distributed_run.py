@@ -38,7 +38,7 @@ echo "$input" > "$here/started"
 read -r _ < "$here/let-go"
 cat "$input"/*.parquet > "$here/seen-by-driver"
 """
-EXECUTOR = '#!/bin/sh\ncat "$HOME"/input/*.parquet > "$(dirname "$0")/seen-by-executor"\n'
+EXECUTOR = '#!/bin/sh\ncat "$HOME"/../../input/*.parquet > "$(dirname "$0")/seen-by-executor"\n'
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ MONTH = {"part-0.parquet": b"trips", "part-1 \N{LATIN SMALL LETTER E WITH ACUTE}
 # Says what Spark's executor would see; the secret itself twice, in the open and as a digest.
 JAVA = """#!/bin/sh
 touch "$(dirname "$0")/started"
-for file in "$HOME"/input/*; do echo "input $(sha256sum < "$file") ${file##*/}"; done
+for file in "$HOME"/../../input/*; do echo "input $(sha256sum < "$file") ${file##*/}"; done
 for argument; do echo "argument $argument"; done
 echo "address $SPARK_LOCAL_IP"
 echo "secret $_SPARK_AUTH_SECRET"
