@@ -121,7 +121,7 @@ def test_attest_fails_by_name(agent, changes, code, retryable):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        pytest.param({"arguments": ["--partitions", "none"]}, "spark-failed", id="80-bad-argument"),
+        pytest.param({"arguments": ["--partitions", "none"]}, "job-arguments-refused", id="65-bad-argument"),
         pytest.param({"java": "/opt/python/bin/python3"}, "launch-invalid", id="65-another-java"),
         pytest.param(NYTAXI, "month-missing", id="66-no-input"),
     ],
@@ -133,6 +133,6 @@ def test_run_fails_by_name(agent, changes, code):
 
 
 def test_a_container_that_is_too_small_is_killed_for_memory(agent):
-    error = agent.fails(command="run", memory=250 * 1024**2)
+    error = agent.fails(command="run", memory=120 * 1024**2)
 
     assert error.code == "killed-out-of-memory", "\n".join(agent.lines)
