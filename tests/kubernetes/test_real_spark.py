@@ -389,7 +389,12 @@ def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
 @pytest.mark.parametrize(
     ("harm", "code"),
     [
-        pytest.param('printf x >> "$file"', "executor-input-differs", id="other-bytes"),
+        # What Airflow puts there is read-only for everybody.
+        pytest.param(
+            '{ cat "$file"; printf x; } > "$file.new"; mv -f "$file.new" "$file"',
+            "executor-input-differs",
+            id="other-bytes",
+        ),
         # Spark replaces the executors in vain, and ends by itself.
         pytest.param('rm "$file"', "input-not-read", id="gone"),
     ],

@@ -83,6 +83,11 @@ BENIGN_LINES = [
         "WARN NativeCodeLoader: Unable to load native-hadoop library for your platform...",
     ),
     (
+        "spark-executor-not-marked",
+        'Message: pods "nytaxi-0a-exec-1" is forbidden: User "system:serviceaccount:confidential-spark:spark-driver"'
+        ' cannot patch resource "pods" in API group "" in the namespace "confidential-spark".',
+    ),
+    (
         "spark-port-retried",
         "WARN Utils: Service 'SparkUI' could not bind on port 4040. Attempting port 4041.",
     ),

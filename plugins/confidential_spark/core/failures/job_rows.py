@@ -418,6 +418,11 @@ BENIGN: tuple[Failure, ...] = (
         r"Unable to load native-hadoop library",
     ),
     benign(
+        "spark-executor-not-marked",
+        "Spark may not label the pod of an executor that has ended, and does without.",
+        r"User \"[^\"]{1,300}\" cannot patch resource \"pods\"",
+    ),
+    benign(
         "spark-port-retried",
         "Spark found a port taken and tried the next one.",
         r"could not bind on port [0-9]{1,5}\. Attempting port",

@@ -50,7 +50,8 @@ API: tuple[Failure, ...] = (
         "The Kubernetes account may not do what the run needs.",
         "Apply include/kubernetes again: the driver's account needs its pods only, Airflow's what docs/aks.md"
         " lists.",
-        r"User \"[^\"]{1,300}\" cannot ",
+        # Nobody here has the right to patch pods; Spark asks for it to mark an executor that has ended.
+        r"User \"[^\"]{1,300}\" cannot (?!patch resource \"pods\")",
     ),
     fatal(
         "service-account-missing",
