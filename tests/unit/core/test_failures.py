@@ -84,8 +84,8 @@ BENIGN_LINES = [
     ),
     (
         "spark-executor-not-marked",
-        'Message: pods "nytaxi-0a-exec-1" is forbidden: User "system:serviceaccount:confidential-spark:spark-driver"'
-        ' cannot patch resource "pods" in API group "" in the namespace "confidential-spark".',
+        'Message: pods "nytaxi-0a-exec-1" is forbidden: User "system:serviceaccount:spark:spark-driver" cannot'
+        ' patch resource "pods" in API group "" in the namespace "spark".',
     ),
     (
         "spark-port-retried",
