@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -250,6 +251,9 @@ class TestKilled:
     @pytest.mark.parametrize("victim", ["task", "supervisor"])
     def test_a_killed_worker_is_retried_with_a_new_nonce(self, airflow, running, victim: str) -> None:
         os.kill(getattr(running, victim), signal.SIGKILL)
+        # Without its supervisor a task learns by its next line that nobody listens: Spark must go on.
+        with suppress(ProcessLookupError):
+            os.kill(running.java, signal.SIGCONT)
         self.require_enclave_ended(airflow, running)
         self.require_second_try(airflow, running)
 

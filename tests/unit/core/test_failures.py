@@ -84,7 +84,7 @@ BENIGN_LINES = [
     ),
     (
         "spark-executor-not-marked",
-        'Message: pods "nytaxi-0a-exec-1" is forbidden: User "system:serviceaccount:spark:spark-driver" cannot'
+        'pods "nytaxi-0a-exec-1" is forbidden: User "system:serviceaccount:spark:spark-driver" cannot'
         ' patch resource "pods" in API group "" in the namespace "spark".',
     ),
     (
