@@ -59,6 +59,8 @@ def role_pod(deployment: Deployment, name: str) -> dict[str, Any]:
     made["metadata"] = {"name": name, "labels": {key: value for key, value in labels.items() if value}}
     made["spec"]["volumes"] = []
     (container,) = made["spec"]["containers"]
+    # Under this name the deployment runs scripts in it.
+    container["name"] = names.ENCLAVE_CONTAINER
     container |= {"command": ["/opt/python/bin/python3", "-c", SERVE], "args": [], "volumeMounts": []}
     container["env"] = [
         {"name": "PYTHONHOME", "value": "/opt/python"},
