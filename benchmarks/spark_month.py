@@ -12,19 +12,20 @@ import resource
 import statistics
 import threading
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.job.job_file import JobFile
-from confidential_spark.agent.job.runner_jars import Lock
-from confidential_spark.agent.job.spark import JavaCommand, run_spark, runner_main
-from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.job.steps import run_job
+from confidential_spark.agent.launch.private_storage import private_storage
 from confidential_spark.enclave.class_archive import TrainingJob, build_class_archive, class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import SparkRuntime, choose_runtime, host_installation
 
+from tests.support.job_launch import job_launch
 from tests.support.places import ROOT
 from tests.support.pyspark_baseline import submit
 
@@ -86,30 +87,10 @@ def pyspark_month(runtime: SparkRuntime, job: TrainingJob, folder: Path) -> list
 
 def three_steps(runtime: SparkRuntime, asked: TrainingJob, folder: Path) -> list[str]:
     """Run the job as the agent does, and return its lines."""
-    work_dir, request, rows = folder / "work", folder / "request.json", folder / "rows"
-    rows.mkdir()
-    lines: list[str] = []
-    job = JobFile(
-        name=asked.name,
-        path=asked.file,
-        arguments=asked.arguments,
-        python=str(runtime.python),
-        work_dir=work_dir,
-        in_occlum=False,
-    )
-    request.write_bytes(job.query(lines.append))
-    command = JavaCommand(
-        java=str(runtime.java),
-        spark_home=str(runtime.spark_home),
-        jvm_options=runtime.jvm_options,
-        spark_conf=runtime.spark_conf | FIXED_SETTINGS | ONE_PROCESS_SETTINGS,
-        lock=Lock.NO_SOCKETS,
-        main=runner_main(asked.name, request, rows, asked.input_uri, work_dir),
-        work_dir=work_dir,
-    )
-    run_spark(command, lines.append, in_occlum=False)
-    job.finish(rows, folder / "output", lines.append)
-    return lines
+    launch = job_launch(runtime, asked.name, asked.arguments, folder / "work")
+    with private_storage(folder / "work") as private, redirect_stdout(StringIO()) as said:
+        run_job(launch, private, asked.input_uri, None, in_occlum=False)
+    return said.getvalue().splitlines()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.agent.errors import ExitCode
-from confidential_spark.agent.launch.launch_file import JobLaunch
 from confidential_spark.agent.progress import parse_progress
 from confidential_spark.enclave.java import find_java, java_candidates, java_version
 from confidential_spark.enclave.spark import choose_runtime, host_installation
 
 from tests.jobs.trip_files import MONTH, write_trips
 from tests.support.isolation import Sockets, no_network, traced
+from tests.support.job_launch import job_launch
 from tests.support.places import ROOT
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.spark
-JOBS = ROOT / "include" / "jobs"
 MONTHLY = ["--month", MONTH]
 TABLES = {
     "nytaxi": {"by_hour.parquet", "by_payment_type.parquet", "by_pickup_zone.parquet"},
@@ -60,18 +59,7 @@ def steps(tmp_path):
     ) -> Ended:
         installation = host_installation(java=find_java([java]) if java else None)
         runtime = choose_runtime(input_bytes=0, cores=2, memory="1g", installation=installation)
-        launch = JobLaunch(
-            job=job,
-            job_file=str(JOBS / f"{job}.py"),
-            arguments=list(arguments),
-            work_dir=str(tmp_path / "work"),
-            image_digest="sha256:" + 64 * "0",
-            java=str(runtime.java),
-            spark_home=str(runtime.spark_home),
-            python=str(runtime.python),
-            jvm_options=list(runtime.jvm_options),
-            spark_conf=runtime.spark_conf,
-        )
+        launch = job_launch(runtime, job, arguments, tmp_path / "work")
         (tmp_path / "launch.json").write_text(json.dumps(asdict(launch)))
         command = [*around, sys.executable, "-m", "tests.jobs.three_steps"]
         arguments = [str(tmp_path / "launch.json"), input_uri, str(tmp_path / "output")]

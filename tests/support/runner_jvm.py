@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyspark
+from confidential_spark.agent.job.runner_jars import RUNNER_DIR, Lock
 from confidential_spark.agent.job.spark import LOGGING
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.enclave.java import find_java
@@ -22,14 +23,10 @@ if TYPE_CHECKING:
 
     from py4j.java_gateway import JavaObject
 
-JARS = Path(__file__).resolve().parents[2] / "plugins" / "confidential_spark" / "enclave" / "jvm"
+JARS = RUNNER_DIR
 SPARK_JARS = sorted(Path(pyspark.__file__).parent.glob("jars/*.jar"))
-ONE_PROCESS = ("no-server.jar", "runner.jar")
-PODS = ("gate.jar", "runner.jar")
-NO_SOCKETS = (
-    "-Djava.nio.channels.spi.SelectorProvider=confidentialspark.NoSockets",
-    "-Djava.nio.channels.spi.AsynchronousChannelProvider=confidentialspark.NoAsynchronousSockets",
-)
+ONE_PROCESS, PODS = Lock.NO_SOCKETS.value, Lock.GATE.value
+NO_SOCKETS = tuple(option for option in Lock.NO_SOCKETS.jvm_options if option.startswith("-D"))
 SETTINGS = spark_settings(cores=2, small=True) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
 # A stuck JVM fails its test, and not the whole run.
 TIMEOUT_SECONDS = 120
