@@ -124,7 +124,7 @@ def test_a_cluster_made_by_the_manifests_is_ready_for_simulation(fake, check):
     # The fake has no network of its own, so nothing keeps its pods from the API server.
     assert of_status(rows, "WARN") == ["network"]
     assert "node-1" in rows["pod"]["got"]
-    assert not fake.pods()
+    fake.wait(lambda: not fake.pods())
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_pinned_image_is_measured_in_a_pod_before_it_is_judged(fake, check):
     assert rows["image"]["got"] == f"{reference} (simulated)"
     assert rows["measurement"]["got"].startswith("MRENCLAVE abababababababab")
     assert "can run" in ended
-    assert not fake.pods()
+    fake.wait(lambda: not fake.pods())
 
 
 def test_what_a_killed_check_left_is_removed(fake, check):

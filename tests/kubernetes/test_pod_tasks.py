@@ -125,6 +125,12 @@ def leave_pod(
     installed.core().create_namespaced_pod(installed.namespace, pod)
 
 
+def kept(installed: FakeCluster) -> set[str]:
+    """Return the pods that nobody asked to delete; the others are gone once the kubelet has ended them."""
+    metadata = [pod["metadata"] for pod in installed.pods()]
+    return {each["name"] for each in metadata if "deletionTimestamp" not in each}
+
+
 def clean() -> None:
     CleanKubernetesRunOperator(task_id="clean_staging", job=SPARKPI).run(CONTEXT, SCOPE)
 
@@ -135,7 +141,8 @@ def test_the_teardown_removes_pods_of_runs_whose_teardown_never_came(installed, 
     installed.wait(lambda: {pod["status"]["phase"] for pod in installed.pods()} == {"Succeeded", "Running"})
     monkeypatch.setattr(resumable, "ABANDONED_SECONDS", -1.0)
     clean()
-    assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]
+    assert kept(installed) == {"at-work"}
+    installed.wait(lambda: len(installed.pods()) == 1)
 
 
 def test_the_teardown_removes_pods_of_runs_that_airflow_will_not_continue(installed) -> None:
@@ -144,8 +151,8 @@ def test_the_teardown_removes_pods_of_runs_that_airflow_will_not_continue(instal
     leave_pod(installed, "to-be-continued", "manual__9", deployment=ours)
     leave_pod(installed, "another-deployment-s", "manual__8")
     clean()
-    left = {"to-be-continued", "another-deployment-s"}
-    installed.wait(lambda: {pod["metadata"]["name"] for pod in installed.pods()} == left)
+    assert kept(installed) == {"to-be-continued", "another-deployment-s"}
+    installed.wait(lambda: len(installed.pods()) == 2)
 
 
 def test_an_airflow_that_does_not_say_what_is_over_fails_no_teardown(installed, monkeypatch) -> None:
@@ -155,7 +162,7 @@ def test_an_airflow_that_does_not_say_what_is_over_fails_no_teardown(installed, 
     monkeypatch.setattr(TI, "get_dr_count", away)
     leave_pod(installed, "killed", "manual__8", deployment=deployment_id(get_settings().results_dir))
     clean()
-    assert [pod["metadata"]["name"] for pod in installed.pods()] == ["killed"]
+    assert kept(installed) == {"killed"}
 
 
 def test_the_teardown_removes_pods_even_where_the_try_s_files_are_in_use(installed, monkeypatch) -> None:
@@ -173,4 +180,5 @@ def test_the_teardown_removes_the_runs_pods_and_no_other_runs(installed) -> None
     for name, run in (("left-behind", "manual__1"), ("at-work", "manual__2")):
         leave_pod(installed, name, run)
     clean()
-    assert [pod["metadata"]["name"] for pod in installed.pods()] == ["at-work"]
+    assert kept(installed) == {"at-work"}
+    installed.wait(lambda: len(installed.pods()) == 1)
