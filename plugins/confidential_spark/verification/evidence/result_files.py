@@ -6,12 +6,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 from unicodedata import normalize
 
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal, refuse, require_size
+from confidential_spark.verification.refusals import Refusal, refuse
 from confidential_spark.verification.safe_files import open_regular
 
 if TYPE_CHECKING:
@@ -96,10 +97,7 @@ def read_json(results: Mapping[str, bytes] | Path, name: str) -> JsonObject:
 
     :raises VerificationError: ``companion-mismatch``, ``input-…``, ``result-unreadable``.
     """
-    data = b""
-    for piece in _content(results, name):
-        data += piece
-        require_size(data, name, MAX_JSON_BYTES)
+    data = b"".join(islice(_content(results, name), MAX_JSON_BYTES // _CHUNK + 1))
     return JsonObject.parse(data, name, MAX_JSON_BYTES, Refusal.COMPANION_MISMATCH)
 
 

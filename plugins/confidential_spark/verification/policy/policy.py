@@ -71,9 +71,7 @@ def _measurements(value: object) -> tuple[str, ...]:
 def _allowed_measurements(value: object) -> str | tuple[str, ...]:
     if value == LEDGER:
         return LEDGER
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"must be {LEDGER!r} or a list of measurements")
-    if not value:
+    if value in ([], ()):
         raise ValueError("an empty allow-list would refuse everything; name at least one measurement")
     return _measurements(value)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from itertools import count
 
 import pytest
-from confidential_spark.agent.protocol import JobIdentity, b64url
+from confidential_spark.agent.protocol import JobIdentity, b64url, public_jwk
 from confidential_spark.core.errors import VerificationError
+from confidential_spark.simulation.hardware.keys import p256_key
 from confidential_spark.verification.attestation.runtime_data import RuntimeData
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,14 @@ from tests.support.factories.bundles import JOB, NONCE, make_bundle
 from tests.support.factories.changes import drop, put, swap
 
 MALFORMED = "runtime-data-malformed"
+
+
+def short_coordinate(runtime):
+    """The key of a point whose x begins with a zero byte, left out: a second spelling of a genuine key."""
+    keys = (p256_key(f"short {number}") for number in count())
+    key = next(key for key in keys if key.public_key().public_numbers().x < 2**248)
+    x = key.public_key().public_numbers().x.to_bytes(31, "big")
+    return put("jwk", public_jwk(key.public_key()) | {"x": b64url(x)})(runtime)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +56,7 @@ MALFORMED = "runtime-data-malformed"
         pytest.param({"runtime": put("jwk/use", "sig")}, MALFORMED, id="key-unknown-member"),
         pytest.param({"runtime": put("jwk/x", b64url(bytes(32)))}, MALFORMED, id="key-not-on-curve"),
         pytest.param({"runtime": put("jwk/x", b64url(bytes(31)))}, MALFORMED, id="key-31-bytes"),
+        pytest.param({"runtime": short_coordinate}, MALFORMED, id="key-in-a-second-spelling"),
         pytest.param({"runtime": put("jwk/x", b64url(b"\xff" * 32))}, MALFORMED, id="key-beyond-the-field"),
         pytest.param(
             {"runtime": put("jwk/d", b64url(bytes(32)))}, "private-key-in-runtime-data", id="private-ec"

@@ -213,6 +213,11 @@ def test_root_with_a_changed_name_is_no_root():
     assert refusal(put("dcap/roots", [changed])(POLICY)).code == "policy-root-unreadable"
 
 
+def test_a_root_is_one_certificate_and_no_kilobytes_more():
+    padded = development_ca.root_certificate_pem() + "\n" * 16 * 1024
+    assert refusal(put("dcap/roots", [padded])(POLICY)).code == "policy-root-unreadable"
+
+
 def test_two_certificates_are_not_one_root(tmp_path):
     two = development_ca.root_certificate_pem() * 2
     assert refusal(put("dcap/roots", [two])(POLICY)).code == "policy-root-unreadable"
