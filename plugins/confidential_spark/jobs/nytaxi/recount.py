@@ -40,6 +40,7 @@ MACROS = (
     " WHEN starts_with(word, 'vo') THEN 6 END",
     "CREATE TEMP MACRO payment_of(code) AS CASE"
     " WHEN code IN ('1', '2', '3', '4', '5', '6') THEN TRY_CAST(code AS INTEGER)"
+    " WHEN code = '0' THEN 7"
     " ELSE payment_word(lower(trim(code, ' '))) END",
     f"CREATE TEMP MACRO payment_name(place) AS list_extract({list(PAYMENT_TYPES)!r}, coalesce(place, 5))",
 )

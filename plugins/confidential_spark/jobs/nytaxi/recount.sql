@@ -118,6 +118,7 @@ SELECT
     sum(trips) FILTER ((met & 16384) > 0) AS payment_missing,
     sum(trips) FILTER ((met & 28672) = 28672) AS vendor_payment_passengers_missing,
     sum(trips) FILTER (counted.payment_type IS NULL AND (met & 16384) = 0) AS payment_unrecognised,
+    sum(trips) FILTER (counted.payment_type = 7) AS payment_flex_fare,
     sum(trips) FILTER (pickup_zone IS NULL) AS pickup_zone_missing,
     sum(trips) FILTER (pickup_zone IN (264, 265)) AS pickup_zone_unknown,
     sum(trips) FILTER (pickup_zone = -1) AS pickup_zone_invalid,

@@ -33,7 +33,7 @@ def month(pristine, tmp_path) -> MonthUnderTest:
     _, made = pristine
     shutil.copytree(made.results, tmp_path / "results")
     predicate = json.loads(json.dumps(made.predicate))
-    return MonthUnderTest(tmp_path / "results", made.limits, made.recorded, predicate)
+    return MonthUnderTest(MONTH, tmp_path / "results", made.limits, made.recorded, predicate)
 
 
 @pytest.fixture
