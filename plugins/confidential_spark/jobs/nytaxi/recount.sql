@@ -1,11 +1,8 @@
--- The month's figures, recounted from the input as docs/results.md defines them; written without the job's code.
+-- The month's figures, recounted from the view `trips` as docs/results.md defines them; written without the job's code.
 -- One row per (first reason to reject, hour, zone, payment type); everything is a whole number, UTC by arithmetic.
 CREATE TEMP TABLE recounted AS
-WITH trips AS NOT MATERIALIZED (
-    SELECT * FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
-),
 -- Millions of rows have a few hundred different texts. Each is judged once, which takes half the time.
-zones AS MATERIALIZED (
+WITH zones AS MATERIALIZED (
     SELECT id, zone_of(id) AS zone
     FROM (SELECT "puLocationId" AS id FROM trips UNION SELECT "doLocationId" FROM trips)
 ),
