@@ -69,7 +69,10 @@ def query(job: ModuleType, *arguments: str) -> dict[str, Any]:
 def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], duration_ms: int) -> None:
     """Write the rows of one query, and figures whose input they count."""
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    figures = {"duration_ms": duration_ms, "input": {"trips": {"rows": sum(row["trips"] for row in rows)}}}
+    figures = {
+        "duration_ms": duration_ms,
+        "input": {"trips": {"version": "tlc-2011", "rows": sum(row["trips"] for row in rows)}},
+    }
     (folder / "figures.json").write_text(json.dumps(figures))
 
 
