@@ -45,7 +45,7 @@ class ResolveInputOperator(ConfidentialOperator):
         location = str(given) if given else self.synthetic_month(scope.month, contract)
         manifest = read_manifest(location, scope.month, contract)
         require_sidecar_checksums(manifest)
-        require_page_checksums(manifest, contract)
+        require_page_checksums(manifest)
         if manifest.synthetic and scope.options["publish"]:
             self.require_no_real_month(scope)
         synthetic = " · SYNTHETIC" if manifest.synthetic else ""

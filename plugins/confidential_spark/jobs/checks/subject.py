@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from confidential_spark.jobs.checks.result import CheckResult
-from confidential_spark.jobs.input.location import local_folder
 from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_manifest
 
 if TYPE_CHECKING:
@@ -94,8 +93,7 @@ class MonthUnderCheck(RunUnderCheck):
     @property
     def input_files(self) -> list[Path]:
         """The files of the input as it is now."""
-        folder = local_folder(self.manifest.uri)
-        return [folder / file.name for file in self.manifest.files]
+        return self.manifest.paths
 
 
 def check_rows(subject: RunUnderCheck) -> Iterator[CheckResult]:

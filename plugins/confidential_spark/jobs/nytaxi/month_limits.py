@@ -67,9 +67,7 @@ class Era(Limits):
 
     def holds(self, month: Month) -> bool:
         """Return whether a month lies in the era."""
-        return Month.parse(self.since) <= month and (
-            self.until is None or month <= Month.parse(self.until)
-        )
+        return Month.parse(self.since) <= month and (self.until is None or month <= Month.parse(self.until))
 
 
 class TrailingLimits(Limits):
