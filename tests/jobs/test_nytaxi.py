@@ -89,6 +89,7 @@ QUIRKS = [
     pytest.param({"paymentType": None}, "payment_missing", id="payment-null"),
     pytest.param({"paymentType": "Bitcoin"}, "payment_unrecognised", id="payment-unrecognised"),
     pytest.param({"paymentType": "7"}, "payment_unrecognised", id="payment-7"),
+    pytest.param({"paymentType": "0"}, "payment_flex_fare", id="payment-flex-fare"),
     pytest.param({"puLocationId": None}, "pickup_zone_missing", id="pick-up-zone-null"),
     pytest.param({"puLocationId": "264"}, "pickup_zone_unknown", id="pick-up-zone-264"),
     pytest.param({"puLocationId": "266"}, "pickup_zone_invalid", id="pick-up-zone-266"),

@@ -29,6 +29,7 @@ class MonthLimits(Limits):
     max_rule_share: Annotated[dict[str, Share], Field(min_length=1)]
     max_equal_row_share: Share
     max_vendor_unrecognised_share: Share
+    max_rate_code_unrecognised_share: Share
     max_zone_share: Share
     min_day_share: Share
     min_vendor_share: dict[str, Share]

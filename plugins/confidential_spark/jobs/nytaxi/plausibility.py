@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.nytaxi.checks import NytaxiMonth
 
 QUIET_HOURS = 4
-# The quietest hours are those that have fewer trips than the others by more than a tenth, and by more than chance.
+# So much fewer trips than the hours where the night should be, and fewer than by chance, make another night.
 QUIETER_BY = 1.1
 # Turns a median absolute deviation into a standard deviation, for normally distributed figures.
 MAD_TO_SIGMA = 1.4826
@@ -35,7 +35,7 @@ def check_shares(subject: NytaxiMonth) -> Iterator[CheckResult]:
 
 
 def check_equal_rows(subject: NytaxiMonth) -> Iterator[CheckResult]:
-    """Are there rows that equal another one in every column the job reads, as where an hour was loaded twice?"""
+    """Are there rows that equal another one in all that the job reads, as where an hour was loaded twice?"""
     profile = subject.profile
     share = profile.repeated / max(profile.compared, 1)
     detail = f"{profile.repeated} of {profile.compared} rows compared"
@@ -58,12 +58,16 @@ def check_days(subject: NytaxiMonth) -> Iterator[CheckResult]:
 
 
 def check_vendors(subject: NytaxiMonth) -> Iterator[CheckResult]:
-    """Does every vendor of the time send its trips, and nobody else?"""
-    vendors, limits = subject.profile.vendors, subject.month_limits
+    """Does every vendor of the time send its trips, and nobody else, in the TLC's codes?"""
+    profile, limits = subject.profile, subject.month_limits
+    vendors = profile.vendors
     rows = max(vendors.total(), 1)
     shares = {name: vendors[name] / rows for name in (*VENDORS, UNRECOGNISED)}
     limit = limits.max_vendor_unrecognised_share
     yield CheckResult.at_most("share_vendor_unrecognised", shares[UNRECOGNISED], limit)
+    share = profile.unrecognised_rate_codes / max(subject.summary.rows.input, 1)
+    limit = limits.max_rate_code_unrecognised_share
+    yield CheckResult.at_most("share_rate_code_unrecognised", share, limit)
     yield from _check_minima("vendor", shares, limits.min_vendor_share, subject)
 
 
@@ -186,7 +190,12 @@ def _check_clock(
     expected = " or ".join(f"{hour:02}:00" for hour in allowed)
     got = f"{nights.index(fewest):02}:00"
     return CheckResult(
-        name, Severity.ERROR, passed, got, expected, f"begin of the {QUIET_HOURS} hours with the fewest pick-ups"
+        name,
+        Severity.ERROR,
+        passed,
+        got,
+        expected,
+        f"begin of the {QUIET_HOURS} hours with the fewest pick-ups",
     )
 
 

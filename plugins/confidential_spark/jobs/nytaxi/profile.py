@@ -1,22 +1,25 @@
-"""What a month of trips looks like, by DuckDB from the input files: days, vendors' clocks, rows that occur twice."""
+"""The shape of a month of trips, by DuckDB from the input: days, vendors' clocks, rows that occur twice."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from confidential_spark.jobs.checks.recounting import recounting
+from confidential_spark.jobs.trips.recount_view import create_trips_view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from confidential_spark.core.months import Month
 
-# Vendor → its codes: the TLC's data dictionary, and the words of 2009 to 2014. Curb was VeriFone (VTS) until 2018.
-# The dictionary does not name code 4, which 0.1 to 1.6 % of the rows of July 2018 to July 2019 have.
+KeyT = TypeVar("KeyT")
+
+# Vendor → its codes: the TLC's data dictionary, and the words of 2009 to 2014. Curb was VeriFone (VTS). The
+# dictionary does not name code 4, which 0.1 to 1.6 % of the rows of July 2018 to July 2019 have.
 VENDORS: Mapping[str, tuple[str, ...]] = {
     "creative_mobile": ("1", "CMT"),
     "curb": ("2", "VTS"),
@@ -25,6 +28,8 @@ VENDORS: Mapping[str, tuple[str, ...]] = {
     "myle": ("6",),
     "helix": ("7",),
 }
+# The dictionary's: standard, JFK, Newark, Nassau or Westchester, negotiated, group ride, 99 not known.
+RATE_CODES = (1, 2, 3, 4, 5, 6, 99)
 MISSING, UNRECOGNISED = "missing", "unrecognised"
 # Rows whose equality is looked for; of more, an equal share by content is.
 COMPARED_ROWS = 1_000_000
@@ -37,12 +42,15 @@ SELECT
     pickup_s // 3600 % 24 AS hour,
     count(*)
 FROM (
-    SELECT epoch_us("tpepPickupDateTime") // 1000000 AS pickup_s, upper(trim(CAST("vendorID" AS VARCHAR))) AS vendor
-    FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
+    SELECT
+        epoch_us("tpepPickupDateTime") // 1000000 AS pickup_s,
+        upper(trim(CAST("vendorID" AS VARCHAR))) AS vendor
+    FROM trips
 )
 WHERE pickup_s >= $starts_at AND pickup_s < $ends_at
 GROUP BY ALL
 """  # noqa: S608 - own names
+_UNRECOGNISED_RATE_CODES = f'SELECT count(*) FROM trips WHERE "rateCodeId" NOT IN {RATE_CODES}'  # noqa: S608
 _EQUAL_ROWS = """
 SELECT count(*), count(DISTINCT digest)
 FROM (
@@ -50,7 +58,7 @@ FROM (
         "vendorID", "tpepPickupDateTime", "tpepDropoffDateTime", "passengerCount", "tripDistance",
         "puLocationId", "doLocationId", "paymentType", "fareAmount", "tipAmount", "totalAmount"
     ) AS digest
-    FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
+    FROM trips
 )
 WHERE digest % $one_in = 0
 """
@@ -61,23 +69,25 @@ class Profile:
     """What a month of trips looks like.
 
     :param trips: (vendor, day of the month, hour of the day) → rows picked up then, rejected ones included.
+    :param unrecognised_rate_codes: rows with a rate code that the TLC does not know.
     :param compared: rows that were compared with each other.
     :param repeated: those of them that another one equals.
     """
 
     trips: Mapping[tuple[str, int, int], int]
+    unrecognised_rate_codes: int
     compared: int
     repeated: int
 
     @cached_property
     def vendors(self) -> Counter[str]:
         """Rows by vendor, without those of other months."""
-        return self._by(0)
+        return _sum((vendor, trips) for (vendor, _, _), trips in self.trips.items())
 
     @cached_property
     def days(self) -> Counter[int]:
         """Rows by day of the month."""
-        return self._by(1)
+        return _sum((day, trips) for (_, day, _), trips in self.trips.items())
 
     def hours(self, vendor: str | None = None) -> list[int]:
         """Return the rows of each hour of the day, of one vendor or of all."""
@@ -87,11 +97,12 @@ class Profile:
                 hours[hour] += trips
         return hours
 
-    def _by(self, place: int) -> Counter[object]:
-        sums = Counter[object]()
-        for key, trips in self.trips.items():
-            sums[key[place]] += trips
-        return sums
+
+def _sum(counts: Iterable[tuple[KeyT, int]]) -> Counter[KeyT]:
+    sums = Counter[KeyT]()
+    for key, count in counts:
+        sums[key] += count
+    return sums
 
 
 def profile(files: Sequence[Path], month: Month, rows: int) -> Profile:
@@ -100,11 +111,12 @@ def profile(files: Sequence[Path], month: Month, rows: int) -> Profile:
     :param rows: how many the files have.
     :raises ResultError: ``recount-failed``: the input can no longer be read, or memory does not suffice.
     """
-    source = {"files": [str(file) for file in files]}
     bounds = {"starts_at": month.first_second, "ends_at": month.shift(1).first_second}
     with recounting() as connection:
-        counts = connection.execute(_COUNTS, source | bounds).fetchall()
+        create_trips_view(connection, files)
+        counts = connection.execute(_COUNTS, bounds).fetchall()
+        ((rate_codes,),) = connection.execute(_UNRECOGNISED_RATE_CODES).fetchall()
         one_in = -(-rows // COMPARED_ROWS) or 1
-        ((compared, different),) = connection.execute(_EQUAL_ROWS, source | {"one_in": one_in}).fetchall()
+        ((compared, different),) = connection.execute(_EQUAL_ROWS, {"one_in": one_in}).fetchall()
     trips = {(vendor, day, hour): count for vendor, day, hour, count in counts}
-    return Profile(trips, compared, compared - different)
+    return Profile(trips, rate_codes, compared, compared - different)

@@ -326,7 +326,9 @@ ROWS = st.fixed_dictionaries(
         "tripDistance": maybe(AMOUNTS),
         "puLocationId": maybe(st.sampled_from(["1", "264", "265", "266", "0", " 7", "x", ""])),
         "doLocationId": maybe(st.sampled_from(["1", "264", "-1"])),
-        "paymentType": maybe(st.sampled_from(["0", "1", "2", "CRD", "car", "cAsh", "no", "x", "\ncsh", "voided"])),
+        "paymentType": maybe(
+            st.sampled_from(["0", "1", "2", "CRD", "car", "cAsh", "no", "x", "\ncsh", "voided"])
+        ),
         "fareAmount": maybe(AMOUNTS),
         "tipAmount": maybe(AMOUNTS),
         "totalAmount": maybe(AMOUNTS),
