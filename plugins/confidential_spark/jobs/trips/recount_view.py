@@ -108,6 +108,6 @@ def _value(name: str, value: str, kind: str) -> str:
 def _time(value: str, kind: str) -> str:
     if kind == "VARCHAR":
         return TEXT_TIME.format(value)
-    if kind == "TIMESTAMP_NS":
+    if kind.endswith("_NS"):
         return f"make_timestamp(epoch_ns({value}) // 1000 - CAST(epoch_ns({value}) % 1000 < 0 AS BIGINT))"
     return value if kind == "TIMESTAMP" else f"make_timestamp(epoch_us({value}))"
