@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_manifest
+from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ class MonthUnderCheck(RunUnderCheck):
 
         :raises InputError: it is no longer usable.
         """
-        return read_manifest(self.recorded_input.uri, self.month, self.contract)
+        return read_again(self.recorded_input.uri, self.month, self.contract)
 
     @property
     def input_files(self) -> list[Path]:
@@ -143,9 +143,7 @@ def check_input(subject: MonthUnderCheck) -> Iterator[CheckResult]:
         "input_rows", subject.summary.rows.input, manifest.rows, "rows read = rows in the footers"
     )
     version = subject.summary.input_version
-    yield CheckResult.compare(
-        "input_version", version, manifest.version, "in the enclave = by the footers"
-    )
+    yield CheckResult.compare("input_version", version, manifest.version, "in the enclave = by the footers")
     yield _check_source(subject)
 
 

@@ -34,21 +34,25 @@ def month_input(location: str, month: Month) -> tuple[Path, list[Path]]:
     :raises InputError: as :func:`.folder.data_files`, ``input-month-mismatch``, ``input-two-layouts``.
     """
     if "{" in location or "}" in location:
-        return _files_at(local_folder(month_uri(location, month)), month)
+        return files_at(local_folder(month_uri(location, month)), month)
     given = local_folder(location.strip())
     with readable(given):
         if given.is_file():
-            return _files_at(given, month)
+            return files_at(given, month)
         azure = local_folder(month_uri(location, month))
         file = given / _name(TLC_LAYOUT, month)
         if azure == given or not file.exists():
             return _files_in(given, azure, month)
         if azure.exists():
             raise _two_layouts(given, file, azure)
-    return _files_at(file, month)
+    return files_at(file, month)
 
 
-def _files_at(place: Path, month: Month) -> tuple[Path, list[Path]]:
+def files_at(place: Path, month: Month) -> tuple[Path, list[Path]]:
+    """Return a place that is the month's itself, and its files.
+
+    :raises InputError: as :func:`month_input`.
+    """
     with readable(place):
         if not place.is_file():
             return place, data_files(place, month)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.folder import no_data, readable
-from confidential_spark.jobs.input.layouts import month_input
+from confidential_spark.jobs.input.layouts import files_at, month_input
 from confidential_spark.jobs.input.location import local_folder
 from confidential_spark.jobs.input.parquet_footer import read_footer, require_readable
 from confidential_spark.jobs.input.recognition import recognise, spelling
@@ -131,9 +131,22 @@ def read_manifest(location: str, month: Month, contract: InputContract) -> Input
     :raises ConfigurationError: ``input-scheme``, ``input-uri``, ``input-template``.
     :raises InputError: ``input-missing``, ``month-without-data``, ``input-empty``, ``input-not-a-folder``,
         ``input-unreadable``, ``input-truncated``, ``input-foreign-file``, ``input-schema``,
-        ``input-month-mismatch``, ``input-is-a-table``, ``input-being-written``, ``input-duplicate-file``.
+        ``input-month-mismatch``, ``input-two-layouts``, ``input-is-a-table``, ``input-being-written``,
+        ``input-duplicate-file``.
     """
-    place, paths = month_input(location, month)
+    return _manifest(*month_input(location, month), month, contract)
+
+
+def read_again(uri: str, month: Month, contract: InputContract) -> InputManifest:
+    """Inspect and hash the month's files once more.
+
+    :param uri: of the manifest that was read before.
+    :raises InputError: as :func:`read_manifest`.
+    """
+    return _manifest(*files_at(local_folder(uri), month), month, contract)
+
+
+def _manifest(place: Path, paths: Sequence[Path], month: Month, contract: InputContract) -> InputManifest:
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         files, footers = zip(*threads.map(_inspect, paths), strict=True)
     version = recognise(footers, contract)

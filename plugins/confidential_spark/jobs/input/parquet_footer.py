@@ -105,8 +105,7 @@ def require_readable(footer: Footer, names: Collection[str]) -> None:
     :param names: the columns that the job needs, as the file spells them.
     :raises InputError: ``input-unreadable``.
     """
-    for index, column in enumerate(_columns(footer.metadata)):
-        top = _top(column)
+    for index, top in enumerate(_tops(footer.metadata)):
         if top not in names:
             continue
         if index in footer.encrypted:
@@ -187,16 +186,28 @@ def _require_row_groups_before(
 
 def _file_columns(metadata: pq.FileMetaData) -> dict[str, tuple[FileColumn, ...]]:
     columns: dict[str, tuple[FileColumn, ...]] = {}
-    for column in _columns(metadata):
-        nested = "" if column.name == column.path else f"nested, {column.path} "
+    for top, column in zip(_tops(metadata), _columns(metadata), strict=True):
+        nested = "" if column.path == top else f"nested, {column.path} "
         found = FileColumn(_spark_type(column), f"{nested}{_type_name(column)}")
-        columns[_top(column)] = (*columns.get(_top(column), ()), found)
+        columns[top] = (*columns.get(top, ()), found)
     return columns
 
 
-def _top(column: pq.ColumnSchema) -> str:
-    """Return the name of the column that a leaf belongs to; one at the top may have dots in its name."""
-    return str(column.name if column.name == column.path else column.path.split(".")[0])
+def _tops(metadata: pq.FileMetaData) -> list[str]:
+    """Return the name of the column that each leaf belongs to; any name may have dots, which join a path."""
+    import pyarrow as pa  # 0.1 s that a DAG file must not pay
+
+    try:
+        names = set(metadata.schema.to_arrow_schema().names)
+    except (pa.ArrowException, ValueError):
+        names = set()
+    return [_top(column, names) for column in _columns(metadata)]
+
+
+def _top(column: pq.ColumnSchema, names: Collection[str]) -> str:
+    parts = column.path.split(".")
+    starts = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+    return column.path if column.name == column.path else next((s for s in starts if s in names), parts[0])
 
 
 def _rows_mark(metadata: pq.FileMetaData) -> str:

@@ -10,7 +10,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.input import manifest as input_manifest
 from confidential_spark.jobs.input.contract import SYNTHETIC_KEY, Kind
-from confidential_spark.jobs.input.manifest import InputTotals, read_manifest
+from confidential_spark.jobs.input.manifest import InputTotals, read_again, read_manifest
 from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS, TRIPS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,7 +74,13 @@ def test_lists_every_data_file_with_its_digest(root, folder):
 def test_its_own_uri_reads_the_same_month(root, folder):
     write(trips(), folder / "a.parquet")
     manifest = read_manifest(str(root), MAY, TRIPS)
-    assert read_manifest(manifest.uri, MAY, TRIPS) == manifest
+    assert read_again(manifest.uri, MAY, TRIPS) == manifest
+
+
+def test_a_folder_that_a_template_named_can_be_read_again(root):
+    write(trips(), root / "2018-05" / "a.parquet")
+    manifest = read_manifest(f"{root}/{{year}}-{{month:02d}}", MAY, TRIPS)
+    assert read_again(manifest.uri, MAY, TRIPS) == manifest
 
 
 def test_the_summary_survives_json(root, folder):
