@@ -14,6 +14,7 @@ from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, PAYMENT_TYPES, R
 MEANS = ("fare_cents", "fare_cents_per_mile", "speed_mph", "tip_share")
 
 Hour = Annotated[int, Field(ge=0, le=23)]
+Count = Annotated[int, Field(ge=1)]
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 
@@ -35,6 +36,7 @@ class MonthLimits(Limits):
     min_vendor_share: dict[str, Share]
     min_payment_share: dict[str, Share]
     quietest_hours: Annotated[tuple[Hour, ...], Field(min_length=1, strict=False)]
+    trips_by_hour: Annotated[tuple[Count, ...], Field(min_length=24, max_length=24, strict=False)] | None
     mean: dict[str, Range]
 
     @model_validator(mode="after")

@@ -97,6 +97,8 @@ def check_clocks(subject: NytaxiMonth) -> Iterator[CheckResult]:
         counts = profile.hours(None if name == "all" else name)
         if name == "all" or sum(counts) >= subject.limits.judged_from_rows // 2:
             yield _check_clock(f"clock_{name}", counts, hours, subject)
+    if usual := subject.month_limits.trips_by_hour:
+        yield _check_clock_shift(profile.hours(), usual, subject)
 
 
 def check_means(subject: NytaxiMonth) -> Iterator[CheckResult]:
@@ -197,6 +199,21 @@ def _check_clock(
         expected,
         f"begin of the {QUIET_HOURS} hours with the fewest pick-ups",
     )
+
+
+def _check_clock_shift(counts: Sequence[int], usual: Sequence[int], subject: NytaxiMonth) -> CheckResult:
+    if not subject.is_judged:
+        return _not_judged("clock_shift", subject)
+
+    def distance(shift: int) -> float:
+        moved = [counts[(hour + shift) % 24] for hour in range(24)]
+        return sum(
+            abs(count / sum(moved) - often / sum(usual)) for count, often in zip(moved, usual, strict=True)
+        )
+
+    shift = min(range(-11, 13), key=lambda hours: (distance(hours), abs(hours)))
+    detail = "by which the hours of the day fit the usual ones best"
+    return CheckResult("clock_shift", Severity.ERROR, shift == 0, f"{shift:+d} h", "+0 h", detail)
 
 
 def _at_least(name: str, got: float, limit: float, detail: str) -> CheckResult:

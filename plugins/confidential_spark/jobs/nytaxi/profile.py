@@ -35,19 +35,22 @@ MISSING, UNRECOGNISED = "missing", "unrecognised"
 COMPARED_ROWS = 1_000_000
 
 _KNOWN = " ".join(f"WHEN vendor IN {codes + codes[:1]!r} THEN '{name}'" for name, codes in VENDORS.items())
+# Millions of rows have a few vendors: each text is judged once an hour.
 _COUNTS = f"""
 SELECT
     CASE {_KNOWN} WHEN vendor IS NULL THEN '{MISSING}' ELSE '{UNRECOGNISED}' END AS vendor,
-    (pickup_s - $starts_at) // 86400 + 1 AS day,
-    pickup_s // 3600 % 24 AS hour,
-    count(*)
+    (hour - $starts_at // 3600) // 24 + 1 AS day,
+    hour % 24 AS hour_of_day,
+    sum(trips)
 FROM (
-    SELECT
-        epoch_us("tpepPickupDateTime") // 1000000 AS pickup_s,
-        upper(trim(CAST("vendorID" AS VARCHAR))) AS vendor
-    FROM trips
+    SELECT upper(trim(CAST("vendorID" AS VARCHAR))) AS vendor, hour, trips
+    FROM (
+        SELECT "vendorID", epoch_us("tpepPickupDateTime") // 3600000000 AS hour, count(*) AS trips
+        FROM trips
+        GROUP BY ALL
+    )
 )
-WHERE pickup_s >= $starts_at AND pickup_s < $ends_at
+WHERE hour >= $starts_at // 3600 AND hour < $ends_at // 3600
 GROUP BY ALL
 """  # noqa: S608 - own names
 _UNRECOGNISED_RATE_CODES = f'SELECT count(*) FROM trips WHERE "rateCodeId" NOT IN {RATE_CODES}'  # noqa: S608
@@ -60,7 +63,7 @@ FROM (
     ) AS digest
     FROM trips
 )
-WHERE digest % $one_in = 0
+WHERE digest % CAST($one_in AS UBIGINT) = 0
 """
 
 
@@ -118,5 +121,5 @@ def profile(files: Sequence[Path], month: Month, rows: int) -> Profile:
         ((rate_codes,),) = connection.execute(_UNRECOGNISED_RATE_CODES).fetchall()
         one_in = -(-rows // COMPARED_ROWS) or 1
         ((compared, different),) = connection.execute(_EQUAL_ROWS, {"one_in": one_in}).fetchall()
-    trips = {(vendor, day, hour): count for vendor, day, hour, count in counts}
+    trips = {(vendor, day, hour): int(count) for vendor, day, hour, count in counts}
     return Profile(trips, rate_codes, compared, compared - different)

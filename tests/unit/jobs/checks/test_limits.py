@@ -48,6 +48,8 @@ def test_the_shipped_files_are_valid(name):
         pytest.param(usual(min_payment_share={"gold": 0.1}), id="unknown-payment"),
         pytest.param(usual(quietest_hours=[24]), id="hour-24"),
         pytest.param(usual(quietest_hours=[]), id="no-hours"),
+        pytest.param(usual(trips_by_hour=[1] * 23), id="23-hours"),
+        pytest.param(usual(trips_by_hour=[0] * 24), id="no-trips"),
         pytest.param(usual(mean={"weight": [1, 2]}), id="unknown-mean"),
         pytest.param(usual(mean={"speed_mph": [22, 7]}), id="from-more-to-less"),
         pytest.param(usual(mean={"speed_mph": [7]}), id="half-a-range"),
