@@ -149,9 +149,7 @@ class AttestationHook(BaseHook):
         except VerificationError as error:
             raise _garbage(error, answer, '{"token": a signed JWT}') from error
         if unread := sorted(set(document.members) - {"token"}):
-            log.warning(
-                "The provider's answer says more, which is not read: %s", shorten(", ".join(unread))
-            )
+            log.warning("The provider's answer says more, which is not read: %s", shorten(", ".join(unread)))
         return token
 
     def signing_keys(self, kid: str | None = None) -> dict[str, Any]:
