@@ -63,11 +63,11 @@ test: install-dev ## Run every test that needs neither a scheduler nor an engine
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
-	@$(BIN)/pytest -q -m 'scheduler and not docker'
+	@$(BIN)/pytest -q --durations=10 -m 'scheduler and not docker'
 
 .PHONY: test-docker
 test-docker: install-dev ## Run the tests that need a Docker engine; as root on Debian, installs and starts one
-	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q -m docker
+	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q --durations=10 -m docker
 
 .PHONY: cluster
 cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing)
@@ -76,7 +76,7 @@ cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconf
 
 .PHONY: test-kubernetes
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)
-	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q tests/kubernetes
+	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q --durations=10 tests/kubernetes
 
 .PHONY: lint
 lint: install-dev ## Format check, lint, types, import contracts

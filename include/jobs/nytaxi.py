@@ -45,9 +45,9 @@ COLUMNS: dict[str, Sequence[str]] = {
 
 # Money is integer cents and distance integer thousandths of a mile: sums are exact, whatever the rows' order.
 # `counted` is the one pass over the input, and its key is small: `met` has the bits of RULES, and `cell` is
-# (hour * 267 + zone) * 8 + payment type, with zone 266 and payment type 7 for texts that are none.
+# (hour * 267 + zone) * 9 + payment type, with zone 266 and payment type 8 for texts that are none.
 # The rest unpacks these few ten thousand rows and adds them up by hour, zone, payment type and rules met:
-# 82,944 ways to meet rules and 300 other rows at the most.
+# 82,944 ways to meet rules and 301 other rows at the most.
 SQL = """\
 WITH read AS (
   SELECT
@@ -77,7 +77,7 @@ measured AS (
     CASE WHEN abs(distance) < 1e6 THEN floor(distance * 1000 + 0.5D) END AS distance,
     passengers,
     vendor,
-    -- The TLC's codes are 1 to 6. Before 2011 every vendor spelled the words in its own way: prefixes decide.
+    -- The TLC's codes are 0 to 6. Before 2011 every vendor spelled the words in its own way: prefixes decide.
     CASE
       WHEN payment = '1' THEN 1
       WHEN payment = '2' THEN 2
@@ -86,6 +86,7 @@ measured AS (
       WHEN payment = '5' THEN 5
       WHEN payment = '6' THEN 6
       WHEN payment IS NULL THEN 0
+      WHEN payment = '0' THEN 7
       WHEN startswith(lower(trim(payment)), 'car') THEN 1
       WHEN startswith(lower(trim(payment)), 'cr') THEN 1
       WHEN startswith(lower(trim(payment)), 'ca') THEN 2
@@ -95,7 +96,7 @@ measured AS (
       WHEN startswith(lower(trim(payment)), 'un') THEN 5
       WHEN startswith(lower(trim(payment)), 'na') THEN 5
       WHEN startswith(lower(trim(payment)), 'vo') THEN 6
-      ELSE 7
+      ELSE 8
     END AS payment,
     -- The casts also read '+5' and '5.9' as 5; neither is a zone.
     CASE
@@ -142,7 +143,7 @@ judged AS (
         WHEN dropoff_zone = 266 THEN 2097152
         ELSE 1048576
       END AS met,
-    (coalesce(pmod(pickup_s div 3600, 24), 0) * 267 + pickup_zone) * 8 + payment AS cell
+    (coalesce(pmod(pickup_s div 3600, 24), 0) * 267 + pickup_zone) * 9 + payment AS cell
   FROM measured
 ),
 counted AS (
@@ -162,15 +163,15 @@ counted AS (
 ),
 unpacked AS (
   SELECT
-    CASE WHEN met & 511 = 0 THEN cell div 2136 END AS hour,
-    CASE WHEN met & 511 = 0 THEN cell div 8 % 267 % 266 END AS zone,
-    CASE WHEN met & 511 = 0 THEN cell % 8 END AS payment,
+    CASE WHEN met & 511 = 0 THEN cell div 2403 END AS hour,
+    CASE WHEN met & 511 = 0 THEN cell div 9 % 267 % 266 END AS zone,
+    CASE WHEN met & 511 = 0 THEN cell % 9 END AS payment,
     met
-      + CASE cell % 8 WHEN 0 THEN 16384 WHEN 7 THEN 32768 ELSE 0 END
+      + CASE cell % 9 WHEN 0 THEN 16384 WHEN 7 THEN 4194304 WHEN 8 THEN 32768 ELSE 0 END
       + CASE
-          WHEN cell div 8 % 267 BETWEEN 1 AND 263 THEN 0
-          WHEN cell div 8 % 267 = 0 THEN 65536
-          WHEN cell div 8 % 267 = 266 THEN 262144
+          WHEN cell div 9 % 267 BETWEEN 1 AND 263 THEN 0
+          WHEN cell div 9 % 267 = 0 THEN 65536
+          WHEN cell div 9 % 267 = 266 THEN 262144
           ELSE 131072
         END AS met,
     trips,
@@ -229,6 +230,7 @@ RULES = (
     Rule("payment_missing", "count", 16384),
     Rule("vendor_payment_passengers_missing", "count", 8192 + 16384 + 4096),
     Rule("payment_unrecognised", "count", 32768),
+    Rule("payment_flex_fare", "count", 4194304),
     Rule("pickup_zone_missing", "count", 65536),
     Rule("pickup_zone_unknown", "count", 131072),
     Rule("pickup_zone_invalid", "count", 262144),
@@ -237,8 +239,8 @@ RULES = (
     Rule("dropoff_zone_invalid", "count", 2097152),
 )
 REJECTED = 511
-PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided")
-# By the code in `payment`: 0 is missing, 7 is not recognised.
+PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided", "flex_fare")
+# By the code in `payment`: 0 is missing, 8 is not recognised.
 PAYMENT_OF_CODE = ("unknown", *PAYMENT_TYPES, "unknown")
 MEASURES = ("trips", "revenue_cents", "fare_cents", "tip_cents", "distance_millimiles", "duration_s")
 RESULT = ("hour", "zone", "payment", "met", *MEASURES, "first_pickup_s", "last_pickup_s")

@@ -89,6 +89,7 @@ QUIRKS = [
     pytest.param({"paymentType": None}, "payment_missing", id="payment-null"),
     pytest.param({"paymentType": "Bitcoin"}, "payment_unrecognised", id="payment-unrecognised"),
     pytest.param({"paymentType": "7"}, "payment_unrecognised", id="payment-7"),
+    pytest.param({"paymentType": "0"}, "payment_flex_fare", id="payment-flex-fare"),
     pytest.param({"puLocationId": None}, "pickup_zone_missing", id="pick-up-zone-null"),
     pytest.param({"puLocationId": "264"}, "pickup_zone_unknown", id="pick-up-zone-264"),
     pytest.param({"puLocationId": "266"}, "pickup_zone_invalid", id="pick-up-zone-266"),
@@ -180,7 +181,8 @@ def test_figures_of_a_month_by_hand(run, tmp_path):
     assert hours[0]["tip_share"] is None
     assert [(row["zone"], row["trips"]) for row in table(output, "by_pickup_zone")] == [(1, 1), (132, 1)]
     assert [(row["payment_type"], row["revenue_cents"]) for row in table(output, "by_payment_type")] == [
-        ("credit", 1465), ("cash", 29), ("no_charge", 0), ("dispute", 0), ("unknown", 0), ("voided", 0)
+        ("credit", 1465), ("cash", 29), ("no_charge", 0), ("dispute", 0), ("unknown", 0), ("voided", 0),
+        ("flex_fare", 0),
     ]  # fmt: skip
 
 
@@ -196,8 +198,9 @@ SPELLINGS = {
     "cash": ["2", "CASH", "Cash", "CSH", "Cas", "cas", "CAS "],
     "no_charge": ["3", "No Charge", "NOC", "No", "NO "],
     "dispute": ["4", "Dispute", "DIS", "Dis"],
-    "unknown": ["5", "Unknown", "UNK", "NA ", "", "7", "0", "?", "1.0", "Пустота", "١"],
+    "unknown": ["5", "Unknown", "UNK", "NA ", "", "7", "00", "?", "1.0", "Пустота", "١"],
     "voided": ["6", "Voided trip", "VOI"],
+    "flex_fare": ["0"],
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyspark
 from confidential_spark.agent.job.runner_jars import RUNNER_DIR, Lock
-from confidential_spark.agent.job.spark import LOGGING
+from confidential_spark.agent.job.spark import FAILURE_PREFIX, LOGGING
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import OPENED_PACKAGES, jvm_options, memory_plan, spark_settings
@@ -44,10 +44,13 @@ class Ended:
 
     @property
     def failure(self) -> dict[str, str]:
-        """What its last line says."""
-        prefix, _, text = self.errors[-1].partition(" ")
-        assert prefix == "FAILURE"
-        return json.loads(text)
+        """What it says of its failure; Spark's threads may still log after it."""
+        return json.loads(self.failure_line.removeprefix(FAILURE_PREFIX))
+
+    @property
+    def failure_line(self) -> str:
+        (line,) = [line for line in self.errors if line.startswith(FAILURE_PREFIX)]
+        return line
 
     def table(self, query: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.rows / f"{query}.jsonl").read_text().splitlines()]

@@ -1,7 +1,7 @@
 """A small month whose results are right in every respect, for tests to spoil."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +10,10 @@ from confidential_spark.core.months import Month
 from confidential_spark.jobs.checks.limits import load_limits
 from confidential_spark.jobs.checks.result import CheckResult
 from confidential_spark.jobs.checks.run import run_checks
+from confidential_spark.jobs.input.location import local_folder
 from confidential_spark.jobs.input.manifest import InputTotals, read_manifest
-from confidential_spark.jobs.nytaxi.checks import RULES, NytaxiLimits
+from confidential_spark.jobs.nytaxi.checks import RULES
+from confidential_spark.jobs.nytaxi.month_limits import NytaxiLimits
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, MEASURES, PAYMENT_TYPES, REJECT_RULES
 from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
@@ -36,6 +38,7 @@ def ratios(sums: dict) -> dict:
 
 @dataclass
 class MonthUnderTest:
+    month: Month
     results: Path
     limits: NytaxiLimits
     recorded: InputTotals
@@ -57,13 +60,18 @@ class MonthUnderTest:
         path = self.results / f"{name}.parquet"
         pq.write_table(change(pq.ParquetFile(path).read()), path)
 
-    def check(self) -> dict[str, CheckResult]:
+    @property
+    def totals(self) -> dict:
+        return json.loads((self.results / "summary.json").read_text())["totals"]
+
+    def check(self, only: set[str] | None = None) -> dict[str, CheckResult]:
+        chosen = {name: check for name, check in RULES.checks.items() if only is None or name in only}
         results = run_checks(
-            RULES,
+            replace(RULES, checks=chosen),
             self.results,
             limits=self.limits,
             predicate=self.predicate,
-            month=MONTH,
+            month=self.month,
             recorded_input=self.recorded,
             published=PublishedStub(months=self.trailing),
         )
@@ -75,10 +83,17 @@ class MonthUnderTest:
 
 
 def make_month(folder: Path, rows: int = 3_000) -> MonthUnderTest:
-    data = write_month(MONTH, rows, folder / "input")
-    manifest = read_manifest(str(folder / "input"), MONTH, TRIPS)
-    counted = recount(sorted(data.iterdir()), MONTH, CAP)
-    results = folder / "results"
+    """Return a synthetic month with right results."""
+    write_month(MONTH, rows, folder / "input")
+    return month_of(folder / "input", MONTH, folder / "results")
+
+
+def month_of(source: Path, month: Month, results: Path) -> MonthUnderTest:
+    """Return right results of an input that is there, as DuckDB counts them."""
+    manifest = read_manifest(str(source), month, TRIPS)
+    data = Path(local_folder(manifest.uri))
+    rows = manifest.rows
+    counted = recount([data / file.name for file in manifest.files], month, CAP)
     results.mkdir()
     none = dict.fromkeys(MEASURES, 0)
     write_table(results / "by_hour.parquet", "hour", {h: counted.by_hour.get(h, none) for h in range(24)})
@@ -94,7 +109,7 @@ def make_month(folder: Path, rows: int = 3_000) -> MonthUnderTest:
     summary = {
         "v": 1,
         "job": "nytaxi",
-        "month": str(MONTH),
+        "month": str(month),
         "rows": row_counts,
         "totals": {**counted.totals, **ratios(counted.totals)},
         "all_rows": {"rows": rows, **counted.all_rows},
@@ -110,13 +125,13 @@ def make_month(folder: Path, rows: int = 3_000) -> MonthUnderTest:
         for file in manifest.files
     ]
     predicate = {
-        "month": str(MONTH),
+        "month": str(month),
         "rows": row_counts,
         "inputs": inputs,
-        "job": {"name": "nytaxi", "arguments": ["--month", str(MONTH), "--outlier-cap-cents", str(CAP)]},
+        "job": {"name": "nytaxi", "arguments": ["--month", str(month), "--outlier-cap-cents", str(CAP)]},
     }
     return MonthUnderTest(
-        results, load_limits(CHECKS / "nytaxi.yaml", NytaxiLimits), manifest.totals(), predicate
+        month, results, load_limits(CHECKS / "nytaxi.yaml", NytaxiLimits), manifest.totals(), predicate
     )
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cached_property
-from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator, model_validator
-
-from confidential_spark.core.months import Month
 from confidential_spark.jobs.checks.files import read_summary, read_table
-from confidential_spark.jobs.checks.limits import JobLimits, Limits, MonthText, Positive, Share
 from confidential_spark.jobs.checks.result import CheckResult, Severity
 from confidential_spark.jobs.checks.run import JobRules
 from confidential_spark.jobs.checks.subject import (
@@ -20,6 +15,19 @@ from confidential_spark.jobs.checks.subject import (
     check_rows,
     check_statement,
 )
+from confidential_spark.jobs.nytaxi.month_limits import NytaxiLimits
+from confidential_spark.jobs.nytaxi.plausibility import (
+    check_clocks,
+    check_days,
+    check_equal_rows,
+    check_means,
+    check_payments,
+    check_shares,
+    check_trailing,
+    check_vendors,
+    check_zones,
+)
+from confidential_spark.jobs.nytaxi.profile import Profile, profile
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import (
     COUNT_RULES,
@@ -35,48 +43,33 @@ from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from confidential_spark.jobs.nytaxi.month_limits import MonthLimits
+
 ZONES = range(266)
-# Turns a median absolute deviation into a standard deviation, for normally distributed figures.
-MAD_TO_SIGMA = 1.4826
-# Months that are all alike would make every small change an alarm.
-SMALLEST_RELATIVE_SPREAD = 0.02
-
-
-class TrailingLimits(Limits):
-    """How a month is compared with the months published before it."""
-
-    months: Annotated[int, Field(ge=1, le=120)]
-    at_least: Annotated[int, Field(ge=3, le=120)]
-    max_z_score: Positive
-
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        if self.at_least > self.months:
-            raise ValueError(f"at_least ({self.at_least}) is more than months ({self.months})")
-        return self
-
-
-class NytaxiLimits(JobLimits):
-    """Limits of `nytaxi.yaml`; shares are of all input rows."""
-
-    job: Literal["nytaxi"]
-    max_reject_share: Share
-    max_rule_share: Annotated[dict[str, Share], Field(min_length=1)]
-    zones_since: MonthText
-    trailing: TrailingLimits
-
-    @field_validator("max_rule_share")
-    @classmethod
-    def _known_rules(cls, value: dict[str, float]) -> dict[str, float]:
-        if unknown := sorted(set(value) - {*REJECT_RULES, *COUNT_RULES}):
-            raise ValueError(f"no such rule: {', '.join(unknown)}")
-        return value
 
 
 class NytaxiMonth(MonthUnderCheck):
     """One month's results and everything they must agree with."""
 
     limits: NytaxiLimits
+
+    @property
+    def month_limits(self) -> MonthLimits:
+        """What holds for this month."""
+        return self.limits.of(self.month)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has enough rows to have a shape."""
+        return self.summary.rows.input >= self.limits.judged_from_rows
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What its input looks like.
+
+        :raises ResultError: ``recount-failed``.
+        """
+        return profile(self.input_files, self.month, self.manifest.rows)
 
     @cached_property
     def summary(self) -> Summary:
@@ -171,18 +164,6 @@ def check_total_ratios(subject: NytaxiMonth) -> Iterator[CheckResult]:
     )
 
 
-def check_shares(subject: NytaxiMonth) -> Iterator[CheckResult]:
-    """Are rejected rows and each quirk as rare as the limits say?"""
-    summary, limits = subject.summary, subject.limits
-    rows = max(summary.rows.input, 1)
-    yield CheckResult.at_most("reject_share", summary.rows.rejected / rows, limits.max_reject_share)
-    met = {rule.name: rule.rows for rule in summary.rules}
-    for name, limit in limits.max_rule_share.items():
-        if name.endswith("_zone_missing") and subject.month < Month.parse(limits.zones_since):
-            limit = 1.0
-        yield CheckResult.at_most(f"share_{name}", met[name] / rows, limit)
-
-
 def check_signed_statement(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Does the verified statement say the same as the results?"""
     cap = str(subject.summary.options.outlier_cap_cents)
@@ -208,39 +189,6 @@ def check_recount(subject: NytaxiMonth) -> Iterator[CheckResult]:
         yield CheckResult.compare_members(f"recount_{name}", published, getattr(counted, name))
 
 
-def check_trailing(subject: NytaxiMonth) -> Iterator[CheckResult]:
-    """Are trips and revenue in line with the months published before? A warning: the world does change."""
-    limits = subject.limits.trailing
-    history = [summary["totals"] for summary in subject.published.earlier(limits.months)]
-    for name in ("trips", "revenue_cents"):
-        if len(history) < limits.at_least:
-            yield CheckResult(
-                f"trailing_{name}",
-                Severity.WARN,
-                True,
-                f"{len(history)} earlier months",
-                f"at least {limits.at_least}",
-                "not compared: not enough history",
-            )
-            continue
-        score = robust_z_score(getattr(subject.summary.totals, name), [totals[name] for totals in history])
-        yield CheckResult(
-            f"trailing_{name}",
-            Severity.WARN,
-            abs(score) <= limits.max_z_score,
-            f"z = {score:+.2f}",
-            f"within ±{limits.max_z_score:g}",
-            f"against {len(history)} earlier months",
-        )
-
-
-def robust_z_score(value: float, history: Sequence[float]) -> float:
-    """Return how many robust deviations ``value`` lies from the median of a non-empty ``history``."""
-    centre = median(history)
-    spread = MAD_TO_SIGMA * median(abs(item - centre) for item in history)
-    return (value - centre) / max(spread, SMALLEST_RELATIVE_SPREAD * abs(centre), 1.0)
-
-
 def _instant(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
@@ -251,9 +199,16 @@ CHECKS: Mapping[str, Callable[[NytaxiMonth], Iterator[CheckResult]]] = {
     **{name: check_table(name) for name in TABLES},
     "total_ratios": check_total_ratios,
     "shares": check_shares,
+    "payments": check_payments,
+    "zones": check_zones,
+    "means": check_means,
     "statement": check_signed_statement,
     "input": check_input,
     "recount": check_recount,
+    "equal_rows": check_equal_rows,
+    "days": check_days,
+    "vendors": check_vendors,
+    "clocks": check_clocks,
     "trailing": check_trailing,
 }
 RULES = JobRules(limits=NytaxiLimits, subject=NytaxiMonth, checks=CHECKS, input=TRIPS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.jobs.checks.recounting import recounting
 from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, MEASURES, PAYMENT_TYPES, REJECT_RULES
+from confidential_spark.jobs.trips.recount_view import create_trips_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ MACROS = (
     " WHEN starts_with(word, 'vo') THEN 6 END",
     "CREATE TEMP MACRO payment_of(code) AS CASE"
     " WHEN code IN ('1', '2', '3', '4', '5', '6') THEN TRY_CAST(code AS INTEGER)"
+    " WHEN code = '0' THEN 7"
     " ELSE payment_word(lower(trim(code, ' '))) END",
     f"CREATE TEMP MACRO payment_name(place) AS list_extract({list(PAYMENT_TYPES)!r}, coalesce(place, 5))",
 )
@@ -70,12 +72,12 @@ def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> Reco
     :raises ResultError: ``recount-failed``: the input can no longer be read, or memory does not suffice.
     """
     parameters = {
-        "files": [str(file) for file in files],
         "starts_at": month.first_second,
         "ends_at": month.shift(1).first_second,
         "cap": outlier_cap_cents,
     }
     with recounting() as connection:
+        create_trips_view(connection, files)
         for macro in MACROS:
             connection.execute(macro)
         query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")

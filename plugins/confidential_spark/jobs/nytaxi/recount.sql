@@ -1,11 +1,8 @@
--- The month's figures, recounted from the input as docs/results.md defines them; written without the job's code.
+-- The month's figures, recounted from the view `trips` as docs/results.md defines them; written without the job's code.
 -- One row per (first reason to reject, hour, zone, payment type); everything is a whole number, UTC by arithmetic.
 CREATE TEMP TABLE recounted AS
-WITH trips AS NOT MATERIALIZED (
-    SELECT * FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
-),
 -- Millions of rows have a few hundred different texts. Each is judged once, which takes half the time.
-zones AS MATERIALIZED (
+WITH zones AS MATERIALIZED (
     SELECT id, zone_of(id) AS zone
     FROM (SELECT "puLocationId" AS id FROM trips UNION SELECT "doLocationId" FROM trips)
 ),
@@ -118,6 +115,7 @@ SELECT
     sum(trips) FILTER ((met & 16384) > 0) AS payment_missing,
     sum(trips) FILTER ((met & 28672) = 28672) AS vendor_payment_passengers_missing,
     sum(trips) FILTER (counted.payment_type IS NULL AND (met & 16384) = 0) AS payment_unrecognised,
+    sum(trips) FILTER (counted.payment_type = 7) AS payment_flex_fare,
     sum(trips) FILTER (pickup_zone IS NULL) AS pickup_zone_missing,
     sum(trips) FILTER (pickup_zone IN (264, 265)) AS pickup_zone_unknown,
     sum(trips) FILTER (pickup_zone = -1) AS pickup_zone_invalid,

@@ -8,7 +8,7 @@ from confidential_spark.jobs.checks.files import Count, Instant, JobSummary, Rea
 
 MEASURES = ("trips", "revenue_cents", "fare_cents", "tip_cents", "distance_millimiles", "duration_s")
 RATIOS = ("tip_share", "speed_mph")
-PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided")
+PAYMENT_TYPES = ("credit", "cash", "no_charge", "dispute", "unknown", "voided", "flex_fare")
 REJECT_RULES = (
     *("pickup_time_missing", "pickup_outside_month", "dropoff_time_missing", "dropoff_before_pickup"),
     *("duration_over_6h", "amount_unusable", "fare_negative", "amount_outlier", "distance_unusable"),
@@ -16,6 +16,7 @@ REJECT_RULES = (
 COUNT_RULES = (
     *("distance_zero", "duration_zero", "passengers_zero", "passengers_missing", "vendor_missing"),
     *("payment_missing", "vendor_payment_passengers_missing", "payment_unrecognised"),
+    "payment_flex_fare",
     *("pickup_zone_missing", "pickup_zone_unknown", "pickup_zone_invalid"),
     *("dropoff_zone_missing", "dropoff_zone_unknown", "dropoff_zone_invalid"),
 )

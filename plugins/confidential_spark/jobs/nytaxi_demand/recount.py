@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.jobs.checks.recounting import recounting
+from confidential_spark.jobs.trips.recount_view import create_trips_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,13 @@ def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> dict
     :raises ResultError: ``recount-failed``.
     """
     parameters = {
-        "files": [str(file) for file in files],
         "starts_at": month.first_second,
         "ends_at": month.shift(1).first_second,
         "cap": outlier_cap_cents,
     }
     query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     with recounting() as connection:
+        create_trips_view(connection, files)
         connection.execute(UNITS)
         rows = connection.execute(query, parameters).fetchall()
     return {(day, zone): trips for day, zone, trips in rows}

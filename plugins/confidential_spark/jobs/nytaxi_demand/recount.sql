@@ -1,5 +1,5 @@
--- Accepted trips per day and pick-up zone, recounted from the input as docs/results.md defines them; written without
--- the job's code.
+-- Accepted trips per day and pick-up zone, recounted from the view `trips` as docs/results.md defines them; written
+-- without the job's code.
 WITH read AS (
     SELECT
         -- Whole seconds; rows from before 1970 are in no month, so that it does not matter how those are rounded.
@@ -8,9 +8,9 @@ WITH read AS (
         [units("fareAmount", 100, 1e7), units("totalAmount", 100, 1e7), units("tipAmount", 100, 1e7)] AS money,
         units("tripDistance", 1000, 1e6) AS distance,
         "puLocationId" AS id
-    FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
+    FROM trips
 ),
-trips AS (
+accepted AS (
     SELECT (pickup_s - $starts_at) // 86400 + 1 AS day, id
     FROM read
     WHERE pickup_s >= $starts_at AND pickup_s < $ends_at
@@ -21,7 +21,7 @@ trips AS (
 -- Millions of rows have a few hundred different texts: each is judged once a day.
 counted AS (
     SELECT day, trim(id, E' \t\r\n') AS zone_text, count(*) AS trips
-    FROM trips
+    FROM accepted
     GROUP BY day, id
 )
 SELECT

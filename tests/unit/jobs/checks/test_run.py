@@ -11,6 +11,7 @@ from confidential_spark.jobs.checks.limits import load_limits
 from confidential_spark.jobs.checks.result import CheckResult, Severity, summarise
 from confidential_spark.jobs.checks.run import require_passed, run_checks
 from confidential_spark.jobs.nytaxi.checks import RULES
+from confidential_spark.jobs.nytaxi.month_limits import Era
 from confidential_spark.jobs.sparkpi.checks import RULES as PI_RULES
 from confidential_spark.jobs.sparkpi.checks import SparkPiLimits
 from confidential_spark.simulation.trips.month import write_month
@@ -33,7 +34,7 @@ def month(pristine, tmp_path) -> MonthUnderTest:
     _, made = pristine
     shutil.copytree(made.results, tmp_path / "results")
     predicate = json.loads(json.dumps(made.predicate))
-    return MonthUnderTest(tmp_path / "results", made.limits, made.recorded, predicate)
+    return MonthUnderTest(MONTH, tmp_path / "results", made.limits, made.recorded, predicate)
 
 
 @pytest.fixture
@@ -280,18 +281,19 @@ def test_an_input_that_is_gone_fails(own_month):
 
 
 def test_shares_above_their_limit_fail(month):
-    month.limits = month.limits.model_copy(
-        update={"max_reject_share": 0.0001, "max_rule_share": {"distance_zero": 0.001, "vendor_missing": 0.9}}
-    )
+    shares = {"distance_zero": 0.001, "vendor_missing": 0.9}
+    usual = month.limits.usual.model_copy(update={"max_reject_share": 0.0001, "max_rule_share": shares})
+    month.limits = month.limits.model_copy(update={"usual": usual})
     assert month.failed() == {"reject_share", "share_distance_zero"}
 
 
-def test_zones_may_be_missing_only_while_records_carried_coordinates(tmp_path, month):
+def test_an_era_allows_what_is_unusual_elsewhere(month):
     month.change_summary(
         lambda s: next(r for r in s["rules"] if r["name"] == "pickup_zone_missing").update(rows=3_000)
     )
     assert "share_pickup_zone_missing" in month.failed()
-    month.limits = month.limits.model_copy(update={"zones_since": "2018-06"})
+    era = Era(since="2018-05", because="a test", limits={"max_rule_share": {"pickup_zone_missing": 1.0}})
+    month.limits = month.limits.model_copy(update={"eras": (era,)})
     assert "share_pickup_zone_missing" not in month.failed()
 
 

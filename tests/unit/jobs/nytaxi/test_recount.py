@@ -114,6 +114,7 @@ def rule_tests(f: dict) -> dict[str, bool]:
         "payment_missing": f["paymentType"] is None,
         "vendor_payment_passengers_missing": f["vendorID"] is f["paymentType"] is f["passengerCount"] is None,
         "payment_unrecognised": f["payment"] is None,
+        "payment_flex_fare": f["payment"] == "flex_fare",
         "pickup_zone_missing": f["pickup_zone"] == 0,
         "pickup_zone_unknown": f["pickup_zone"] in (264, 265),
         "pickup_zone_invalid": f["pickup_zone"] == -1,
@@ -142,7 +143,7 @@ def zone(text: str | None) -> int:
 def payment(text: str | None) -> str | None:
     if text is None:
         return "unknown"
-    if text in ("1", "2", "3", "4", "5", "6"):
+    if text in ("1", "2", "3", "4", "5", "6", "0"):
         return PAYMENT_TYPES[int(text) - 1]
     word = text.strip(" ").lower()
     prefixes = {
@@ -226,7 +227,7 @@ def test_rows_on_the_bounds_are_accepted(tmp_path, row):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        *((str(number), name) for number, name in enumerate(PAYMENT_TYPES, 1)),
+        *((str(number % 7), name) for number, name in enumerate(PAYMENT_TYPES, 1)),
         (None, "unknown"),
         ("CRD", "credit"),
         ("Cre", "credit"),
@@ -243,6 +244,7 @@ def test_rows_on_the_bounds_are_accepted(tmp_path, row):
         ("", "unknown"),
         (" 1", "unknown"),
         ("7", "unknown"),
+        ("00", "unknown"),
         ("11", "unknown"),
     ],
 )
@@ -324,7 +326,9 @@ ROWS = st.fixed_dictionaries(
         "tripDistance": maybe(AMOUNTS),
         "puLocationId": maybe(st.sampled_from(["1", "264", "265", "266", "0", " 7", "x", ""])),
         "doLocationId": maybe(st.sampled_from(["1", "264", "-1"])),
-        "paymentType": maybe(st.sampled_from(["1", "2", "CRD", "car", "cAsh", "no", "x", "\ncsh", "voided"])),
+        "paymentType": maybe(
+            st.sampled_from(["0", "1", "2", "CRD", "car", "cAsh", "no", "x", "\ncsh", "voided"])
+        ),
         "fareAmount": maybe(AMOUNTS),
         "tipAmount": maybe(AMOUNTS),
         "totalAmount": maybe(AMOUNTS),

@@ -128,7 +128,7 @@ def test_rewritten_ledger_is_seen_only_with_the_expected_head(ledger):
 
 def test_more_than_eight_mebibytes_are_not_read(tmp_path):
     (tmp_path / "ledger").write_bytes(b"\n" * (8 * 1024 * 1024 + 1))
-    with pytest.raises(VerificationError, match="ledger-malformed.*too large"):
+    with pytest.raises(VerificationError, match=r"ledger-malformed.*too large"):
         read_ledger(tmp_path / "ledger")
 
 

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from confidential_spark.jobs.nytaxi.checks import robust_z_score
+from confidential_spark.jobs.nytaxi.plausibility import robust_z_score
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,0 +1,1 @@
+"""Yellow-taxi trips as every job on them reads them."""
