@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,6 @@ def _housekeeping(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
     from confidential_spark.core.errors import ConfidentialSparkError
     from confidential_spark.hooks.housekeeping import Kept, Places, find_stale, remove_stale
-    from confidential_spark.hooks.result_retention import Retention
     from confidential_spark.settings import PROJECT_DIR, get_settings
 
     try:
@@ -48,7 +46,7 @@ def _housekeeping(options: argparse.Namespace) -> int:
     except ConfidentialSparkError as error:
         print(error, file=sys.stderr, flush=True)
         return EXIT_REFUSED
-    kept = replace(Kept(), results=Retention(replaced=settings.results_grace))
+    kept = Kept.of(settings)
     places = Places.of(settings, options.logs or PROJECT_DIR / "var" / "airflow" / "logs")
     stale = remove_stale(places, kept) if options.remove else find_stale(places, kept)
     print("\n".join(_lines(stale, removed=options.remove, with_paths=options.paths)), flush=True)

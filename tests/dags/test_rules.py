@@ -24,6 +24,7 @@ TASKS["enclave_image"] = {
     *("approve_measurement", "record_approval", "publish_image"),
 }
 TASKS["platform_check"] = {"check_local", "check_dcsv3", "check_aks"}
+TASKS["housekeeping"] = {"remove_stale"}
 DAG_IDS = sorted(TASKS)
 
 

@@ -54,6 +54,11 @@ class Kept:
     builds: timedelta = timedelta(days=30)
     logs: timedelta = timedelta(days=90)
 
+    @classmethod
+    def of(cls, settings: Settings) -> Kept:
+        """Return how long a deployment keeps things."""
+        return cls(results=Retention(replaced=settings.results_grace))
+
 
 @dataclass(frozen=True)
 class Places:
