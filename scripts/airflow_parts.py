@@ -8,12 +8,13 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from multiprocessing import get_start_method
 from typing import TYPE_CHECKING, Any
 
+from scripts.airflow_workers import Workers
 from scripts.local_airflow import ROOT, environment, make_private
 from scripts.process_tree import (
     children,
-    command_line,
     descendants,
     end_descendants,
     end_processes,
@@ -38,8 +39,6 @@ MOST_RESTARTS = 5
 # A part that has run for so long is no longer one that cannot start.
 STABLE_SECONDS = 300.0
 END_PATIENCE_SECONDS = 30.0
-# As Airflow's LocalExecutor calls its processes.
-WORKER, IDLE = "LocalExecutor", "<idle>"
 
 
 @dataclass
@@ -100,12 +99,12 @@ class Airflow:
     port: int
     lock: int
     parts: dict[str, Part] = field(default_factory=dict)
-    # The executor's processes, and which of them were waiting for a task when they were last seen.
-    workers: dict[int, bool] = field(default_factory=dict)
+    workers: Workers = field(init=False)
 
     def __post_init__(self) -> None:
         """Nothing is started yet."""
         self.parts = {name: Part(name, self.home / f"{name}.log") for name in COMMANDS}
+        self.workers = self.new_workers()
 
     def tend(self) -> Part | None:
         """Start what is due and bury what has died; return a part that died too often, if any."""
@@ -117,9 +116,7 @@ class Airflow:
                 if not may_restart:
                     return part
                 print(f"Airflow's {part.name} ended with code {code}; starting it again", flush=True)
-        if self.has_lost_worker():
-            print("A waiting worker of Airflow was killed; starting the scheduler again", flush=True)
-            self.kill_scheduler()
+        self.replace_broken_scheduler()
         self.start_due()
         reap_adopted({part.process.pid for part in self.parts.values() if part.process})
         return None
@@ -131,6 +128,7 @@ class Airflow:
             if due and (name == API_SERVER or self.answers()):
                 if name == SCHEDULER:
                     self.release_tasks()
+                    self.workers = self.new_workers()
                 part.start(self.home, self.port, self.lock)
 
     def answers(self) -> bool:
@@ -156,27 +154,19 @@ class Airflow:
         command = [sys.executable, "-m", "scripts.interrupted_runs", "scheduled"]
         subprocess.run(command, cwd=ROOT, env=environment(self.home, self.port), check=False)
 
-    def has_lost_worker(self) -> bool:
-        """Say whether a worker died that waited for a task.
-
-        It holds the lock of the queue while it waits, so that no other worker ever gets a task again.
-        """
-        scheduler = self.parts[SCHEDULER]
-        before, self.workers = self.workers, {}
-        if scheduler.process is None or not scheduler.runs:
-            return False
-        for child in children(scheduler.process.pid):
-            title = command_line(child)
-            if WORKER in title:
-                self.workers[child.pid] = IDLE in title
-        return any(idle and pid not in self.workers for pid, idle in before.items())
-
-    def kill_scheduler(self) -> None:
-        """Kill the scheduler; asked to end, it would wait for workers that never answer."""
-        if scheduler := self.parts[SCHEDULER].process:
+    def replace_broken_scheduler(self) -> None:
+        """Kill a scheduler whose workers wait for ever; asked to end, it would wait for them."""
+        scheduler = self.parts[SCHEDULER].process
+        if scheduler and scheduler.poll() is None and self.workers.look(scheduler.pid):
+            print("A waiting worker of Airflow was killed; starting the scheduler again", flush=True)
             scheduler.kill()
             scheduler.wait()
-        self.workers = {}
+
+    def new_workers(self) -> Workers:
+        """Return what is known of a scheduler's workers before it has started them."""
+        wanted = environment(self.home, self.port)["AIRFLOW__CORE__PARALLELISM"]
+        at_once = get_start_method() == "fork" and wanted.isdecimal()
+        return Workers(int(wanted) if at_once else 0)
 
     def end_strays(self) -> None:
         """End what a dead part has left: tasks without a worker, workers without a scheduler."""

@@ -7,19 +7,26 @@ in the cache folder and imported into every engine that has not got it yet.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.hooks.mounts import remove_unmounted
 from confidential_spark.image_build.settings import ImageSettings
 from confidential_spark.settings import ENV_PREFIX
 from docker.client import DockerClient
 from docker.errors import DockerException, ImageNotFound
 from docker.utils import parse_repository_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SUITE = "bookworm"
 VARIANT = "minbase"
@@ -34,6 +41,7 @@ LEFT_OUT = (
     "./var/lib/apt/lists/*",
     "./var/log/*",
 )
+WORK_FOLDER = ".debootstrap-"
 DEFAULT_CACHE = Path("~/.cache/confidential-spark")
 
 
@@ -77,23 +85,46 @@ def ensure_base(client: DockerClient, reference: str, cache: Path, mirror: str |
 def ensure_tar(cache: Path, mirror: str | None = None) -> Path:
     """Return the root file system as a tar; there completely or not at all.
 
-    :raises ConfigurationError: ``debootstrap-missing``, ``debootstrap-needs-root`` or ``debootstrap-failed``.
+    :raises ConfigurationError: ``debootstrap-missing``, ``debootstrap-needs-root``, ``debootstrap-failed`` or
+        ``folder-in-use``.
     """
     tar = cache / f"debian-{SUITE}-{VARIANT}-{'-'.join(PACKAGES)}.tar"
     if tar.is_file():
         return tar
     _require_debootstrap()
     cache.mkdir(parents=True, exist_ok=True)
-    print(f"Making {tar.name} (once, about a minute) …", file=sys.stderr, flush=True)
-    with TemporaryDirectory(dir=cache, prefix=".debootstrap-") as folder:
-        root, draft = Path(folder) / "root", Path(folder) / tar.name
+    with _work_folder(cache) as (folder, lock):
+        if tar.is_file():  # another process was at work
+            return tar
+        print(f"Making {tar.name} (once, about a minute) …", file=sys.stderr, flush=True)
+        root, draft = folder / "root", folder / tar.name
         source = [mirror] if mirror else []
         packages = f"--include={','.join(PACKAGES)}"
-        _run(["debootstrap", f"--variant={VARIANT}", packages, SUITE, str(root), *source])
+        _run(["debootstrap", f"--variant={VARIANT}", packages, SUITE, str(root), *source], lock)
         excluded = [f"--exclude={pattern}" for pattern in LEFT_OUT]
-        _run(["tar", "--create", "--sort=name", f"--file={draft}", f"--directory={root}", *excluded, "."])
+        _run(
+            ["tar", "--create", "--sort=name", f"--file={draft}", f"--directory={root}", *excluded, "."], lock
+        )
         draft.replace(tar)
     return tar
+
+
+@contextmanager
+def _work_folder(cache: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a folder and the lock on it; those of killed runs are removed first, and this one at the end.
+
+    debootstrap mounts /proc in it, and leaves it mounted when it is killed.
+    """
+    with (cache / ".debootstrap.lock").open("a") as lock:
+        # Children inherit it: a debootstrap that outlives its parent is waited for.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(f"{WORK_FOLDER}*"):
+            remove_unmounted(left)
+        folder = Path(mkdtemp(dir=cache, prefix=WORK_FOLDER))
+        try:
+            yield folder, lock.fileno()
+        finally:
+            remove_unmounted(folder)
 
 
 def _require_debootstrap() -> None:
@@ -113,8 +144,16 @@ def _require_debootstrap() -> None:
         )
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+def _run(command: list[str], lock: int) -> None:
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        pass_fds=[lock],
+    )
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         raise ConfigurationError(

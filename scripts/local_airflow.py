@@ -48,6 +48,9 @@ def environment(home: Path, port: int = 8080) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # Longer than SQLite waits for its write lock (airflow_local_settings.py): a request that was given up
+        # and is carried out all the same is refused when it is sent again.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "90",
         # A task outlives a restart of the API server, which takes half a minute on a busy machine.
         "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "15",
         "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",

@@ -131,7 +131,7 @@ class Api:
         :raises requests.RequestException: Airflow refuses, or is away.
         """
         url = f"http://127.0.0.1:{self.port}{path}"
-        answer = self.session.request(method, url, json=body, timeout=60)
+        answer = self.session.request(method, url, json=body, timeout=90)
         answer.raise_for_status()
         return answer.json()
 

@@ -29,8 +29,8 @@ EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
-# By name: it is in a checkout, and not in the wheel that auditors install.
-FURTHER_COMMAND = "confidential_spark.cli_explain"
+# By name: they are in a checkout, and not in the wheel that auditors install.
+FURTHER_COMMANDS = ("confidential_spark.cli_explain", "confidential_spark.cli_housekeeping")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
-    if find_spec(FURTHER_COMMAND):
-        import_module(FURTHER_COMMAND).add_command(commands)
+    for further in filter(find_spec, FURTHER_COMMANDS):
+        import_module(further).add_command(commands)
     return top
 
 

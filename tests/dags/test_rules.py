@@ -24,6 +24,7 @@ TASKS["enclave_image"] = {
     *("approve_measurement", "record_approval", "publish_image"),
 }
 TASKS["platform_check"] = {"check_local", "check_dcsv3", "check_aks"}
+TASKS["housekeeping"] = {"remove_stale"}
 DAG_IDS = sorted(TASKS)
 
 
@@ -124,6 +125,7 @@ def test_a_failed_publish_fails_the_run(job_dag) -> None:
         pytest.param("input", "http://example.com/x", id="input-http"),
         pytest.param("outlier_cap_dollars", 0, id="cap-zero"),
         pytest.param("outlier_cap_dollars", "lots", id="cap-text"),
+        pytest.param("outlier_cap_dollars", 1000.5, id="cap-not-whole"),
         pytest.param("publish", "yes", id="publish-text"),
     ],
 )

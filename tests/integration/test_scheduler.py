@@ -149,6 +149,11 @@ def test_a_run_triggered_by_rest_is_published_and_tells_the_asset(airflow) -> No
         pytest.param({"input": "ftp://data"}, "Invalid input for param input: 'ftp://data'", id="scheme"),
         pytest.param({"publish": "yes"}, "'yes' is not of type 'boolean'", id="publish"),
         pytest.param({"outlier_cap_dollars": 0}, "0 is less than the minimum of 1", id="cap"),
+        pytest.param(
+            {"outlier_cap_dollars": 1000.5},
+            "Invalid input for param outlier_cap_dollars: 1000.5 is not of type 'integer'",
+            id="fraction",
+        ),
     ],
 )
 def test_rest_refuses_bad_params_before_there_is_a_run(airflow, conf: dict[str, object], reason: str) -> None:

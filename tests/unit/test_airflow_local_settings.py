@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from scripts.local_airflow import environment
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def test_airflow_loads_it(airflow_database) -> None:
     from sqlalchemy.engine import Engine
 
     assert event.contains(Engine, "savepoint", airflow_local_settings.lock_before_reading)
+    assert event.contains(Engine, "do_connect", airflow_local_settings.wait_for_other_writers)
     assert not hasattr(settings, "lock_before_reading")
 
 
@@ -49,3 +52,28 @@ def test_a_savepoint_that_reads_may_write_although_another_process_wants_to(airf
     other.join(60)
     with create_engine(url).connect() as connection:
         assert connection.execute(text("SELECT id FROM runs ORDER BY id")).all() == [(1,), (2,)]
+
+
+def busy_timeout_ms(url: str, **options: Any) -> int:
+    with create_engine(url, **options).connect() as connection:
+        return int(connection.execute(text("PRAGMA busy_timeout")).scalar_one())
+
+
+async def busy_timeout_of_async_ms(url: str) -> int:
+    engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:"))
+    async with engine.connect() as connection:
+        found = (await connection.execute(text("PRAGMA busy_timeout"))).scalar_one()
+    await engine.dispose()
+    return int(found)
+
+
+def test_writers_wait_for_each_other_longer_than_a_burst_takes(airflow_database, url) -> None:
+    from airflow import settings
+    from airflow_local_settings import WAIT_SECONDS
+
+    with settings.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == WAIT_SECONDS * 1000
+    assert asyncio.run(busy_timeout_of_async_ms(url)) == WAIT_SECONDS * 1000
+    assert busy_timeout_ms(url, connect_args={"timeout": 7}) == 7000
+    # A client that gave up first would send again what is carried out.
+    assert float(environment(Path("/"))["AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"]) > WAIT_SECONDS

@@ -5,20 +5,31 @@ Source: Azure Attestation REST API 2022-08-01 (attest, signing certificates, met
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseHook
 
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.core.errors import AttestationServiceError, ConfidentialSparkError, VerificationError
+from confidential_spark.core.errors import (
+    AttestationServiceError,
+    ConfidentialSparkError,
+    VerificationError,
+    shorten,
+)
 from confidential_spark.hooks.bounded_http import CallLimits, HttpAnswer, ServiceClient, service_url
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
-from confidential_spark.verification.refusals import Refusal
+from confidential_spark.verification.refusals import Refusal, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
 
 DEFAULT_API_VERSION = "2022-08-01"
 KEYS_REFETCH_SECONDS = 60.0
@@ -133,11 +144,13 @@ class AttestationHook(BaseHook):
             },
         )
         try:
-            return (
-                self._document(answer).only(("token",)).text("token", TOKEN_FORM, max_length=len(answer.body))
-            )
+            document = self._document(answer)
+            token = document.text("token", TOKEN_FORM, max_length=len(answer.body))
         except VerificationError as error:
             raise _garbage(error, answer, '{"token": a signed JWT}') from error
+        if unread := sorted(set(document.members) - {"token"}):
+            log.warning("The provider's answer says more, which is not read: %s", shorten(", ".join(unread)))
+        return token
 
     def signing_keys(self, kid: str | None = None) -> dict[str, Any]:
         """Return the provider's JWKS, fetched once per hook.
@@ -189,7 +202,9 @@ class AttestationHook(BaseHook):
         try:
             document = self._document(answer)
             for key in document.array("keys"):
-                JsonObject.of(key, "key", Refusal.JWKS_MALFORMED).text("kid")
+                JsonObject.of(key, "key", Refusal.JWKS_MALFORMED)
+            if not _key_ids(document.members):
+                refuse(Refusal.JWKS_MALFORMED, got="no key with an id", expected="a key")
         except VerificationError as error:
             raise _garbage(error, answer, "a key set") from error
         self._keys_fetched = time.monotonic()
@@ -203,8 +218,9 @@ class AttestationHook(BaseHook):
         return JsonObject.of(value, "answer", code)
 
 
-def _key_ids(keys: dict[str, Any]) -> list[str]:
-    return [key["kid"] for key in keys["keys"]]
+def _key_ids(keys: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the set's keys; one without an id is no key that we know (RFC 7517, 5)."""
+    return [key["kid"] for key in keys["keys"] if isinstance(key.get("kid"), str)]
 
 
 def _garbage(error: VerificationError, answer: HttpAnswer, expected: str) -> AttestationServiceError:

@@ -35,6 +35,16 @@ class Retention:
     seen: timedelta = timedelta(days=90)
 
 
+def stale_results(root: Path, retention: Retention) -> list[Path]:
+    """Return what :func:`sweep_results` would remove if nobody works on it."""
+    stale: list[Path] = []
+    with best_effort(f"look at {root}"):
+        for store in _stores(root):
+            stale += store.stale(retention)
+        stale += _stale_seen(root / SEEN, retention)
+    return stale
+
+
 def sweep_results(root: Path, retention: Retention) -> list[Path]:
     """Remove what is older than it is kept, of every DAG, and return it.
 
@@ -44,19 +54,24 @@ def sweep_results(root: Path, retention: Retention) -> list[Path]:
     """
     removed: list[Path] = []
     with best_effort(f"sweep {root}"):
-        for home in sorted(root.iterdir()):
-            if SAFE_NAME.fullmatch(home.name) and home.is_dir():
-                removed += ResultStore(root, home.name).sweep(retention)
+        for store in _stores(root):
+            removed += store.sweep(retention)
     with best_effort(f"sweep {root / SEEN}"):
-        removed += _sweep_seen(root / SEEN, retention)
+        for record in _stale_seen(root / SEEN, retention):
+            record.unlink(missing_ok=True)
+            removed.append(record)
     return removed
 
 
-def _sweep_seen(seen: Path, retention: Retention) -> Iterator[Path]:
+def _stores(root: Path) -> list[ResultStore]:
+    homes = [path for path in sorted(root.iterdir()) if SAFE_NAME.fullmatch(path.name) and path.is_dir()]
+    return [ResultStore(root, home.name) for home in homes]
+
+
+def _stale_seen(seen: Path, retention: Retention) -> Iterator[Path]:
     now = time.time()
     for record in sorted(seen.glob("*/*")):
         # A hidden one is the draft of a process that was killed.
         kept = ABANDONED_AFTER if record.name.startswith(".") else retention.seen
         if record.lstat().st_mtime < now - kept.total_seconds():
-            record.unlink(missing_ok=True)
             yield record

@@ -270,6 +270,10 @@ class ResultStore:
                 action="treat it as a replay: keep the evidence and find out where it came from",
             )
 
+    def stale(self, retention: Retention) -> list[Path]:
+        """Return what :meth:`sweep` would remove if nobody works on it."""
+        return [path for key in self._keys() for path in self._old(key, retention)]
+
     def sweep(self, retention: Retention) -> list[Path]:
         """Remove what is older than it is kept, and return it.
 

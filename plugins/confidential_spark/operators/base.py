@@ -89,8 +89,16 @@ def run_scope(context: Context, job: SparkJob) -> RunScope:
         airflow_run_id=ti.run_id,
         try_number=ti.try_number,
         month=run_month(context) if job.monthly else None,
-        options=dict(context["params"]),
+        options={name: whole_number(value) for name, value in context["params"].items()},
     )
+
+
+def whole_number(value: Any) -> Any:
+    """Return a whole number as such, however JSON writes it: Airflow takes 1000.0 for an integer Param.
+
+    A job's arguments are text, and evidence covers them to the letter.
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def require_known_params(context: Context) -> None:

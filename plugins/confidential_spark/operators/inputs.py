@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.check import StoredResults
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from confidential_spark.core.months import Month
-    from confidential_spark.core.platforms import Platform
     from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.manifest import InputManifest
     from confidential_spark.operators.base import RunScope
@@ -37,6 +37,7 @@ class ResolveInputOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the manifest's summary: location, files, rows, bytes, digest, synthetic or not."""
         # Imported late: DAG files import this module, and need no PyArrow to be parsed.
+        from confidential_spark.jobs.input.file_count import require_few_files
         from confidential_spark.jobs.input.manifest import read_manifest
         from confidential_spark.jobs.input.page_checksums import require_page_checksums
         from confidential_spark.jobs.input.sidecar_checksums import require_sidecar_checksums
@@ -46,6 +47,7 @@ class ResolveInputOperator(ConfidentialOperator):
         given = scope.options.get("input") or self.settings.input_uri
         location = str(given) if given else self.synthetic_month(scope.month, contract)
         manifest = read_manifest(location, scope.month, contract)
+        require_few_files(manifest, for_executors=self.platform is Platform.AKS)
         require_sidecar_checksums(manifest)
         require_page_checksums(manifest)
         if manifest.synthetic and scope.options["publish"]:

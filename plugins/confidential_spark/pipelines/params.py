@@ -48,6 +48,17 @@ def publish_param() -> Param:
     )
 
 
+def remove_param() -> Param:
+    """Return the trigger form's switch of housekeeping."""
+    return Param(
+        False,
+        type="boolean",
+        title="Remove",
+        section="Run",
+        description_md="Off: the log says what is older than it is kept, and nothing is removed.",
+    )
+
+
 def outlier_cap_param() -> Param:
     """Return the trigger form's outlier cap."""
     return Param(

@@ -10,6 +10,7 @@ from confidential_spark.hooks.attestation import AttestationHook
 from confidential_spark.hooks.bounded_http import CallLimits
 from confidential_spark.simulation.enclave.software_quote import EnclaveIdentity, SoftwareQuote
 from confidential_spark.simulation.service.server import ISSUER, LoopbackAttestationService, jwks
+from confidential_spark.verification.attestation.signing_keys import fingerprint, signing_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,6 @@ def test_a_refusal_is_not_tried_again():
         pytest.param(answering({"token": "a.b"}), id="two-parts"),
         pytest.param(answering({"token": "a.b."}), id="unsigned"),
         pytest.param(answering({"token": "a.b.c\n"}), id="line-break"),
-        pytest.param(answering({"token": "a.b.c", "more": 1}), id="unknown-member"),
         pytest.param(Fault(body=b"[" * 9000), id="deep"),
     ],
 )
@@ -87,6 +87,60 @@ def test_an_answer_without_a_token_is_garbage(fault: Fault):
 
     assert (caught.value.code, caught.value.retryable) == ("attestation-garbage", False)
     assert "a.b" not in str(caught.value)
+
+
+def test_what_else_an_answer_says_is_not_read_and_named(caplog: pytest.LogCaptureFixture):
+    with FaultyService(answering({"token": "a.b.c", "policy": {"trust": "all"}})) as service:
+        assert hook_for(service).attest(QUOTE, RUNTIME_DATA) == "a.b.c"
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.endswith("not read: policy")
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        pytest.param({"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA"}, id="without-an-id"),
+        pytest.param({"kty": "RSA", "kid": 7}, id="id-of-another-type"),
+        pytest.param({"kty": "oct", "kid": "x", "policy": {}}, id="of-another-kind"),
+    ],
+)
+def test_a_key_of_another_kind_does_not_hide_the_others(stranger: dict[str, object]):
+    key = {**jwks()["keys"][0], "unknown": [1]}
+    document = {"keys": [stranger, key], "unknown": 1}
+    with FaultyService(answering(document)) as service:
+        keys = hook_for(service).signing_keys(KID)
+
+    assert keys == document
+    assert fingerprint(signing_key(json.dumps(keys), KID)) == fingerprint(
+        signing_key(json.dumps(jwks()), KID)
+    )
+
+
+def test_metadata_may_say_more():
+    document = {"issuer": ISSUER, "jwks_uri": "https://other.invalid/certs", "unknown": {"a": 1}}
+    with FaultyService(answering(document)) as service:
+        working, message = hook_for(service).test_connection()
+        assert working, message
+        # Where the keys are is the connection's to say, not the answer's.
+        assert [request.target for request in service.requests][1:] == ["/certs"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        pytest.param({"code": "InvalidParameter", "message": "m", "innererror": {"code": 1}}, "m", id="more"),
+        pytest.param({"code": "InvalidParameter"}, "HTTP 400", id="without-a-message"),
+        pytest.param("InvalidParameter", "HTTP 400", id="text"),
+        pytest.param(None, "HTTP 400", id="null"),
+    ],
+)
+def test_an_error_of_any_shape_is_a_refusal(error: object, said: str):
+    fault = Fault(status=400, body=json.dumps({"error": error, "traceId": "t"}).encode())
+    with FaultyService(fault) as service, pytest.raises(AttestationServiceError, match=said) as caught:
+        hook_for(service).attest(QUOTE, RUNTIME_DATA)
+
+    assert (caught.value.code, caught.value.retryable) == ("attestation-refused", False)
 
 
 @settings(max_examples=40, deadline=None)

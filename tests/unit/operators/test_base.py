@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -66,6 +67,21 @@ JUNE = datetime(2018, 6, 1, tzinfo=UTC)
 )
 def test_a_run_has_one_month(context, month: str) -> None:
     assert run_month(context) == Month.parse(month)
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        pytest.param("1000", "1000", id="as-usual"),
+        pytest.param("1000.0", "1000", id="with-a-point"),
+        pytest.param("1e3", "1000", id="with-an-exponent"),
+        pytest.param("true", "True", id="no-number"),
+        pytest.param("null", "None", id="nothing"),
+    ],
+)
+def test_a_whole_number_is_one_however_json_writes_it(written: str, taken: str) -> None:
+    context = make_context(MAY, json.loads(f'{{"publish": {written}}}'))
+    assert str(run_scope(context, NYTAXI).options["publish"]) == taken
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ class TestLocal:
         assert "can run simulated enclaves now" in str(ended)
         status = {row["name"]: row["status"] for row in pushed["platform_check"]["rows"]}
         assert status["sgx-devices"] == "NOT HERE"
-        assert set(status) == {"java", "spark", "memory", "cpus", "disk", "measurement", "sgx-devices"}
+        known = {"java", "spark", "memory", "cpus", "open-files", "disk", "measurement", "sgx-devices"}
+        assert set(status) == known
 
     @pytest.mark.parametrize(
         ("change", "row", "got"),

@@ -46,6 +46,14 @@ JAVA_AND_MEMORY: tuple[Failure, ...] = (
         r"Conflicting collector combinations",
     ),
     fatal(
+        "open-files-limit",
+        "memory-limit",
+        "The process may not have as many files open as Spark needs.",
+        "Raise it to 1024: `ulimit -n`, LimitNOFILE= of the service, or nofile of the engine.",
+        r"[Tt]oo many open files",
+        r"\b(?:EMFILE|ENFILE)\b",
+    ),
+    fatal(
         "hostname-unresolvable",
         "java",
         "The machine cannot resolve its own host name.",

@@ -6,6 +6,7 @@ leaves marks. Spark reads every file there is: it would count rows that are dele
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -27,6 +28,7 @@ STAGING = (".spark-staging-*", ".hive-staging*", "_impala_insert_staging")
 # Databricks' writer leaves _started_<id>, files with -tid-<id>- in their names and, at last, _committed_<id>.
 TRANSACTION_OF_FILE = re.compile(r"-tid-(\d+)-")
 MAX_COMMIT_BYTES = 16 * 1024 * 1024
+OPEN_FILES_LIMIT = (errno.EMFILE, errno.ENFILE)
 LAYOUT_DEPTH = 2
 """Folders above a month's that belong to the layout: the year, and the folder of the years."""
 
@@ -225,5 +227,7 @@ def readable(path: Path) -> Iterator[None]:
             code="input-unreadable",
             got=f"{path}: {error.strerror or error}",
             expected="a folder and files that this user may read",
-            action="correct the permissions or the storage",
+            action="raise `ulimit -n`"
+            if error.errno in OPEN_FILES_LIMIT
+            else "correct the permissions or the storage",
         ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.hooks.docker import DockerHook
 from airflow.sdk import BaseHook
@@ -29,6 +29,7 @@ LOCAL_SOCKET = "unix:///var/run/docker.sock"
 TLS_FIELDS = ("tls_ca_cert", "tls_client_cert", "tls_client_key")
 # Committing or pushing an image of gigabytes is one silent request.
 REQUEST_TIMEOUT_SECONDS = 900
+CONNECT_SECONDS = 30
 AZURE = "azure_container_registry"
 
 
@@ -68,7 +69,17 @@ class EngineAddress:
         """
         # Not by Airflow's hook, which logs docker-py's reason and raises a sentence without it.
         with docker_failures():
-            return APIClient(self.url, version="auto", tls=self.tls, timeout=timeout)
+            return _EngineClient(self.url, version="auto", tls=self.tls, timeout=timeout)
+
+
+class _EngineClient(APIClient):
+    """Waits less long for a connection and its TLS handshake than for an answer."""
+
+    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        kwargs = super()._set_request_timeout(kwargs)
+        if not isinstance(kwargs["timeout"], tuple):
+            kwargs["timeout"] = (CONNECT_SECONDS, kwargs["timeout"])
+        return kwargs
 
 
 def _url(connection: Connection) -> str:

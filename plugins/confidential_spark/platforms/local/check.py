@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from confidential_spark.enclave.java import SUPPORTED_VERSIONS, find_java
 from confidential_spark.enclave.spark import find_spark_home, memory_bytes
 from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE
 from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row
+from confidential_spark.platforms.local.open_files import NEEDED, is_enough
 from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class LocalCheckOperator(PlatformCheckOperator):
             passed=(os.cpu_count() or 1) >= settings.spark_cores,
             action="lower CONFIDENTIAL_SPARK_SPARK_CORES: more threads than cores are slower",
         )
+        yield open_files_row()
         yield disk_row(settings.results_dir)
         yield attempt("measurement", "an allowed enclave", lambda: measurement_row(settings, policy))
         yield CheckRow.absent(
@@ -85,6 +88,18 @@ def memory_row(settings: Settings) -> CheckRow:
         f"{gib(needed)} or more: one job",
         passed=installed >= needed,
         action="lower CONFIDENTIAL_SPARK_SPARK_MEMORY, or use a larger machine",
+    )
+
+
+def open_files_row() -> CheckRow:
+    """Look at the limit of open files, as far as a run may raise it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CheckRow.judge(
+        "open-files",
+        "no limit" if hard == resource.RLIM_INFINITY else hard,
+        f"{NEEDED} or more",
+        passed=is_enough(hard),
+        action="raise `ulimit -n` where Airflow is started, or LimitNOFILE= of its service",
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.errors import ExitCode
 from confidential_spark.enclave.output import EnclaveOutput
+from confidential_spark.platforms.local.open_files import require_open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +45,9 @@ class EnclaveProcess:
         """Run to the end; whatever interrupts the wait (a timeout, a kill) also ends the process.
 
         :raises EnclaveError: named by the failure table, retryable where the table says so.
+        :raises ConfigurationError: ``open-files-limit``, before anything is started.
         """
+        require_open_files()
         self._process = subprocess.Popen(
             self.argv,
             # The agent ends itself when this pipe closes, so that it never outlives a killed worker.

@@ -225,6 +225,11 @@ def test_refusals_are_final(ask, clock, fault, code, text):
     assert clock.pauses == []
 
 
+def test_an_answer_may_say_more(ask):
+    with FaultyService(Fault(body=b'{"token": "a.b.c", "unknown": {"token": "d.e.f"}}')) as service:
+        assert ask(service.url) == "a.b.c"
+
+
 def test_a_wrong_certificate_is_final(ask, clock, tls_service):
     with pytest.raises(AgentError, match="certificate verify failed") as caught:
         ask(tls_service.url)

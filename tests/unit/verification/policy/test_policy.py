@@ -408,6 +408,19 @@ def test_shipped_simulation_policy_fits_the_simulation():
         _ = policy.approvals_path
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        pytest.param("simulation", 0, id="a-child-process"),
+        pytest.param("simulation-image", 60, id="perhaps-another-machine"),
+        pytest.param("production", 60, id="other-machines"),
+    ],
+)
+def test_shipped_policies_tolerate_the_clocks_that_take_part(name: str, seconds: int):
+    skew = load_policy(POLICIES / f"{name}.yaml").attestation.clock_skew
+    assert skew == timedelta(seconds=seconds)
+
+
 def test_shipped_production_policy_is_hardware_under_intels_root():
     policy = load_policy(POLICIES / "production.yaml")
     assert policy.trust == "hardware"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.platforms.kubernetes.client.cluster import kubernetes_client
+from confidential_spark.core.errors import ConfigurationError, EnclaveError
+from confidential_spark.platforms.kubernetes.client import cluster
+from confidential_spark.platforms.kubernetes.client.cluster import Cluster, kubernetes_client
+
+from tests.support.fakes.stalled_tls import HALF_A_SERVER_HELLO, StalledTls
 
 CONNECTION = "AIRFLOW_CONN_KUBERNETES_DEFAULT"
 KUBECONFIG = """
@@ -76,3 +79,14 @@ def test_an_airflow_that_does_not_answer_is_not_a_wrong_connection(monkeypatch) 
     monkeypatch.setattr(cluster, "KubernetesHook", away)
     with pytest.raises(AirflowRuntimeError):
         kubernetes_client("kubernetes_default")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("answer", [b"", HALF_A_SERVER_HELLO], ids=["silent", "half-a-handshake"])
+def test_a_tls_handshake_has_a_time_out(connect, monkeypatch, answer: bytes) -> None:
+    monkeypatch.setattr(cluster, "REQUEST_TIMEOUT_SECONDS", 0.2)
+    with StalledTls(answer) as stalled:
+        client = connect(KUBECONFIG.replace("https://192.0.2.1:6443", stalled.url))
+        with pytest.raises(EnclaveError, match="kubernetes-unreachable"):
+            Cluster(lambda: client, "n", patience=0.0).find("p", "enclave")
+    assert stalled.connections

@@ -1,0 +1,36 @@
+"""The task of housekeeping: says what is kept no longer, and removes it when the run is told to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
+
+from confidential_spark.hooks.housekeeping import Kept, Places, find_stale, remove_stale
+from confidential_spark.operators.base import DONE, STARTED, airflow_failures
+from confidential_spark.settings import get_settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class HousekeepingOperator(BaseOperator):
+    """Look for what is older than it is kept; the Param ``remove`` says whether it goes."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Log each path, and return how many there are, their bytes, and whether they are removed."""
+        self.log.info("%s %s", STARTED, self.task_id)
+        remove = bool(context["params"]["remove"])
+        with airflow_failures(self.log, context["ti"]):
+            settings = get_settings()
+            places = Places.of(settings, Path(conf.get("logging", "base_log_folder")))
+            kept = Kept.of(settings)
+            stale = remove_stale(places, kept) if remove else find_stale(places, kept)
+        for each in stale:
+            self.log.info("%s: %s, %d bytes", each.why, each.path, each.bytes)
+        found = {"removed": remove, "count": len(stale), "bytes": sum(each.bytes for each in stale)}
+        outcome = "removed" if remove else "would remove"
+        self.log.info("%s %s: %s %d, %d bytes", DONE, self.task_id, outcome, found["count"], found["bytes"])
+        return found
