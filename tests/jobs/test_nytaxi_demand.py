@@ -13,7 +13,7 @@ from confidential_spark.jobs.nytaxi_demand.recount import recount
 from confidential_spark.simulation.trips.month import write_month
 
 from tests.jobs.test_nytaxi import QUIRKS
-from tests.jobs.trip_files import MONTH, TRIP, TYPES, at, write_column, write_trips
+from tests.jobs.trip_files import MONTH, TRIP, TYPES, at, can_be, write_column, write_trips
 from tests.support.job_runs import call, query, write_rows
 
 pytestmark = pytest.mark.spark
@@ -140,7 +140,7 @@ def test_a_month_without_trips_is_refused_and_nothing_written(demand, tmp_path):
 def test_every_declared_type_of_every_column_gives_the_same_trips(demand, count, tmp_path):
     different = []
     for column, kinds in demand.TYPES.items():
-        for kind in kinds:
+        for kind in (kind for kind in kinds if can_be(column, kind)):
             if count(write_column(tmp_path / f"{column}-{kind}", column, kind)) != ({(17, 132): 2}, 0):
                 different.append((column, kind))
     assert different == []

@@ -130,8 +130,9 @@ def test_int96_is_a_time_in_any_layout(agree, tmp_path):
     assert agree()["totals"]["trips"] == 4
 
 
-def test_whole_amounts_are_dollars(agree, tmp_path):
-    types = dict.fromkeys(AMOUNTS, INT64)
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int16(), pa.int32(), INT64], ids=str)
+def test_whole_amounts_are_dollars(agree, tmp_path, kind):
+    types = dict.fromkeys(AMOUNTS, kind)
     TLC["today"].write(tmp_path / f"yellow_tripdata_{MONTH}.parquet", CHANGES, types=types)
     found = agree()["totals"]
     assert (found["revenue_cents"], found["distance_millimiles"]) == (4 * 1400, 4 * 2000)

@@ -59,6 +59,17 @@ OTHERS = {
 INT64 = {"use_deprecated_int96_timestamps": False}
 
 
+WHOLE = ("int", "bigint", "smallint", "tinyint")
+
+
+def can_be(column: str, kind: str) -> bool:
+    """Return whether a type holds the usual trip's value of a column."""
+    if kind not in WHOLE:
+        return True
+    number = float(TRIP[column])
+    return number.is_integer() and (kind != "tinyint" or number < 128)
+
+
 def at(text: str) -> datetime:
     """Return a local time of the file."""
     return datetime.fromisoformat(text)
