@@ -48,7 +48,7 @@ def check_days(subject: NytaxiMonth) -> Iterator[CheckResult]:
         return
     without = [day for day, count in enumerate(counts, 1) if not count]
     yield CheckResult.compare("days_complete", without, [], "days of the month without a trip")
-    share = min(counts) / median(counts)
+    share = min(counts) / max(median(counts), 1)
     limit = subject.month_limits.min_day_share
     yield _at_least("quietest_day", share, limit, "its trips : the median day's")
 
@@ -192,9 +192,8 @@ def _check_clock_shift(counts: Sequence[int], usual: Sequence[int], subject: Nyt
 
     def distance(shift: int) -> float:
         moved = [counts[(hour + shift) % 24] for hour in range(24)]
-        return sum(
-            abs(count / sum(moved) - often / sum(usual)) for count, often in zip(moved, usual, strict=True)
-        )
+        trips, all_usual = max(sum(counts), 1), sum(usual)
+        return sum(abs(count / trips - often / all_usual) for count, often in zip(moved, usual, strict=True))
 
     shift = min(range(-11, 13), key=lambda hours: (distance(hours), abs(hours)))
     detail = "by which the hours of the day fit the usual ones best"

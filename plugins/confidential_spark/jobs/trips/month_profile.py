@@ -115,7 +115,7 @@ def night(hours: Sequence[int], allowed: Sequence[int]) -> tuple[int, bool]:
     fewest = min(trips)
     # Two standard deviations of the difference of two counts.
     chance = 1 + 2 * sqrt(2 / max(fewest, 1))
-    is_right = min(trips[hour] for hour in allowed) <= fewest * max(QUIETER_BY, chance)
+    is_right = sum(hours) > 0 and min(trips[hour] for hour in allowed) <= fewest * max(QUIETER_BY, chance)
     return trips.index(fewest), is_right
 
 
