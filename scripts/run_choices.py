@@ -11,7 +11,7 @@ from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
-from confidential_spark.jobs.input.folder import data_files
+from confidential_spark.jobs.input.layouts import month_input
 from confidential_spark.jobs.input.location import local_folder, month_uri
 from confidential_spark.settings import ENV_PREFIX, Settings
 
@@ -67,7 +67,7 @@ def input_uri(location: str, month: Month) -> str:
     :raises InputError: the location has no Parquet files of the month.
     """
     uri, named = absolute(location)
-    data_files(local_folder(month_uri(named, month)), month)
+    month_input(named, month)
     return uri
 
 
@@ -81,13 +81,13 @@ def deployment_uri(location: str) -> str:
         month_uri(named, ANY_MONTH)
     path = local_folder(named.partition("{")[0])
     folder = path.parent if "{" in named and not named.partition("{")[0].endswith("/") else path
-    if folder.is_dir():
+    if folder.is_dir() or path.is_file():
         return uri
     raise ConfigurationError(
         "The folder of the trip records is not there.",
         code="input-missing",
         got=folder,
-        expected="a folder with Parquet files",
+        expected="a folder with Parquet files, or one such file",
         action="correct INPUT=…",
     )
 

@@ -25,76 +25,110 @@ EXIT_INPUT_UNUSABLE = 66
 EXIT_FAILED = 80
 DEFAULT_OUTLIER_CAP_CENTS = 100_000
 
-TEXT = ("string", "int", "bigint")
-WHOLE = ("int", "bigint", "smallint", "tinyint")
-REAL = ("double", "float")
-TIME = ("timestamp", "timestamp_ntz")
-COLUMNS: dict[str, Sequence[str]] = {
-    "vendorID": TEXT,
+COUNT = ("int", "bigint", "smallint", "tinyint", "double", "float")
+ID = ("string", *COUNT)
+AMOUNT = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
+TIME = ("timestamp", "timestamp_ntz", "string")
+TYPES: dict[str, Sequence[str]] = {
+    "vendorID": ID,
     "tpepPickupDateTime": TIME,
     "tpepDropoffDateTime": TIME,
-    "passengerCount": WHOLE,
-    "tripDistance": REAL,
-    "puLocationId": TEXT,
-    "doLocationId": TEXT,
-    "paymentType": TEXT,
-    "fareAmount": REAL,
-    "tipAmount": REAL,
-    "totalAmount": REAL,
+    "passengerCount": COUNT,
+    "tripDistance": AMOUNT,
+    "puLocationId": ID,
+    "doLocationId": ID,
+    "paymentType": ID,
+    "fareAmount": AMOUNT,
+    "tipAmount": AMOUNT,
+    "totalAmount": AMOUNT,
 }
+# The layouts of the files, by the names of these columns: Azure's, and the TLC's since the year in the name.
+# Where two have the same names, the columns behind them tell: a file of the version has at least one.
+_RIDE = ("tpep_pickup_datetime", "tpep_dropoff_datetime", "passenger_count", "trip_distance")
+_MONEY = ("payment_type", "fare_amount", "tip_amount", "total_amount")
+_TLC = ("VendorID", *_RIDE, "PULocationID", "DOLocationID", *_MONEY)
+_OF_2010 = ("vendor_id", "pickup_datetime", "dropoff_datetime", *_RIDE[2:], None, None, *_MONEY)
+_OF_2009 = (
+    "vendor_name",
+    "Trip_Pickup_DateTime",
+    "Trip_Dropoff_DateTime",
+    "Passenger_Count",
+    "Trip_Distance",
+)
+VERSIONS: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
+    "azure-open-datasets": (tuple(TYPES), ()),
+    "tlc-2025": (_TLC, ("cbd_congestion_fee",)),
+    "tlc-2021": (_TLC, ("airport_fee",)),
+    "tlc-2019": (_TLC, ("congestion_surcharge",)),
+    "tlc-2011": (_TLC, ()),
+    "tlc-2015-coordinates": (("VendorID", *_RIDE, None, None, *_MONEY), ("pickup_longitude",)),
+    "tlc-2010": (_OF_2010, ()),
+    "tlc-2009": ((*_OF_2009, None, None, "Payment_Type", "Fare_Amt", "Tip_Amt", "Total_Amt"), ()),
+}
+
+# What a column says, whatever its type. `typeof` is known before the first row, which leaves one branch: no
+# work on text where the files have numbers. A number that is not whole is -1, and NaN is missing.
+SECONDS = """\
+CASE
+      WHEN typeof({0}) <> 'string' OR translate({0}, '123456789', '000000000') = '0000-00-00 00:00:00'
+      THEN CAST(CAST({0} AS TIMESTAMP) AS BIGINT)
+    END"""
+PRESENT = "CASE WHEN typeof({0}) NOT IN ('double', 'float') OR NOT isnan({0}) THEN {0} END"
+NUMBER = """\
+CASE
+      WHEN typeof({0}) NOT IN ('double', 'float') OR {0} = floor({0}) THEN CAST({0} AS BIGINT)
+      WHEN {0} IS NOT NULL AND NOT isnan({0}) THEN -1
+    END"""
+TEXT = f"CASE WHEN typeof({{0}}) = 'string' THEN CAST({{0}} AS STRING) WHEN {NUMBER} IS NOT NULL THEN '' END"
+CODE = f"""\
+CASE
+      WHEN typeof({{0}}) = 'string' THEN CAST({{0}} AS STRING)
+      WHEN {NUMBER} BETWEEN 0 AND 9 THEN substring('0123456789', CAST({{0}} AS INT) + 1, 1)
+      WHEN {NUMBER} IS NOT NULL THEN '?'
+    END"""
 
 # Money is integer cents and distance integer thousandths of a mile: sums are exact, whatever the rows' order.
 # `counted` is the one pass over the input, and its key is small: `met` has the bits of RULES, and `cell` is
 # (hour * 267 + zone) * 9 + payment type, with zone 266 and payment type 8 for texts that are none.
 # The rest unpacks these few ten thousand rows and adds them up by hour, zone, payment type and rules met:
 # 82,944 ways to meet rules and 301 other rows at the most.
-SQL = """\
+SQL = f"""\
 WITH read AS (
   SELECT
-    CAST(CAST(tpepPickupDateTime AS TIMESTAMP) AS BIGINT) AS pickup_s,
-    CAST(CAST(tpepDropoffDateTime AS TIMESTAMP) AS BIGINT) AS dropoff_s,
+    {SECONDS.format("tpepPickupDateTime")} AS pickup_s,
+    {SECONDS.format("tpepDropoffDateTime")} AS dropoff_s,
     CAST(fareAmount AS DOUBLE) AS fare,
     CAST(tipAmount AS DOUBLE) AS tip,
     CAST(totalAmount AS DOUBLE) AS total,
     CAST(tripDistance AS DOUBLE) AS distance,
-    passengerCount AS passengers,
-    vendorID AS vendor,
-    CAST(paymentType AS STRING) AS payment,
-    CAST(puLocationId AS STRING) AS pickup_zone,
-    CAST(puLocationId AS BIGINT) AS pickup_number,
-    CAST(doLocationId AS STRING) AS dropoff_zone,
-    CAST(doLocationId AS BIGINT) AS dropoff_number
+    {PRESENT.format("passengerCount")} AS passengers,
+    {TEXT.format("vendorID")} AS vendor,
+    {CODE.format("paymentType")} AS payment,
+    {TEXT.format("puLocationId")} AS pickup_zone,
+    {NUMBER.format("puLocationId")} AS pickup_number,
+    {TEXT.format("doLocationId")} AS dropoff_zone,
+    {NUMBER.format("doLocationId")} AS dropoff_number
   FROM trips
 ),
 measured AS (
   SELECT
-    pickup_s,
-    dropoff_s,
-    dropoff_s - pickup_s AS duration,
+    pickup_s, dropoff_s, dropoff_s - pickup_s AS duration,
     CASE WHEN abs(fare) < 1e7 THEN floor(fare * 100 + 0.5D) END AS fare,
     CASE WHEN abs(tip) < 1e7 THEN floor(tip * 100 + 0.5D) END AS tip,
     CASE WHEN abs(total) < 1e7 THEN floor(total * 100 + 0.5D) END AS total,
     CASE WHEN abs(distance) < 1e6 THEN floor(distance * 1000 + 0.5D) END AS distance,
-    passengers,
-    vendor,
+    passengers, vendor,
     -- The TLC's codes are 0 to 6. Before 2011 every vendor spelled the words in its own way: prefixes decide.
     CASE
-      WHEN payment = '1' THEN 1
-      WHEN payment = '2' THEN 2
-      WHEN payment = '3' THEN 3
-      WHEN payment = '4' THEN 4
-      WHEN payment = '5' THEN 5
-      WHEN payment = '6' THEN 6
+      WHEN payment = '1' THEN 1 WHEN payment = '2' THEN 2 WHEN payment = '3' THEN 3
+      WHEN payment = '4' THEN 4 WHEN payment = '5' THEN 5 WHEN payment = '6' THEN 6
       WHEN payment IS NULL THEN 0
       WHEN payment = '0' THEN 7
-      WHEN startswith(lower(trim(payment)), 'car') THEN 1
-      WHEN startswith(lower(trim(payment)), 'cr') THEN 1
-      WHEN startswith(lower(trim(payment)), 'ca') THEN 2
-      WHEN startswith(lower(trim(payment)), 'cs') THEN 2
+      WHEN startswith(lower(trim(payment)), 'car') OR startswith(lower(trim(payment)), 'cr') THEN 1
+      WHEN startswith(lower(trim(payment)), 'ca') OR startswith(lower(trim(payment)), 'cs') THEN 2
       WHEN startswith(lower(trim(payment)), 'no') THEN 3
       WHEN startswith(lower(trim(payment)), 'di') THEN 4
-      WHEN startswith(lower(trim(payment)), 'un') THEN 5
-      WHEN startswith(lower(trim(payment)), 'na') THEN 5
+      WHEN startswith(lower(trim(payment)), 'un') OR startswith(lower(trim(payment)), 'na') THEN 5
       WHEN startswith(lower(trim(payment)), 'vo') THEN 6
       ELSE 8
     END AS payment,
@@ -148,9 +182,7 @@ judged AS (
 ),
 counted AS (
   SELECT
-    cell,
-    met,
-    count(*) AS trips,
+    cell, met, count(*) AS trips,
     sum(total) AS revenue_cents,
     sum(fare) AS fare_cents,
     sum(tip) AS tip_cents,
@@ -174,21 +206,12 @@ unpacked AS (
           WHEN cell div 9 % 267 = 266 THEN 262144
           ELSE 131072
         END AS met,
-    trips,
-    revenue_cents,
-    fare_cents,
-    tip_cents,
-    distance_millimiles,
-    duration_s,
-    first_pickup_s,
-    last_pickup_s
+    trips, revenue_cents, fare_cents, tip_cents, distance_millimiles, duration_s,
+    first_pickup_s, last_pickup_s
   FROM counted
 )
 SELECT
-  hour,
-  zone,
-  payment,
-  met,
+  hour, zone, payment, met,
   sum(trips) AS trips,
   sum(revenue_cents) AS revenue_cents,
   sum(fare_cents) AS fare_cents,
@@ -199,7 +222,7 @@ SELECT
   max(last_pickup_s) AS last_pickup_s
 FROM unpacked
 GROUP BY GROUPING SETS ((hour), (zone), (payment), (met))
-"""
+"""  # noqa: S608 - own names
 MAX_ROWS = 100_000
 
 
@@ -328,8 +351,23 @@ def query(options: argparse.Namespace) -> None:
         "outlier_cap_cents": options.outlier_cap_cents,
     }
     queries = [{"name": "groups", "sql": SQL, "max_rows": MAX_ROWS}]
-    request = {"v": 1, "job": "nytaxi", "input": {"trips": COLUMNS}, "parameters": parameters}
+    request = {"v": 1, "job": "nytaxi", "input": {"trips": versions()}, "parameters": parameters}
     print(json.dumps(request | {"queries": queries}), flush=True)
+
+
+def versions() -> list[dict[str, Any]]:
+    """Return the table's versions for the runner, which takes the first that fits the files."""
+    return [
+        {
+            "name": name,
+            "columns": {
+                column: {"types": kinds} | ({"from": source} if source else {})
+                for (column, kinds), source in zip(TYPES.items(), names, strict=True)
+            },
+        }
+        | ({"one_of": one_of} if one_of else {})
+        for name, (names, one_of) in VERSIONS.items()
+    ]
 
 
 def finish(options: argparse.Namespace) -> None:
@@ -337,9 +375,10 @@ def finish(options: argparse.Namespace) -> None:
 
     :raises JobError: ``month-without-data``, or Spark's result is malformed; nothing is written.
     """
-    duration_ms, read, groups = read_result(options.rows)
-    print(f"Input DataFrame Count: {read}", flush=True)
-    print(f"Aggregation duration: {duration_ms} ms", flush=True)
+    ran, groups = read_result(options.rows)
+    print(f"Input DataFrame Count: {ran.rows}", flush=True)
+    print(f"Input version: {ran.version}", flush=True)
+    print(f"Aggregation duration: {ran.duration_ms} ms", flush=True)
     rows = [group for group in groups if group["met"] is not None]
     if not any(_accepted(group) for group in rows):
         raise _without_data(rows, options.month)
@@ -347,13 +386,21 @@ def finish(options: argparse.Namespace) -> None:
     write_table(options.output / "by_pickup_zone.parquet", "zone", by_key(groups, "zone", ()))
     payments = by_key(groups, "payment", PAYMENT_TYPES)
     write_table(options.output / "by_payment_type.parquet", "payment_type", payments)
-    summary = summarise(rows, options, duration_ms)
+    summary = summarise(rows, options, ran)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     (options.output / "summary.json").write_text(text, encoding="utf-8")
 
 
-def read_result(folder: Path) -> tuple[int, int, list[Group]]:
-    """Return how long Spark took in milliseconds, how many rows the input has, and the result's rows.
+class Ran(NamedTuple):
+    """What the runner says of its run: rows and version of the input."""
+
+    duration_ms: int
+    rows: int
+    version: str
+
+
+def read_result(folder: Path) -> tuple[Ran, list[Group]]:
+    """Return what the runner says of its run, and the result's rows.
 
     :raises JobError: ``result-malformed``; also where it does not count each of the input's rows once.
     """
@@ -361,13 +408,14 @@ def read_result(folder: Path) -> tuple[int, int, list[Group]]:
         figures = _parsed((folder / "figures.json").read_text(encoding="utf-8"))
         lines = (folder / "groups.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [_row(line) for line in lines]
-        duration_ms, read = int(figures["duration_ms"]), int(figures["input"]["trips"]["rows"])
+        trips = figures["input"]["trips"]
+        ran = Ran(int(figures["duration_ms"]), int(trips["rows"]), str(trips["version"]))
         counted = sum(row["trips"] for row in rows if row["met"] is not None)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _malformed(repr(error), "figures.json and groups.jsonl") from error
-    if counted != read:
-        raise _malformed(f"{counted} rows", f"the input's {read}")
-    return duration_ms, read, rows
+    if counted != ran.rows:
+        raise _malformed(f"{counted} rows", f"the input's {ran.rows}")
+    return ran, rows
 
 
 def _row(line: str) -> Group:
@@ -423,7 +471,7 @@ def derived(sums: Mapping[str, int]) -> dict[str, float | None]:
     }
 
 
-def summarise(rows: Sequence[Group], options: argparse.Namespace, duration_ms: int) -> dict[str, Any]:
+def summarise(rows: Sequence[Group], options: argparse.Namespace, ran: Ran) -> dict[str, Any]:
     """Return the content of summary.json."""
     accepted = [group for group in rows if _accepted(group)]
     totals = {measure: sum(group[measure] for group in accepted) for measure in MEASURES}
@@ -433,6 +481,7 @@ def summarise(rows: Sequence[Group], options: argparse.Namespace, duration_ms: i
         "v": 1,
         "job": "nytaxi",
         "month": options.month,
+        "input_version": ran.version,
         "rows": {"input": count, "accepted": totals["trips"], "rejected": count - totals["trips"]},
         "totals": totals | derived(totals),
         "all_rows": {"rows": count} | {name: sum(group[name] for group in rows) for name in money},
@@ -440,7 +489,7 @@ def summarise(rows: Sequence[Group], options: argparse.Namespace, duration_ms: i
         "last_pickup": _iso(max(group["last_pickup_s"] for group in accepted)),
         "rules": [_rule(rule, rows) for rule in RULES],
         "options": {"outlier_cap_cents": options.outlier_cap_cents},
-        "duration_ms": duration_ms,
+        "duration_ms": ran.duration_ms,
     }
 
 

@@ -25,31 +25,62 @@ EXIT_INPUT_UNUSABLE = 66
 EXIT_FAILED = 80
 DEFAULT_OUTLIER_CAP_CENTS = 100_000
 
-TEXT = ("string", "int", "bigint")
-REAL = ("double", "float")
-TIME = ("timestamp", "timestamp_ntz")
-COLUMNS: dict[str, Sequence[str]] = {
+ID = ("string", "int", "bigint", "smallint", "tinyint", "double", "float")
+AMOUNT = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
+TIME = ("timestamp", "timestamp_ntz", "string")
+TYPES: dict[str, Sequence[str]] = {
     "tpepPickupDateTime": TIME,
     "tpepDropoffDateTime": TIME,
-    "tripDistance": REAL,
-    "puLocationId": TEXT,
-    "fareAmount": REAL,
-    "tipAmount": REAL,
-    "totalAmount": REAL,
+    "tripDistance": AMOUNT,
+    "puLocationId": ID,
+    "fareAmount": AMOUNT,
+    "tipAmount": AMOUNT,
+    "totalAmount": AMOUNT,
 }
+# The layouts of the files, by the names of these columns: Azure's, and the TLC's since the year in the name.
+# Where two have the same names, the columns behind them tell: a file of the version has at least one.
+_RIDE = ("tpep_pickup_datetime", "tpep_dropoff_datetime", "trip_distance")
+_MONEY = ("fare_amount", "tip_amount", "total_amount")
+_TLC = (*_RIDE, "PULocationID", *_MONEY)
+_OF_2009 = ("Trip_Pickup_DateTime", "Trip_Dropoff_DateTime", "Trip_Distance")
+VERSIONS: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
+    "azure-open-datasets": (tuple(TYPES), ()),
+    "tlc-2025": (_TLC, ("cbd_congestion_fee",)),
+    "tlc-2021": (_TLC, ("airport_fee",)),
+    "tlc-2019": (_TLC, ("congestion_surcharge",)),
+    "tlc-2011": (_TLC, ()),
+    "tlc-2015-coordinates": ((*_RIDE, None, *_MONEY), ("pickup_longitude",)),
+    "tlc-2010": (("pickup_datetime", "dropoff_datetime", "trip_distance", None, *_MONEY), ()),
+    "tlc-2009": ((*_OF_2009, None, "Fare_Amt", "Tip_Amt", "Total_Amt"), ()),
+}
+
+# What a column says, whatever its type. `typeof` is known before the first row, which leaves one branch: no
+# work on text where the files have numbers. A number that is not whole is -1, and NaN is missing.
+SECONDS = """\
+CASE
+      WHEN typeof({0}) <> 'string' OR translate({0}, '123456789', '000000000') = '0000-00-00 00:00:00'
+      THEN CAST(CAST({0} AS TIMESTAMP) AS BIGINT)
+    END"""
+NUMBER = """\
+CASE
+      WHEN typeof({0}) NOT IN ('double', 'float') OR {0} = floor({0}) THEN CAST({0} AS BIGINT)
+      WHEN {0} IS NOT NULL AND NOT isnan({0}) THEN -1
+    END"""
+TEXT = f"CASE WHEN typeof({{0}}) = 'string' THEN CAST({{0}} AS STRING) WHEN {NUMBER} IS NOT NULL THEN '' END"
+
 # A trip is a row that no rule of job nytaxi rejects, so that both jobs count the same trips of a month.
 # `cell` is (day - 1) * 266 + zone, with zone 0 for none; it is null where a rule rejects the row.
-SQL = """\
+SQL = f"""\
 WITH read AS (
   SELECT
-    CAST(CAST(tpepPickupDateTime AS TIMESTAMP) AS BIGINT) AS pickup_s,
-    CAST(CAST(tpepDropoffDateTime AS TIMESTAMP) AS BIGINT) AS dropoff_s,
+    {SECONDS.format("tpepPickupDateTime")} AS pickup_s,
+    {SECONDS.format("tpepDropoffDateTime")} AS dropoff_s,
     CAST(fareAmount AS DOUBLE) AS fare,
     CAST(tipAmount AS DOUBLE) AS tip,
     CAST(totalAmount AS DOUBLE) AS total,
     CAST(tripDistance AS DOUBLE) AS distance,
-    CAST(puLocationId AS STRING) AS zone,
-    CAST(puLocationId AS BIGINT) AS zone_number
+    {TEXT.format("puLocationId")} AS zone,
+    {NUMBER.format("puLocationId")} AS zone_number
   FROM trips
 ),
 measured AS (
@@ -86,7 +117,7 @@ counted AS (
   SELECT cell, count(*) AS trips FROM judged GROUP BY cell
 )
 SELECT cell div 266 + 1 AS day, cell % 266 AS zone, trips FROM counted
-"""
+"""  # noqa: S608 - own names
 # 31 days, 265 zones and none, and one row for what is rejected.
 MAX_ROWS = 31 * 266 + 1
 RESULT = ("day", "zone", "trips")
@@ -208,8 +239,23 @@ def query(options: argparse.Namespace) -> None:
         "outlier_cap_cents": options.outlier_cap_cents,
     }
     queries = [{"name": "cells", "sql": SQL, "max_rows": MAX_ROWS}]
-    request = {"v": 1, "job": "nytaxi_demand", "input": {"trips": COLUMNS}, "parameters": parameters}
+    request = {"v": 1, "job": "nytaxi_demand", "input": {"trips": versions()}, "parameters": parameters}
     print(json.dumps(request | {"queries": queries}), flush=True)
+
+
+def versions() -> list[dict[str, Any]]:
+    """Return the table's versions for the runner, which takes the first that fits the files."""
+    return [
+        {
+            "name": name,
+            "columns": {
+                column: {"types": kinds} | ({"from": source} if source else {})
+                for (column, kinds), source in zip(TYPES.items(), names, strict=True)
+            },
+        }
+        | ({"one_of": one_of} if one_of else {})
+        for name, (names, one_of) in VERSIONS.items()
+    ]
 
 
 def finish(options: argparse.Namespace) -> None:
@@ -217,21 +263,30 @@ def finish(options: argparse.Namespace) -> None:
 
     :raises JobError: ``month-without-data``, or Spark's result is malformed; nothing is written.
     """
-    duration_ms, read, rows = read_result(options.rows)
-    print(f"Input DataFrame Count: {read}", flush=True)
-    print(f"Aggregation duration: {duration_ms} ms", flush=True)
+    ran, rows = read_result(options.rows)
+    print(f"Input DataFrame Count: {ran.rows}", flush=True)
+    print(f"Input version: {ran.version}", flush=True)
+    print(f"Aggregation duration: {ran.duration_ms} ms", flush=True)
     trips = {(row["day"], row["zone"]): row["trips"] for row in rows if row["day"] is not None}
     if not trips:
-        raise _without_data(options.month, read)
+        raise _without_data(options.month, ran.rows)
     for name, table in tables(dict(sorted(trips.items())), options.month).items():
         write_table(options.output / f"{name}.parquet", table)
-    summary = summarise(read, trips, options, duration_ms)
+    summary = summarise(trips, options, ran)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     (options.output / "summary.json").write_text(text, encoding="utf-8")
 
 
-def read_result(folder: Path) -> tuple[int, int, list[Row]]:
-    """Return how long Spark took in milliseconds, how many rows the input has, and the result's rows.
+class Ran(NamedTuple):
+    """What the runner says of its run: rows and version of the input."""
+
+    duration_ms: int
+    rows: int
+    version: str
+
+
+def read_result(folder: Path) -> tuple[Ran, list[Row]]:
+    """Return what the runner says of its run, and the result's rows.
 
     :raises JobError: ``result-malformed``; also where it does not count each of the input's rows once.
     """
@@ -239,13 +294,14 @@ def read_result(folder: Path) -> tuple[int, int, list[Row]]:
         figures = _parsed((folder / "figures.json").read_text(encoding="utf-8"))
         lines = (folder / "cells.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [_row(line) for line in lines]
-        duration_ms, read = int(figures["duration_ms"]), int(figures["input"]["trips"]["rows"])
+        trips = figures["input"]["trips"]
+        ran = Ran(int(figures["duration_ms"]), int(trips["rows"]), str(trips["version"]))
         counted = sum(row["trips"] for row in rows)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _malformed(repr(error), "figures.json and cells.jsonl") from error
-    if counted != read:
-        raise _malformed(f"{counted} rows", f"the input's {read}")
-    return duration_ms, read, rows
+    if counted != ran.rows:
+        raise _malformed(f"{counted} rows", f"the input's {ran.rows}")
+    return ran, rows
 
 
 def _row(line: str) -> Row:
@@ -335,9 +391,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows), schema), path)
 
 
-def summarise(
-    read: int, trips: Mapping[tuple[int, int], int], options: argparse.Namespace, duration_ms: int
-) -> dict[str, Any]:
+def summarise(trips: Mapping[tuple[int, int], int], options: argparse.Namespace, ran: Ran) -> dict[str, Any]:
     """Return the content of summary.json."""
     zones, accepted = by_zone(trips), sum(trips.values())
     days = by_day(trips, options.month)
@@ -346,7 +400,8 @@ def summarise(
         "v": 1,
         "job": "nytaxi_demand",
         "month": str(options.month),
-        "rows": {"input": read, "accepted": accepted, "rejected": read - accepted},
+        "input_version": ran.version,
+        "rows": {"input": ran.rows, "accepted": accepted, "rejected": ran.rows - accepted},
         "totals": {
             "trips": accepted,
             "trips_without_zone": zones[0],
@@ -356,7 +411,7 @@ def summarise(
             "busiest_day_trips": busiest["trips"],
         },
         "options": {"outlier_cap_cents": options.outlier_cap_cents},
-        "duration_ms": duration_ms,
+        "duration_ms": ran.duration_ms,
     }
 
 

@@ -12,7 +12,13 @@ TAXI_ROW = {
     "hour": None, "zone": None, "payment": None, "met": 0, "trips": 3, "revenue_cents": 1, "fare_cents": 1,
     "tip_cents": 0, "distance_millimiles": 1, "duration_s": 1, "first_pickup_s": 1, "last_pickup_s": 1,
 }  # fmt: skip
-INPUT = {"trips": {"rows": 3}}
+
+
+def counted(rows):
+    return {"trips": {"version": "tlc-2011", "rows": rows}}
+
+
+INPUT = counted(3)
 JOBS = {
     "nytaxi": ("groups", TAXI_ROW, INPUT, ["--month", "2018-05"]),
     "nytaxi_demand": (
@@ -66,13 +72,13 @@ def finish(tmp_path):
     """Run `finish` of a job over these rows and figures."""
 
     def finish(job, rows=RIGHT, figures=RIGHT):
-        name, row, counted, arguments = JOBS[job]
+        name, row, inputs, arguments = JOBS[job]
         folder, output = tmp_path / "rows", tmp_path / "output"
         folder.mkdir()
         output.mkdir()
         contents = {
             f"{name}.jsonl": json.dumps(row) + "\n" if rows == RIGHT else rows,
-            "figures.json": {"duration_ms": 1, "input": counted} if figures == RIGHT else figures,
+            "figures.json": {"duration_ms": 1, "input": inputs} if figures == RIGHT else figures,
         }
         for file, content in contents.items():
             if content is not None:
@@ -106,9 +112,15 @@ def test_figures_that_are_none_are_refused(finish, job, figures):
 
 
 @pytest.mark.parametrize("job", ["nytaxi", "nytaxi_demand"])
+def test_figures_without_the_inputs_version_are_refused(finish, job):
+    ended, files = finish(job, figures={"duration_ms": 1, "input": {"trips": {"rows": 3}}})
+    assert (ended.code, ended.refusal, files) == (80, "result-malformed", [])
+
+
+@pytest.mark.parametrize("job", ["nytaxi", "nytaxi_demand"])
 @pytest.mark.parametrize("rows", [0, 2, 4], ids=["none", "fewer", "more"])
 def test_rows_that_do_not_add_up_to_the_inputs_are_refused(finish, job, rows):
-    ended, files = finish(job, figures={"duration_ms": 1, "input": {"trips": {"rows": rows}}})
+    ended, files = finish(job, figures={"duration_ms": 1, "input": counted(rows)})
     assert (ended.code, ended.refusal, files) == (80, "result-malformed", [])
     assert f"the input's {rows}" in ended.errors[0]
 
@@ -121,5 +133,5 @@ def test_more_points_than_were_thrown_are_refused(finish, inside):
 
 @pytest.mark.parametrize("job", ["nytaxi", "nytaxi_demand"])
 def test_a_month_without_rows_is_refused(finish, job):
-    ended, files = finish(job, rows="", figures={"duration_ms": 1, "input": {"trips": {"rows": 0}}})
+    ended, files = finish(job, rows="", figures={"duration_ms": 1, "input": counted(0)})
     assert (ended.code, ended.refusal, files) == (66, "month-without-data", [])

@@ -37,7 +37,7 @@ def count(demand, runs):
 
 
 def test_reads_the_columns_of_its_contract(demand):
-    assert list(demand.COLUMNS) == list(TRIPS.columns)
+    assert list(demand.TYPES) == list(TRIPS.columns)
 
 
 def test_rejects_what_nytaxi_rejects_and_nothing_else(count, nytaxi, tmp_path):
@@ -102,7 +102,11 @@ def test_figures_of_a_month_by_hand(demand, tmp_path):
     rows = [(1, 5, 2), (1, 264, 1), (2, 5, 1), (2, 7, 3), (2, 0, 4), (31, 5, 8)]
     cells = [{"day": day, "zone": zone, "trips": n} for day, zone, n in rows]
     ended, output = finish(demand, tmp_path, [{"day": None, "zone": None, "trips": 6}, *reversed(cells)])
-    assert ended.lines == ["Input DataFrame Count: 25", "Aggregation duration: 12 ms"]
+    assert ended.lines == [
+        "Input DataFrame Count: 25",
+        "Input version: tlc-2011",
+        "Aggregation duration: 12 ms",
+    ]
     summary = json.loads((output / "summary.json").read_text())
     assert summary["rows"] == {"input": 25, "accepted": 19, "rejected": 6}
     assert summary["totals"] == {
@@ -135,7 +139,7 @@ def test_a_month_without_trips_is_refused_and_nothing_written(demand, tmp_path):
 
 def test_every_declared_type_of_every_column_gives_the_same_trips(demand, count, tmp_path):
     different = []
-    for column, kinds in demand.COLUMNS.items():
+    for column, kinds in demand.TYPES.items():
         for kind in kinds:
             if count(write_column(tmp_path / f"{column}-{kind}", column, kind)) != ({(17, 132): 2}, 0):
                 different.append((column, kind))
@@ -148,4 +152,4 @@ def test_a_missing_column_is_named(demand, runner_calls, tmp_path, column):
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     refused = runner_calls.refuse(query(demand, *arguments()), tmp_path.as_uri())
     assert (refused.exit, refused.code) == (66, "input-schema")
-    assert refused.got == f"a.parquet: {column} is missing"
+    assert refused.got == f"a.parquet: {column} is missing (as of azure-open-datasets, the nearest version)"

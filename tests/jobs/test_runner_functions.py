@@ -34,7 +34,7 @@ timestamp_millis(1)|timestamp_seconds(1)|to_date('2018-05', 'yyyy-MM')|to_timest
 to_unix_timestamp({T})|trunc({D}, 'MM')|unix_date({D})|unix_micros({T})|unix_millis({T})
 unix_seconds({T})|unix_timestamp('2018-05', 'yyyy-MM')|weekday({D})|weekofyear({D})|year({D})|array(1)[0]
 array_contains(array(1), 1)|element_at(array(1), 1)|named_struct('a', 1).a|size(sequence(1, 3))
-struct(1).col1
+struct(1).col1|typeof(1)
 """
 AGGREGATES = """
 any(true)|approx_count_distinct(1)|avg(1)|bool_and(true)|bool_or(true)|corr(1, 2)|count(*)|count_if(true)

@@ -49,6 +49,7 @@ STORED = {
     "float": pa.float32(),
     "timestamp": pa.timestamp("us", tz="UTC"),
     "timestamp_ntz": pa.timestamp("ms"),
+    "decimal": pa.decimal128(10, 2),
 }
 # Nobody asks for them, whatever their shape, their name and their types in two files.
 OTHERS = {
@@ -82,6 +83,8 @@ def write_column(folder: Path, column: str, kind: str) -> Path:
     """Write two files with a usual trip each: one column in this type, and columns that no job declares."""
     folder.mkdir()
     value = TRIP[column] if kind == "string" or isinstance(TRIP[column], datetime) else float(TRIP[column])
+    if kind == "string":
+        value = str(value)
     for name, others in OTHERS.items():
         columns = {own: pa.array([TRIP[own]], stored) for own, stored in TYPES.items()}
         columns[column] = pa.array([value]).cast(STORED[kind])

@@ -66,10 +66,19 @@ def query(job: ModuleType, *arguments: str) -> dict[str, Any]:
     return request
 
 
-def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], duration_ms: int) -> None:
+def write_rows(
+    folder: Path,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    duration_ms: int,
+    version: str = "tlc-2011",
+) -> None:
     """Write the rows of one query, and figures whose input they count."""
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    figures = {"duration_ms": duration_ms, "input": {"trips": {"rows": sum(row["trips"] for row in rows)}}}
+    figures = {
+        "duration_ms": duration_ms,
+        "input": {"trips": {"version": version, "rows": sum(row["trips"] for row in rows)}},
+    }
     (folder / "figures.json").write_text(json.dumps(figures))
 
 

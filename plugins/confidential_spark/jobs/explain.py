@@ -65,10 +65,8 @@ def _file(jobs_dir: Path, name: str) -> Path:
 
 def _lines(request: Mapping[str, Any], digest: str) -> Iterator[str]:
     yield f"-- job {request['job']}, SHA-256 of its file {digest}"
-    for table, columns in request.get("input", {}).items():
-        yield f"-- input {table}"
-        for column, kinds in columns.items():
-            yield f"--   {column}: {' or '.join(kinds)}"
+    for table, layout in request.get("input", {}).items():
+        yield from _table(table, layout)
     if parameters := request.get("parameters", {}):
         yield "-- parameters"
     for name, value in parameters.items():
@@ -79,6 +77,20 @@ def _lines(request: Mapping[str, Any], digest: str) -> Iterator[str]:
     )
     for title, statement in chain(views, queries):
         yield f"\n-- {title}\n{statement['sql'].rstrip()}"
+
+
+def _table(name: str, layout: Any) -> Iterator[str]:
+    """Describe a table by its columns, or by those of each of its versions."""
+    if isinstance(layout, dict):
+        yield f"-- input {name}"
+        for column, kinds in layout.items():
+            yield f"--   {column}: {' or '.join(kinds)}"
+        return
+    for version in layout:
+        marks = f", with {' or '.join(version['one_of'])}" if "one_of" in version else ""
+        yield f"-- input {name} as {version['name']}{marks}"
+        for column, source in version["columns"].items():
+            yield f"--   {column}: {source.get('from', 'nothing')}, {' or '.join(source['types'])}"
 
 
 def _no_request(error: Exception) -> AgentError:

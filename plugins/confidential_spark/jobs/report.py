@@ -185,7 +185,8 @@ class RunReport(_Part):
     def _input_text(self) -> str:
         if self.inputs is None:
             return "none"
-        text = f"{self.inputs['uri']} ({self.inputs['files']} files, {self.inputs['bytes']:,} bytes)"
+        version = f", {self.inputs['version']}" if self.inputs.get("version") else ""
+        text = f"{self.inputs['uri']} ({self.inputs['files']} files, {self.inputs['bytes']:,} bytes{version})"
         return f"{text} · {SYNTHETIC_NOTICE}" if self.synthetic else text
 
     def _figure_lines(self) -> dict[str, str]:

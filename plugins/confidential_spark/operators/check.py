@@ -132,7 +132,7 @@ class StoredResults:
         return self._store(self.job).trailing_summaries(self.month, months) if self.month else ()
 
     def same_month(self, job: str) -> PublishedMonth | None:
-        """Return what another job has published for the run's month, or None.
+        """Return what a job has published for the run's month, or None.
 
         :raises ResultError: ``summary-unreadable``, ``report-unreadable``.
         """
@@ -146,7 +146,10 @@ class StoredResults:
         # Asked once: a month that is published meanwhile would mix two versions.
         folder = store.published(month_key(self.month))
         summary, report = read_json(folder / "summary.json"), RunReport.read(folder / "report.json")
-        return PublishedMonth(summary, (report.inputs or {}).get("files_sha256", ""))
+        inputs = report.inputs or {}
+        return PublishedMonth(
+            summary, inputs.get("files_sha256", ""), inputs.get("uri", ""), synthetic=report.synthetic
+        )
 
     def _store(self, job: str) -> ResultStore:
         return ResultStore(self.root, JOBS[job].dag_id(self.platform))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
-from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.check import StoredResults
 from confidential_spark.operators.publish import refuse_if_real
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.months import Month
     from confidential_spark.jobs.input.contract import InputContract
+    from confidential_spark.jobs.input.manifest import InputManifest
     from confidential_spark.operators.base import RunScope
 
 
@@ -47,14 +49,28 @@ class ResolveInputOperator(ConfidentialOperator):
         manifest = read_manifest(location, scope.month, contract)
         require_few_files(manifest, for_executors=self.platform is Platform.AKS)
         require_sidecar_checksums(manifest)
-        require_page_checksums(manifest, contract)
+        require_page_checksums(manifest)
         if manifest.synthetic and scope.options["publish"]:
             self.require_no_real_month(scope)
-        synthetic = " · SYNTHETIC" if manifest.synthetic else ""
+        marks = [manifest.version, "SYNTHETIC" if manifest.synthetic else "", self.change(scope, manifest)]
         self.announce(
-            f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes{synthetic}"
+            f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes"
+            + "".join(f" · {mark}" for mark in marks if mark)
         )
         return manifest.summary()
+
+    def change(self, scope: RunScope, manifest: InputManifest) -> str:
+        """Return a warning where the month is published from other files; also a check of its results."""
+        from confidential_spark.jobs.checks.subject import source_change
+
+        stored = StoredResults(self.settings.results_dir, self.job.name, self.platform, scope.month)
+        try:
+            change = source_change(stored.same_month(self.job.name), manifest.totals())
+        except ConfidentialSparkError as error:
+            change = f"the published month cannot be read ({error.code})"
+        if change:
+            self.log.warning("The month's source is not as published: %s", change)
+        return f"WARNING: {change}" if change else ""
 
     def require_no_real_month(self, scope: RunScope) -> None:
         """Refuse made-up rows before an enclave counts them, where `publish` would refuse them after it.

@@ -10,7 +10,6 @@ from confidential_spark.core.months import Month
 from confidential_spark.jobs.checks.limits import load_limits
 from confidential_spark.jobs.checks.result import CheckResult
 from confidential_spark.jobs.checks.run import run_checks
-from confidential_spark.jobs.input.location import local_folder
 from confidential_spark.jobs.input.manifest import InputTotals, read_manifest
 from confidential_spark.jobs.nytaxi.checks import RULES
 from confidential_spark.jobs.nytaxi.month_limits import NytaxiLimits
@@ -91,9 +90,8 @@ def make_month(folder: Path, rows: int = 3_000) -> MonthUnderTest:
 def month_of(source: Path, month: Month, results: Path) -> MonthUnderTest:
     """Return right results of an input that is there, as DuckDB counts them."""
     manifest = read_manifest(str(source), month, TRIPS)
-    data = Path(local_folder(manifest.uri))
     rows = manifest.rows
-    counted = recount([data / file.name for file in manifest.files], month, CAP)
+    counted = recount(manifest.paths, month, CAP)
     results.mkdir()
     none = dict.fromkeys(MEASURES, 0)
     write_table(results / "by_hour.parquet", "hour", {h: counted.by_hour.get(h, none) for h in range(24)})
@@ -110,6 +108,7 @@ def month_of(source: Path, month: Month, results: Path) -> MonthUnderTest:
         "v": 1,
         "job": "nytaxi",
         "month": str(month),
+        "input_version": manifest.version,
         "rows": row_counts,
         "totals": {**counted.totals, **ratios(counted.totals)},
         "all_rows": {"rows": rows, **counted.all_rows},
@@ -121,8 +120,8 @@ def month_of(source: Path, month: Month, results: Path) -> MonthUnderTest:
     }
     (results / "summary.json").write_text(json.dumps(summary))
     inputs = [
-        {"uri": (data / file.name).as_uri(), "bytes": file.bytes, "sha256": file.sha256}
-        for file in manifest.files
+        {"uri": path.as_uri(), "bytes": file.bytes, "sha256": file.sha256}
+        for path, file in zip(manifest.paths, manifest.files, strict=True)
     ]
     predicate = {
         "month": str(month),

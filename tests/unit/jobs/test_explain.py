@@ -42,6 +42,25 @@ FROM late
 SELECT 2"""
 
 
+VERSIONS = [
+    {
+        "name": "new",
+        "one_of": ["tax"],
+        "columns": {"id": {"from": "ID", "types": ["string"]}, "fare": {"types": ["double", "int"]}},
+    },
+    {"name": "old", "columns": {"id": {"from": "No", "types": ["int"]}, "fare": {"types": ["double"]}}},
+]
+TEXT_OF_VERSIONS = """\
+-- input trips as new, with tax
+--   id: ID, string
+--   fare: nothing, double or int
+-- input trips as old
+--   id: No, int
+--   fare: nothing, double
+-- parameters
+"""
+
+
 def written(folder: Path, program: str) -> Path:
     (folder / "few.py").write_text(program)
     return folder
@@ -60,6 +79,12 @@ def test_prints_input_parameters_views_and_queries(tmp_path: Path) -> None:
     head, _, rest = explain(folder, "few", [], as_json=False, say=nothing_said).partition("\n")
     assert head.startswith("-- job few, SHA-256 of its file ")
     assert rest == TEXT
+
+
+def test_prints_every_version_of_the_input(tmp_path: Path) -> None:
+    folder = written(tmp_path, prints(json.dumps(REQUEST | {"input": {"trips": VERSIONS}})))
+    _, _, rest = explain(folder, "few", [], as_json=False, say=nothing_said).partition("\n")
+    assert rest.startswith(TEXT_OF_VERSIONS)
 
 
 def test_prints_the_request_as_the_job_printed_it(tmp_path: Path) -> None:

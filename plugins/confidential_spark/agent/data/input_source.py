@@ -1,4 +1,4 @@
-"""Where the input's bytes come from: a folder of Parquet files that the host serves."""
+"""Where the input's bytes come from: a folder of Parquet files that the host serves, or one such file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def input_names(uri: str) -> list[str]:
 
     :raises AgentError: ``input-scheme``, ``input-missing``, ``input-foreign-file`` or ``input-empty``.
     """
-    folder = _folder(uri)
+    place = _place(uri)
     try:
-        entries = sorted(folder.iterdir())
+        entries = [place] if place.is_file() else sorted(place.iterdir())
     except OSError as error:
         raise unusable_input(
             "input-missing", "The input folder cannot be read.", error, "a folder"
@@ -34,7 +34,7 @@ def input_names(uri: str) -> list[str]:
 
 def input_uri(uri: str, name: str) -> str:
     """Return one file's address, as the statement names it."""
-    return (_folder(uri) / name).as_uri()
+    return _path(uri, name).as_uri()
 
 
 def open_input(uri: str, name: str) -> BinaryIO:
@@ -43,7 +43,7 @@ def open_input(uri: str, name: str) -> BinaryIO:
     :param name: a single name, which the caller has checked.
     :raises OSError: there is no such file, or it cannot be read.
     """
-    path = _folder(uri) / name
+    path = _path(uri, name)
     # A pipe would keep its reader waiting.
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, "no such file")
@@ -62,10 +62,15 @@ def unusable_input(code: str, message: str, got: object, expected: str) -> Agent
     )
 
 
-def _folder(uri: str) -> Path:
+def _path(uri: str, name: str) -> Path:
+    place = _place(uri)
+    return place if place.name == name and place.is_file() else place / name
+
+
+def _place(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment:
-        raise unusable_input("input-scheme", "The input cannot be hashed.", uri, "a file:// folder")
+        raise unusable_input("input-scheme", "The input cannot be hashed.", uri, "a file:// folder or file")
     return Path(unquote(parts.path))
 
 

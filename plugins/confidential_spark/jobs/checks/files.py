@@ -41,10 +41,14 @@ class RowCounts(Strict):
 
 
 class JobSummary(Strict):
-    """What the `summary.json` of every job has; the agent signs `rows`."""
+    """What the `summary.json` of every job has; the agent signs `rows`.
+
+    :param input_version: the version of the input's table, where it has versions.
+    """
 
     v: Literal[1]
     job: str
+    input_version: str = ""
     rows: RowCounts
     duration_ms: Count
 

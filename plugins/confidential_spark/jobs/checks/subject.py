@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from confidential_spark.jobs.checks.result import CheckResult
-from confidential_spark.jobs.input.location import local_folder
-from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_manifest
+from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.jobs.checks.result import CheckResult, Severity
+from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +27,14 @@ class PublishedMonth:
     """What another job has published for the same month.
 
     :param files_sha256: digest of the list of its input files, as in :class:`InputTotals`.
+    :param input_uri: where they were.
+    :param synthetic: whether they were made up.
     """
 
     summary: Mapping[str, Any]
     files_sha256: str
+    input_uri: str = ""
+    synthetic: bool = False
 
 
 class PublishedResults(Protocol):
@@ -41,7 +45,7 @@ class PublishedResults(Protocol):
         ...
 
     def same_month(self, job: str) -> PublishedMonth | None:
-        """Return what another job has published for the run's month, or None.
+        """Return what a job, this one or another, has published for the run's month, or None.
 
         :raises ConfidentialSparkError: it cannot be read.
         """
@@ -89,13 +93,12 @@ class MonthUnderCheck(RunUnderCheck):
 
         :raises InputError: it is no longer usable.
         """
-        return read_manifest(self.recorded_input.uri, self.month, self.contract)
+        return read_again(self.recorded_input.uri, self.month, self.contract)
 
     @property
     def input_files(self) -> list[Path]:
         """The files of the input as it is now."""
-        folder = local_folder(self.manifest.uri)
-        return [folder / file.name for file in self.manifest.files]
+        return self.manifest.paths
 
 
 def check_rows(subject: RunUnderCheck) -> Iterator[CheckResult]:
@@ -138,6 +141,34 @@ def check_input(subject: MonthUnderCheck) -> Iterator[CheckResult]:
     yield CheckResult.compare("input_as_stated", stated, present, "name, bytes and SHA-256 of every file")
     yield CheckResult.compare(
         "input_rows", subject.summary.rows.input, manifest.rows, "rows read = rows in the footers"
+    )
+    version = subject.summary.input_version
+    yield CheckResult.compare("input_version", version, manifest.version, "in the enclave = by the footers")
+    yield _check_source(subject)
+
+
+def _check_source(subject: MonthUnderCheck) -> CheckResult:
+    """Are these the files that the month was published from before? A warning: sources do correct months."""
+    expected = "the files of the published month"
+    try:
+        published = subject.published.same_month(subject.summary.job)
+    except ConfidentialSparkError as error:
+        got, passed = f"the published month cannot be read ({error.code})", False
+    else:
+        change = source_change(published, subject.recorded_input)
+        got, passed = change or "no change", change is None
+    return CheckResult("input_as_published", Severity.WARN, passed, got, expected, "size and SHA-256 of each")
+
+
+def source_change(published: PublishedMonth | None, now: InputTotals) -> str | None:
+    """Return how a month's files differ from those that it was published from; None where they do not.
+
+    Real rows in place of made-up ones are no change of the source.
+    """
+    if published is None or published.synthetic or published.files_sha256 == now.files_sha256:
+        return None
+    return f"other files ({now.files_sha256[:16]}…) than published ({published.files_sha256[:16]}…)" + (
+        f" from {published.input_uri}" if published.input_uri != now.uri else ", at the same place"
     )
 
 

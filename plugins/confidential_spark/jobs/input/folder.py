@@ -67,6 +67,17 @@ def data_files(folder: Path, month: Month) -> list[Path]:
     return paths
 
 
+def data_file(path: Path) -> Path:
+    """Return a file that is a month by itself; it is not opened.
+
+    :raises InputError: ``input-foreign-file``, ``input-is-a-table``, ``input-being-written``.
+    """
+    _require_no_table(path.parent)
+    _require_no_writer(path.parent)
+    _require_data_file(path)
+    return path
+
+
 def _require_no_table(folder: Path) -> None:
     """Refuse a folder in a table, whose log may be anywhere above the month."""
     # As it is called, and where a link leads.

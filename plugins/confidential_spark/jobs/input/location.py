@@ -78,11 +78,12 @@ def local_folder(uri: str) -> Path:
 
 
 def parquet_files(uri: str) -> list[Path]:
-    """Return the files of a month's folder that Spark would read, sorted.
+    """Return the month's only file, or those of its folder that Spark would read, sorted.
 
     :raises ConfigurationError: as :func:`local_folder`.
     """
-    return sorted(local_folder(uri).glob("[!._]*.parquet"))
+    place = local_folder(uri)
+    return [place] if place.is_file() else sorted(place.glob("[!._]*.parquet"))
 
 
 def _path_of(uri: str) -> str:

@@ -9,14 +9,15 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import InputError
-from confidential_spark.jobs.input.folder import data_files, no_data, readable
-from confidential_spark.jobs.input.location import local_folder, month_uri
-from confidential_spark.jobs.input.parquet_footer import read_footer
+from confidential_spark.jobs.input.folder import no_data, readable
+from confidential_spark.jobs.input.layouts import files_at, month_input
+from confidential_spark.jobs.input.location import local_folder
+from confidential_spark.jobs.input.parquet_footer import read_footer, require_readable
+from confidential_spark.jobs.input.recognition import recognise, spelling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,7 @@ class InputTotals:
     """The manifest in a few hundred bytes, for XCom and the report.
 
     :param files_sha256: SHA-256 (hex) over the canonical JSON of the file list.
+    :param version: the version of the table that the files are of; empty where it has no versions.
     """
 
     uri: str
@@ -55,6 +57,7 @@ class InputTotals:
     files_sha256: str
     synthetic: bool
     extra_columns: int
+    version: str = ""
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> InputTotals:
@@ -66,16 +69,28 @@ class InputTotals:
 class InputManifest:
     """One month's input, file by file.
 
-    :param uri: the folder as Spark understands it: ``file://`` and the path, not percent-encoded.
-    :param extra_columns: columns beyond the contract; allowed, never read.
+    :param uri: the folder, or the only file, as Spark understands it: ``file://`` and the path, not
+        percent-encoded.
+    :param version: the version of the table that all files are of; empty where it has no versions.
+    :param columns: the columns that the job needs, in every spelling that a file has.
+    :param extra_columns: the other columns; allowed, never read.
     :param synthetic: whether any file says that it was made up.
     """
 
     uri: str
     month: str
     files: tuple[InputFile, ...]
+    version: str
+    columns: tuple[str, ...]
     synthetic: bool
     extra_columns: tuple[str, ...]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the files are, in their order."""
+        place = local_folder(self.uri)
+        folder = place.parent if place.is_file() else place
+        return [folder / file.name for file in self.files]
 
     @property
     def rows(self) -> int:
@@ -98,6 +113,7 @@ class InputManifest:
             files_sha256=sha256_hex(canonical_json([asdict(file) for file in self.files])),
             synthetic=self.synthetic,
             extra_columns=len(self.extra_columns),
+            version=self.version,
         )
 
     def summary(self) -> dict[str, Any]:
@@ -110,61 +126,66 @@ def read_manifest(location: str, month: Month, contract: InputContract) -> Input
 
     Names beginning with `.` (checksums, `._` files) or `_` (`_SUCCESS`) are skipped, as Spark does.
 
-    :param location: ``file:`` URI or path, a template or a folder (see :func:`month_uri`).
+    :param location: ``file:`` URI or path, a template or a folder (see :func:`.layouts.month_input`).
     :param contract: the columns that the job needs.
     :raises ConfigurationError: ``input-scheme``, ``input-uri``, ``input-template``.
     :raises InputError: ``input-missing``, ``month-without-data``, ``input-empty``, ``input-not-a-folder``,
         ``input-unreadable``, ``input-truncated``, ``input-foreign-file``, ``input-schema``,
-        ``input-month-mismatch``, ``input-is-a-table``, ``input-being-written``, ``input-duplicate-file``.
+        ``input-month-mismatch``, ``input-two-layouts``, ``input-is-a-table``, ``input-being-written``,
+        ``input-duplicate-file``.
     """
-    folder = local_folder(month_uri(location, month))
-    paths = data_files(folder, month)
+    return _manifest(*month_input(location, month), month, contract)
+
+
+def read_again(uri: str, month: Month, contract: InputContract) -> InputManifest:
+    """Inspect and hash the month's files once more.
+
+    :param uri: of the manifest that was read before.
+    :raises InputError: as :func:`read_manifest`.
+    """
+    return _manifest(*files_at(local_folder(uri), month), month, contract)
+
+
+def _manifest(place: Path, paths: Sequence[Path], month: Month, contract: InputContract) -> InputManifest:
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        inspected = list(threads.map(partial(_inspect, contract=contract), paths))
-    files, footers = zip(*inspected, strict=True)
-    _require_different_rows(folder, files, footers)
-    _require_one_time_form(files, footers)
+        files, footers = zip(*threads.map(_inspect, paths), strict=True)
+    version = recognise(footers, contract)
+    columns = [[spelling(footer, name) for name in version.sources] for footer in footers]
+    for footer, names in zip(footers, columns, strict=True):
+        require_readable(footer, names)
+    _require_different_rows(paths, files, footers)
+    needed = {name for names in columns for name in names}
     manifest = InputManifest(
-        uri=f"file://{folder}",
+        uri=f"file://{place}",
         month=str(month),
         files=files,
+        version=version.name,
+        columns=tuple(sorted(needed)),
         synthetic=any(footer.synthetic for footer in footers),
-        extra_columns=tuple(sorted({name for footer in footers for name in footer.extra_columns})),
+        extra_columns=tuple(sorted({name for footer in footers for name in footer.columns} - needed)),
     )
     if manifest.rows == 0:
-        raise no_data(month, f"{len(paths)} files without a row in {folder}")
+        raise no_data(month, f"{len(paths)} files without a row in {place}")
     return manifest
 
 
-def _require_one_time_form(files: Sequence[InputFile], footers: Sequence[Footer]) -> None:
-    """Refuse files that store times differently: Spark merges no local times with absolute ones."""
-    first = footers[0].time_forms
-    for file, footer in zip(files, footers, strict=True):
-        if footer.time_forms != first:
-            raise InputError(
-                "The month's files do not store times in the same way.",
-                code="input-schema",
-                got=f"{file.name}: {', '.join(footer.time_forms)}",
-                expected=f"as in {files[0].name}: {', '.join(first)}",
-                action="write all files of the month in the same way",
-            )
-
-
-def _require_different_rows(folder: Path, files: Sequence[InputFile], footers: Sequence[Footer]) -> None:
+def _require_different_rows(
+    paths: Sequence[Path], files: Sequence[InputFile], footers: Sequence[Footer]
+) -> None:
     """Refuse rows that are there twice: every sum of the month would be too large.
 
     Files without a row are left alone: Spark writes many of them, all alike.
     """
-    seen: dict[str, str] = {}
-    for file, footer in zip(files, footers, strict=True):
+    seen: dict[str, Path] = {}
+    for path, file, footer in zip(paths, files, footers, strict=True):
         for mark in (file.sha256, footer.rows_mark):
-            first = seen.setdefault(mark, file.name) if mark and file.rows else file.name
-            if first != file.name:
-                likeness = _likeness(folder / first, folder / file.name, mark == file.sha256)
+            first = seen.setdefault(mark, path) if mark and file.rows else path
+            if first != path:
+                likeness = _likeness(first, path, mark == file.sha256)
                 raise InputError(
                     "Two files of the month hold the same rows.",
                     code="input-duplicate-file",
-                    got=f"{first} and {file.name}: {likeness}",
+                    got=f"{first.name} and {file.name}: {likeness}",
                     expected="each row once",
                     action="remove the one that is too many",
                 )
@@ -177,10 +198,10 @@ def _likeness(first: Path, second: Path, same_bytes: bool) -> str:
     return "the same bytes" if same_bytes else "as many rows, with the same bounds and nulls in every column"
 
 
-def _inspect(path: Path, contract: InputContract) -> tuple[InputFile, Footer]:
+def _inspect(path: Path) -> tuple[InputFile, Footer]:
     """Return one file's entry and what its footer says."""
     with readable(path), path.open("rb") as stream:
-        footer = read_footer(stream, path.name, contract)
+        footer = read_footer(stream, path.name)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         size = stream.tell()

@@ -8,33 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import InputError
-from confidential_spark.jobs.input.location import local_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.manifest import InputManifest
 
 MISMATCH = "CRC checksum verification failed"
 """What PyArrow says of it; it has no error of its own."""
 
 
-def require_page_checksums(manifest: InputManifest, contract: InputContract) -> None:
-    """Read the columns of the contract, and hold every page that has a checksum against it.
+def require_page_checksums(manifest: InputManifest) -> None:
+    """Read the columns that the job needs, and hold every page that has a checksum against it.
 
     What else may be wrong with a page is left to Spark, which reads more kinds of pages than PyArrow does.
 
     :raises InputError: ``input-checksum``.
     """
-    folder = local_folder(manifest.uri)
-    for file in manifest.files:
-        for column in contract.columns:
-            if mismatch := _mismatch(folder / file.name, column):
+    for path in manifest.paths:
+        for column in manifest.columns:
+            if mismatch := _mismatch(path, column):
                 raise InputError(
                     "An input file has been altered since it was written.",
                     code="input-checksum",
-                    got=f"{file.name}, column {column}: {mismatch}",
+                    got=f"{path.name}, column {column}: {mismatch}",
                     expected="pages that have their checksum",
                     action="fetch the file again, and compare its SHA-256 with the source",
                 )

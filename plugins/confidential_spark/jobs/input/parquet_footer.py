@@ -1,4 +1,4 @@
-"""One Parquet file's footer, checked against a job's input contract before Spark is started on it.
+"""One Parquet file's footer, read before Spark is started on the file.
 
 Source: Apache Parquet format 2.x: magic `PAR1` at both ends, 4-byte little-endian footer length
 before the last.
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import InputError
-from confidential_spark.jobs.input.contract import Kind, carries_synthetic_mark
+from confidential_spark.jobs.input.contract import carries_synthetic_mark
 from confidential_spark.jobs.input.encrypted_columns import encrypted_columns
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
+    from collections.abc import Collection, Mapping
 
-    from confidential_spark.jobs.input.contract import InputContract
+    import pyarrow.parquet as pq
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
@@ -38,46 +37,88 @@ TELLING_COLUMNS = 3
 
 
 @dataclass(frozen=True)
+class FileColumn:
+    """A column of a file, or all that is nested in it.
+
+    :param type: as Spark names it; None where Spark has no plain type for it.
+    :param stored: the Parquet type, for messages.
+    """
+
+    type: str | None
+    stored: str
+
+
+@dataclass(frozen=True)
 class Footer:
     """What a footer says about its file.
 
-    :param time_forms: how the contract's timestamps are stored.
+    :param name: the file's.
+    :param columns: name → the columns of this name, more than one where the file is malformed.
     :param rows_mark: digest of what the statistics say about the rows; empty where that is too little to tell
         one set of rows from another.
     """
 
+    name: str
     bytes: int
     rows: int
     row_groups: int
     synthetic: bool
-    time_forms: tuple[str, ...]
-    extra_columns: tuple[str, ...]
+    columns: Mapping[str, tuple[FileColumn, ...]]
     rows_mark: str
+    metadata: pq.FileMetaData
+    encrypted: frozenset[int]
+
+    def named(self, column: str) -> list[str]:
+        """Return the name of exactly this column, or else the names that differ from it by case only."""
+        if column in self.columns:
+            return [column]
+        return [name for name in self.columns if name.casefold() == column.casefold()]
 
 
-def read_footer(stream: BinaryIO, name: str, contract: InputContract) -> Footer:
-    """Read and check one file's footer; row data is not touched.
+def read_footer(stream: BinaryIO, name: str) -> Footer:
+    """Read one file's footer; row data is not touched.
 
     :param name: the file's name, for messages.
-    :param contract: the columns that the job needs.
-    :raises InputError: ``input-truncated``, ``input-unreadable``, ``input-schema``.
+    :raises InputError: ``input-truncated``, ``input-unreadable``.
     """
     size = os.fstat(stream.fileno()).st_size
     data_end = _footer_start(stream, name, size)
     metadata = _parse(stream, name)
     encrypted = _encrypted(stream, name, metadata, data_end)
-    extra_columns = _check_schema(metadata, name, contract)
-    _require_readable(metadata, name, contract, encrypted)
     _require_row_groups_before(data_end, metadata, name, encrypted)
     return Footer(
+        name=name,
         bytes=size,
         rows=metadata.num_rows,
         row_groups=metadata.num_row_groups,
         synthetic=carries_synthetic_mark(metadata),
-        time_forms=_time_forms(metadata, contract),
-        extra_columns=extra_columns,
+        columns=_file_columns(metadata),
         rows_mark="" if encrypted else _rows_mark(metadata),
+        metadata=metadata,
+        encrypted=encrypted,
     )
+
+
+def require_readable(footer: Footer, names: Collection[str]) -> None:
+    """Refuse columns that the runner could not read, before an enclave is started.
+
+    :param names: the columns that the job needs, as the file spells them.
+    :raises InputError: ``input-unreadable``.
+    """
+    for index, top in enumerate(_tops(footer.metadata)):
+        if top not in names:
+            continue
+        if index in footer.encrypted:
+            raise _unreadable(footer.name, f"encrypted column {top}")
+        for chunk in _chunks(footer.metadata, index):
+            if unknown := {chunk.compression} - CODECS or set(chunk.encodings) - ENCODINGS:
+                kind = "codec" if chunk.compression not in CODECS else "encoding"
+                raise _unreadable(
+                    footer.name,
+                    f"{kind} {' and '.join(sorted(unknown))} of column {top}",
+                    f"one of {', '.join(sorted(CODECS if kind == 'codec' else ENCODINGS))}",
+                    "write the file again with one of these",
+                )
 
 
 def _footer_start(stream: BinaryIO, name: str, size: int) -> int:
@@ -125,27 +166,6 @@ def _encrypted(stream: BinaryIO, name: str, metadata: pq.FileMetaData, footer_at
         raise _unreadable(name, f"its footer: {error}") from error
 
 
-def _require_readable(
-    metadata: pq.FileMetaData, name: str, contract: InputContract, encrypted: frozenset[int]
-) -> None:
-    """Refuse columns of the contract that the runner could not read, before an enclave is started."""
-    for index, column in enumerate(_columns(metadata)):
-        top = column.path.split(".")[0]
-        if top not in contract.columns:
-            continue
-        if index in encrypted:
-            raise _unreadable(name, f"encrypted column {top}")
-        for chunk in _chunks(metadata, index):
-            if unknown := {chunk.compression} - CODECS or set(chunk.encodings) - ENCODINGS:
-                kind = "codec" if chunk.compression not in CODECS else "encoding"
-                raise _unreadable(
-                    name,
-                    f"{kind} {' and '.join(sorted(unknown))} of column {top}",
-                    f"one of {', '.join(sorted(CODECS if kind == 'codec' else ENCODINGS))}",
-                    "write the file again with one of these",
-                )
-
-
 def _chunks(metadata: pq.FileMetaData, index: int) -> list[pq.ColumnChunkMetaData]:
     return [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
 
@@ -164,41 +184,30 @@ def _require_row_groups_before(
                 raise _truncated(name, f"{column.path_in_schema} ends at byte {end}, the data at {data_end}")
 
 
-def _check_schema(metadata: pq.FileMetaData, name: str, contract: InputContract) -> tuple[str, ...]:
-    """Return the columns beyond the contract.
-
-    :raises InputError: ``input-schema`` with every missing and retyped column.
-    """
-    wanted_columns = contract.columns
-    columns = _columns(metadata)
-    top_level = [column.path.split(".")[0] for column in columns]
-    names = dict.fromkeys(top_level)
-    problems = [f"{wanted} is missing" for wanted in wanted_columns if wanted not in names]
-    problems += [f"{wanted} occurs twice" for wanted in wanted_columns if top_level.count(wanted) > 1]
-    # DuckDB, which recounts, does not tell names apart by case; Spark's runner does.
-    spellings = Counter(name.casefold() for name in names)
-    read_twice = {wanted.casefold() for wanted in wanted_columns if spellings[wanted.casefold()] > 1}
-    problems += [f"{name} differs from another by case" for name in names if name.casefold() in read_twice]
-    for column in columns:
-        kind = wanted_columns.get(column.path.split(".")[0])
-        if kind and not _is_kind(column, kind):
-            unit = _unit(column) if kind is Kind.TIMESTAMP else ""
-            problems.append(f"{column.path} is {_type_name(column)}{unit} instead of {kind}")
-    if problems:
-        raise InputError(
-            f"{name} does not have the columns of {contract.title}.",
-            code="input-schema",
-            got="; ".join(problems),
-            expected=f"the {len(wanted_columns)} columns of {contract.title}",
-            action="give files with the columns and types that docs/results.md lists under Input",
-        )
-    return tuple(name for name in names if name not in wanted_columns)
+def _file_columns(metadata: pq.FileMetaData) -> dict[str, tuple[FileColumn, ...]]:
+    columns: dict[str, tuple[FileColumn, ...]] = {}
+    for top, column in zip(_tops(metadata), _columns(metadata), strict=True):
+        nested = "" if column.path == top else f"nested, {column.path} "
+        found = FileColumn(_spark_type(column), f"{nested}{_type_name(column)}")
+        columns[top] = (*columns.get(top, ()), found)
+    return columns
 
 
-def _time_forms(metadata: pq.FileMetaData, contract: InputContract) -> tuple[str, ...]:
-    """Return how each timestamp of the contract is stored; the unit does not matter."""
-    times = [column for column in _columns(metadata) if contract.columns.get(column.path) is Kind.TIMESTAMP]
-    return tuple(f"{column.path} {_type_name(column)}" for column in times)
+def _tops(metadata: pq.FileMetaData) -> list[str]:
+    """Return the name of the column that each leaf belongs to; any name may have dots, which join a path."""
+    import pyarrow as pa  # 0.1 s that a DAG file must not pay
+
+    try:
+        names = set(metadata.schema.to_arrow_schema().names)
+    except (pa.ArrowException, ValueError):
+        names = set()
+    return [_top(column, names) for column in _columns(metadata)]
+
+
+def _top(column: pq.ColumnSchema, names: Collection[str]) -> str:
+    parts = column.path.split(".")
+    starts = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+    return column.path if column.name == column.path else next((s for s in starts if s in names), parts[0])
 
 
 def _rows_mark(metadata: pq.FileMetaData) -> str:
@@ -231,21 +240,33 @@ def _columns(metadata: pq.FileMetaData) -> list[pq.ColumnSchema]:
     return [metadata.schema.column(index) for index in range(metadata.num_columns)]
 
 
-def _is_kind(column: pq.ColumnSchema, kind: Kind) -> bool:
-    """Return whether Spark reads this Parquet column as ``kind`` without a cast."""
+PLAIN_TYPES = {"BOOLEAN": "boolean", "INT32": "int", "INT64": "bigint", "FLOAT": "float", "DOUBLE": "double"}
+# Of unsigned numbers, the type that holds them all.
+WHOLE_TYPES = {(8, True): "tinyint", (16, True): "smallint", (32, True): "int", (64, True): "bigint"} | {
+    (8, False): "smallint",
+    (16, False): "int",
+    (32, False): "bigint",
+}
+
+
+def _spark_type(column: pq.ColumnSchema) -> str | None:
+    """Return the type that Spark reads a plain column as, and None for any other."""
+    if column.max_repetition_level or column.name != column.path:
+        return None
     logical = _logical_type(column)
-    optional_scalar = column.max_repetition_level == 0 and "." not in column.path
-    accepted = {
-        Kind.STRING: column.physical_type == "BYTE_ARRAY" and logical["Type"] == "String",
-        Kind.TIMESTAMP: column.physical_type == "INT96"
-        or (logical["Type"] == "Timestamp" and logical.get("timeUnit") in ("milliseconds", "microseconds")),
-        Kind.INTEGER: column.physical_type == "INT32" and logical in ({"Type": "None"}, SIGNED_32_BITS),
-        Kind.DOUBLE: column.physical_type == "DOUBLE",
-    }
-    return optional_scalar and accepted[kind]
-
-
-SIGNED_32_BITS = {"Type": "Int", "bitWidth": 32, "isSigned": True}
+    match logical["Type"]:
+        case "None":
+            return "timestamp" if column.physical_type == "INT96" else PLAIN_TYPES.get(column.physical_type)
+        case "String":
+            return "string"
+        case "Int":
+            return WHOLE_TYPES.get((logical["bitWidth"], logical["isSigned"]))
+        case "Decimal":
+            return f"decimal({logical['precision']},{logical['scale']})"
+        case "Timestamp":
+            return "timestamp" if logical["isAdjustedToUTC"] else "timestamp_ntz"
+        case _:
+            return None
 
 
 def _logical_type(column: pq.ColumnSchema) -> dict[str, Any]:
@@ -258,12 +279,6 @@ def _type_name(column: pq.ColumnSchema) -> str:
         return str(column.physical_type)
     adjusted = " adjusted to UTC" if logical.get("isAdjustedToUTC") else ""
     return f"{column.physical_type} ({logical['Type']}{adjusted})"
-
-
-def _unit(column: pq.ColumnSchema) -> str:
-    """Return the unit of a time, which Spark reads down to microseconds."""
-    unit = _logical_type(column).get("timeUnit")
-    return f" in {unit}" if unit else ""
 
 
 def _truncated(name: str, got: str) -> InputError:

@@ -11,7 +11,6 @@ import zlib
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import InputError
-from confidential_spark.jobs.input.location import local_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +29,13 @@ def require_sidecar_checksums(manifest: InputManifest) -> None:
 
     :raises InputError: ``input-checksum``, naming the checksum file.
     """
-    folder = local_folder(manifest.uri)
-    for file in manifest.files:
-        sidecar = folder / f".{file.name}.crc"
-        if sidecar.is_file() and not fits_its_checksums(folder / file.name, sidecar):
+    for path in manifest.paths:
+        sidecar = path.with_name(f".{path.name}.crc")
+        if sidecar.is_file() and not fits_its_checksums(path, sidecar):
             raise InputError(
                 "An input file is not the one that its checksum file was written for.",
                 code="input-checksum",
-                got=f"{file.name} beside {sidecar.name}",
+                got=f"{path.name} beside {sidecar.name}",
                 expected="a checksum file of these bytes, or none",
                 action="compare the file's SHA-256 with the source; if it is right, remove the checksum file",
             )

@@ -3,11 +3,11 @@
 CREATE TEMP TABLE recounted AS
 -- Millions of rows have a few hundred different texts. Each is judged once, which takes half the time.
 WITH zones AS MATERIALIZED (
-    SELECT id, zone_of(id) AS zone
+    SELECT id, zone_of(CAST(id AS VARCHAR)) AS zone
     FROM (SELECT "puLocationId" AS id FROM trips UNION SELECT "doLocationId" FROM trips)
 ),
 payments AS MATERIALIZED (
-    SELECT code, payment_of(code) AS payment_type
+    SELECT code, payment_of(CAST(code AS VARCHAR)) AS payment_type
     FROM (SELECT DISTINCT "paymentType" AS code FROM trips)
 ),
 read AS (

@@ -7,6 +7,7 @@ Source: Azure Open Datasets, table "yellow" (NYC Taxi & Limousine Commission): 2
 from __future__ import annotations
 
 from confidential_spark.jobs.input.contract import InputContract, Kind
+from confidential_spark.jobs.trips.schema_versions import trip_versions
 
 TRIP_COLUMNS: dict[str, Kind] = {
     "vendorID": Kind.STRING,
@@ -31,4 +32,4 @@ TRIP_COLUMNS: dict[str, Kind] = {
     "tollsAmount": Kind.DOUBLE,
     "totalAmount": Kind.DOUBLE,
 }
-TRIPS = InputContract(title="a yellow-taxi file", columns=TRIP_COLUMNS)
+TRIPS = InputContract(title="a yellow-taxi file", columns=TRIP_COLUMNS, versions=trip_versions())

@@ -17,6 +17,7 @@ from confidential_spark.jobs.checks.run import JobRules
 from confidential_spark.jobs.checks.subject import MonthUnderCheck, check_input, check_rows, check_statement
 from confidential_spark.jobs.input.contract import InputContract, Kind
 from confidential_spark.jobs.nytaxi_demand.recount import recount
+from confidential_spark.jobs.trips.schema_versions import trip_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,18 +30,16 @@ DAY_ZONES = {"day": "int32", "zone": "int32", "trips": "int64"}
 DAYS = {"day": "int32", "weekday": "string", "trips": "int64", "zones": "int32"}
 WEEK = {"weekday": "string", "days": "int32", "trips": "int64", "trips_per_day": "double"}
 TOP = {"rank": "int32", "zone": "int32", "trips": "int64", "share": "double"}
-TRIPS = InputContract(
-    title="a yellow-taxi file",
-    columns={
-        "tpepPickupDateTime": Kind.TIMESTAMP,
-        "tpepDropoffDateTime": Kind.TIMESTAMP,
-        "tripDistance": Kind.DOUBLE,
-        "puLocationId": Kind.STRING,
-        "fareAmount": Kind.DOUBLE,
-        "tipAmount": Kind.DOUBLE,
-        "totalAmount": Kind.DOUBLE,
-    },
-)
+TRIP_COLUMNS = {
+    "tpepPickupDateTime": Kind.TIMESTAMP,
+    "tpepDropoffDateTime": Kind.TIMESTAMP,
+    "tripDistance": Kind.DOUBLE,
+    "puLocationId": Kind.STRING,
+    "fareAmount": Kind.DOUBLE,
+    "tipAmount": Kind.DOUBLE,
+    "totalAmount": Kind.DOUBLE,
+}
+TRIPS = InputContract("a yellow-taxi file", TRIP_COLUMNS, versions=trip_versions(TRIP_COLUMNS))
 
 
 class DemandLimits(JobLimits):

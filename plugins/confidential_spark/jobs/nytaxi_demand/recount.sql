@@ -20,7 +20,7 @@ accepted AS (
 ),
 -- Millions of rows have a few hundred different texts: each is judged once a day.
 counted AS (
-    SELECT day, trim(id, E' \t\r\n') AS zone_text, count(*) AS trips
+    SELECT day, trim(CAST(id AS VARCHAR), E' \t\r\n') AS zone_text, count(*) AS trips
     FROM accepted
     GROUP BY day, id
 )

@@ -82,7 +82,8 @@ def made(tmp_path_factory) -> DemandUnderTest:
     results = folder / "results"
     results.mkdir()
     rows = [{"day": day, "zone": zone, "trips": n} for (day, zone), n in counted.items()]
-    write_rows(folder, "cells", [*rows, {"day": None, "zone": None, "trips": ROWS - accepted}], 7)
+    cells = [*rows, {"day": None, "zone": None, "trips": ROWS - accepted}]
+    write_rows(folder, "cells", cells, 7, version="azure-open-datasets")
     arguments = ["--month", str(MAY), "--outlier-cap-cents", str(CAP)]
     folders = ["--rows", str(folder), "--output", str(results)]
     assert call(load("nytaxi_demand"), "finish", *arguments, *folders).code == 0

@@ -71,6 +71,7 @@ object AllowedNodes {
     classOf[OuterReference],
     classOf[ScalarSubquery],
     classOf[SortOrder],
+    classOf[TypeOf],
     // Of NULLIF; Spark shows this class to its own package only.
     Class.forName("org.apache.spark.sql.catalyst.expressions.TypedNullLiteral"))
 
@@ -319,7 +320,7 @@ object AllowedNodes {
     "next_day quarter second timestamp_micros timestamp_millis timestamp_seconds to_date to_timestamp",
     "to_unix_timestamp trunc unix_date unix_micros unix_millis unix_seconds unix_timestamp weekday weekofyear year",
     "array array_contains element_at explode explode_outer named_struct posexplode posexplode_outer sequence size",
-    "struct",
+    "struct typeof",
     "any approx_count_distinct avg bool_and bool_or corr count count_if covar_pop covar_samp every grouping",
     "grouping_id max mean median min percentile some std stddev stddev_pop stddev_samp sum try_avg try_sum var_pop",
     "var_samp variance",

@@ -25,9 +25,10 @@ final case class Figures(job: String, durationMs: Long, input: Option[Input], qu
   }
 
   private def writeInput(json: JsonGenerator, input: Input): Unit = nested(json, input.table.name) {
+    if (input.version.name.nonEmpty) json.writeStringField("version", input.version.name)
     json.writeNumberField("files", input.files.size)
     json.writeNumberField("rows", input.files.map(_.rows).sum)
-    val columns = input.table.columns.map(_._1).zip(input.types.map(_.simpleString))
+    val columns = input.version.columns.map(_.name).zip(input.types.map(_.simpleString))
     writeColumns(json, columns)
   }
 

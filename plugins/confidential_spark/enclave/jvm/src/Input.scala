@@ -8,22 +8,34 @@ import org.apache.parquet.format.converter.ParquetMetadataConverter
 import org.apache.parquet.hadoop.ParquetFileReader
 import org.apache.parquet.hadoop.metadata.{ColumnChunkMetaData, CompressionCodecName, ParquetMetadata}
 import org.apache.parquet.hadoop.util.HadoopInputFile
-import org.apache.parquet.schema.MessageType
+import org.apache.parquet.schema.{MessageType, Type}
+import org.apache.parquet.schema.LogicalTypeAnnotation.{TimestampLogicalTypeAnnotation, TimeUnit}
+import org.apache.parquet.schema.Type.Repetition.REPEATED
 import org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter
-import org.apache.spark.sql.types.DataType
+import org.apache.spark.sql.types.{DataType, TimestampNTZType, TimestampType}
 import scala.collection.JavaConverters._
 import scala.util.control.NonFatal
 
-/** One input file and the types that its declared columns have in it, in the order of the declaration. */
-final case class InputFile(path: Path, rows: Long, types: Seq[DataType])
+/** A column in a file.
+  *
+  * @param kind the type that it has for the queries
+  * @param nanoseconds whether it is a time that Spark reads as a whole number only
+  */
+final case class Stored(name: String, kind: DataType, nanoseconds: Boolean)
+
+/** One input file and how it has the declared columns, in the order of the declaration; nothing for one that its
+  * version does not have.
+  */
+final case class InputFile(path: Path, rows: Long, columns: Seq[Option[Stored]])
 
 /** The input's files, each judged by its own footer before Spark reads any of them.
   *
   * Only the declared columns count: of all others, nothing but the footer is looked at.
   *
+  * @param version the first of the table's that fits every file
   * @param types the one type that each column has for the queries
   */
-final case class Input(table: Table, files: Seq[InputFile], types: Seq[DataType])
+final case class Input(table: Table, version: Version, files: Seq[InputFile], types: Seq[DataType])
 
 object Input {
   private val Codecs = {
@@ -49,9 +61,12 @@ object Input {
 
   /** @throws Refused `input-unreadable` or `input-schema` */
   def read(table: Table, uri: String, hadoop: Configuration): Input = {
-    val files = list(uri, hadoop).map(status => judge(table, status, hadoop))
-    val types = table.columns.indices.map(column => common(table, files, column))
-    Input(table, files, types)
+    val footers = list(uri, hadoop).map(status => status -> footer(status, hadoop))
+    val version = table.versions.find(version => footers.forall { case (_, footer) => fits(version, footer) })
+      .getOrElse(throw foreign(table, footers))
+    val files = footers.map { case (status, footer) => judge(version, status, footer) }
+    val types = version.columns.indices.map(column => common(version.columns(column), files, column))
+    Input(table, version, files, types)
   }
 
   private def list(uri: String, hadoop: Configuration): Seq[FileStatus] = {
@@ -67,45 +82,73 @@ object Input {
     files
   }
 
-  private def judge(table: Table, status: FileStatus, hadoop: Configuration): InputFile = {
-    val name = status.getPath.getName
-    val footer =
-      try {
-        val file = HadoopInputFile.fromStatus(status, hadoop)
-        ParquetFileReader.readFooter(file, ParquetMetadataConverter.NO_FILTER)
-      } catch { case NonFatal(error) => throw unreadable(name, error) }
-    val schema = footer.getFileMetaData.getSchema
-    val types = table.columns.map { case (column, kinds) =>
-      val found = columnType(schema, column)
-      val kind = found.fold(identity, _.simpleString)
-      if (!kinds.contains(kind)) throw foreign(name, column, kind, kinds.mkString(" or "))
-      found.right.get
-    }
-    requireReadable(name, table, footer)
-    InputFile(status.getPath, footer.getBlocks.asScala.map(_.getRowCount).sum, types)
+  private def footer(status: FileStatus, hadoop: Configuration): ParquetMetadata =
+    try {
+      val file = HadoopInputFile.fromStatus(status, hadoop)
+      ParquetFileReader.readFooter(file, ParquetMetadataConverter.NO_FILTER)
+    } catch { case NonFatal(error) => throw unreadable(status.getPath.getName, error) }
+
+  private def fits(version: Version, footer: ParquetMetadata): Boolean =
+    problems(version, footer.getFileMetaData.getSchema).isEmpty
+
+  /** What keeps a file from being of a version: column, what it is, and what it may be. */
+  private def problems(version: Version, schema: MessageType): Seq[(String, String, String)] = {
+    val columns = for {
+      column <- version.columns
+      source <- column.source
+      problem <- problem(columnType(schema, source), column.kinds)
+    } yield (source, problem, column.kinds.mkString(" or "))
+    val marked = version.oneOf.isEmpty || version.oneOf.exists(named(schema, _).nonEmpty)
+    if (marked) columns else columns :+ ((version.oneOf.mkString(" or "), "missing", "there"))
   }
 
-  /** The column's type, or what it is instead of one. */
-  private def columnType(schema: MessageType, column: String): Either[String, DataType] = {
-    val found = schema.getFields.asScala.filter(_.getName == column)
+  private def problem(found: Either[String, Stored], kinds: Seq[String]): Option[String] = found match {
+    case Left(problem) => Some(problem)
+    case Right(stored) =>
+      val kind = stored.kind.simpleString
+      if (kinds.exists(allowed => allowed == kind || kind.startsWith(s"$allowed("))) None else Some(kind)
+  }
+
+  private def judge(version: Version, status: FileStatus, footer: ParquetMetadata): InputFile = {
+    val schema = footer.getFileMetaData.getSchema
+    val columns = version.columns.map(_.source.map(columnType(schema, _).right.get))
+    requireReadable(status.getPath.getName, columns.flatten.map(_.name).toSet, footer)
+    InputFile(status.getPath, footer.getBlocks.asScala.map(_.getRowCount).sum, columns)
+  }
+
+  /** The columns of exactly this name, or else those of this name in any case. */
+  private def named(schema: MessageType, column: String): Seq[Type] = {
+    val fields = schema.getFields.asScala
+    val exactly = fields.filter(_.getName == column)
+    if (exactly.nonEmpty) exactly else fields.filter(_.getName.equalsIgnoreCase(column))
+  }
+
+  /** The column in a file, or what it is instead of one. */
+  private def columnType(schema: MessageType, column: String): Either[String, Stored] = {
+    val found = named(schema, column)
     if (found.isEmpty) Left("missing")
     else if (found.size > 1) Left(s"${found.size} columns of this name")
     else
-      try {
-        val converter = new ParquetToSparkSchemaConverter(
-          assumeBinaryIsString = false, assumeInt96IsTimestamp = true, caseSensitive = true,
-          inferTimestampNTZ = true, nanosAsLong = false)
-        Right(converter.convert(new MessageType(schema.getName, found.asJava)).head.dataType)
-      } catch { case NonFatal(_) => Left(found.head.toString) }
+      try Right(stored(found.head))
+      catch { case NonFatal(_) => Left(found.head.toString) }
   }
 
-  private def requireReadable(name: String, table: Table, footer: ParquetMetadata): Unit = {
-    val declared = table.columns.map(_._1).toSet
+  private def stored(field: Type): Stored = field.getLogicalTypeAnnotation match {
+    case time: TimestampLogicalTypeAnnotation if time.getUnit == TimeUnit.NANOS && !field.isRepetition(REPEATED) =>
+      Stored(field.getName, if (time.isAdjustedToUTC) TimestampType else TimestampNTZType, nanoseconds = true)
+    case _ =>
+      val converter = new ParquetToSparkSchemaConverter(
+        assumeBinaryIsString = false, assumeInt96IsTimestamp = true, caseSensitive = true,
+        inferTimestampNTZ = true, nanosAsLong = false)
+      val kind = converter.convert(new MessageType("file", field)).head.dataType
+      Stored(field.getName, kind, nanoseconds = false)
+  }
+
+  private def requireReadable(name: String, declared: Set[String], footer: ParquetMetadata): Unit =
     for (block <- footer.getBlocks.asScala; chunk <- block.getColumns.asScala) {
       val column = chunk.getPath.toArray.head
       if (declared(column)) for (obstacle <- obstacle(chunk)) throw unreadable(s"$name, column $column", obstacle)
     }
-  }
 
   private def obstacle(chunk: ColumnChunkMetaData): Option[String] =
     if (chunk.isEncrypted) Some("encrypted")
@@ -113,23 +156,38 @@ object Input {
     else chunk.getEncodings.asScala.find(!Encodings(_)).map(encoding => s"encoding $encoding")
 
   /** The type that holds the column's values of all files: one of theirs, or else the first declared one. */
-  private def common(table: Table, files: Seq[InputFile], column: Int): DataType = {
-    val (name, kinds) = table.columns(column)
-    val types = files.map(_.types(column)).distinct
-    val holding = (types.map(_.simpleString) ++ kinds).find(holds(_, types))
+  private def common(column: Column, files: Seq[InputFile], index: Int): DataType = {
+    val found = files.flatMap(file => file.columns(index).map(stored => file -> stored.kind))
+    val types = found.map(_._2).distinct
+    val holding = (types.map(_.simpleString) ++ column.kinds).find(holds(_, types))
     holding.map(DataType.fromDDL).getOrElse {
-      val other = files.find(_.types(column) != types.head).get
-      val expected = s"${types.head.simpleString}, as in ${files.head.path.getName}, or a type that holds both"
-      throw foreign(other.path.getName, name, other.types(column).simpleString, expected)
+      val (other, kind) = found.find(_._2 != types.head).get
+      val expected = s"${types.head.simpleString}, as in ${found.head._1.path.getName}, or a type that holds both"
+      throw foreign(s"${other.path.getName}: ${column.source.get} is ${kind.simpleString}",
+        s"${column.source.get}: $expected")
     }
   }
 
   private def holds(kind: String, types: Seq[DataType]): Boolean =
     types.map(_.simpleString).forall(own => own == kind || Widens.getOrElse(own, Nil).contains(kind))
 
-  private def foreign(file: String, column: String, got: String, expected: String): Refused =
+  /** The refusal of files that are of no version, by the nearest one: that with the fewest differences. */
+  private def foreign(table: Table, footers: Seq[(FileStatus, ParquetMetadata)]): Refused = {
+    val found = table.versions.map { version =>
+      version -> footers.map { case (status, footer) =>
+        status.getPath.getName -> problems(version, footer.getFileMetaData.getSchema)
+      }.filter(_._2.nonEmpty)
+    }
+    val (nearest, files) = found.minBy(_._2.map(_._2.size).sum)
+    val (file, differences) = files.head
+    val version = if (nearest.name.isEmpty) "" else s" (as of ${nearest.name}, the nearest version)"
+    val got = differences.map { case (column, problem, _) => s"$column is $problem" }.mkString("; ")
+    foreign(s"$file: $got$version", differences.map { case (column, _, right) => s"$column: $right" }.mkString("; "))
+  }
+
+  private def foreign(got: String, expected: String): Refused =
     new Refused(Refused.BadInput, "input-schema", "The input does not have the columns that the job declares.",
-      s"$file: $column is $got", s"$column: $expected", "compare the input's schema with the job's")
+      got, expected, "compare the input's schema with the job's")
 
   /** The refusal of the input, where a failure of Spark came from reading it. */
   def fault(error: Throwable): Option[Refused] = {

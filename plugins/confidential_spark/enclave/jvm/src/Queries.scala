@@ -1,6 +1,6 @@
 package confidentialspark
 
-import org.apache.spark.sql.{DataFrame, SparkSession}
+import org.apache.spark.sql.{Column => SqlColumn, DataFrame, SparkSession}
 import org.apache.spark.sql.catalyst.TableIdentifier
 import org.apache.spark.sql.catalyst.analysis.NameParameterizedQuery
 import org.apache.spark.sql.catalyst.catalog.{CatalogStorageFormat, CatalogTable, CatalogTableType}
@@ -11,9 +11,9 @@ import org.apache.spark.sql.catalyst.plans.logical.{LocalLimit, LogicalPlan}
 import org.apache.spark.sql.execution.QueryExecution
 import org.apache.spark.sql.execution.datasources.{HadoopFsRelation, InMemoryFileIndex}
 import org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat
-import org.apache.spark.sql.functions.col
+import org.apache.spark.sql.functions.{col, expr, lit}
 import org.apache.spark.sql.sources.BaseRelation
-import org.apache.spark.sql.types.{DataType, StructField, StructType}
+import org.apache.spark.sql.types.{LongType, StructField, StructType}
 import scala.collection.mutable
 import scala.util.control.NonFatal
 
@@ -71,23 +71,32 @@ final class Queries(spark: SparkSession, parsed: ParsedRequest, input: Option[In
       .createTempView(name, TemporaryViewRelation(description, Some(plan)), overrideIfExists = false)
   }
 
-  /** Files of the same types are read as they are; where files differ, each group is cast to the common types. */
+  /** Files of the same columns are read together; where files differ, each group is cast to the common types. */
   private def read(input: Input): DataFrame = {
-    val groups = input.files.groupBy(_.types).toSeq.sortBy(_._2.head.path.toString)
-    groups.map { case (types, files) => readAlike(input, types, files) }.reduce(_ unionAll _)
+    val groups = input.files.groupBy(_.columns).toSeq.sortBy(_._2.head.path.toString)
+    groups.map { case (columns, files) => readAlike(input, columns, files) }.reduce(_ unionAll _)
   }
 
-  private def readAlike(input: Input, types: Seq[DataType], files: Seq[InputFile]): DataFrame = {
-    val names = input.table.columns.map(_._1)
-    val schema = StructType(names.zip(types).map { case (name, kind) => StructField(name, kind) })
+  private def readAlike(input: Input, columns: Seq[Option[Stored]], files: Seq[InputFile]): DataFrame = {
+    val present = columns.flatten
+    val schema = StructType(present.map { stored =>
+      StructField(stored.name, if (stored.nanoseconds) LongType else stored.kind)
+    })
     // Without it, folders such as `puYear=2018` on the way would become columns.
     val options = Map("recursiveFileLookup" -> "true")
     val index = new InMemoryFileIndex(spark, files.map(_.path), options, Some(schema))
     val relation = HadoopFsRelation(index, new StructType, schema, None, new ParquetFileFormat, options)(spark)
     relations += relation
-    val table = spark.baseRelationToDataFrame(relation)
-    if (types == input.types) table
-    else table.select(names.zip(input.types).map { case (name, kind) => col(s"`$name`").cast(kind).as(name) }: _*)
+    val selected = input.version.columns.zip(columns).zip(input.types).map { case ((declared, stored), kind) =>
+      stored.fold(lit(null))(value).cast(kind).as(declared.name)
+    }
+    spark.baseRelationToDataFrame(relation).select(selected: _*)
+  }
+
+  /** The column's values; a time in nanoseconds is rounded down to microseconds, which Spark can hold. */
+  private def value(stored: Stored): SqlColumn = {
+    val name = s"`${stored.name}`"
+    if (stored.nanoseconds) expr(s"timestamp_micros(($name - pmod($name, 1000)) div 1000)") else col(name)
   }
 }
 

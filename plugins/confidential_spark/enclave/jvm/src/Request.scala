@@ -8,8 +8,22 @@ import java.nio.charset.StandardCharsets.UTF_8
 import java.nio.file.{Files, Path}
 import scala.collection.JavaConverters._
 
-/** An input table: its columns, each with the types that it may have in a file. */
-final case class Table(name: String, columns: Seq[(String, Seq[String])])
+/** A column that the queries read.
+  *
+  * @param source its name in the files; without one it is null in every row
+  * @param kinds the types that it may have in a file, and the first is that of a column without a source
+  */
+final case class Column(name: String, source: Option[String], kinds: Seq[String])
+
+/** One layout of a table's files.
+  *
+  * @param name empty where the table has one layout only
+  * @param oneOf columns that tell this layout from others of the same columns: a file has at least one of them
+  */
+final case class Version(name: String, columns: Seq[Column], oneOf: Seq[String])
+
+/** An input table, in each layout that its files may have. The first that fits all files is theirs. */
+final case class Table(name: String, versions: Seq[Version])
 
 /** An intermediate view, for later statements to read. */
 final case class ViewText(name: String, sql: String)
@@ -37,8 +51,9 @@ object Request {
   private val MaxStatements = 32
   private val Name = "[a-z][a-z0-9_]{0,63}".r
   private val ColumnName = "[A-Za-z_][A-Za-z0-9_]{0,127}".r
+  private val VersionName = "[a-z][a-z0-9-]{0,63}".r
   private val Kinds = "boolean tinyint smallint int bigint float double string date timestamp timestamp_ntz"
-  private val Decimal = "decimal\\([0-9]{1,2},[0-9]{1,2}\\)".r
+  private val Decimal = "decimal(\\([0-9]{1,2},[0-9]{1,2}\\))?".r
 
   private val mapper = {
     val limits = StreamReadConstraints.builder().maxNestingDepth(16).maxNumberLength(40).build()
@@ -87,17 +102,48 @@ object Request {
   private def table(node: JsonNode): Option[Table] = {
     val tables = fields(node, "input")
     if (tables.size > 1) throw invalid("input", s"${tables.size} tables", "at most one")
-    tables.headOption.map { case (name, columns) =>
+    tables.headOption.map { case (name, layout) =>
       requireName(name, Name, "input")
-      val declared = fields(columns, name).map { case (column, kinds) =>
-        requireName(column, ColumnName, name)
-        column -> array(kinds, column, 1).map(kind => columnType(text(kind, column), column))
-      }
-      if (declared.isEmpty || declared.size > MaxColumns)
-        throw invalid(name, s"${declared.size} columns", s"1 to $MaxColumns")
-      Table(name, declared)
+      val versions = if (layout.isArray) array(layout, name, 1).map(version) else Seq(onlyVersion(layout, name))
+      requireOnce(versions.map(_.name), "names of versions")
+      for (other <- versions if other.columns.map(_.name) != versions.head.columns.map(_.name))
+        throw invalid(other.name, "other columns", s"those of ${versions.head.name}, in their order")
+      Table(name, versions)
     }
   }
+
+  private def onlyVersion(node: JsonNode, table: String): Version =
+    Version("", columns(node, table) { (column, kinds) => Column(column, Some(column), types(kinds, column)) }, Nil)
+
+  private def version(node: JsonNode): Version = {
+    val found = members(node, "a version", Set("name", "columns"), Set("one_of"))
+    val name = text(found("name"), "name")
+    requireName(name, VersionName, "a version")
+    val declared = columns(found("columns"), name) { (column, node) =>
+      val source = members(node, column, Set("types"), Set("from"))
+      Column(column, source.get("from").map(columnName(_, column)), types(source("types"), column))
+    }
+    Version(name, declared, found.get("one_of").map(array(_, name, 1).map(columnName(_, name))).getOrElse(Nil))
+  }
+
+  private def columns(node: JsonNode, what: String)(column: (String, JsonNode) => Column): Seq[Column] = {
+    val declared = fields(node, what).map { case (name, described) =>
+      requireName(name, ColumnName, what)
+      column(name, described)
+    }
+    if (declared.isEmpty || declared.size > MaxColumns)
+      throw invalid(what, s"${declared.size} columns", s"1 to $MaxColumns")
+    declared
+  }
+
+  private def columnName(node: JsonNode, what: String): String = {
+    val name = text(node, what)
+    requireName(name, ColumnName, what)
+    name
+  }
+
+  private def types(node: JsonNode, column: String): Seq[String] =
+    array(node, column, 1).map(kind => columnType(text(kind, column), column))
 
   private def columnType(kind: String, column: String): String =
     if (Kinds.split(' ').contains(kind) || Decimal.pattern.matcher(kind).matches) kind

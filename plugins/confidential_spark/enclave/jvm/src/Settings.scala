@@ -15,6 +15,8 @@ object Settings {
     "spark.sql.parquet.int96RebaseModeInRead" -> "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInRead" -> "CORRECTED",
     "spark.sql.parquet.inferTimestampNTZ.enabled" -> "true",
+    // Spark reads no time in nanoseconds; `Queries` makes microseconds of the whole numbers.
+    "spark.sql.legacy.parquet.nanosAsLong" -> "true",
     "spark.sql.files.ignoreCorruptFiles" -> "false",
     "spark.sql.files.ignoreMissingFiles" -> "false",
     // Otherwise a column that differs from a declared one in its case only makes a file unreadable.
