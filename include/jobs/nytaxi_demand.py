@@ -58,7 +58,8 @@ VERSIONS: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
 # work on text where the files have numbers. A number that is not whole is -1, and NaN is missing.
 SECONDS = """\
 CASE
-      WHEN typeof({0}) <> 'string' OR translate({0}, '123456789', '000000000') = '0000-00-00 00:00:00'
+      WHEN typeof({0}) <> 'string' OR length({0}) = 19
+        AND {0} RLIKE '^[0-9]{{4}}-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]$'
       THEN CAST(CAST({0} AS TIMESTAMP) AS BIGINT)
     END"""
 NUMBER = """\

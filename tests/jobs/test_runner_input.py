@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +173,97 @@ def test_a_declared_column_that_is_there_twice_is_refused(runner_calls, tmp_path
     refused = runner_calls.refuse(asks({"a": TEXT_OR_NUMBER}), tmp_path.as_uri())
 
     assert refused.got == "x.parquet: a is 2 columns of this name"
+
+
+NEW = {
+    "name": "new",
+    "one_of": ["tax", "fee"],
+    "columns": {"a": {"from": "A1", "types": ["bigint", "int"]}, "b": {"from": "b", "types": ["string"]}},
+}
+OLD = {
+    "name": "old",
+    "columns": {"a": {"from": "number", "types": ["int"]}, "b": {"types": ["string"]}},
+}
+VERSIONS = {
+    "new": ({"A1": NUMBERS, "b": pa.array(["x", "y", None]), "fee": NUMBERS}, "new", ["x", "y", None]),
+    "new-in-another-case": (
+        {"B": pa.array(["x", "y", "z"]), "a1": NUMBERS, "TAX": pa.nulls(3)},
+        "new",
+        ["x", "y", "z"],
+    ),
+    "old": ({"number": NUMBERS, "b": NUMBERS, "fee": NUMBERS}, "old", [None] * 3),
+    "both": ({"number": NUMBERS, "A1": NUMBERS, "b": pa.array(["x"] * 3), "tax": NUMBERS}, "new", ["x"] * 3),
+}
+
+
+def asks_for_versions(*versions: dict[str, Any]) -> dict[str, Any]:
+    return asks({}, "SELECT a, b FROM trips ORDER BY a") | {"input": {"trips": list(versions)}}
+
+
+@pytest.mark.parametrize(
+    ("columns", "version", "b"), [pytest.param(*case, id=name) for name, case in VERSIONS.items()]
+)
+def test_the_first_version_that_fits_every_file_is_read(runner_calls, tmp_path, columns, version, b):
+    write(tmp_path / "in" / "a.parquet", columns)
+    (tmp_path / "rows").mkdir()
+    runner_calls.run(asks_for_versions(NEW, OLD), (tmp_path / "in").as_uri(), tmp_path / "rows")
+    figures = json.loads((tmp_path / "rows" / "figures.json").read_text())
+    assert figures["input"]["trips"]["version"] == version
+    rows = [json.loads(line) for line in (tmp_path / "rows" / "q.jsonl").read_text().splitlines()]
+    assert rows == [{"a": n, "b": text} for n, text in enumerate(b, 1)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "got"),
+    [
+        pytest.param(
+            {"A1": NUMBERS, "tax": NUMBERS}, "b is missing (as of new, the nearest version)", id="missing"
+        ),
+        pytest.param(
+            {"A1": NUMBERS, "b": NUMBERS, "tax": NUMBERS},
+            "b is int (as of new, the nearest version)",
+            id="type",
+        ),
+        pytest.param(
+            {"A1": NUMBERS, "b": pa.array(["x"] * 3)},
+            "tax or fee is missing (as of new, the nearest version)",
+            id="mark",
+        ),
+        pytest.param({"other": NUMBERS}, "number is missing (as of old, the nearest version)", id="nothing"),
+        pytest.param(
+            {"NUMBER": NUMBERS, "Number": NUMBERS},
+            "number is 2 columns of this name (as of old, the nearest version)",
+            id="two-in-other-cases",
+        ),
+    ],
+)
+def test_files_of_no_version_are_refused_with_the_nearest(runner_calls, tmp_path, columns, got):
+    write(tmp_path / "a.parquet", columns)
+    refused = runner_calls.refuse(asks_for_versions(NEW, OLD), tmp_path.as_uri())
+    assert (refused.exit, refused.code, refused.got) == (66, "input-schema", f"a.parquet: {got}")
+
+
+def test_files_of_two_versions_are_not_one_month(runner_calls, tmp_path):
+    write(tmp_path / "a.parquet", {"A1": NUMBERS, "b": pa.array(["x"] * 3), "tax": NUMBERS})
+    write(tmp_path / "b.parquet", {"number": NUMBERS})
+    refused = runner_calls.refuse(asks_for_versions(NEW, OLD), tmp_path.as_uri())
+    assert refused.got == "a.parquet: number is missing (as of old, the nearest version)"
+
+
+def test_one_file_is_an_input_whatever_is_beside_it(runner_calls, tmp_path):
+    write(tmp_path / "a.parquet", {"a": NUMBERS})
+    (tmp_path / "b.csv").write_text("x")
+    rows = runner_calls.rows(asks({"a": TEXT_OR_NUMBER}), (tmp_path / "a.parquet").as_uri())
+    assert [row["a"] for row in rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_nanoseconds_are_read_as_microseconds_rounded_down(runner_calls, tmp_path, zone):
+    moments = pa.array([1_525_132_800_000_000_999, -1, None], pa.int64()).cast(pa.timestamp("ns", zone))
+    write(tmp_path / "a.parquet", {"a": moments})
+    kind, mark = ("timestamp", "Z") if zone else ("timestamp_ntz", "")
+    expected = [None, f"1969-12-31T23:59:59.999999{mark}", f"2018-05-01T00:00:00.000000{mark}"]
+    assert values(runner_calls, tmp_path, kind) == expected
 
 
 MIXED = {

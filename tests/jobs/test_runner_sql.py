@@ -353,6 +353,19 @@ MALFORMED = {
     "no-type": changed(input={"a": {"x": []}}),
     "unknown-type": changed(input={"a": {"x": ["array<int>"]}}),
     "column-name": changed(input={"a": {"x`y": ["int"]}}),
+    "no-version": changed(input={"a": []}),
+    "version-no-object": changed(input={"a": ["x"]}),
+    "version-name": changed(input={"a": [{"name": "A b", "columns": {"x": {"types": ["int"]}}}]}),
+    "version-unnamed": changed(input={"a": [{"columns": {"x": {"types": ["int"]}}}]}),
+    "version-twice": changed(input={"a": [{"name": "v", "columns": {"x": {"types": ["int"]}}}] * 2}),
+    "version-of-nothing": changed(input={"a": [{"name": "v", "columns": {}}]}),
+    "source-member": changed(input={"a": [{"name": "v", "columns": {"x": {"types": ["int"], "sql": "1"}}}]}),
+    "source-name": changed(input={"a": [{"name": "v", "columns": {"x": {"types": ["int"], "from": "x`"}}}]}),
+    "source-untyped": changed(input={"a": [{"name": "v", "columns": {"x": {"from": "x"}}}]}),
+    "no-mark": changed(input={"a": [{"name": "v", "columns": {"x": {"types": ["int"]}}, "one_of": []}]}),
+    "versions-differ": changed(
+        input={"a": [{"name": c, "columns": {c: {"types": ["int"]}}} for c in ("x", "y")]}
+    ),
 }  # fmt: skip
 
 

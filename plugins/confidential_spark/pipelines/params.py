@@ -31,7 +31,8 @@ def input_param() -> Param:
         pattern=INPUT_PATTERN,
         title="Input location",
         section="Run",
-        description_md="A URI such as `file:///data/yellow`, or a template with `{year}` and `{month}`. "
+        description_md="A URI such as `file:///data/yellow`: a folder of `puYear=` folders or of the TLC's "
+        "`yellow_tripdata_YYYY-MM.parquet`, or one such file; or a template with `{year}` and `{month}`. "
         "Leave empty for the deployment's setting.",
     )
 

@@ -9,6 +9,8 @@ import pytest
 from confidential_spark.core.errors import ResultError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.jobs.checks.subject import PublishedMonth, source_change
+from confidential_spark.jobs.input.manifest import InputTotals
 from confidential_spark.operators.check import StoredResults
 
 from tests.unit.jobs.test_report import report
@@ -38,6 +40,22 @@ def test_another_jobs_month_comes_with_the_digest_of_its_input(stored, tmp_path)
     found = stored.same_month("nytaxi")
     assert found is not None
     assert (found.summary, found.files_sha256) == ({"month": "2018-05"}, "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("files_sha256", "uri", "synthetic", "said"),
+    [
+        pytest.param("ab" * 32, "file:///d", False, None, id="the-same-files"),
+        pytest.param("cd" * 32, "file:///d", False, "at the same place", id="changed-in-place"),
+        pytest.param("cd" * 32, "file:///e", False, "from file:///e", id="from-another-place"),
+        pytest.param("cd" * 32, "file:///d", True, None, id="made-up-rows-are-no-source"),
+    ],
+)
+def test_a_source_that_changed_after_publication_is_said(files_sha256, uri, synthetic, said) -> None:
+    now = InputTotals("file:///d", "2018-05", 1, 3, 9, "ab" * 32, synthetic=False, extra_columns=0)
+    change = source_change(PublishedMonth({}, files_sha256, uri, synthetic), now)
+    assert change is None if said is None else said in str(change)
+    assert source_change(None, now) is None
 
 
 @pytest.mark.parametrize(

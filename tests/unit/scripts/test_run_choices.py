@@ -27,6 +27,15 @@ def test_refuses_a_size_that_the_setting_would_refuse(rows: str) -> None:
         run_choices.synthetic_rows(rows)
 
 
+def test_one_of_the_tlcs_files_is_an_input(tmp_path: Path) -> None:
+    (file,) = write_month(MONTH, 1_000, tmp_path / "made").iterdir()
+    file = file.rename(tmp_path / "yellow_tripdata_2018-05.parquet")
+    assert run_choices.input_uri(str(file), MONTH) == run_choices.deployment_uri(str(file)) == file.as_uri()
+    assert run_choices.input_uri(str(tmp_path), MONTH) == tmp_path.as_uri()
+    with pytest.raises(ConfidentialSparkError, match="input-month-mismatch"):
+        run_choices.input_uri(str(file), MONTH.shift(1))
+
+
 @pytest.mark.parametrize("rows", [1_000, 20_000_000])
 def test_takes_the_sizes_at_the_bounds(rows: int) -> None:
     assert run_choices.synthetic_rows(str(rows)) == rows

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING
 
 from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.nytaxi.profile import UNRECOGNISED, VENDORS
+from confidential_spark.jobs.trips.month_profile import QUIET_HOURS, UNRECOGNISED, VENDORS, night
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from confidential_spark.jobs.nytaxi.checks import NytaxiMonth
 
-QUIET_HOURS = 4
-# So much fewer trips than the hours where the night should be, and fewer than by chance, make another night.
-QUIETER_BY = 1.1
 # Turns a median absolute deviation into a standard deviation, for normally distributed figures.
 MAD_TO_SIGMA = 1.4826
 # Months that are all alike would make every small change an alarm.
@@ -184,21 +180,10 @@ def _check_clock(
 ) -> CheckResult:
     if not subject.is_judged:
         return _not_judged(name, subject)
-    nights = [sum(counts[(hour + n) % 24] for n in range(QUIET_HOURS)) for hour in range(24)]
-    fewest = min(nights)
-    # Two standard deviations of the difference of two counts.
-    chance = 1 + 2 * sqrt(2 / max(fewest, 1))
-    passed = min(nights[hour] for hour in allowed) <= fewest * max(QUIETER_BY, chance)
+    begins, passed = night(counts, allowed)
     expected = " or ".join(f"{hour:02}:00" for hour in allowed)
-    got = f"{nights.index(fewest):02}:00"
-    return CheckResult(
-        name,
-        Severity.ERROR,
-        passed,
-        got,
-        expected,
-        f"begin of the {QUIET_HOURS} hours with the fewest pick-ups",
-    )
+    detail = f"begin of the {QUIET_HOURS} hours with the fewest pick-ups"
+    return CheckResult(name, Severity.ERROR, passed, f"{begins:02}:00", expected, detail)
 
 
 def _check_clock_shift(counts: Sequence[int], usual: Sequence[int], subject: NytaxiMonth) -> CheckResult:

@@ -39,8 +39,9 @@ AMOUNTS = ("tripDistance", "fareAmount", "tipAmount", "totalAmount")
 WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 TIMES = ("tpepPickupDateTime", "tpepDropoffDateTime")
 # Text of any other form is no time; the cast alone would accept dates, zones and single digits.
-TEXT_TIME = """CASE WHEN translate({0}, '123456789', '000000000') = '0000-00-00 00:00:00'
-    AND substr({0}, 12, 2) < '24' THEN TRY_CAST({0} AS TIMESTAMP) END"""
+TEXT_TIME = """CASE
+    WHEN regexp_full_match({0}, '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} ([01][0-9]|2[0-3])(:[0-9]{{2}}){{2}}')
+    THEN TRY_CAST({0} AS TIMESTAMP) END"""
 # NaN is no number, and one that is not whole is none of the codes.
 WHOLE = """CASE WHEN isnan({0}) THEN NULL WHEN {0} = floor({0}) AND abs({0}) < 1e9 THEN CAST({0} AS BIGINT)
     WHEN {0} IS NOT NULL THEN -1 END"""

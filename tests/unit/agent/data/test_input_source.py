@@ -26,6 +26,30 @@ def test_a_name_has_an_address_and_bytes(month):
         assert source.read() == b"a.parquet"
 
 
+def test_one_file_is_an_input_whatever_is_beside_it(month):
+    (month / "notes.txt").touch()
+    place = (month / "a.parquet").as_uri()
+    assert input_names(place) == ["a.parquet"]
+    assert input_uri(place, "a.parquet") == place
+    with open_input(place, "a.parquet") as source:
+        assert source.read() == b"a.parquet"
+    with pytest.raises(OSError, match="no such file"):
+        open_input(place, "b.parquet")
+
+
+def test_a_folder_may_have_the_name_of_a_file_in_it(tmp_path):
+    folder = tmp_path / "a.parquet"
+    folder.mkdir()
+    (folder / "a.parquet").write_text("inner")
+    assert input_uri(folder.as_uri(), "a.parquet") == (folder / "a.parquet").as_uri()
+
+
+def test_one_file_must_be_parquet(month):
+    (month / "notes.txt").touch()
+    with pytest.raises(AgentError, match="input-foreign-file"):
+        input_names((month / "notes.txt").as_uri())
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
