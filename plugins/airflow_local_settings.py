@@ -5,24 +5,33 @@ own write is refused at once, however long it would have waited: `airflow backfi
 scheduler then ends with "database is locked" and leaves a back-fill without runs. Other databases are not
 touched. Source: https://www.sqlite.org/rescode.html#busy_snapshot
 
-A burst of triggers beside tasks that start also takes longer than the five seconds that Python lets SQLite
-wait for its write lock: the API then answers 500, "Database error", and a task does not start.
+The API server writes its audit log in its event loop. There it waits for the write lock of another request,
+which needs the event loop to commit: neither goes on until SQLite gives up, and a burst of triggers is
+answered with 500, "Database error". Source: `airflow/api_fastapi/logging/decorators.py` of Airflow 3.3.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect
 
 WAIT_SECONDS = 60.0
+AUDIT_LOG = "log"
 
 # Airflow copies everything named here into its own settings.
 __all__: list[str] = []
+
+logger = logging.getLogger(__name__)
 
 
 @event.listens_for(Engine, "do_connect")
@@ -41,3 +50,39 @@ def lock_before_reading(connection: Connection, name: str | None) -> None:
         driver = connection.connection.driver_connection
         if driver is not None and not driver.in_transaction:
             driver.execute("BEGIN IMMEDIATE")
+
+
+@event.listens_for(Session, "before_commit")
+def keep_event_loop_free(session: Session) -> None:
+    """Let another thread write audit log entries that are committed in an event loop."""
+    if not session.new or not in_event_loop() or session.get_bind().dialect.driver != "pysqlite":
+        return
+    for entry in [each for each in session.new if getattr(each, "__tablename__", None) == AUDIT_LOG]:
+        session.expunge(entry)
+        audit_log_writer().submit(write_entry, session.get_bind(), entry)
+
+
+def in_event_loop() -> bool:
+    """Return whether this thread runs an event loop, which must not wait for others."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@cache
+def audit_log_writer() -> ThreadPoolExecutor:
+    """Return the one thread that writes entries; it has written all of them before the process ends."""
+    return ThreadPoolExecutor(1, thread_name_prefix="audit-log")
+
+
+def write_entry(engine: Engine | Connection, entry: object) -> None:
+    """Write an entry, waiting for other writers."""
+    try:
+        with Session(engine) as session:
+            session.add(entry)
+            session.commit()
+    except Exception:
+        # Nobody waits for the result; a lost entry must at least be in the server's log.
+        logger.exception("An entry of the audit log was not written")

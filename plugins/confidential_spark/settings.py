@@ -68,8 +68,8 @@ class Settings(DeploymentSettings):
     input_uri: str | None = Field(
         default=None,
         description="Location of the trip records, e.g. `file:///data/yellow`: a folder of `puYear=` folders "
-        "or of the TLC's files, or a template with `{year}` and `{month}`. Unset: a synthetic month, labelled so, under a simulated policy; under any "
-        "other a refusal.",
+        "or of the TLC's files, or a template with `{year}` and `{month}`. Unset: a synthetic month, "
+        "labelled so, under a simulated policy; under any other a refusal.",
     )
     synthetic_rows: Annotated[int, Field(ge=1_000, le=20_000_000)] = Field(
         default=10_000, description="Rows of a synthetic month."

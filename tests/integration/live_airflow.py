@@ -250,7 +250,6 @@ class LiveAirflow:
         body: dict[str, Any] | None = None,
         *,
         token: str | None,
-        patience: int = 10,
     ) -> Answer:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
@@ -265,12 +264,7 @@ class LiveAirflow:
             with urllib.request.urlopen(request, timeout=120) as reply:  # noqa: S310 - our loopback
                 return Answer(reply.status, decoded(reply.read()))
         except urllib.error.HTTPError as refusal:
-            answer = Answer(refusal.code, decoded(refusal.read()))
-        # SQLite has one writer at a time, and on a busy machine Airflow's API gives up waiting for its turn.
-        if answer.status == 500 and "Database error" in str(answer.body) and patience > 0:
-            time.sleep(2)
-            return self.request(method, path, body, token=token, patience=patience - 1)
-        return answer
+            return Answer(refusal.code, decoded(refusal.read()))
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database, which only the tests may do."""

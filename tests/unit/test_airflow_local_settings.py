@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -13,6 +13,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from scripts.local_airflow import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -37,6 +40,7 @@ def test_airflow_loads_it(airflow_database) -> None:
 
     assert event.contains(Engine, "savepoint", airflow_local_settings.lock_before_reading)
     assert event.contains(Engine, "do_connect", airflow_local_settings.wait_for_other_writers)
+    assert event.contains(Session, "before_commit", airflow_local_settings.keep_event_loop_free)
     assert not hasattr(settings, "lock_before_reading")
 
 
@@ -77,3 +81,68 @@ def test_writers_wait_for_each_other_longer_than_a_burst_takes(airflow_database,
     assert busy_timeout_ms(url, connect_args={"timeout": 7}) == 7000
     # A client that gave up first would send again what is carried out.
     assert float(environment(Path("/"))["AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"]) > WAIT_SECONDS
+
+
+@pytest.fixture
+def audit_log(airflow_database) -> Iterator[Callable[[], int]]:
+    """Count the entries that this test wrote, after those that wait to be written."""
+    from airflow import settings
+    from airflow_local_settings import audit_log_writer
+
+    def count() -> int:
+        audit_log_writer().submit(lambda: None).result(60)
+        with settings.engine.connect() as connection:
+            found = connection.execute(text("SELECT count(*) FROM log WHERE event = 'test'"))
+            return int(found.scalar_one())
+
+    yield count
+    with settings.engine.begin() as connection:
+        connection.execute(text("DELETE FROM log WHERE event = 'test'"))
+
+
+async def log_action() -> None:
+    """As Airflow's API server does before each action."""
+    from airflow import settings
+    from airflow.models.log import Log
+
+    with settings.NonScopedSession() as session:
+        session.add(Log(event="test"))
+        session.commit()
+
+
+@pytest.mark.timeout(50)
+def test_an_event_loop_does_not_wait_for_a_writer_that_needs_it(audit_log) -> None:
+    from airflow import settings
+
+    async def serve() -> None:
+        # Another request has written, and commits when the event loop lets it.
+        with settings.engine.begin() as other:
+            other.execute(text("UPDATE log SET event = event"))
+            await log_action()
+
+    asyncio.run(serve())
+    assert audit_log() == 1
+
+
+def test_whatever_else_is_committed_in_an_event_loop_is_written_by_it(audit_log) -> None:
+    from airflow import settings
+    from airflow.models.variable import Variable
+
+    async def serve() -> None:
+        with settings.NonScopedSession() as session:
+            session.add(Variable(key="written-by-the-loop", val="1"))
+            session.commit()
+            assert session.query(Variable).filter_by(key="written-by-the-loop").delete() == 1
+            session.commit()
+
+    asyncio.run(serve())
+    assert audit_log() == 0
+
+
+def test_an_entry_that_cannot_be_written_is_named(url, caplog) -> None:
+    from airflow.models.log import Log
+    from airflow_local_settings import write_entry
+
+    write_entry(create_engine(url), Log(event="test"))
+    assert "An entry of the audit log was not written" in caplog.text
+    assert "no such table: log" in caplog.text

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+Hour = Annotated[int, Field(ge=0, le=23)]
+
 
 def _month(value: str) -> str:
     try:

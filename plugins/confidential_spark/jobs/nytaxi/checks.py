@@ -27,7 +27,6 @@ from confidential_spark.jobs.nytaxi.plausibility import (
     check_vendors,
     check_zones,
 )
-from confidential_spark.jobs.nytaxi.profile import Profile, profile
 from confidential_spark.jobs.nytaxi.recount import recount
 from confidential_spark.jobs.nytaxi.summary import (
     COUNT_RULES,
@@ -39,6 +38,7 @@ from confidential_spark.jobs.nytaxi.summary import (
     Summary,
 )
 from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
+from confidential_spark.jobs.trips.month_profile import Profile, profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

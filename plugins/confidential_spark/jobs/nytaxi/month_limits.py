@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from confidential_spark.core.months import Month
-from confidential_spark.jobs.checks.limits import JobLimits, Limits, MonthText, Positive, Share
-from confidential_spark.jobs.nytaxi.profile import VENDORS
+from confidential_spark.jobs.checks.limits import Hour, JobLimits, Limits, MonthText, Positive, Share
 from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, PAYMENT_TYPES, REJECT_RULES
+from confidential_spark.jobs.trips.month_profile import VENDORS
 
 MEANS = ("fare_cents", "fare_cents_per_mile", "speed_mph", "tip_share")
 
-Hour = Annotated[int, Field(ge=0, le=23)]
 Count = Annotated[int, Field(ge=1)]
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 

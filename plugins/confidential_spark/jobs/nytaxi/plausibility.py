@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING
 
 from confidential_spark.jobs.checks.result import CheckResult, Severity
-from confidential_spark.jobs.nytaxi.profile import UNRECOGNISED, VENDORS
+from confidential_spark.jobs.trips.month_profile import QUIET_HOURS, UNRECOGNISED, VENDORS, night
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from confidential_spark.jobs.nytaxi.checks import NytaxiMonth
 
-QUIET_HOURS = 4
-# So much fewer trips than the hours where the night should be, and fewer than by chance, make another night.
-QUIETER_BY = 1.1
 # Turns a median absolute deviation into a standard deviation, for normally distributed figures.
 MAD_TO_SIGMA = 1.4826
 # Months that are all alike would make every small change an alarm.
@@ -52,7 +48,7 @@ def check_days(subject: NytaxiMonth) -> Iterator[CheckResult]:
         return
     without = [day for day, count in enumerate(counts, 1) if not count]
     yield CheckResult.compare("days_complete", without, [], "days of the month without a trip")
-    share = min(counts) / median(counts)
+    share = min(counts) / max(median(counts), 1)
     limit = subject.month_limits.min_day_share
     yield _at_least("quietest_day", share, limit, "its trips : the median day's")
 
@@ -184,21 +180,10 @@ def _check_clock(
 ) -> CheckResult:
     if not subject.is_judged:
         return _not_judged(name, subject)
-    nights = [sum(counts[(hour + n) % 24] for n in range(QUIET_HOURS)) for hour in range(24)]
-    fewest = min(nights)
-    # Two standard deviations of the difference of two counts.
-    chance = 1 + 2 * sqrt(2 / max(fewest, 1))
-    passed = min(nights[hour] for hour in allowed) <= fewest * max(QUIETER_BY, chance)
+    begins, passed = night(counts, allowed)
     expected = " or ".join(f"{hour:02}:00" for hour in allowed)
-    got = f"{nights.index(fewest):02}:00"
-    return CheckResult(
-        name,
-        Severity.ERROR,
-        passed,
-        got,
-        expected,
-        f"begin of the {QUIET_HOURS} hours with the fewest pick-ups",
-    )
+    detail = f"begin of the {QUIET_HOURS} hours with the fewest pick-ups"
+    return CheckResult(name, Severity.ERROR, passed, f"{begins:02}:00", expected, detail)
 
 
 def _check_clock_shift(counts: Sequence[int], usual: Sequence[int], subject: NytaxiMonth) -> CheckResult:
@@ -207,9 +192,8 @@ def _check_clock_shift(counts: Sequence[int], usual: Sequence[int], subject: Nyt
 
     def distance(shift: int) -> float:
         moved = [counts[(hour + shift) % 24] for hour in range(24)]
-        return sum(
-            abs(count / sum(moved) - often / sum(usual)) for count, often in zip(moved, usual, strict=True)
-        )
+        trips, all_usual = max(sum(counts), 1), sum(usual)
+        return sum(abs(count / trips - often / all_usual) for count, often in zip(moved, usual, strict=True))
 
     shift = min(range(-11, 13), key=lambda hours: (distance(hours), abs(hours)))
     detail = "by which the hours of the day fit the usual ones best"

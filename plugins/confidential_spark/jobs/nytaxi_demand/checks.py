@@ -6,17 +6,20 @@ from collections import Counter
 from datetime import date
 from functools import cached_property
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.checks.files import Count, JobSummary, Strict, read_summary, read_table
-from confidential_spark.jobs.checks.limits import JobLimits, MonthText, Share
+from confidential_spark.jobs.checks.limits import Hour, JobLimits, MonthText, Share
 from confidential_spark.jobs.checks.result import CheckResult, Severity
 from confidential_spark.jobs.checks.run import JobRules
 from confidential_spark.jobs.checks.subject import MonthUnderCheck, check_input, check_rows, check_statement
 from confidential_spark.jobs.input.contract import InputContract, Kind
 from confidential_spark.jobs.nytaxi_demand.recount import recount
+from confidential_spark.jobs.trips.month_profile import QUIET_HOURS, night, profile
 from confidential_spark.jobs.trips.schema_versions import trip_versions
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ class DemandLimits(JobLimits):
     max_share_without_zone: Share
     max_share_in_unknown_zone: Share
     quiet_day_share: Share
+    judged_from_rows: Annotated[int, Field(ge=1)]
+    max_equal_row_share: Share
+    whole_minutes_until: MonthText
+    quietest_hours: Annotated[tuple[Hour, ...], Field(min_length=1, strict=False)]
 
 
 class Totals(Strict):
@@ -224,6 +231,22 @@ def check_recount(subject: DemandMonth) -> Iterator[CheckResult]:
     yield CheckResult.compare_members("recount", subject.day_zones, counted, "trips by (day, zone)")
 
 
+def check_shape(subject: DemandMonth) -> Iterator[CheckResult]:
+    """Was an hour loaded twice, or does a clock run ahead? Neither changes a sum that a recount knows."""
+    limits, seen = subject.limits, profile(subject.input_files, subject.month, subject.manifest.rows)
+    by_the_minute = subject.month <= Month.parse(limits.whole_minutes_until)
+    most = 1.0 if by_the_minute else limits.max_equal_row_share
+    detail = f"{seen.repeated} of {seen.compared} rows compared"
+    yield CheckResult.at_most("share_equal_rows", seen.repeated / max(seen.compared, 1), most, detail)
+    begins, passed = night(seen.hours(), limits.quietest_hours)
+    few = subject.summary.rows.input < limits.judged_from_rows
+    detail = (
+        "not judged: so few rows" if few else f"begin of the {QUIET_HOURS} hours with the fewest pick-ups"
+    )
+    expected = " or ".join(f"{hour:02}:00" for hour in limits.quietest_hours)
+    yield CheckResult("clock_all", Severity.ERROR, few or passed, f"{begins:02}:00", expected, detail)
+
+
 def check_nytaxi(subject: DemandMonth) -> Iterator[CheckResult]:
     """Are these the trips that job nytaxi has published for the month on this platform?"""
     try:
@@ -267,6 +290,7 @@ CHECKS: Mapping[str, Callable[[DemandMonth], Iterator[CheckResult]]] = {
     "statement": check_signed_statement,
     "input": check_input,
     "recount": check_recount,
+    "shape": check_shape,
     "nytaxi": check_nytaxi,
 }
 RULES = JobRules(limits=DemandLimits, subject=DemandMonth, checks=CHECKS, input=TRIPS)

@@ -13,7 +13,9 @@ FOLDER = "file:///data/yellow/puYear=2018/puMonth=5"
 
 def month(files: int, name: str = "part-{:05d}.parquet") -> InputManifest:
     entries = (InputFile(name.format(n), 6_200, f"{n:064x}", 4, 1) for n in range(files))
-    return InputManifest(FOLDER, "2018-05", tuple(entries), synthetic=False, extra_columns=())
+    return InputManifest(
+        FOLDER, "2018-05", tuple(entries), version="", columns=(), synthetic=False, extra_columns=()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import json
 import shutil
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from confidential_spark.core.errors import ResultError
@@ -254,6 +256,44 @@ def test_trips_may_lack_a_zone_only_while_records_had_coordinates(month, since, 
     month.limits = month.limits.model_copy(update={"zones_since": since})
     month.change_summary(lambda s: s["totals"].update(trips_without_zone=s["totals"]["trips"]))
     assert month.check()["share_without_zone"].passed is passed
+
+
+def late(trips: pa.Table) -> pa.Table:
+    later = pc.add(trips["tpepPickupDateTime"], pa.scalar(timedelta(hours=5)))
+    return trips.set_column(trips.column_names.index("tpepPickupDateTime"), "tpepPickupDateTime", later)
+
+
+@pytest.mark.parametrize(
+    ("fault", "found_by"),
+    [
+        pytest.param(
+            lambda trips: pa.concat_tables([trips, trips.slice(0, 9)]), "share_equal_rows", id="rows-twice"
+        ),
+        pytest.param(late, "clock_all", id="clock-in-utc"),
+    ],
+)
+def test_a_fault_of_the_input_is_found_by_its_shape(month, tmp_path, fault, found_by):
+    assert month.check()[found_by].passed
+    files = write_month(MAY, ROWS, tmp_path / "input")
+    (file,) = files.iterdir()
+    trips = fault(pq.ParquetFile(file, coerce_int96_timestamp_unit="us").read())
+    pq.write_table(trips, file, use_deprecated_int96_timestamps=True)
+    month.recorded = read_manifest(str(tmp_path / "input"), MAY, TRIPS).totals()
+    assert month.check()[found_by].blocks
+
+
+def test_rows_may_be_equal_while_meters_gave_whole_minutes(month):
+    month.limits = month.limits.model_copy(update={"max_equal_row_share": -1.0})
+    assert not month.check()["share_equal_rows"].passed
+    month.limits = month.limits.model_copy(update={"whole_minutes_until": str(MAY)})
+    assert month.check()["share_equal_rows"].passed
+
+
+def test_few_rows_have_no_night(month):
+    month.limits = month.limits.model_copy(update={"quietest_hours": (12,)})
+    assert month.check()["clock_all"].blocks
+    month.limits = month.limits.model_copy(update={"judged_from_rows": ROWS + 1})
+    assert month.check()["clock_all"].passed
 
 
 def test_other_trips_than_nytaxi_published_are_an_error(month):

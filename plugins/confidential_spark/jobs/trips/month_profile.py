@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 from typing import TYPE_CHECKING, TypeVar
 
 from confidential_spark.jobs.checks.recounting import recounting
@@ -31,6 +32,9 @@ VENDORS: Mapping[str, tuple[str, ...]] = {
 # The dictionary's: standard, JFK, Newark, Nassau or Westchester, negotiated, group ride, 99 not known.
 RATE_CODES = (1, 2, 3, 4, 5, 6, 99)
 MISSING, UNRECOGNISED = "missing", "unrecognised"
+QUIET_HOURS = 4
+# So much fewer trips than the hours where the night should be, and fewer than by chance, make another night.
+QUIETER_BY = 1.1
 # Rows whose equality is looked for; of more, an equal share by content is.
 COMPARED_ROWS = 1_000_000
 
@@ -99,6 +103,20 @@ class Profile:
             if vendor in (None, of):
                 hours[hour] += trips
         return hours
+
+
+def night(hours: Sequence[int], allowed: Sequence[int]) -> tuple[int, bool]:
+    """Return the hour in which the quietest four hours of the day begin, and whether it is the right one.
+
+    :param hours: trips of each hour of the day.
+    :param allowed: hours in which they may begin.
+    """
+    trips = [sum(hours[(hour + n) % 24] for n in range(QUIET_HOURS)) for hour in range(24)]
+    fewest = min(trips)
+    # Two standard deviations of the difference of two counts.
+    chance = 1 + 2 * sqrt(2 / max(fewest, 1))
+    is_right = sum(hours) > 0 and min(trips[hour] for hour in allowed) <= fewest * max(QUIETER_BY, chance)
+    return trips.index(fewest), is_right
 
 
 def _sum(counts: Iterable[tuple[KeyT, int]]) -> Counter[KeyT]:
