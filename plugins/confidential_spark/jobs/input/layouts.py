@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.folder import data_file, data_files, readable
-from confidential_spark.jobs.input.location import AZURE_LAYOUT, local_folder, month_uri, names_the_month
+from confidential_spark.jobs.input.location import AZURE_LAYOUT, local_folder, month_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,6 @@ def files_at(place: Path, month: Month) -> tuple[Path, list[Path]]:
 
     :raises InputError: as :func:`month_input`.
     """
-    names_the_month(str(place), month)
     with readable(place):
         if not place.is_file():
             return place, data_files(place, month)

@@ -29,29 +29,20 @@ def month_uri(template: str, month: Month) -> str:
     :raises InputError: ``input-month-mismatch``: the location names another month.
     """
     base = template.strip()
-    if names_the_month(base, month):
+    if named := MONTH_FOLDER.search(unquote(base)):
+        if (int(named[1]), int(named[2])) != (month.year, month.month):
+            raise InputError(
+                "The input location belongs to another month.",
+                code="input-month-mismatch",
+                got=named[0],
+                expected=AZURE_LAYOUT.format(year=month.year, month=month.month),
+                action="give the folder above the puYear= folders, or run the month the location names",
+            )
         return base
     if "{" not in base and "}" not in base:
         base = f"{base.rstrip('/')}/{AZURE_LAYOUT}"
     _require_known_placeholders(base)
     return base.format(year=month.year, month=month.month)
-
-
-def names_the_month(location: str, month: Month) -> bool:
-    """Return whether a location is the month's folder of Azure's layout.
-
-    :raises InputError: ``input-month-mismatch``: it is another month's.
-    """
-    named = MONTH_FOLDER.search(unquote(location))
-    if named and (int(named[1]), int(named[2])) != (month.year, month.month):
-        raise InputError(
-            "The input location belongs to another month.",
-            code="input-month-mismatch",
-            got=named[0],
-            expected=AZURE_LAYOUT.format(year=month.year, month=month.month),
-            action="give the folder above the puYear= folders, or run the month the location names",
-        )
-    return named is not None
 
 
 def _require_known_placeholders(template: str) -> None:
