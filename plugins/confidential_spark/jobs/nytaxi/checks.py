@@ -58,11 +58,6 @@ class NytaxiMonth(MonthUnderCheck):
         """What holds for this month."""
         return self.limits.of(self.month)
 
-    @property
-    def is_judged(self) -> bool:
-        """Whether it has enough rows to have a shape."""
-        return self.summary.rows.input >= self.limits.judged_from_rows
-
     @cached_property
     def profile(self) -> Profile:
         """What its input looks like.

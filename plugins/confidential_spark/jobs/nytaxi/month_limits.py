@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,9 @@ from confidential_spark.core.months import Month
 from confidential_spark.jobs.checks.limits import Hour, JobLimits, Limits, MonthText, Positive, Share
 from confidential_spark.jobs.nytaxi.summary import COUNT_RULES, PAYMENT_TYPES, REJECT_RULES
 from confidential_spark.jobs.trips.month_profile import VENDORS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MEANS = ("fare_cents", "fare_cents_per_mile", "speed_mph", "tip_share")
 
@@ -86,14 +89,38 @@ class TrailingLimits(Limits):
         return self
 
 
+class Sample(Limits):
+    """From how many rows on a month has a shape.
+
+    :param rows: for vendors, payments, zones and means.
+    :param rows_by_clock: for clocks, of all meters or of one vendor's.
+    :param rows_of_a_month: for missing days; also where ``days_of_a_month`` have ``trips_per_day`` each.
+    """
+
+    rows: Count
+    rows_by_clock: Count
+    rows_of_a_month: Count
+    days_of_a_month: Annotated[int, Field(ge=1, le=28)]
+    trips_per_day: Count
+
+    def has_days(self, trips: Collection[int]) -> bool:
+        """Return whether a day without a trip is no chance.
+
+        :param trips: of each day that has any.
+        """
+        rows, days = sum(trips), len(trips)
+        many = rows >= self.rows_of_a_month
+        return many or (days >= self.days_of_a_month and rows >= days * self.trips_per_day)
+
+
 class NytaxiLimits(JobLimits):
     """Limits of `nytaxi.yaml`.
 
-    :param judged_from_rows: the shape of a month with fewer rows is chance, and is not judged.
+    :param judged_from: the shape of fewer rows is chance, and is not judged.
     """
 
     job: Literal["nytaxi"]
-    judged_from_rows: Annotated[int, Field(ge=1)]
+    judged_from: Sample
     usual: MonthLimits
     eras: tuple[Era, ...] = Field(strict=False)
     trailing: TrailingLimits

@@ -42,10 +42,10 @@ def check_equal_rows(subject: NytaxiMonth) -> Iterator[CheckResult]:
 def check_days(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Does every day have trips, and none far fewer than the others?"""
     days, month = subject.profile.days, subject.month
-    counts = [days[day] for day in range(1, monthrange(month.year, month.month)[1] + 1)]
-    if not subject.is_judged:
-        yield _not_judged("days_complete", subject)
+    if days and not subject.limits.judged_from.has_days(days.values()):
+        yield _not_judged("days_complete", f"{days.total()} rows of {len(days)} days")
         return
+    counts = [days[day] for day in range(1, monthrange(month.year, month.month)[1] + 1)]
     without = [day for day, count in enumerate(counts, 1) if not count]
     yield CheckResult.compare("days_complete", without, [], "days of the month without a trip")
     share = min(counts) / max(median(counts), 1)
@@ -76,8 +76,8 @@ def check_payments(subject: NytaxiMonth) -> Iterator[CheckResult]:
 
 def check_zones(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Do the trips begin all over the city, as far as their zones are known?"""
-    if not subject.is_judged:
-        yield _not_judged("busiest_zone", subject)
+    if _has_few_rows(subject):
+        yield _not_judged("busiest_zone", _rows(subject))
         return
     trips = {row["zone"]: row["trips"] for row in subject.table("by_pickup_zone") if row["zone"]}
     zone = max(trips, key=trips.__getitem__, default=None)
@@ -88,13 +88,17 @@ def check_zones(subject: NytaxiMonth) -> Iterator[CheckResult]:
 
 def check_clocks(subject: NytaxiMonth) -> Iterator[CheckResult]:
     """Is it quiet when the city sleeps, by all clocks together and by each vendor's?"""
-    profile, hours = subject.profile, subject.month_limits.quietest_hours
-    for name in ("all", *VENDORS):
-        counts = profile.hours(None if name == "all" else name)
-        if name == "all" or sum(counts) >= subject.limits.judged_from_rows // 2:
-            yield _check_clock(f"clock_{name}", counts, hours, subject)
-    if usual := subject.month_limits.trips_by_hour:
-        yield _check_clock_shift(profile.hours(), usual, subject)
+    limits, least = subject.month_limits, subject.limits.judged_from.rows_by_clock
+    everybody, hours = subject.profile.hours(), limits.quietest_hours
+    if sum(everybody) < least:
+        yield _not_judged("clock_all", f"{sum(everybody)} rows")
+        return
+    yield _check_clock("clock_all", everybody, hours)
+    if limits.trips_by_hour:
+        yield _check_clock_shift(everybody, limits.trips_by_hour)
+    for vendor in VENDORS:
+        if sum(counts := subject.profile.hours(vendor)) >= least:
+            yield _check_clock(f"clock_{vendor}", counts, hours)
 
 
 def check_means(subject: NytaxiMonth) -> Iterator[CheckResult]:
@@ -107,8 +111,8 @@ def check_means(subject: NytaxiMonth) -> Iterator[CheckResult]:
         "tip_share": totals.tip_share,
     }
     for name, (low, high) in subject.month_limits.mean.items():
-        if not subject.is_judged:
-            yield _not_judged(f"mean_{name}", subject)
+        if _has_few_rows(subject):
+            yield _not_judged(f"mean_{name}", _rows(subject))
             continue
         mean = means[name]
         passed = mean is not None and low <= mean <= high
@@ -169,27 +173,20 @@ def _check_minima(
     for name, limit in minima.items():
         check = f"{kind}_{name}"
         yield (
-            _at_least(check, shares[name], limit, "share of the trips")
-            if subject.is_judged
-            else _not_judged(check, subject)
+            _not_judged(check, _rows(subject))
+            if _has_few_rows(subject)
+            else _at_least(check, shares[name], limit, "share of the trips")
         )
 
 
-def _check_clock(
-    name: str, counts: Sequence[int], allowed: Sequence[int], subject: NytaxiMonth
-) -> CheckResult:
-    if not subject.is_judged:
-        return _not_judged(name, subject)
+def _check_clock(name: str, counts: Sequence[int], allowed: Sequence[int]) -> CheckResult:
     begins, passed = night(counts, allowed)
     expected = " or ".join(f"{hour:02}:00" for hour in allowed)
     detail = f"begin of the {QUIET_HOURS} hours with the fewest pick-ups"
     return CheckResult(name, Severity.ERROR, passed, f"{begins:02}:00", expected, detail)
 
 
-def _check_clock_shift(counts: Sequence[int], usual: Sequence[int], subject: NytaxiMonth) -> CheckResult:
-    if not subject.is_judged:
-        return _not_judged("clock_shift", subject)
-
+def _check_clock_shift(counts: Sequence[int], usual: Sequence[int]) -> CheckResult:
     def distance(shift: int) -> float:
         moved = [counts[(hour + shift) % 24] for hour in range(24)]
         trips, all_usual = max(sum(counts), 1), sum(usual)
@@ -204,10 +201,17 @@ def _at_least(name: str, got: float, limit: float, detail: str) -> CheckResult:
     return CheckResult(name, Severity.ERROR, got >= limit, f"{got:.6g}", f"at least {limit:g}", detail)
 
 
-def _not_judged(name: str, subject: NytaxiMonth) -> CheckResult:
-    rows, limit = subject.summary.rows.input, subject.limits.judged_from_rows
-    detail = "not judged: the shape of so few rows is chance"
-    return CheckResult(name, Severity.ERROR, True, f"{rows} rows", f"at least {limit}", detail)
+def _has_few_rows(subject: NytaxiMonth) -> bool:
+    return subject.summary.rows.input < subject.limits.judged_from.rows
+
+
+def _rows(subject: NytaxiMonth) -> str:
+    return f"{subject.summary.rows.input} rows"
+
+
+def _not_judged(name: str, got: str) -> CheckResult:
+    detail = "not judged: the shape of so little is chance"
+    return CheckResult(name, Severity.ERROR, True, got, "more, as judged_from says", detail)
 
 
 def _ratio(dividend: int, divisor: int) -> float | None:
