@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
-from confidential_spark.hooks.mounts import remove_unmounted
+from confidential_spark.hooks.housekeeping.mounts import remove_unmounted
 from confidential_spark.image_build.settings import ImageSettings
 from confidential_spark.settings import ENV_PREFIX
 from docker.client import DockerClient

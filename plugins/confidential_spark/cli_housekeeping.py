@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from confidential_spark.hooks.housekeeping import Stale
+    from confidential_spark.hooks.housekeeping.stale import Stale
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -38,7 +38,7 @@ def add_command(commands: Commands) -> None:
 def _housekeeping(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
     from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.hooks.housekeeping import Kept, Places, find_stale, remove_stale
+    from confidential_spark.hooks.housekeeping.stale import Kept, Places, find_stale, remove_stale
     from confidential_spark.settings import PROJECT_DIR, get_settings
 
     try:

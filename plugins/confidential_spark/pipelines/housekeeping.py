@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
-from confidential_spark.hooks.housekeeping import Kept, Places, find_stale, remove_stale
+from confidential_spark.hooks.housekeeping.stale import Kept, Places, find_stale, remove_stale
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.settings import get_settings
 

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.hooks import mounts
-from confidential_spark.hooks.mounts import mounts_below, remove_unmounted
+from confidential_spark.hooks.housekeeping import mounts
+from confidential_spark.hooks.housekeeping.mounts import mounts_below, remove_unmounted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ PROGRAM = """
 import os, subprocess, sys
 from pathlib import Path
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.hooks.mounts import mounts_below, remove_unmounted
+from confidential_spark.hooks.housekeeping.mounts import mounts_below, remove_unmounted
 outside, left, *places = map(Path, sys.argv[1:])
 for place in places:
     subprocess.run(["mount", "--bind", outside, place], check=True)

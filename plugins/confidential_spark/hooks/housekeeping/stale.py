@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.hooks.durable_files import best_effort, log
-from confidential_spark.hooks.mounts import mounts_below
+from confidential_spark.hooks.housekeeping.mounts import mounts_below
 from confidential_spark.hooks.result_retention import Retention, stale_results, sweep_results
 
 if TYPE_CHECKING:

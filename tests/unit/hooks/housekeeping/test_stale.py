@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.hooks import housekeeping
-from confidential_spark.hooks.housekeeping import Kept, Places, Stale, find_stale, remove_stale
+from confidential_spark.hooks.housekeeping import stale
+from confidential_spark.hooks.housekeeping.stale import Kept, Places, Stale, find_stale, remove_stale
 from confidential_spark.hooks.result_store import ResultStore
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_results_are_named_before_they_are_removed(places: Places) -> None:
 
 def test_a_folder_with_something_mounted_below_is_left_alone(places: Places, monkeypatch, caplog) -> None:
     mounted = make(places.caches[0] / ".debootstrap-killed", KEPT.drafts * 2, folder=True)
-    monkeypatch.setattr(housekeeping, "mounts_below", lambda path: [path / "proc"])
+    monkeypatch.setattr(stale, "mounts_below", lambda path: [path / "proc"])
     assert find_stale(places, KEPT) == remove_stale(places, KEPT) == []
     assert (mounted / "inner" / "file").exists()
     assert f"{mounted}/proc is mounted below it" in caplog.text
@@ -137,7 +137,7 @@ def test_what_cannot_be_removed_stays_for_the_next_time(places: Places, monkeypa
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(housekeeping.shutil, "rmtree", refuse)
+    monkeypatch.setattr(stale.shutil, "rmtree", refuse)
     assert remove_stale(places, KEPT) == []
     assert left.is_dir()
     assert "Permission denied" in caplog.text

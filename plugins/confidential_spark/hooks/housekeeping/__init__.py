@@ -1,0 +1,1 @@
+"""What a deployment keeps no longer, and how it is removed."""
