@@ -75,7 +75,7 @@ azurite: install-dev ## Install Azurite, Microsoft's emulator of Azure Storage, 
 
 .PHONY: test-azure
 test-azure: install-dev ## Run the tests of Azure Blob Storage on Azurite, which is installed first
-	@$(BIN)/python -m tests.support.azure.azurite $(BIN)/pytest -q -m azure
+	@$(BIN)/python -m tests.support.azure.azurite $(BIN)/pytest -q tests/azure
 
 .PHONY: cluster
 cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconfig (root on Debian with Go, pulling nothing)

@@ -41,10 +41,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from email.message import Message
 
+    Pairs = Mapping[str, str] | None
+
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 1024
 REQUEST_ID_HEADER = "x-ms-request-id"
+# Azure Storage explains itself in XML, and gives the error's code here.
+ERROR_CODE_HEADER = "x-ms-error-code"
 USER_AGENT = "confidential-spark"
 # The only addresses that are reached without TLS, and never through a proxy.
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -73,6 +77,9 @@ class HttpError(Exception):
     :param message: what happened, one sentence.
     :param retry_after: how long the service asked to be left alone, in seconds.
     """
+
+    status: int | None = None
+    """The HTTP status, where the service gave one."""
 
     def __init__(
         self, failure: Failure, message: str, got: str, expected: str, retry_after: float | None = None
@@ -113,7 +120,7 @@ class CallLimits:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """A complete answer with status 200.
+    """A complete answer with status 200, or 206 where a range was asked for.
 
     :param headers: looked up without regard to case.
     :param request_id: the service's own name for the exchange, for its support.
@@ -147,14 +154,15 @@ class BoundedHttp:
         self._sleep = sleep or time.sleep
 
     def call(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, document: object = None
+        self, method: str, path: str, *, query: Pairs = None, document: object = None, headers: Pairs = None
     ) -> HttpAnswer:
         """Return the service's answer to a request that may safely be repeated.
 
+        :param path: encoded; what is behind a ``?`` is never logged.
         :param document: JSON to send.
         :raises HttpError: the last try's, when all tries failed; at once for what cannot pass by itself.
         """
-        request = self._request(method, path, query, document)
+        request = self._request(method, path, query, document, headers or {})
         deadline = time.monotonic() + self.limits.deadline
         attempt = 1
         while True:
@@ -169,8 +177,11 @@ class BoundedHttp:
                 self._sleep(wait)
                 attempt += 1
 
-    def _request(self, method: str, path: str, query: Mapping[str, str] | None, document: object) -> Request:
+    def _request(
+        self, method: str, path: str, query: Pairs, document: object, further: Mapping[str, str]
+    ) -> Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+        headers |= further
         body = None
         if document is not None:
             body = json.dumps(document).encode()
@@ -223,8 +234,12 @@ class BoundedHttp:
         status = f"HTTP {response.status} ({REQUEST_ID_HEADER} {request_id})"
         log.info("%s %s: %s", request.method, urlsplit(request.full_url).path, status)
         body = self._body(response)
-        if response.status != HTTPStatus.OK:
-            raise self._refusal(response, f"{status} {_explanation(body)}".rstrip())
+        wanted = HTTPStatus.PARTIAL_CONTENT if request.has_header("Range") else HTTPStatus.OK
+        if response.status != wanted:
+            said = _explanation(body) or shorten(response.headers.get(ERROR_CODE_HEADER, ""), 64)
+            refusal = self._refusal(response, f"{status} {said}".rstrip(), f"HTTP {wanted}")
+            refusal.status = response.status
+            raise refusal
         if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
             # Such an answer ends where the connection does, and a broken connection looks the same.
             raise HttpError(Failure.UNREACHABLE, "The answer may be cut off.", status, "a length")
@@ -244,8 +259,8 @@ class BoundedHttp:
             raise IncompleteRead(bytes(body), response.length)
         return bytes(body)
 
-    def _refusal(self, response: HTTPResponse, got: str) -> HttpError:
-        status, wanted = response.status, "HTTP 200"
+    def _refusal(self, response: HTTPResponse, got: str, wanted: str) -> HttpError:
+        status = response.status
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             retry_after = _retry_after(response.headers.get("Retry-After"))
             return HttpError(Failure.THROTTLED, "The service throttles us.", got, wanted, retry_after)
@@ -307,16 +322,10 @@ class _Guard:
                     self._connection.shutdown(socket.SHUT_RDWR)
 
 
-class _GuardedHttp(HTTPConnection):
-    def __init__(self, *arguments: Any, guard: _Guard, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._create_connection = guard.connect
-
-
-class _GuardedHttps(HTTPSConnection):
-    def __init__(self, *arguments: Any, guard: _Guard, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._create_connection = guard.connect
+def _guarded(kind: type[Any], guard: _Guard, *arguments: Any, **options: Any) -> Any:
+    connection = kind(*arguments, **options)
+    connection._create_connection = guard.connect
+    return connection
 
 
 class _Handler(AbstractHTTPHandler):
@@ -326,10 +335,10 @@ class _Handler(AbstractHTTPHandler):
         self._context = context
 
     def http_open(self, request: Request) -> HTTPResponse:
-        return self.do_open(partial(_GuardedHttp, guard=self._guard), request)
+        return self.do_open(partial(_guarded, HTTPConnection, self._guard), request)
 
     def https_open(self, request: Request) -> HTTPResponse:
-        return self.do_open(partial(_GuardedHttps, guard=self._guard), request, context=self._context)
+        return self.do_open(partial(_guarded, HTTPSConnection, self._guard), request, context=self._context)
 
     http_request = https_request = AbstractHTTPHandler.do_request_
 

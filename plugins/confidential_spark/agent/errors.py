@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     ATTESTATION_REFUSED = 71
     QUOTE_FAILED = 72
-    ATTESTATION_UNAVAILABLE = 75
+    SERVICE_UNAVAILABLE = 75
     SPARK_FAILED = 80
     RESULTS_INCOMPLETE = 81
     INPUT_CHANGED = 82
@@ -32,7 +32,7 @@ class AgentError(Exception):
     The text has the form of the project's other errors: the failure table looks for ``[code]`` in the log.
 
     :param message: what happened, one sentence.
-    :param exit_code: how the process ends.
+    :param exit_code: how the process ends; unless said otherwise, what was given at launch is to blame.
     :param code: stable short code.
     :param got: the offending value, never secret.
     :param expected: what would have been accepted.
@@ -43,7 +43,7 @@ class AgentError(Exception):
         self,
         message: str,
         *,
-        exit_code: ExitCode,
+        exit_code: ExitCode = ExitCode.BAD_LAUNCH,
         code: str,
         got: object = None,
         expected: object = None,

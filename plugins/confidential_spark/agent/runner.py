@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
-from confidential_spark.agent.data import files
-from confidential_spark.agent.errors import AgentError, ExitCode
+from confidential_spark.agent.bounded_http import BoundedHttp
+from confidential_spark.agent.data import blobs, files
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.job.steps import run_job
 from confidential_spark.agent.launch.launch_file import job_launch, refuse
@@ -134,11 +135,18 @@ def _readable(payload: bytes) -> bytes:
 
 
 def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFile]:
-    """Hash the input; where a host could serve Spark other bytes than us, also copy it."""
+    """Hash the input; where a host could serve Spark other bytes than us, also copy it.
+
+    Blobs are downloaded: the host sees none of their bytes.
+    """
     if not spec.input:
         if spec.month:
             refuse("input", "none", f"where the records of month {spec.month} are")
         return []
+    if spec.input_files is not None:
+        listed = blobs.listed_blobs(spec.input_files)
+        say(f"Downloading {len(listed)} blobs, {sum(blob.bytes for blob in listed):,} bytes")
+        return blobs.download(BoundedHttp(spec.input, blobs.LIMITS), listed, private.input)
     return files.input_files(spec.input, copy_to=private.input if _reads_copy(spec) else None)
 
 
@@ -165,7 +173,7 @@ def _job_identity(launch: JobLaunch) -> JobIdentity:
 
 def _reads_copy(spec: LaunchSpec) -> bool:
     """Whether Spark reads a private copy of the input; executors make their own (`input_list.py`)."""
-    return spec.in_occlum or spec.distributed
+    return spec.in_occlum or spec.distributed or spec.input_files is not None
 
 
 def _location(spec: LaunchSpec, private: PrivateStorage) -> str | None:
@@ -180,7 +188,6 @@ def _results_dir(spec: LaunchSpec) -> Path:
     except OSError as error:
         raise AgentError(
             "The results folder cannot be made.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="results-dir-unusable",
             got=error.strerror,
             expected=spec.results_dir,

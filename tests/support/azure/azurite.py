@@ -1,6 +1,6 @@
 """Azurite, Microsoft's emulator of Azure Storage: installed once into a cache, started and ended by tests.
 
-`python -m tests.support.azure.azurite pytest -m azure` runs a command with it. Exit code 3 means that it
+`python -m tests.support.azure.azurite pytest tests/azure` runs a command with it. Exit code 3 means that it
 could not be had, so nothing was tested.
 """
 

@@ -1,4 +1,4 @@
-"""A loopback service that misbehaves as told: what an attestation provider on a bad day does to a client."""
+"""A loopback service that misbehaves as told: what a service on a bad day does to a client."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from confidential_spark.simulation.service import api as attestation_api
 from confidential_spark.simulation.service.api import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,30 @@ class Fault:
 
 
 class FaultyService:
-    """Answers the first requests with faults, in order, and all later ones properly."""
+    """Answers the first requests with faults, in order, and all later ones properly.
 
-    def __init__(self, *faults: Fault, now: datetime | None = None) -> None:
+    :param now: of the attestation provider that it is.
+    :param proper: what it is instead: the answer to a request with its headers.
+    """
+
+    def __init__(
+        self,
+        *faults: Fault | None,
+        now: datetime | None = None,
+        proper: Callable[[Request, Mapping[str, str]], Fault] | None = None,
+    ) -> None:
         self.faults = deque(faults)
         self.now = now
+        self.proper = proper or self._attest
         self.requests: list[Request] = []
         self.headers: list[dict[str, str]] = []
         self._heard = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.service = self
+
+    def _attest(self, request: Request, _: Mapping[str, str]) -> Fault:
+        answer = attestation_api.answer(request, self.now or datetime.now(UTC))
+        return Fault(answer.status, answer.body, dict(answer.headers))
 
     @property
     def url(self) -> str:
@@ -82,16 +100,13 @@ class _Connection(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        request = self._request()
+        request, headers = self._request()
         service = self.server.service
         service.add(request)
-        if service.faults:
-            self._misbehave(service.faults.popleft())
-        else:
-            answer = attestation_api.answer(request, service.now or datetime.now(UTC))
-            self._misbehave(Fault(answer.status, answer.body, dict(answer.headers)))
+        fault = service.faults.popleft() if service.faults else None
+        self._misbehave(fault or service.proper(request, headers))
 
-    def _request(self) -> Request:
+    def _request(self) -> tuple[Request, dict[str, str]]:
         method, target, _ = self.rfile.readline().decode("ascii").split()
         headers: dict[str, str] = {}
         while line := self.rfile.readline().decode("latin-1").strip():
@@ -99,7 +114,7 @@ class _Connection(socketserver.StreamRequestHandler):
             headers[name.lower()] = value.strip()
         self.server.service.headers.append(headers)
         body = self.rfile.read(int(headers.get("content-length", "0")))
-        return Request(method, target, headers.get("content-type", ""), body)
+        return Request(method, target, headers.get("content-type", ""), body), headers
 
     def _misbehave(self, fault: Fault) -> None:
         time.sleep(fault.delay)

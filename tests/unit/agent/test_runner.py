@@ -22,6 +22,7 @@ from confidential_spark.simulation.service.server import LoopbackAttestationServ
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.fakes.faulty_service import Fault, FaultyService
 from tests.unit.agent.conftest import JOBS
 
 SUMMARY = '{"job": "nytaxi", "rows": {"input": 3, "accepted": 2, "rejected": 1}}'
@@ -340,6 +341,29 @@ while [ $# -gt 1 ]; do case $1 in --input) input=${2#file://} ;; --rows) rows=$2
     assert given == {
         "uri": spec.input + "/a.parquet", "bytes": 5, "sha256": hashlib.sha256(b"trips").hexdigest()
     }  # fmt: skip
+
+
+def test_spark_reads_the_blobs_that_the_agent_has_downloaded(spec, tmp_path, capfd):
+    def account(request, headers):
+        assert (request.target, headers["if-match"]) == ("/trips/a.parquet?sv=1&sig=CANARY", '"0x8D4"')
+        return Fault(206, b"trips", {"Content-Range": "bytes 0-4/5"})
+
+    spark = """
+while [ $# -gt 1 ]; do case $1 in --input) input=${2#file://} ;; --rows) rows=$2 ;; esac; shift; done
+cat "$input/a.parquet" > "$rows/seen"
+"""
+    keep = 'cp "$results/../rows/seen" "$results/seen"; [ ! -e "$results/../../input" ] || exit 9\n'
+    blob = {"name": "a.parquet", "bytes": 5, "etag": "0x8D4", "sas": "sv=1&sig=CANARY"}
+    with FaultyService(proper=account) as storage:
+        launched = spec(JOB + keep, spark, input=f"{storage.url}/trips", input_files=[blob])
+        runner.run(launched)
+    assert (Path(launched.results_dir) / "seen").read_text() == "trips"
+    (given,) = predicate_of(launched)["predicate"]["inputs"]
+    assert given == {
+        "uri": f"{storage.url}/trips/a.parquet", "bytes": 5, "sha256": hashlib.sha256(b"trips").hexdigest()
+    }  # fmt: skip
+    assert "CANARY" not in "".join(capfd.readouterr())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
 
 
 @pytest.mark.parametrize("provider", ["occlum", "software"])

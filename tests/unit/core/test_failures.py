@@ -54,7 +54,7 @@ EXIT_CODES = [
     (ExitCode.INTERNAL, "agent-internal-error"),
     (ExitCode.ATTESTATION_REFUSED, "attestation-refused"),
     (ExitCode.QUOTE_FAILED, "quote-failed"),
-    (ExitCode.ATTESTATION_UNAVAILABLE, "attestation-unreachable"),
+    (ExitCode.SERVICE_UNAVAILABLE, "attestation-unreachable"),
     (ExitCode.SPARK_FAILED, "spark-failed"),
     (ExitCode.RESULTS_INCOMPLETE, "results-incomplete"),
     (ExitCode.TERMINATED, "terminated"),

@@ -6,7 +6,6 @@ import pytest
 from confidential_spark.agent.launch.allowed_settings import (
     FIXED_SETTINGS,
     allowed_jvm_option,
-    allowed_spark_setting,
 )
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave.java import JavaRuntime
@@ -21,6 +20,8 @@ from confidential_spark.enclave.spark import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.launch_settings import allowed_spark_setting
 
 JAVA = JavaRuntime(Path("/usr/bin/java"), 17)
 SMALL, LARGE = 300_000, SMALL_INPUT_BYTES

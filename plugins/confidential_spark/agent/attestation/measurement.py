@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from confidential_spark.agent.errors import AgentError, ExitCode
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.job.runner_jars import Lock
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 
@@ -50,7 +50,6 @@ def simulated_enclave(jobs_dir: Path | None) -> Measurement:
     if jobs_dir is None:
         raise AgentError(
             "A simulated enclave measures its job files, and there are none.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="jobs-dir-missing",
             expected="jobs_dir",
             action="name the folder of job files in the launch file",
@@ -71,7 +70,6 @@ def simulated_measurement(jobs_dir: Path) -> Measurement:
     if not jobs:
         raise AgentError(
             "There are no job files to measure.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="jobs-missing",
             got=str(jobs_dir),
             expected="a folder with the jobs' .py files",
@@ -93,7 +91,6 @@ def _stated(text: str) -> Measurement:
     except (ValueError, KeyError, TypeError) as error:
         raise AgentError(
             "The simulated enclave's identity is not readable.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="identity-malformed",
             got=repr(error),
             expected=f"the identity that Occlum's stand-in puts into {IDENTITY_VARIABLE}",

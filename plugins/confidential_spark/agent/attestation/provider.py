@@ -56,7 +56,7 @@ def _asked(call: Callable[[], bytes]) -> bytes:
         if error.retryable:
             raise AgentError(
                 f"The attestation service gave no token. {error.message}",
-                exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+                exit_code=ExitCode.SERVICE_UNAVAILABLE,
                 code=f"attestation-{word}",
                 got=error.got,
                 expected=EXPECTED,

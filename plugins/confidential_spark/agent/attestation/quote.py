@@ -96,7 +96,6 @@ def software_quote(measurement: Measurement) -> QuoteProvider:
     except ModuleNotFoundError as error:
         raise AgentError(
             "This image has no simulated enclave.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="simulation-absent",
             got="quote_provider software",
             expected="quote_provider occlum",

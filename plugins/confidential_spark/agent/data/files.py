@@ -69,13 +69,18 @@ def read_input(uri: str, name: str, *, copy_to: Path | None, at_most: int | None
                 if copy:
                     copy.write(chunk)
     except OSError as error:
-        raise unusable_input(
-            "input-not-read",
-            "The input cannot be read or copied.",
-            f"{error.strerror}: {name}",
-            "readable files, and room for them",
-        ) from error
+        raise not_read(name, error) from error
     return size, digest.hexdigest()
+
+
+def not_read(name: str, error: OSError) -> AgentError:
+    """Return the error for an input file that cannot be read, or for which there is no room."""
+    return unusable_input(
+        "input-not-read",
+        "The input cannot be read or copied.",
+        f"{error.strerror}: {name}",
+        "readable files, and room for them",
+    )
 
 
 def require_unchanged(before: list[InputFile], after: list[InputFile]) -> None:
@@ -171,7 +176,6 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         raise AgentError(
             "The job file cannot be read.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="job-unreadable",
             got=error.strerror,
             expected="the file named by job_file",

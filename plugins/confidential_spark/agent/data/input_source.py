@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,20 @@ from confidential_spark.agent.errors import AgentError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MAX_NAME_BYTES = 255
+NAME = re.compile(r"[^./_][^/]*\.parquet")
+
+
+def require_name(name: object) -> None:
+    """Refuse what is not the name of one of the input's files, where another names it.
+
+    :raises ValueError: with the name.
+    """
+    if type(name) is not str or not NAME.fullmatch(name) or not name.isprintable():
+        raise ValueError(f"no name of a Parquet file: {name!r}")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"more than {MAX_NAME_BYTES} bytes: {name!r}")
 
 
 def input_names(uri: str) -> list[str]:

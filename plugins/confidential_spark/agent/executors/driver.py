@@ -6,6 +6,7 @@ import base64
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from confidential_spark.agent.progress import say
 from confidential_spark.agent.protocol import report_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -126,30 +127,15 @@ def peer_verifier(spec: LaunchSpec, own: Attestation, anchor_file: Path | None =
     """
     anchor = AttestationAnchor.read(anchor_file or ANCHOR_FILE)
     mrenclave = mrenclave_of(own.quote, report_data(own.runtime_data))
-    keys = _KeySet(spec.attestation_url if anchor.token_signing_keys else anchor.issuer)
+    # Pinned keys may come from anywhere; others only from the issuer that the image names.
+    url = spec.attestation_url if anchor.token_signing_keys else anchor.issuer
+    keys = cache(lambda: provider_keys(url))
 
     def verify(peer: PeerAttestation) -> Any:
         expected = Expected(anchor, mrenclave, spec.nonce_bytes, spec.run_id, int(time.time()))
-        return verify_peer(peer, keys.get(), expected)
+        return verify_peer(peer, keys(), expected)
 
     return verify
-
-
-class _KeySet:
-    """The provider's keys, fetched once.
-
-    Pinned keys may come from anywhere; others only from the issuer that the image names.
-    """
-
-    def __init__(self, url: str, fetch: Callable[[str], bytes] = provider_keys) -> None:
-        self._url = url
-        self._fetch = fetch
-        self._keys: bytes | None = None
-
-    def get(self) -> bytes:
-        if self._keys is None:
-            self._keys = self._fetch(self._url)
-        return self._keys
 
 
 def as_spark_reads_it(secret: bytes) -> str:

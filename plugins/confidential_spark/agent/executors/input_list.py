@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.data.files import read_input
-from confidential_spark.agent.data.input_source import unusable_input
+from confidential_spark.agent.data.input_source import MAX_NAME_BYTES, require_name, unusable_input
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch.launch_file import refuse
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # The longest list fits into one message of the exchange, however its names are written in JSON.
 MAX_FILES = 256
-MAX_NAME_BYTES = 255
-NAME = re.compile(r"[^./_][^/]*\.parquet")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,13 +39,10 @@ class ListedFile:
 
         :raises ValueError: naming the file.
         """
-        of_types = (type(self.name), type(self.bytes), type(self.sha256)) == (str, int, str)
+        of_types = (type(self.bytes), type(self.sha256)) == (int, str)
         if not of_types or self.bytes < 0 or not DIGEST.fullmatch(self.sha256):
             raise ValueError(f"no size, or no SHA-256 in hex: {self.name!r}")
-        if not NAME.fullmatch(self.name) or not self.name.isprintable():
-            raise ValueError(f"no name of a Parquet file: {self.name!r}")
-        if len(self.name.encode()) > MAX_NAME_BYTES:
-            raise ValueError(f"more than {MAX_NAME_BYTES} bytes: {self.name!r}")
+        require_name(self.name)
 
 
 def input_list(inputs: Sequence[InputFile]) -> list[dict[str, Any]]:

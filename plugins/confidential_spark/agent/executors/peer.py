@@ -78,7 +78,6 @@ class AttestationAnchor:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise AgentError(
                 "The image does not say whom its enclaves may trust.",
-                exit_code=ExitCode.BAD_LAUNCH,
                 code="anchor-unusable",
                 got=str(error),
                 expected=f"{path}, written when the enclave is built",
@@ -198,11 +197,8 @@ def _verified_claims(token: str, jwks: bytes, expected: Expected) -> dict[str, A
 def _signing_key(jwks: bytes, kid: object, anchor: AttestationAnchor) -> rsa.RSAPublicKey:
     """Return the one key of that name, from its certificate, as the provider publishes it."""
     entries = _object(jwks, "the key set").get("keys")
-    found = (
-        [e for e in entries if isinstance(e, dict) and e.get("kid") == kid]
-        if isinstance(entries, list)
-        else []
-    )
+    listed = entries if isinstance(entries, list) else []
+    found = [entry for entry in listed if isinstance(entry, dict) and entry.get("kid") == kid]
     if len(found) != 1 or not isinstance(kid, str):
         _invalid("a key that the provider has once")
     try:

@@ -151,7 +151,6 @@ class SecretRelease:
         except OSError as error:
             raise AgentError(
                 "The executors' port cannot be opened.",
-                exit_code=ExitCode.BAD_LAUNCH,
                 code="release-port-unavailable",
                 got=error.strerror,
                 expected=f"{self._address[0]}:{self._address[1]} is free",
@@ -307,7 +306,7 @@ def request_secret(
 def _unreachable(address: tuple[str, int], got: str) -> AgentError:
     return AgentError(
         "The driver does not answer.",
-        exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+        exit_code=ExitCode.SERVICE_UNAVAILABLE,
         code="driver-unreachable",
         got=got,
         expected=f"the driver's enclave at {address[0]}:{address[1]}",

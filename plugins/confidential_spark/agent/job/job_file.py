@@ -96,7 +96,6 @@ def require_supported_form(path: Path) -> None:
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         raise AgentError(
             "The job file is no readable Python.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="job-unreadable",
             got=f"{type(error).__name__}: {error}",
             expected="a Python program",
@@ -105,7 +104,6 @@ def require_supported_form(path: Path) -> None:
     if found:
         raise AgentError(
             "The job file is a PySpark program.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="job-form-unsupported",
             got=f"import of {', '.join(found)}",
             expected="a job that prints its SQL and reads Spark's rows",
@@ -130,7 +128,6 @@ def imported_packages(source: bytes) -> set[str]:
 def _no_request(got: str, expected: str) -> NoReturn:
     raise AgentError(
         "The job's query command printed no usable request.",
-        exit_code=ExitCode.BAD_LAUNCH,
         code="request-invalid",
         got=got,
         expected=expected,
@@ -142,7 +139,6 @@ def _failed(command: str, exit_code: int) -> AgentError:
     if exit_code == ExitCode.BAD_LAUNCH:
         return AgentError(
             "The job refused its arguments; its own message is above.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="job-refused-arguments",
             action="correct the run's parameters",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from confidential_spark.agent.errors import AgentError, ExitCode
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.protocol import sha256_hex
 
 RUNNER_DIR = Path(__file__).resolve().parents[2] / "enclave" / "jvm"
@@ -76,7 +76,6 @@ def _listed(text: str) -> dict[str, str]:
 def _changed(got: str) -> AgentError:
     return AgentError(
         "The runner's jars are not this version's.",
-        exit_code=ExitCode.BAD_LAUNCH,
         code="runner-jar-changed",
         got=got,
         expected=f"the jars that {DIGESTS} lists",

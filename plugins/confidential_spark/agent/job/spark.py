@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.job.process import Command, common_variables, ended_by
-from confidential_spark.agent.launch.allowed_settings import secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +45,7 @@ class JavaCommand:
 
     :param lock: what keeps strangers out of it.
     :param main: the main class and its arguments.
-    :param spark_conf: settings, which may hold credentials: they are in a file, never on the command line.
+    :param spark_conf: settings, which name the secret's file: in a file, not on the command line.
     :param work_dir: scratch space; the settings, and Spark's local files, live here during the run.
     :param address: the address on which Spark is reached, where it is.
     :param variables: further variables, for this process alone.
@@ -136,7 +135,7 @@ def run_spark(command: JavaCommand, say: Callable[[str], None], *, in_occlum: bo
     :raises AgentError: what the runner says of its failure, or else ``spark-failed`` with the exit code.
     """
     command.lock.require_genuine()
-    secrets = (*secret_values(command.spark_conf), *command.variables.values())
+    secrets = tuple(command.variables.values())
     last_words: list[str] = []
 
     def pass_on(line: str) -> None:

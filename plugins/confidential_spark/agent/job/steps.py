@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.job.job_file import JobFile
 from confidential_spark.agent.job.runner_jars import Lock
 from confidential_spark.agent.job.spark import JavaCommand, run_spark, runner_main
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
+from confidential_spark.agent.launch.private_storage import work_dir_unusable
 from confidential_spark.agent.progress import progress_line, say
 
 if TYPE_CHECKING:
@@ -73,11 +73,4 @@ def _write(path: Path, request: bytes) -> None:
     try:
         path.write_bytes(request)
     except OSError as error:
-        raise AgentError(
-            "The job's request cannot be kept.",
-            exit_code=ExitCode.BAD_LAUNCH,
-            code="work-dir-unusable",
-            got=error.strerror,
-            expected=str(path.parent),
-            action="make room in work_dir, or correct its permissions",
-        ) from error
+        raise work_dir_unusable(path.parent, error) from error

@@ -7,10 +7,6 @@ sentence a lie, so everything that is not listed is refused.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MEMORY = r"[1-9][0-9]{0,6}[kKmMgG]"
 JVM_OPTIONS = tuple(
@@ -99,20 +95,6 @@ SPARK_SETTINGS = {name: re.compile(re.escape(value)) for name, value in FIXED_SE
         "spark.ui.showConsoleProgress": BOOLEAN,
     }.items()
 }
-# Of the storage account, all that comes from a connection at launch. Other settings of the family, and other
-# values of these, name programs and classes to run (`shellkeyprovider.script`, `sas.token.provider.type`).
-ACCOUNT = r"[a-z0-9]{3,24}\.(blob|dfs)(\.[a-z0-9-]+)+"
-CONTAINER = r"[a-z0-9-]{3,63}"
-STORAGE_SECRETS = (
-    (rf"account\.key\.{ACCOUNT}", r"[A-Za-z0-9+/]{8,128}={0,2}"),
-    (rf"sas\.({CONTAINER}\.{ACCOUNT}|fixed\.token(\.{ACCOUNT})?)", r"\??([a-z]{1,8}=[\w%+/=:.,~-]*&?){2,32}"),
-)
-STORAGE_CHOICES = (
-    (rf"account\.auth\.type(\.{ACCOUNT})?", "SharedKey|SAS"),
-    (r"storage\.emulator\.account\.name", ACCOUNT),
-)
-STORAGE_PREFIX = "spark.hadoop.fs.azure."
-SHORTEST_SECRET = 8
 
 
 def allowed_jvm_option(option: str) -> bool:
@@ -124,31 +106,4 @@ def spark_setting_form(name: str) -> re.Pattern[str] | None:
     """Return the form of the values the host may give a Spark setting, or None: not the host's to choose."""
     if name in SPARK_SETTINGS:
         return SPARK_SETTINGS[name]
-    if KUBERNETES_LABEL.fullmatch(name):
-        return LABEL_VALUE
-    return _storage_form(name, STORAGE_SECRETS + STORAGE_CHOICES)
-
-
-def allowed_spark_setting(name: str, value: str) -> bool:
-    """Return whether the host may give this Spark setting this value."""
-    form = spark_setting_form(name)
-    return form is not None and form.fullmatch(value) is not None
-
-
-def is_secret(name: str) -> bool:
-    """Return whether this setting's value must never be printed."""
-    return _storage_form(name, STORAGE_SECRETS) is not None
-
-
-def secret_values(settings: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values that must never be printed, longest first."""
-    values = {value for name, value in settings.items() if is_secret(name)}
-    return tuple(sorted((v for v in values if len(v) >= SHORTEST_SECRET), key=len, reverse=True))
-
-
-def _storage_form(name: str, known: Sequence[tuple[str, str]]) -> re.Pattern[str] | None:
-    if name.startswith(STORAGE_PREFIX):
-        for names, values in known:
-            if re.fullmatch(names, name.removeprefix(STORAGE_PREFIX)):
-                return re.compile(values, re.ASCII)
-    return None
+    return LABEL_VALUE if KUBERNETES_LABEL.fullmatch(name) else None

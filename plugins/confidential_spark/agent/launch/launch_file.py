@@ -9,19 +9,15 @@ from __future__ import annotations
 import json
 import re
 from base64 import urlsafe_b64decode
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from confidential_spark.agent.bounded_http import LOOPBACK_HOSTS
-from confidential_spark.agent.errors import AgentError, ExitCode
-from confidential_spark.agent.launch.allowed_settings import (
-    MEMORY,
-    allowed_jvm_option,
-    is_secret,
-    spark_setting_form,
-)
+from confidential_spark.agent.data.blobs import listed_blobs
+from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.launch.allowed_settings import MEMORY, allowed_jvm_option, spark_setting_form
 from confidential_spark.agent.launch.json_input import parse_object
 from confidential_spark.agent.protocol import (
     ABBREVIATED_MONTH,
@@ -71,6 +67,8 @@ class LaunchSpec:
     :param results_dir: where results go; empty at the start of `run`.
     :param jobs_dir: the job files that a simulated enclave measures as part of itself.
     :param input: location of the month's trip records, or None for jobs without input.
+    :param input_files: the blobs to download from an ``input`` in Azure Blob Storage, see
+        :class:`.ListedBlob`; they may carry credentials.
     :param work_dir: scratch space; its content is worthless after the run.
     :param pod_ip: on Kubernetes, the address on which this enclave's Spark is reached by the run's others.
     :param release_port: on Kubernetes, where the driver's enclave hands out the Spark secret.
@@ -90,6 +88,7 @@ class LaunchSpec:
     arguments: list[str] | None = None
     month: str | None = None
     input: str | None = None
+    input_files: list[dict[str, Any]] | None = field(default=None, repr=False)
     work_dir: str | None = None
     image_digest: str | None = None
     java: str | None = None
@@ -124,7 +123,7 @@ class LaunchSpec:
         return urlsafe_b64decode(self.nonce + "=")
 
     def write(self, path: Path) -> None:
-        """Write the launch file, readable by its owner only: settings may carry storage credentials."""
+        """Write the launch file, readable by its owner only: it may carry storage credentials."""
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -168,15 +167,7 @@ class ExecutorLaunch:
 
 
 ALL_KEYS = {field.name for field in fields(LaunchSpec)}
-REQUIRED_KEYS = {
-    "v",
-    "nonce",
-    "run_id",
-    "results_dir",
-    "attestation_url",
-    "attestation_api_version",
-    "quote_provider",
-}
+REQUIRED_KEYS = {"v"} | {each.name for each in fields(LaunchSpec) if each.default is MISSING}
 
 
 def read_launch(path: Path) -> LaunchSpec:
@@ -190,7 +181,6 @@ def read_launch(path: Path) -> LaunchSpec:
     except OSError as error:
         raise AgentError(
             "The launch file cannot be read.",
-            exit_code=ExitCode.BAD_LAUNCH,
             code="launch-unreadable",
             got=error.strerror,
             expected="the file named by --launch",
@@ -259,7 +249,6 @@ def refuse(key: str, got: object, expected: str) -> NoReturn:
 def _invalid(key: str, got: object, expected: str) -> AgentError:
     return AgentError(
         f"The launch file is not usable: {key}.",
-        exit_code=ExitCode.BAD_LAUNCH,
         code="launch-invalid",
         got=got,
         expected=expected,
@@ -273,7 +262,8 @@ def _check(spec: LaunchSpec) -> None:
     _check_texts(spec)
     if b64url(spec.nonce_bytes) != spec.nonce or len(spec.nonce_bytes) != NONCE_BYTES:
         refuse("nonce", "not canonical base64url", "32 bytes in canonical base64url")
-    _check_url(spec.attestation_url)
+    _check_url("attestation_url", spec.attestation_url)
+    _check_blobs(spec)
     if spec.quote_provider not in QUOTE_PROVIDERS:
         refuse("quote_provider", spec.quote_provider, " or ".join(QUOTE_PROVIDERS))
     if spec.job in RESERVED_JOBS:
@@ -329,13 +319,26 @@ def _check_path(name: str, path: Path) -> None:
         refuse(name, str(path), "an absolute path without '..'")
 
 
-def _check_url(url: object) -> None:
-    parts = urlsplit_or_refuse("attestation_url", _text("attestation_url", url))
+def _check_blobs(spec: LaunchSpec) -> None:
+    """Check the blobs of an input that the agent downloads."""
+    if spec.input_files is None:
+        return
+    _check_url("input", spec.input)
+    if spec.in_occlum and not str(spec.input).startswith("https:"):
+        refuse("input", spec.input, "https://…: on its own loopback a host would see the input")
+    try:
+        listed_blobs(_items("input_files", spec.input_files, list))
+    except (TypeError, ValueError) as error:
+        raise _invalid("input_files", str(error), "name, bytes, etag and sas of each blob") from error
+
+
+def _check_url(key: str, url: object) -> None:
+    parts = urlsplit_or_refuse(key, _text(key, url))
     plain_loopback = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
     if not (parts.scheme == "https" or plain_loopback) or not parts.hostname:
-        refuse("attestation_url", url, "https://…, or http:// on loopback")
+        refuse(key, url, "https://…, or http:// on loopback")
     if parts.username or parts.query or parts.fragment:
-        refuse("attestation_url", url, "an address without user, query or fragment")
+        refuse(key, url, "an address without user, query or fragment")
 
 
 def urlsplit_or_refuse(key: str, text: str) -> Any:
@@ -379,8 +382,7 @@ def _check_spark_setting(name: str, value: str) -> None:
     if form is None:
         refuse("spark_conf", name, "a setting from agent/launch/allowed_settings.py")
     if form.fullmatch(value) is None:
-        got = "something else, not shown" if is_secret(name) else value
-        refuse(f"spark_conf {name}", got, f"text of the form {form.pattern}")
+        refuse(f"spark_conf {name}", value, f"text of the form {form.pattern}")
 
 
 def _items(key: str, value: object, kind: type) -> Any:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.attestation.measurement import IDENTITY_VARIABLE
-from confidential_spark.agent.errors import AgentError, ExitCode
+from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.launch import image_paths as image
 from confidential_spark.agent.launch.launch_file import refuse
 
@@ -137,16 +137,20 @@ def private_storage(work_dir: Path) -> Iterator[PrivateStorage]:
         for path in (storage.spark, storage.rows, storage.results):
             path.mkdir(mode=0o700)
     except OSError as error:
-        raise AgentError(
-            "The work folder cannot be used.",
-            exit_code=ExitCode.BAD_LAUNCH,
-            code="work-dir-unusable",
-            got=error.strerror,
-            expected=str(work_dir),
-            action="correct work_dir or its permissions",
-        ) from error
+        raise work_dir_unusable(work_dir, error) from error
     try:
         with folder:
             yield storage
     finally:
         shutil.rmtree(storage.input, ignore_errors=True)
+
+
+def work_dir_unusable(path: Path, error: OSError) -> AgentError:
+    """Return the error for scratch space that cannot be written."""
+    return AgentError(
+        "The work folder cannot be used.",
+        code="work-dir-unusable",
+        got=error.strerror,
+        expected=str(path),
+        action="make room in work_dir, or correct its permissions",
+    )

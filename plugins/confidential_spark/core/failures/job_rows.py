@@ -1,6 +1,6 @@
-"""What Java, Spark, the input's storage and the agent say.
+"""What Java, Spark and the agent say.
 
-Sources: Spark 3.5 error classes, Hadoop's Azure connectors, Parquet, and the agent's exit codes.
+Sources: Spark 3.5 error classes, Parquet, and the agent's exit codes.
 """
 
 from __future__ import annotations
@@ -166,40 +166,6 @@ DATA: tuple[Failure, ...] = (
         r"PATH_NOT_FOUND|Path does not exist",
         r"Unable to infer schema for Parquet|UNABLE_TO_INFER_SCHEMA",
         r"\[(?:input-missing|input-empty|month-without-data)\]",
-    ),
-    fatal(
-        "storage-denied",
-        "storage",
-        "The storage account refused the credentials.",
-        "Renew the SAS token or key in the Airflow connection; it needs read and list on the container.",
-        r"Server failed to authenticate the request",
-        r"This request is not authorized to perform this operation",
-        r"AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch|PublicAccessNotPermitted",
-    ),
-    transient(
-        "storage-busy",
-        "storage",
-        "The storage account asks for fewer requests.",
-        "Wait and run again; run fewer months at once when it repeats.",
-        r"The server is busy",
-        r"\bServerBusy\b|\bServer Busy\b|OperationTimedOut",
-        r"(?:Ingress|Egress|Operations per second) is over the account limit",
-    ),
-    transient(
-        "storage-unreachable",
-        "storage",
-        "The storage account's name could not be resolved or reached.",
-        "Check the account's name in the URI first; then DNS, firewall and private endpoints.",
-        r"UnknownHostException",
-        r"(?:blob|dfs)\.core\.windows\.net.{0,200}(?:timed out|Connection refused|Name or service not known)",
-    ),
-    fatal(
-        "filesystem-missing",
-        "storage",
-        "Spark has no library for this kind of address.",
-        "Use an image with the hadoop-azure jars, or another scheme; the local platform reads file:// only.",
-        r"No FileSystem for scheme",
-        r"ClassNotFoundException: ?(?:Class )?org\.apache\.hadoop\.fs\.azure",
     ),
 )
 

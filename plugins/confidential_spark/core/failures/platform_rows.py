@@ -203,7 +203,7 @@ ATTESTATION_AWAY: tuple[Failure, ...] = (
         "attestation-service",
         "The attestation service could not be reached, or was unable to answer.",
         "Check name, firewall and proxy between the enclave and the service, then run again.",
-        exits=(ExitCode.ATTESTATION_UNAVAILABLE,),
+        exits=(ExitCode.SERVICE_UNAVAILABLE,),
     ),
 )
 

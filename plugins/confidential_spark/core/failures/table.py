@@ -13,7 +13,13 @@ A new row is one entry, one heading in its runbook and one line in the test's ta
 
 from __future__ import annotations
 
-from confidential_spark.core.failures import docker_rows, job_rows, kubernetes_rows, platform_rows
+from confidential_spark.core.failures import (
+    docker_rows,
+    job_rows,
+    kubernetes_rows,
+    platform_rows,
+    storage_rows,
+)
 from confidential_spark.core.failures.model import Failure, fatal
 
 FAILURES: tuple[Failure, ...] = (
@@ -24,6 +30,7 @@ FAILURES: tuple[Failure, ...] = (
     *platform_rows.CLUSTER,
     *platform_rows.HARDWARE,
     *job_rows.JAVA_AND_MEMORY,
+    *storage_rows.STORAGE,
     *job_rows.DATA,
     *job_rows.AGENT,
     *kubernetes_rows.POD_ENDS,

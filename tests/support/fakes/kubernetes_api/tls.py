@@ -41,17 +41,15 @@ class Authority:
     context: ssl.SSLContext
 
 
-def new_authority(folder: Path) -> Authority:
-    """Make an authority and a certificate for 127.0.0.1; the key lies in a folder of the test's own."""
+def new_authority(folder: Path, *, name: str = "localhost") -> Authority:
+    """Make an authority and a certificate for 127.0.0.1 and a name; its key lies in the test's own folder."""
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _builder("fake-kubernetes-ca", "fake-kubernetes-ca", root_key, root_key)
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     root = root.add_extension(_SIGNS_CERTIFICATES, critical=True)
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     server = _builder("kube-apiserver", "fake-kubernetes-ca", key, root_key)
-    server = server.add_extension(
-        x509.SubjectAlternativeName([address, x509.DNSName("localhost")]), critical=False
-    )
+    server = server.add_extension(x509.SubjectAlternativeName([address, x509.DNSName(name)]), critical=False)
     root_pem = root.sign(root_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     server_pem = server.sign(root_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     key_pem = key.private_bytes(

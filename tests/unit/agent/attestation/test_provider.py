@@ -157,13 +157,13 @@ def test_gives_up_with_the_retryable_code(ask, fault, code):
         with pytest.raises(AgentError) as caught:
             ask(service.url, try_timeout=1.0 if fault.delay else 20.0)
         assert service.wait_for(3) == 3
-    assert (caught.value.exit_code, caught.value.code) == (ExitCode.ATTESTATION_UNAVAILABLE, code)
+    assert (caught.value.exit_code, caught.value.code) == (ExitCode.SERVICE_UNAVAILABLE, code)
 
 
 def test_nobody_listening_is_retryable(ask, clock):
     with pytest.raises(AgentError, match="unreachable") as caught:
         ask(CLOSED_PORT)
-    assert caught.value.exit_code is ExitCode.ATTESTATION_UNAVAILABLE
+    assert caught.value.exit_code is ExitCode.SERVICE_UNAVAILABLE
     assert len(clock.pauses) == 2
 
 

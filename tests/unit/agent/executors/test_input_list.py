@@ -65,7 +65,7 @@ def test_files_are_listed_as_the_driver_read_them(name):
         pytest.param([named("a\0.parquet")], "no name", id="zero"),
         pytest.param([named("\udcff.parquet")], "no name", id="no-utf8"),
         pytest.param([named("é" * 124 + ".parquet")], "more than 255 bytes", id="long"),
-        pytest.param([named(7)], "no size", id="name-is-a-number"),
+        pytest.param([named(7)], "no name", id="name-is-a-number"),
         pytest.param([{**FILE, "bytes": "5"}], "no size", id="size-is-text"),
         pytest.param([{**FILE, "bytes": True}], "no size", id="size-is-true"),
         pytest.param([{**FILE, "bytes": 5.0}], "no size", id="size-is-no-integer"),

@@ -297,7 +297,7 @@ def test_a_driver_that_cannot_judge_now_can_be_asked_again(release: SecretReleas
     def away(peer: PeerAttestation):
         raise AgentError(
             "The provider is away.",
-            exit_code=ExitCode.ATTESTATION_UNAVAILABLE,
+            exit_code=ExitCode.SERVICE_UNAVAILABLE,
             code="attestation-unreachable",
         )
 

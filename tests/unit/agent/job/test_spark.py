@@ -116,11 +116,8 @@ def test_settings_files_are_readable_by_the_owner_only(command):
 
 
 def test_secrets_are_not_printed(command):
-    setting = "spark.hadoop.fs.azure.account.key.data.blob.core.windows.net"
-    spark = command(
-        f"echo key is {SECRET}! and $OTHER", spark_conf={setting: SECRET}, variables={"OTHER": "told"}
-    )
-    assert run(spark) == [f"key is {'*' * len(SECRET)}! and ****"]
+    spark = command("echo told $OTHER", variables={"OTHER": SECRET})
+    assert run(spark) == [f"told {'*' * len(SECRET)}"]
 
 
 def failing(code, *lines):

@@ -172,11 +172,42 @@ def test_an_executor_is_told_these_things_and_no_others(launch, executor):
         parse(launch(executor=executor))
 
 
-def test_a_refused_credential_is_not_printed(launch):
-    setting = "spark.hadoop.fs.azure.account.key.data.blob.core.windows.net"
-    with pytest.raises(AgentError, match=setting) as caught:
-        parse(launch(spark_conf={setting: "almost a key"}))
-    assert "almost a key" not in str(caught.value)
+BLOB = {"name": "part 1.parquet", "bytes": 7, "etag": "0x8D4", "sas": "sv=2021-12-02&sig=c2VjcmV0%3D"}
+BLOBS = {"input": "https://account.blob.core.windows.net/trips/2018", "input_files": [BLOB]}
+
+
+def test_an_input_of_blobs_is_an_address_with_a_list(launch):
+    assert parse(launch(**BLOBS)).input_files == [BLOB]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        pytest.param({"input": None}, "input", id="no-address"),
+        pytest.param({"input": "file:///data"}, "https", id="a-folder"),
+        pytest.param({"input": "http://account.blob.core.windows.net/trips"}, "https", id="no-tls"),
+        pytest.param({"input": "https://a.net/trips?sig=c2VjcmV0"}, "without user, query", id="query"),
+        pytest.param({"input": "https://a:c2VjcmV0@a.net/trips"}, "without user, query", id="password"),
+        pytest.param(
+            {"input": "http://127.0.0.1:1/a/trips", "quote_provider": "occlum"}, "loopback", id="seen-by-host"
+        ),
+        pytest.param({"input_files": {}}, "array", id="no-list"),
+        pytest.param({"input_files": []}, "no blob", id="empty"),
+        pytest.param({"input_files": [BLOB] * 2}, "one twice", id="twice"),
+        pytest.param({"input_files": [BLOB] * 257}, "at most 256", id="too-many"),
+        pytest.param({"input_files": [BLOB | {"url": "x"}]}, "url", id="one-more-member"),
+        pytest.param({"input_files": [BLOB | {"sas": "c2VjcmV0 "}]}, "SAS, which is not shown", id="no-sas"),
+        pytest.param({"input_files": [BLOB | {"sas": ["c2VjcmV0"]}]}, "string", id="sas-of-another-type"),
+        pytest.param({"input_files": [BLOB | {"etag": 'x" '}]}, "ETag", id="etag"),
+        pytest.param({"input_files": [BLOB | {"bytes": 0}]}, "size", id="no-bytes"),
+        pytest.param({"input_files": [BLOB | {"bytes": True}]}, "size", id="bytes-of-another-type"),
+        pytest.param({"input_files": [BLOB | {"name": "../a.parquet"}]}, "name", id="another-folder"),
+    ],
+)
+def test_what_no_pipeline_lists_is_refused_and_no_credential_is_printed(launch, changes, why):
+    with pytest.raises(AgentError, match=rf"\[launch-invalid\].*{why}") as caught:
+        parse(launch(**BLOBS | changes))
+    assert "c2VjcmV0" not in str(caught.value).replace(changes.get("input") or "", "")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confidential_spark.agent.launch.allowed_settings import allowed_jvm_option, allowed_spark_setting
+from confidential_spark.agent.launch.allowed_settings import allowed_jvm_option
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave.spark import SparkInstallation
 from confidential_spark.platforms.kubernetes.names import (
@@ -16,6 +16,8 @@ from confidential_spark.platforms.kubernetes.names import (
     TryNames,
 )
 from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime, scratch_bytes
+
+from tests.support.launch_settings import allowed_spark_setting
 
 INSTALLATION = SparkInstallation(
     java=Path("/opt/jre/bin/java"), spark_home=Path("/opt/spark"), python=Path("/opt/python/bin/python3")

@@ -1,0 +1,72 @@
+"""What Azure Storage answers, inside the enclave (`agent/data/blobs.py`) and outside.
+
+Source: "Blob service error codes" of the Blob service's REST API.
+"""
+
+from __future__ import annotations
+
+from confidential_spark.core.failures.model import Failure, fatal, transient
+
+STORAGE: tuple[Failure, ...] = (
+    fatal(
+        "storage-denied",
+        "storage",
+        "The storage account refused the credentials.",
+        "Renew the SAS token or key in the Airflow connection; it needs read and list on the container.",
+        r"Server failed to authenticate the request",
+        r"This request is not authorized to perform this operation",
+        r"AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch|PublicAccessNotPermitted",
+    ),
+    fatal(
+        "storage-blob-changed",
+        "storage",
+        "A blob is no longer the one that was listed.",
+        "Clear the run from `resolve_input` on, once nobody writes to the month.",
+        r"\bConditionNotMet\b",
+    ),
+    fatal(
+        "storage-blob-missing",
+        "storage",
+        "A blob that was listed is not there.",
+        "Clear the run from `resolve_input` on, once the month is complete.",
+        r"\bBlobNotFound\b",
+    ),
+    fatal(
+        "storage-certificate",
+        "storage",
+        "Something in the storage account's place has no certificate that the enclave trusts.",
+        "Look for a proxy that opens TLS: the enclave trusts the authorities of its image and no others.",
+    ),
+    fatal(
+        "storage-redirected",
+        "storage",
+        "The storage account answers with a redirect, which the enclave does not follow.",
+        "Give the account's own Blob address, and look for a proxy in between.",
+    ),
+    fatal(
+        "storage-garbage",
+        "storage",
+        "What answers is no Blob service, or not the account's.",
+        "Look for a proxy between the enclave and the account; read the answer in the log.",
+        r"\[storage-(?:refused|too-large)\]",
+    ),
+    transient(
+        "storage-busy",
+        "storage",
+        "The storage account asks for fewer requests.",
+        "Wait and run again; run fewer months at once when it repeats.",
+        r"The server is busy",
+        r"\bServerBusy\b|\bServer Busy\b|OperationTimedOut",
+        r"(?:Ingress|Egress|Operations per second) is over the account limit",
+        r"\[storage-(?:throttled|unavailable)\]",
+    ),
+    transient(
+        "storage-unreachable",
+        "storage",
+        "The storage account's name could not be resolved or reached.",
+        "Check the account's name in the URI first; then DNS, firewall and private endpoints.",
+        r"UnknownHostException",
+        r"(?:blob|dfs)\.core\.windows\.net.{0,200}(?:timed out|Connection refused|Name or service not known)",
+        r"\[storage-timeout\]",
+    ),
+)
