@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from confidential_spark.hooks.blob.settings import BlobSettings
 from confidential_spark.image_build.settings import ImageSettings
 from confidential_spark.platforms.docker.settings import DockerSettings
 from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS: tuple[tuple[str, type[DeploymentSettings]], ...] = (
     ("Every platform", Settings),
+    ("Azure Blob Storage", BlobSettings),
     ("Platform `dcsv3`: the Docker engine", DockerSettings),
     ("Platform `aks`: the Kubernetes cluster", KubernetesSettings),
     ("DAG `enclave_image`", ImageSettings),

@@ -10,7 +10,9 @@ from urllib.parse import quote, unquote, urlsplit
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.hooks.blob.settings import blob_settings
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.input.blob_location import is_blob_location, parse_blob_location
 from confidential_spark.jobs.input.layouts import month_input
 from confidential_spark.jobs.input.location import local_folder, month_uri
 from confidential_spark.settings import ENV_PREFIX, Settings
@@ -66,6 +68,8 @@ def input_uri(location: str, month: Month) -> str:
     :raises ConfigurationError: the location cannot be read on this platform.
     :raises InputError: the location has no Parquet files of the month.
     """
+    if is_blob_location(location):
+        return blob_uri(location)
     uri, named = absolute(location)
     month_input(named, month)
     return uri
@@ -76,6 +80,8 @@ def deployment_uri(location: str) -> str:
 
     :raises ConfigurationError: it cannot be read here, or its part before the first placeholder is not there.
     """
+    if is_blob_location(location):
+        return blob_uri(location)
     uri, named = absolute(location)
     if "{" in named:
         month_uri(named, ANY_MONTH)
@@ -90,6 +96,16 @@ def deployment_uri(location: str) -> str:
         expected="a folder with Parquet files, or one such file",
         action="correct INPUT=…",
     )
+
+
+def blob_uri(location: str) -> str:
+    """Return an address of blobs, well-formed and without a credential; whether they are there, the DAG says.
+
+    :raises ConfigurationError: ``input-uri``, ``input-scheme``, ``input-credential``.
+    """
+    settings = blob_settings()
+    parse_blob_location(location, suffix=settings.suffix, emulator=settings.emulator)
+    return location.strip()
 
 
 def absolute(location: str) -> tuple[str, str]:

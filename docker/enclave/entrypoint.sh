@@ -11,6 +11,7 @@ instance="$enclave/run/instance"
 launch_dir=/host/launch
 launch_mount=/run/enclave-launch
 data=/host/data
+launch_delivery=/host/data/launch
 service_account=/var/run/secrets/kubernetes.io/serviceaccount
 # Minutes: longer than any run, so it belongs to none. Left by a node that went away.
 abandoned_after=4320
@@ -40,7 +41,8 @@ enter_instance() {
   cd "$instance"
 }
 
-# From a variable, or from the files that Kubernetes mounts as links, which Occlum does not follow.
+# From a variable; from the data volume, where it carries credentials; or from the files that Kubernetes mounts as
+# links, which Occlum does not follow.
 receive_launch() { # command
   local file
   if [ -n "${ENCLAVE_LAUNCH-}" ]; then
@@ -48,6 +50,9 @@ receive_launch() { # command
     unset ENCLAVE_LAUNCH
     # A new program: this one's environment stays readable for every job as long as it runs.
     exec "$0" "$1"
+  fi
+  if [ -e "$launch_delivery/launch.json" ]; then
+    mv "$launch_delivery/launch.json" "$launch_dir/" || cannot_write
   fi
   [ ! -e "$launch_dir/launch.json" ] || return 0
   [ -e "$launch_mount/launch.json" ] ||

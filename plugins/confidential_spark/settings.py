@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.occlum_config import EnclaveSizing
+from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -68,8 +69,9 @@ class Settings(DeploymentSettings):
     input_uri: str | None = Field(
         default=None,
         description="Location of the trip records, e.g. `file:///data/yellow`: a folder of `puYear=` folders "
-        "or of the TLC's files, or a template with `{year}` and `{month}`. Unset: a synthetic month, "
-        "labelled so, under a simulated policy; under any other a refusal.",
+        "or of the TLC's files, or a template with `{year}` and `{month}`, such as the public data set's "
+        f"`{PUBLIC_DATA_SET}`. "
+        "Unset: a synthetic month, labelled so, under a simulated policy; under any other a refusal.",
     )
     synthetic_rows: Annotated[int, Field(ge=1_000, le=20_000_000)] = Field(
         default=10_000, description="Rows of a synthetic month."

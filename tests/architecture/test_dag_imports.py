@@ -25,6 +25,7 @@ def test_dag_files_load_no_rules_of_a_job_and_no_data_libraries() -> None:
     late = {name for name in loaded if name.startswith("confidential_spark.jobs.checks.")}
     late |= {name for name in loaded if name.startswith("confidential_spark.jobs.") and name.count(".") > 2}
     assert late | (loaded & {"duckdb", "pyarrow"}) <= {
+        "confidential_spark.jobs.input.blob_location",
         "confidential_spark.jobs.input.location",
         "confidential_spark.jobs.input.manifest",
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.hooks.blob.settings import BlobSettings
 from confidential_spark.image_build.settings import ImageSettings, image_settings
 from confidential_spark.platforms.docker.settings import DockerSettings, docker_settings
 from confidential_spark.platforms.kubernetes.settings import KubernetesSettings, kubernetes_settings
@@ -16,7 +17,7 @@ from scripts.generate_docs import SETTINGS, settings_page
 if TYPE_CHECKING:
     from pathlib import Path
 
-GROUPS = (Settings, DockerSettings, KubernetesSettings, ImageSettings)
+GROUPS = (Settings, BlobSettings, DockerSettings, KubernetesSettings, ImageSettings)
 
 
 @pytest.mark.parametrize(

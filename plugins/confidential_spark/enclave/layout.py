@@ -50,8 +50,10 @@ DATA_DIR = HOST_DIR / "data"
 INPUT_DIR = DATA_DIR / "input"
 RESULTS_DIR = DATA_DIR / "results"
 
-# How the launch file arrives: as a variable, or as a file that Kubernetes mounts.
+# How the launch file arrives: as a variable; with credentials, which no listing of variables may show, as a
+# file on the data volume, removed when it was read; or as a file that Kubernetes mounts.
 LAUNCH_VARIABLE = "ENCLAVE_LAUNCH"
+LAUNCH_DELIVERY = DATA_DIR / "launch"
 LAUNCH_MOUNT = PurePosixPath("/run/enclave-launch")
 # On Kubernetes: token and CA of the driver's service account, and where the enclave finds their copies.
 SERVICE_ACCOUNT_MOUNT = PurePosixPath("/var/run/secrets/kubernetes.io/serviceaccount")

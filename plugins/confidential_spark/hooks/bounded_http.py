@@ -42,7 +42,7 @@ class ServiceClient:
     def __init__(self, base_url: str, service: str, limits: CallLimits) -> None:
         """Connect nothing yet."""
         self._service = service
-        self._http = BoundedHttp(base_url, limits, trust=_trusted_authorities)
+        self._http = BoundedHttp(base_url, limits, trust=trusted_authorities)
 
     def call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, document: object = None
@@ -67,7 +67,7 @@ class ServiceClient:
             ) from error
 
 
-def _trusted_authorities() -> ssl.SSLContext:
+def trusted_authorities() -> ssl.SSLContext:
     """Return a context with the authorities that `requests` trusts, so that one setting serves both."""
     return ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where())
 

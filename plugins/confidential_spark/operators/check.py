@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.stages import FAILED_CHECKS_KEY
+from confidential_spark.hooks.blob.run_input import BLOBS, checked_input
 from confidential_spark.hooks.result_store import ResultStore, month_key
 from confidential_spark.jobs import JOBS
 from confidential_spark.operators.verify import ValidationOperator, read_statement
@@ -73,15 +74,17 @@ class CheckResultsOperator(ValidationOperator):
         from confidential_spark.jobs.input.manifest import InputTotals
 
         rules = self.job.rules()
-        return run_checks(
-            rules,
-            staging,
-            limits=load_limits(self.settings.checks_path(self.job.name), rules.limits),
-            predicate=predicate,
-            published=StoredResults(self.settings.results_dir, self.job.name, self.platform, scope.month),
-            month=scope.month,
-            recorded_input=InputTotals.from_dict(dict(self.manifest)) if self.manifest else None,
-        )
+        with checked_input(self.manifest, scope.month, rules.input) as read_input:
+            return run_checks(
+                rules,
+                staging,
+                limits=load_limits(self.settings.checks_path(self.job.name), rules.limits),
+                predicate=predicate,
+                published=StoredResults(self.settings.results_dir, self.job.name, self.platform, scope.month),
+                month=scope.month,
+                recorded_input=InputTotals.from_dict(dict(self.manifest)) if self.manifest else None,
+                read_input=read_input,
+            )
 
     def report(
         self,
@@ -109,9 +112,13 @@ class CheckResultsOperator(ValidationOperator):
             figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes()), self.job),
             verification=dict(self.verification),
             checks=tuple(Check(**result.to_dict()) for result in results),
-            inputs=dict(self.manifest) if self.manifest else None,
+            inputs=self.recorded_input(),
             timings=timings(context, run, facts),
         )
+
+    def recorded_input(self) -> dict[str, Any] | None:
+        """Return the manifest for the report, without the list of blobs, which the statement has."""
+        return {k: v for k, v in self.manifest.items() if k != BLOBS} if self.manifest else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.platforms import Platform
+from confidential_spark.hooks.blob.run_input import LOCATION, require_platform_reads_blobs
 from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET, is_blob_location
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.check import StoredResults
 from confidential_spark.operators.publish import refuse_if_real
@@ -36,20 +38,13 @@ class ResolveInputOperator(ConfidentialOperator):
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Return the manifest's summary: location, files, rows, bytes, digest, synthetic or not."""
-        # Imported late: DAG files import this module, and need no PyArrow to be parsed.
-        from confidential_spark.jobs.input.file_count import require_few_files
-        from confidential_spark.jobs.input.manifest import read_manifest
-        from confidential_spark.jobs.input.page_checksums import require_page_checksums
-        from confidential_spark.jobs.input.sidecar_checksums import require_sidecar_checksums
-
         contract = self.job.rules().input
         assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
         given = scope.options.get("input") or self.settings.input_uri
         location = str(given) if given else self.synthetic_month(scope.month, contract)
-        manifest = read_manifest(location, scope.month, contract)
-        require_few_files(manifest, for_executors=self.platform is Platform.AKS)
-        require_sidecar_checksums(manifest)
-        require_page_checksums(manifest)
+        if is_blob_location(location):
+            require_platform_reads_blobs(self.platform)
+        manifest = read_input(location, scope.month, contract, for_executors=self.platform is Platform.AKS)
         if manifest.synthetic and scope.options["publish"]:
             self.require_no_real_month(scope)
         marks = [manifest.version, "SYNTHETIC" if manifest.synthetic else "", self.change(scope, manifest)]
@@ -57,7 +52,7 @@ class ResolveInputOperator(ConfidentialOperator):
             f"{manifest.rows:,} rows in {len(manifest.files)} files, {manifest.bytes:,} bytes"
             + "".join(f" · {mark}" for mark in marks if mark)
         )
-        return manifest.summary()
+        return manifest.summary() | ({LOCATION: location} if is_blob_location(location) else {})
 
     def change(self, scope: RunScope, manifest: InputManifest) -> str:
         """Return a warning where the month is published from other files; also a check of its results."""
@@ -98,10 +93,33 @@ class ResolveInputOperator(ConfidentialOperator):
                 code="input-not-configured",
                 got=f"no input, under the policy {policy.label}",
                 expected="a location; only simulated platforms make up a month",
-                action="set CONFIDENTIAL_SPARK_INPUT_URI, or fill in the input of the run",
+                action="set CONFIDENTIAL_SPARK_INPUT_URI, or fill in the input of the run: a folder, or "
+                f"the public {PUBLIC_DATA_SET}",
             )
         from confidential_spark.simulation.trips.month import write_month
 
         inputs = self.settings.inputs_dir / (self.job.name if contract.synthetic else "")
         write_month(month, self.settings.synthetic_rows, inputs, contract=contract)
         return inputs.as_uri()
+
+
+def read_input(location: str, month: Month, contract: InputContract, *, for_executors: bool) -> InputManifest:
+    """Judge the month's input: files entirely, blobs by their list and footers: only the enclave reads them.
+
+    :raises ConfidentialSparkError: it is not usable.
+    """
+    # Imported late: DAG files import this module, and need no PyArrow or Azure's libraries to be parsed.
+    if is_blob_location(location):
+        from confidential_spark.hooks.blob.month import BlobMonth
+
+        return BlobMonth(location).manifest(month, contract)
+    from confidential_spark.jobs.input.file_count import require_few_files
+    from confidential_spark.jobs.input.manifest import read_manifest
+    from confidential_spark.jobs.input.page_checksums import require_page_checksums
+    from confidential_spark.jobs.input.sidecar_checksums import require_sidecar_checksums
+
+    manifest = read_manifest(location, month, contract)
+    require_few_files(manifest, for_executors=for_executors)
+    require_sidecar_checksums(manifest)
+    require_page_checksums(manifest)
+    return manifest

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import TRUST_SIMULATED
@@ -41,6 +41,7 @@ class Places:
     """Where things are, as the enclave sees them: the launch file's keys of these names.
 
     :param input: location of the month's files, or None for jobs without input.
+    :param input_files: the blobs to download from there, with rights for hours; None for files.
     :param release_port: where a driver hands the Spark secret out to executors, or None: there are none.
     """
 
@@ -49,6 +50,7 @@ class Places:
     work_dir: str
     input: str | None
     release_port: int | None = None
+    input_files: list[dict[str, Any]] | None = field(default=None, repr=False)
 
 
 def launch_spec(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from airflow.sdk import Param
 
 from confidential_spark.core.months import MONTH_PATTERN
+from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET
 
-INPUT_PATTERN = r"^file://\S+$"
+INPUT_PATTERN = r"^(file|wasbs|abfss|https)://[^\s?#]+$"
 
 
 def month_param() -> Param:
@@ -32,8 +33,9 @@ def input_param() -> Param:
         title="Input location",
         section="Run",
         description_md="A URI such as `file:///data/yellow`: a folder of `puYear=` folders or of the TLC's "
-        "`yellow_tripdata_YYYY-MM.parquet`, or one such file; or a template with `{year}` and `{month}`. "
-        "Leave empty for the deployment's setting.",
+        "`yellow_tripdata_YYYY-MM.parquet`, or one such file; or a template with `{year}` and `{month}`, "
+        f"such as the public data set's `{PUBLIC_DATA_SET}`. Never with a SAS token in it: name a connection "
+        "in the settings. Leave empty for the deployment's setting.",
     )
 
 

@@ -19,6 +19,9 @@ def script(name: str) -> str:
         pytest.param("entrypoint.sh", 'instance="$enclave/run/instance"\n', id="run-dir"),
         pytest.param("entrypoint.sh", f"launch_dir={layout.LAUNCH_DIR}\n", id="launch-dir"),
         pytest.param("entrypoint.sh", f"launch_mount={layout.LAUNCH_MOUNT}\n", id="launch-mount"),
+        pytest.param(
+            "entrypoint.sh", f"launch_delivery={layout.LAUNCH_DELIVERY}\n", id="launch-with-credentials"
+        ),
         pytest.param("entrypoint.sh", f"${{{layout.LAUNCH_VARIABLE}-}}", id="launch-variable"),
         pytest.param("entrypoint.sh", f"python={layout.PYTHON}\n", id="python"),
         pytest.param("entrypoint.sh", f"agent={layout.ENTRY_POINT}\n", id="agent"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from confidential_spark.core.errors import ConfigurationError, ResultError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.checks.limits import JobLimits
     from confidential_spark.jobs.checks.subject import PublishedResults
     from confidential_spark.jobs.input.contract import InputContract
-    from confidential_spark.jobs.input.manifest import InputTotals
+    from confidential_spark.jobs.input.manifest import InputManifest, InputTotals
 
 SubjectT = TypeVar("SubjectT", bound=RunUnderCheck)
 
@@ -47,12 +47,14 @@ def run_checks(
     published: PublishedResults,
     month: Month | None = None,
     recorded_input: InputTotals | None = None,
+    read_input: Callable[[], InputManifest] | None = None,
 ) -> list[CheckResult]:
     """Check a run's results; a missing or garbled file is a failed check, never an exception.
 
     :param limits: what `load_limits` read.
     :param predicate: the predicate of the run's statement, already verified.
     :param recorded_input: what `resolve_input` recorded; needed for jobs with input, as is ``month``.
+    :param read_input: reads the input as it is now; None where it is files, which are read in their place.
     :raises ConfigurationError: ``checks-month-missing``.
     """
     if rules.input is not None and (month is None or recorded_input is None):
@@ -64,6 +66,8 @@ def run_checks(
             action="check the job with its own limits file",
         )
     subject = rules.subject(results_dir, predicate, limits, month, recorded_input, rules.input, published)
+    if read_input is not None:
+        subject = replace(subject, read_input=read_input)
     results: list[CheckResult] = []
     for name, check in rules.checks.items():
         try:

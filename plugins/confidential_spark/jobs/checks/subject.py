@@ -13,7 +13,7 @@ from confidential_spark.jobs.checks.result import CheckResult, Severity
 from confidential_spark.jobs.input.manifest import InputManifest, InputTotals, read_again
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from confidential_spark.core.months import Month
@@ -60,6 +60,7 @@ class RunUnderCheck:
     :param limits: the job's limits.
     :param recorded_input: what was recorded before the enclave was started; None for jobs without input.
     :param contract: the job's input contract; None for jobs without input.
+    :param read_input: reads the input as it is now, where it is no files.
     """
 
     results_dir: Path
@@ -69,6 +70,7 @@ class RunUnderCheck:
     recorded_input: InputTotals | None
     contract: InputContract | None
     published: PublishedResults
+    read_input: Callable[[], InputManifest] | None = None
 
     @cached_property
     def summary(self) -> JobSummary:
@@ -93,6 +95,8 @@ class MonthUnderCheck(RunUnderCheck):
 
         :raises InputError: it is no longer usable.
         """
+        if self.read_input is not None:
+            return self.read_input()
         return read_again(self.recorded_input.uri, self.month, self.contract)
 
     @property

@@ -17,7 +17,6 @@ AZURE_LAYOUT = "puYear={year}/puMonth={month}"
 PLACEHOLDERS = {("year", ""), ("year", "04d"), ("month", ""), ("month", "02d")}
 MONTH_FOLDER = re.compile(r"puYear=([0-9]{1,9})/puMonth=([0-9]{1,9})/?", re.ASCII)
 UNREADABLE_BY_HADOOP = frozenset("%?*[]{}#\\")
-CLOUD_SCHEMES = ("wasb", "wasbs", "abfs", "abfss")
 
 
 def month_uri(template: str, month: Month) -> str:
@@ -110,12 +109,11 @@ def _uri_error(uri: str) -> ConfigurationError:
 
 
 def _scheme_error(scheme: str) -> ConfigurationError:
-    # Spark could read it; but what an enclave reads must be hashed, and only files are so far.
-    where = "Blob Storage is not read yet" if scheme in CLOUD_SCHEMES else "no platform reads it"
     return ConfigurationError(
         "That kind of location cannot be read.",
         code="input-scheme",
-        got=f"{scheme}:// ({where})",
-        expected="file:// or a plain path, on the machine where Airflow's tasks run",
-        action="copy the month to that machine",
+        got=f"{scheme}://",
+        expected="file:// or a plain path, on the machine where Airflow's tasks run; or Azure Blob Storage's "
+        "wasbs://, abfss:// or https://",
+        action="correct the input location",
     )

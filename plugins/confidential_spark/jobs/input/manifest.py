@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
@@ -28,17 +28,30 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.input.parquet_footer import Footer
 
 HASHING_THREADS = 4
+BLOBS = "blobs"
+"""Member of the small form: name, bytes and etag of each blob, where the input is blobs."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One data file; ``sha256`` is lower-case hex."""
+    """One data file.
+
+    :param sha256: lower-case hex; empty for a blob, whose bytes only the enclave reads.
+    :param etag: the version of a blob; empty for a file.
+    """
 
     name: str
     bytes: int
     sha256: str
     rows: int
     row_groups: int
+    etag: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must not change: a blob is known by its version, a file by its content."""
+        return {
+            key: value for key, value in asdict(self).items() if key != ("sha256" if self.etag else "etag")
+        }
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class InputTotals:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> InputTotals:
         """Read what :meth:`InputManifest.summary` returned."""
-        return cls(**value)
+        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class InputManifest:
     """One month's input, file by file.
 
     :param uri: the folder, or the only file, as Spark understands it: ``file://`` and the path, not
-        percent-encoded.
+        percent-encoded; of blobs the ``https://`` address of their folder.
     :param version: the version of the table that all files are of; empty where it has no versions.
     :param columns: the columns that the job needs, in every spelling that a file has.
     :param extra_columns: the other columns; allowed, never read.
@@ -110,15 +123,16 @@ class InputManifest:
             files=len(self.files),
             rows=self.rows,
             bytes=self.bytes,
-            files_sha256=sha256_hex(canonical_json([asdict(file) for file in self.files])),
+            files_sha256=sha256_hex(canonical_json([file.identity() for file in self.files])),
             synthetic=self.synthetic,
             extra_columns=len(self.extra_columns),
             version=self.version,
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return the small form as a JSON object, for XCom."""
-        return asdict(self.totals())
+        """Return the small form as a JSON object, for XCom; of blobs with their list."""
+        blobs = [{"name": f.name, "bytes": f.bytes, "etag": f.etag} for f in self.files if f.etag]
+        return asdict(self.totals()) | ({BLOBS: blobs} if blobs else {})
 
 
 def read_manifest(location: str, month: Month, contract: InputContract) -> InputManifest:
@@ -148,7 +162,25 @@ def read_again(uri: str, month: Month, contract: InputContract) -> InputManifest
 
 def _manifest(place: Path, paths: Sequence[Path], month: Month, contract: InputContract) -> InputManifest:
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        files, footers = zip(*threads.map(_inspect, paths), strict=True)
+        inspected = list(threads.map(_inspect, paths))
+    return manifest_of(f"file://{place}", month, contract, paths, inspected)
+
+
+def manifest_of(
+    uri: str,
+    month: Month,
+    contract: InputContract,
+    paths: Sequence[Path],
+    inspected: Sequence[tuple[InputFile, Footer]],
+) -> InputManifest:
+    """Check a month's files by their footers against the contract, and against each other.
+
+    :param uri: where they are, for the manifest.
+    :param paths: where they can be told apart: the files, or what stands for them.
+    :raises InputError: ``input-schema``, ``input-unreadable``, ``input-duplicate-file``,
+        ``month-without-data``.
+    """
+    files, footers = zip(*inspected, strict=True)
     version = recognise(footers, contract)
     columns = [[spelling(footer, name) for name in version.sources] for footer in footers]
     for footer, names in zip(footers, columns, strict=True):
@@ -156,7 +188,7 @@ def _manifest(place: Path, paths: Sequence[Path], month: Month, contract: InputC
     _require_different_rows(paths, files, footers)
     needed = {name for names in columns for name in names}
     manifest = InputManifest(
-        uri=f"file://{place}",
+        uri=uri,
         month=str(month),
         files=files,
         version=version.name,
@@ -165,7 +197,7 @@ def _manifest(place: Path, paths: Sequence[Path], month: Month, contract: InputC
         extra_columns=tuple(sorted({name for footer in footers for name in footer.columns} - needed)),
     )
     if manifest.rows == 0:
-        raise no_data(month, f"{len(paths)} files without a row in {place}")
+        raise no_data(month, f"{len(paths)} files without a row in {uri.removeprefix('file://')}")
     return manifest
 
 

@@ -101,18 +101,22 @@ def container_spec(
     labels: dict[str, str],
     devices: tuple[str, ...],
 ) -> ContainerSpec:
-    """Return the container of one command of the agent."""
+    """Return the container of one command of the agent.
+
+    A launch with credentials is no part of it: the engine shows a container's variables to whoever asks.
+    """
     simulated = image.trust == TRUST_SIMULATED
+    variables = {layout.LAUNCH_VARIABLE: json.dumps(asdict(launch), ensure_ascii=False)}
     return ContainerSpec(
         image=image.reference,
         command=command,
-        environment={layout.LAUNCH_VARIABLE: json.dumps(asdict(launch), ensure_ascii=False)},
+        environment={} if launch.input_files else variables,
         labels=labels,
         memory_bytes=memory_bytes(settings.memory),
         scratch_bytes=SCRATCH_BYTES,
         instance_bytes=SIMULATED_INSTANCE_BYTES if simulated else SCRATCH_BYTES,
         cpus=settings.cores,
-        network="none" if simulated else settings.network,
+        network="none" if simulated and not launch.input_files else settings.network,
         devices=devices,
         aesm_dir=None if simulated else settings.aesm_dir,
     )
@@ -136,10 +140,13 @@ class DockerEnclave:
         """The container, there or not."""
         return EnclaveContainer(self.client, self.nonce)
 
-    def start(self, specs: Sequence[ContainerSpec], inputs: Sequence[Path]) -> str:
+    def start(
+        self, specs: Sequence[ContainerSpec], inputs: Sequence[Path], launch_file: Path | None = None
+    ) -> str:
         """Start the first of the specs whose devices the host has, and return the container's id.
 
         :param inputs: files that the enclave finds in its input folder.
+        :param launch_file: a launch with credentials; others are in the specs.
         :raises EnclaveError: what the engine refused.
         """
         entries = [
@@ -147,6 +154,9 @@ class DockerEnclave:
             *(Entry(f"{layout.INPUT_DIR.name}/{path.name}", path) for path in inputs),
             Entry(layout.RESULTS_DIR.name),
         ]
+        if launch_file is not None:
+            folder = layout.LAUNCH_DELIVERY.name
+            entries += [Entry(folder), Entry(f"{folder}/{layout.LAUNCH_FILE.name}", launch_file)]
         for spec in specs[:-1]:
             try:
                 return self._start(spec, entries)

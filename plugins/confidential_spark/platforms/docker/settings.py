@@ -36,7 +36,7 @@ class DockerSettings(DeploymentSettings):
     network: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")] = Field(
         default="bridge",
         description="Docker network of hardware enclaves, which ask the attestation service; simulated ones "
-        "have none.",
+        "have it only to download blobs.",
     )
     sgx_devices: Annotated[str, Field(pattern=r"^(auto|/dev/[a-z_/]+(,/dev/[a-z_/]+){0,3})$")] = Field(
         default="auto",

@@ -10,6 +10,7 @@ from confidential_spark.agent.protocol import SIMULATED_NOTICE
 from confidential_spark.enclave.class_archive import class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
+from confidential_spark.hooks.blob.run_input import enclave_blobs
 from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.hooks.result_store import ResultStore
 from confidential_spark.hooks.task_folder import task_folder
@@ -149,6 +150,7 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
             job_file=str(self.job.file(self.settings.jobs_dir)),
             work_dir=str(work_dir),
             input=self.manifest["uri"] if self.manifest else None,
+            input_files=enclave_blobs(self.manifest, self.settings),
         )
         source = simulated_source(provider, self.settings)
         return launch_spec(

@@ -94,11 +94,6 @@ def test_refuses_what_it_cannot_read(uri, code):
         local_folder(uri)
 
 
-def test_blob_storage_is_said_not_to_be_read_yet():
-    with pytest.raises(ConfigurationError, match="Blob Storage is not read yet"):
-        local_folder("abfss://c@account.dfs.example/yellow")
-
-
 @given(st.text(max_size=60) | st.text(alphabet="file:/{}%yearmonth=[]0123456789?#", max_size=40))
 def test_any_text_is_a_folder_or_a_clear_error(text):
     try:

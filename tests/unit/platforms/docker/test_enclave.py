@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from dataclasses import asdict, replace
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from confidential_spark.operators.launch import quote_source
 from confidential_spark.platforms.docker.enclave import (
     GIBIBYTE,
     SGX_DEVICES,
+    DockerEnclave,
     container_spec,
     sgx_devices,
     spark_memory,
@@ -65,6 +68,50 @@ def test_only_a_hardware_enclave_has_a_network_and_the_hosts_aesm() -> None:
 )
 def test_devices(image, setting, devices) -> None:
     assert tuple(sgx_devices(image, DockerSettings(sgx_devices=setting))) == devices
+
+
+BLOB = {"name": "a.parquet", "bytes": 1, "etag": "0x8D4", "sas": "sv=2021-12-02&sig=CANARY"}
+
+
+def test_a_launch_with_credentials_is_no_variable_and_its_enclave_reaches_the_account() -> None:
+    source = quote_source(SIMULATED, Platform.DCSV3, Settings())
+    blobs: dict[str, Any] = {"input": "https://trips.blob.core.windows.net/c", "input_files": [BLOB]}
+    launch = LaunchSpec(nonce=b64url(bytes(32)), run_id="r", results_dir="/r", **blobs, **asdict(source))
+    spec = container_spec(DockerSettings(network="sgx"), SIMULATED, "run", launch, {}, ())
+    assert (spec.environment, spec.network) == ({}, "sgx")
+    assert "CANARY" not in repr(launch)
+
+
+class UnpackedContainer:
+    """Takes the stream that an engine would unpack."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, bytes] = {}
+
+    def create(self, _: Any) -> str:
+        return "id"
+
+    def put(self, _container: str, _folder: Any, tar: Any) -> None:
+        with tarfile.open(fileobj=BytesIO(b"".join(tar()))) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                self.names[member.name] = file.read() if file else b""
+
+    def start(self, _: str) -> None:
+        assert self.names
+
+
+def test_a_launch_with_credentials_is_a_file_on_the_volume(tmp_path) -> None:
+    (tmp_path / "launch.json").write_text("{}")
+    enclave = DockerEnclave(None, "nonce", None, stopped=lambda: False)  # type: ignore[arg-type]
+    enclave.__dict__["container"] = UnpackedContainer()
+    assert enclave.start([spec_of(SIMULATED)], [], tmp_path / "launch.json") == "id"
+    assert enclave.container.names == {
+        "input": b"",
+        "results": b"",
+        "launch": b"",
+        "launch/launch.json": b"{}",
+    }
 
 
 def test_what_may_be_secret_is_not_shown() -> None:

@@ -1,0 +1,1 @@
+"""Azure Blob Storage as the pipeline sees it: what a month has there, and the right to read it."""
