@@ -1,20 +1,28 @@
 """Load connections, pools and variables from `airflow_settings.yaml` (Astro CLI schema) into Airflow.
 
 Pools follow the file; an existing connection or variable is kept unless ``--overwrite`` is given, because
-somebody may have put a secret into it by hand.
+somebody may have put a secret into it by hand. The file itself must have none: it is kept with the sources.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from confidential_spark.core.credentials import credential_in
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.orm import Session
+
+# Fields of a connection's extra that hold a secret, whatever it looks like.
+SECRET_FIELD = re.compile(r"password|passwd|secret|sas_token|account_key|private_key|connection_string$")
 
 
 class Strict(BaseModel):
@@ -72,7 +80,7 @@ def read_settings(path: Path) -> AirflowEntries:
     :raises SystemExit: naming each wrong field.
     """
     try:
-        return SettingsFile.model_validate(yaml.safe_load(path.read_text())).airflow
+        entries = SettingsFile.model_validate(yaml.safe_load(path.read_text())).airflow
     except OSError as error:
         raise SystemExit(f"ERROR: cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -80,6 +88,37 @@ def read_settings(path: Path) -> AirflowEntries:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise SystemExit("\n".join([f"ERROR: {path} is not a settings file:", *lines])) from error
+    if secrets := [f"  {each}" for each in secrets_in(entries)]:
+        advice = "Renew them, and put them into a secrets backend: docs/azure.md."
+        raise SystemExit("\n".join([f"ERROR: {path} contains secrets:", *secrets, advice]))
+    return entries
+
+
+def secrets_in(entries: AirflowEntries) -> Iterator[str]:
+    """Yield where the file seems to have a secret, and of what kind."""
+    for connection in entries.connections:
+        if connection.conn_password:
+            yield f"connection {connection.conn_id}: conn_password"
+        yield from (f"connection {connection.conn_id}: {each}" for each in secret_fields(connection))
+    for variable in entries.variables:
+        if kind := credential_in(variable.variable_value):
+            yield f"variable {variable.variable_name}: {kind}"
+
+
+def secret_fields(connection: ConnectionEntry) -> Iterator[str]:
+    """Yield the fields with a secret, by name or by what they look like."""
+    values = {name: str(value) for name, value in connection.model_dump(exclude_none=True).items()}
+    for name, value in values.items():
+        if name != "conn_password" and (kind := credential_in(value)):
+            yield f"{name}: {kind}"
+    try:
+        extra = json.loads(values.get("conn_extra", "{}"))
+    except ValueError:
+        return
+    if isinstance(extra, dict):
+        yield from (
+            f"conn_extra: {name}" for name, value in extra.items() if value and SECRET_FIELD.search(name)
+        )
 
 
 def apply(entries: AirflowEntries, session: Session, *, overwrite: bool) -> list[str]:

@@ -5,6 +5,7 @@ Addresses and secrets are Airflow connections, one run's choices are Params; eve
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from confidential_spark.core.credentials import credential_in
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.occlum_config import EnclaveSizing
@@ -194,7 +196,8 @@ def get_settings() -> Settings:
 def read_settings(group: type[Group]) -> Group:
     """Return a group of the deployment's settings, read once per process.
 
-    :raises ConfigurationError: ``settings-invalid``, naming each variable that is wrong.
+    :raises ConfigurationError: ``settings-invalid``, naming each variable that is wrong;
+        ``settings-credential``.
     """
     return cast("Group", _read(group))
 
@@ -206,6 +209,8 @@ def forget_settings() -> None:
 
 @cache
 def _read(group: type[DeploymentSettings]) -> DeploymentSettings:
+    # First: what follows shows the values it rejects.
+    _require_no_credential(group)
     try:
         return group()
     except ValidationError as error:
@@ -218,6 +223,21 @@ def _read(group: type[DeploymentSettings]) -> DeploymentSettings:
         code="settings-invalid",
         action="correct these environment variables; docs/reference/settings.md describes each",
     )
+
+
+def _require_no_credential(group: type[DeploymentSettings]) -> None:
+    names = {group.variable(field) for field in group.model_fields}
+    given = {name.upper(): value for name, value in os.environ.items() if name.upper() in names}
+    found = {name: kind for name, value in sorted(given.items()) if (kind := credential_in(value))}
+    if found:
+        raise ConfigurationError(
+            "The deployment's settings contain a credential; they are shown in logs and pages.",
+            code="settings-credential",
+            got="; ".join(f"{name}: {kind}" for name, kind in found.items()),
+            expected="settings without secrets",
+            action="put it into an Airflow connection and name that one in the settings (docs/azure.md); "
+            "renew the credential that was given here",
+        )
 
 
 def _problem(group: type[DeploymentSettings], error: ErrorDetails) -> str:

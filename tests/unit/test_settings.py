@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.hooks.blob.settings import BlobSettings
+from confidential_spark.hooks.blob.settings import BlobSettings, blob_settings
 from confidential_spark.image_build.settings import ImageSettings, image_settings
 from confidential_spark.platforms.docker.settings import DockerSettings, docker_settings
 from confidential_spark.platforms.kubernetes.settings import KubernetesSettings, kubernetes_settings
@@ -59,6 +59,23 @@ def test_a_wrong_variable_is_named(deploy, variable: str, value: str, said: str)
     with pytest.raises(ConfigurationError, match=said) as refusal:
         [read() for read in (get_settings, docker_settings, kubernetes_settings, image_settings)]
     assert refusal.value.code == "settings-invalid"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        pytest.param("BLOB_SUFFIX", "?sp=rl&sig=canary", r"CONFIDENTIAL_SPARK_BLOB_SUFFIX: a SAS", id="sas"),
+        pytest.param("BLOB_CONN_ID", "canary" * 14 + "ab==", r"_BLOB_CONN_ID: an account key", id="key"),
+        pytest.param("INPUT_URI", "https://a:canary@b/", r"_INPUT_URI: a password", id="password"),
+        pytest.param("AKS_TOLERATIONS", '["sig=canary"]', r"_AKS_TOLERATIONS: a SAS", id="json"),
+    ],
+)
+def test_a_credential_is_refused_by_name_and_not_shown(deploy, variable: str, value: str, said: str) -> None:
+    deploy(**{variable: value})
+    with pytest.raises(ConfigurationError, match=said) as refusal:
+        [read() for read in (get_settings, blob_settings, docker_settings, kubernetes_settings)]
+    assert refusal.value.code == "settings-credential"
+    assert "canary" not in str(refusal.value)
 
 
 def test_the_images_policy_is_its_own(deploy) -> None:

@@ -18,10 +18,12 @@ from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.errors import (
     AttestationServiceError,
     ConfidentialSparkError,
+    ConfigurationError,
     VerificationError,
     shorten,
 )
 from confidential_spark.hooks.bounded_http import CallLimits, HttpAnswer, ServiceClient, service_url
+from confidential_spark.hooks.connections import find_connection
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.json_object import JsonObject
 from confidential_spark.verification.refusals import Refusal, refuse
@@ -108,10 +110,19 @@ class AttestationHook(BaseHook):
         """The provider, read from the connection when first needed.
 
         :raises AttestationServiceError: ``attestation-insecure-url``, ``attestation-api-version``.
+        :raises ConfigurationError: ``attestation-connection-missing``, ``secrets-…``.
         """
         if self._provider is not None:
             return self._provider
-        connection = self.get_connection(self.attestation_conn_id)
+        connection = find_connection(self.attestation_conn_id)
+        if connection is None:
+            raise ConfigurationError(
+                "The attestation provider's connection does not exist.",
+                code="attestation-connection-missing",
+                got=self.attestation_conn_id,
+                expected="a connection of type azure_attestation",
+                action="add it to Airflow, or correct CONFIDENTIAL_SPARK_ATTESTATION_CONN_ID",
+            )
         host = connection.host or ""
         url = host if "://" in host else f"{connection.schema or 'https'}://{host}"
         if connection.port:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core.check_rows import CheckRow, PlatformReport
@@ -113,10 +113,7 @@ def attestation_row(settings: Settings, policy: Policy) -> CheckRow:
             f"{policy.attestation.issuer} and its keys",
             "nothing; hardware enclaves ask Azure Attestation",
         )
-    try:
-        answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
-    except AirflowNotFoundException as error:
-        answers, said = False, str(error)
+    answers, said = AttestationHook(settings.attestation_conn_id).test_connection()
     return CheckRow.judge(
         "attestation",
         said,

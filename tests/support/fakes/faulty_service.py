@@ -14,6 +14,7 @@ from confidential_spark.simulation.service import api as attestation_api
 from confidential_spark.simulation.service.api import Request
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
 
@@ -41,6 +42,7 @@ class FaultyService:
 
     :param now: of the attestation provider that it is.
     :param proper: what it is instead: the answer to a request with its headers.
+    :param tls: its certificate, where it has one.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class FaultyService:
         *faults: Fault | None,
         now: datetime | None = None,
         proper: Callable[[Request, Mapping[str, str]], Fault] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.faults = deque(faults)
         self.now = now
@@ -57,6 +60,11 @@ class FaultyService:
         self._heard = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.service = self
+        self._secure = tls is not None
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def _attest(self, request: Request, _: Mapping[str, str]) -> Fault:
         answer = attestation_api.answer(request, self.now or datetime.now(UTC))
@@ -64,7 +72,11 @@ class FaultyService:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http{'s' if self._secure else ''}://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
 
     def add(self, request: Request) -> None:
         """Keep a request that was read."""

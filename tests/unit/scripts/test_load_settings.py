@@ -38,6 +38,37 @@ def test_refuses_a_wrong_file_naming_the_place(tmp_path: Path, text: str, messag
         read_settings(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        pytest.param("conn_password: canary", "connection trips: conn_password", id="password"),
+        pytest.param("""conn_extra: '{"sas_token": "sig=canary"}'""", "conn_extra: a SAS token", id="sas"),
+        pytest.param(
+            """conn_extra: '{"client_secret": "canary"}'""", "conn_extra: client_secret", id="by-name"
+        ),
+        pytest.param("conn_uri: wasb://trips:canary@", "conn_uri: a password in an address", id="uri"),
+        pytest.param("conn_login: sp=r&sig=canary", "conn_login: a SAS token", id="wrong-field"),
+    ],
+)
+def test_refuses_a_secret_naming_the_place_only(tmp_path: Path, entry: str, said: str) -> None:
+    text = f"airflow:\n  connections:\n  - conn_id: trips\n    conn_type: wasb\n    {entry}\n"
+    with pytest.raises(SystemExit, match=said) as refusal:
+        read_settings(write(tmp_path, text))
+    assert "canary" not in str(refusal.value)
+
+
+def test_refuses_a_variable_that_looks_like_a_secret(tmp_path: Path) -> None:
+    text = "airflow:\n  variables: [{variable_name: v1, variable_value: 'sp=r&sig=canary'}]\n"
+    with pytest.raises(SystemExit, match="variable v1: a SAS token"):
+        read_settings(write(tmp_path, text))
+
+
+def test_paths_of_keys_are_no_secrets(tmp_path: Path) -> None:
+    extra = """conn_extra: '{"tls_client_key": "/keys/client.pem", "private_key": ""}'"""
+    text = f"airflow:\n  connections:\n  - conn_id: engine\n    conn_type: docker\n    {extra}\n"
+    assert len(read_settings(write(tmp_path, text)).connections) == 1
+
+
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="cannot read"):
         read_settings(tmp_path / "absent.yaml")

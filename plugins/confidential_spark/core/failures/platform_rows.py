@@ -237,3 +237,18 @@ NODES: tuple[Failure, ...] = (
         r"PodLaunch(?:Timeout|Failed)Exception",
     ),
 )
+
+SECRETS: tuple[Failure, ...] = (
+    fatal(
+        "secrets-denied",
+        "secrets",
+        "The vault of Airflow's connections refused this machine's identity.",
+        "Give the identity the right to read secrets: the role Key Vault Secrets User.",
+    ),
+    transient(
+        "secrets-unreachable",
+        "secrets",
+        "The vault of Airflow's connections gave no usable answer.",
+        "Check its address in `[secrets] backend_kwargs`, then DNS, firewall and private endpoints.",
+    ),
+)

@@ -32,6 +32,7 @@ FAILURES: tuple[Failure, ...] = (
     *platform_rows.HARDWARE,
     *job_rows.JAVA_AND_MEMORY,
     *results_rows.RESULTS,
+    *platform_rows.SECRETS,
     *storage_rows.STORAGE,
     *job_rows.DATA,
     *job_rows.AGENT,

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 from azure.core.credentials import AzureSasCredential
@@ -17,6 +16,7 @@ from azure.storage.blob import BlobServiceClient, generate_blob_sas
 
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.hooks.blob.failures import storage_errors
+from confidential_spark.hooks.connections import find_connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,15 +126,14 @@ def _client_of(conn_id: str) -> Any:
     from airflow.providers.microsoft.azure.hooks.data_lake import AzureDataLakeStorageV2Hook
     from airflow.providers.microsoft.azure.hooks.wasb import WasbHook
 
+    connection = find_connection(conn_id)
+    kind = connection.conn_type if connection else "none"
     try:
-        kind = BaseHook.get_connection(conn_id).conn_type
         if kind == "wasb":
             return WasbHook(conn_id).get_conn()
         if kind == "adls":
             return AzureDataLakeStorageV2Hook(conn_id).service_client
-    except AirflowNotFoundException:
-        kind = "none"
-    except (TypeError, ValueError) as error:
+    except (AirflowNotFoundException, TypeError, ValueError) as error:
         raise _connection_error(conn_id, f"its fields make no client: {type(error).__name__}") from error
     raise _connection_error(conn_id, f"type {kind}")
 

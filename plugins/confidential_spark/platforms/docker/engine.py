@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.hooks.docker import DockerHook
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 from docker.api import APIClient
 from docker.auth import resolve_repository_name
 
 from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.hooks.connections import find_connection
 from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:
@@ -46,12 +45,9 @@ class EngineAddress:
     def of_connection(cls, conn_id: str) -> EngineAddress:
         """Read the engine's address from an Airflow connection.
 
-        :raises ConfigurationError: ``docker-connection-invalid``.
+        :raises ConfigurationError: ``docker-connection-invalid``, ``secrets-…``.
         """
-        try:
-            connection = BaseHook.get_connection(conn_id)
-        except AirflowNotFoundException:
-            connection = None
+        connection = find_connection(conn_id)
         if connection is None or not connection.host:
             return cls(os.environ.get("DOCKER_HOST") or LOCAL_SOCKET)
         return cls(_url(connection), *_tls_files(connection))
@@ -123,20 +119,20 @@ class RegistryLogin:
 
         An Azure connection without a password asks Azure for one, with the machine's managed identity.
 
-        :raises ConfigurationError: ``registry-connection-missing``, ``registry-connection-invalid``.
+        :raises ConfigurationError: ``registry-connection-missing``, ``registry-connection-invalid``,
+            ``secrets-…``.
         """
         if conn_id is None:
             return None
-        try:
-            connection = BaseHook.get_connection(conn_id)
-        except AirflowNotFoundException as error:
+        connection = find_connection(conn_id)
+        if connection is None:
             raise ConfigurationError(
                 "The registry's connection does not exist.",
                 code="registry-connection-missing",
                 got=conn_id,
                 expected="a connection of type docker or azure_container_registry",
                 action="add it to Airflow, or unset CONFIDENTIAL_SPARK_IMAGE_REGISTRY_CONN_ID",
-            ) from error
+            )
         login = cls(str(connection.host or ""), str(connection.login or ""), _password(connection))
         mask_secret(login.password)
         if not (login.server and login.username and login.password):

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
-from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import (
-    AirflowNotFoundException,
     AirflowTaskTimeout,
 )
 
@@ -20,6 +18,7 @@ from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
+from confidential_spark.hooks.connections import find_connection
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs.input.location import parquet_files
@@ -290,8 +289,6 @@ def executor_launch(driver: LaunchSpec) -> LaunchSpec:
 
 def connection_extras(conn_id: str) -> dict[str, Any]:
     """Return what the trigger needs to reach the cluster, which cannot look a connection up by itself."""
-    try:
-        return dict(BaseHook.get_connection(conn_id).extra_dejson)
-    except AirflowNotFoundException:
-        # Without a connection the provider uses what the machine itself knows, and so does the trigger.
-        return {}
+    connection = find_connection(conn_id)
+    # Without a connection the provider uses what the machine itself knows, and so does the trigger.
+    return dict(connection.extra_dejson) if connection else {}

@@ -6,14 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.check_rows import CheckRow, Status, attempt, attempt_all, not_looked_at
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.hooks.connections import find_connection
 from confidential_spark.hooks.deployment import deployment_id
 from confidential_spark.operators.image import IMAGE_ASSETS, published_image
 from confidential_spark.operators.platform_check import (
@@ -165,10 +163,8 @@ def needs_of(settings: KubernetesSettings, sizing: EnclaveSizing, policy: Policy
 
 def is_configured(conn_id: str) -> bool:
     """Return whether there is a cluster to look at: named by a connection, or as `kubectl` would find it."""
-    try:
-        named = bool(BaseHook.get_connection(conn_id).extra_dejson)
-    except AirflowNotFoundException:
-        named = False
+    connection = find_connection(conn_id)
+    named = bool(connection and connection.extra_dejson)
     found = os.environ.get("KUBECONFIG") or os.environ.get(IN_CLUSTER_VARIABLE)
     return named or bool(found) or (Path.home() / ".kube" / "config").is_file()
 
