@@ -74,7 +74,7 @@ azurite: install-dev ## Install Azurite, Microsoft's emulator of Azure Storage, 
 	@$(BIN)/python -m tests.support.azure.azurite
 
 .PHONY: test-azure
-test-azure: install-dev ## Run the tests of Azure Blob Storage on Azurite, which is installed first
+test-azure: install-dev ## Run the tests of Azure Blob Storage on Azurite, which is installed first; one takes PostgreSQL
 	@$(BIN)/python -m tests.support.azure.azurite $(BIN)/pytest -q tests/azure
 
 .PHONY: cluster
