@@ -95,6 +95,16 @@ def test_the_storage_account_is_read_with_what_the_vault_holds(vault) -> None:
     assert BlobAccount.of(location, BlobSettings(conn_id="trips")).sas == SAS
 
 
+def test_the_documented_connection_without_a_secret_is_an_identity(vault) -> None:
+    page = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8")
+    (value,) = re.findall(r"--value '(\{.+\})'$", page, re.MULTILINE)
+    vault.secrets["airflow-connections-trips"] = value.replace("'$ACCOUNT'", "trips")
+    account = BlobAccount.of(
+        parse_blob_location("wasbs://yellow@trips.blob.core.windows.net/"), BlobSettings(conn_id="trips")
+    )
+    assert (account.key, account.sas, hasattr(account.token, "get_token")) == ("", "", True)
+
+
 def test_an_absent_secret_is_an_absent_connection(vault) -> None:
     assert find_connection("elsewhere") is None
     with pytest.raises(AirflowRuntimeError, match="elsewhere not found"):
