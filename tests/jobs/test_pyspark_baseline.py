@@ -1,4 +1,4 @@
-"""The taxi job against its PySpark form of before, which runs by spark-submit and knows no flex fare and no versions."""
+"""The taxi job against its PySpark form of before, by spark-submit; flex fare and versions are newer."""
 
 from __future__ import annotations
 
