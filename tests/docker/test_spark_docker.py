@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -470,9 +471,7 @@ def test_a_flood_of_100_mb_costs_neither_memory_nor_the_run(bench: Bench) -> Non
     flood = "yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 100000000"
     one = bench.a_try(f"echo begins; {flood}; echo ends; {SIGN}")
     worker = bench.worker(one)
-    peak = 0
-    while worker.poll() is None:
-        peak = max(peak, resident_bytes(worker.pid))
+    peak = most_resident_bytes(worker)
     assert worker.returncode == 0
     log = bench.worker_log()
     assert "begins" in log
@@ -482,11 +481,16 @@ def test_a_flood_of_100_mb_costs_neither_memory_nor_the_run(bench: Bench) -> Non
     bench.require_nothing_left()
 
 
-def resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
+def most_resident_bytes(worker: subprocess.Popen[str]) -> int:
+    """Wait for a process to end, and return the most memory that it ever had, as the kernel counts it."""
+    most = 0
+    while worker.poll() is None:
+        with suppress(OSError, IndexError):
+            status = Path(f"/proc/{worker.pid}/status").read_text()
+            most = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(timeout=0.2)
+    return most
 
 
 def next_try(one: OneTry) -> OneTry:
