@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import threading
@@ -36,6 +37,7 @@ SHORTER = (
 )
 
 
+ACCOUNT = "https://trips.blob.core.windows.net"
 STARTING = 'pods "p" is forbidden: not yet ready to handle request'
 NO_WEBHOOK = 'Internal error occurred: failed calling webhook "v.example": failed to call webhook'
 
@@ -106,6 +108,28 @@ def test_the_month_reaches_the_enclave(spark, tmp_path) -> None:
     assert launch["input"] == "file:///host/data/input"
     assert launch["spark_conf"]["spark.executor.instances"] == "2"
     assert spark.left() == []
+
+
+def test_the_right_to_read_blobs_is_in_the_driver_s_launch_file_alone(spark, configure, monkeypatch) -> None:
+    account = {"login": "trips", "password": base64.b64encode(bytes(64)).decode()}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIPS", json.dumps({"conn_type": "wasb", "host": ACCOUNT, **account}))
+    configure(blob_conn_id="trips")
+    blob = {"name": "part 0.parquet", "bytes": 300_001, "etag": "0x8D4"}
+    manifest = {"uri": f"{ACCOUNT}/nyctlc/yellow", "bytes": 300_001, "blobs": [blob]}
+    spark.job, spark.manifest = "nytaxi", manifest
+    run, worker, driver = start(spark)
+    core, namespace = spark.fake.core(), spark.fake.namespace
+    (secret,) = wait(lambda: core.list_namespaced_secret(namespace).items)
+    files = {name: base64.b64decode(content).decode() for name, content in secret.data.items()}
+    launch, executors = json.loads(files["launch.json"]), files["executor-pod.yaml"]
+    assert (launch["input"], launch["input_files"][0]["etag"]) == (manifest["uri"], "0x8D4")
+    assert "sr=b" in launch["input_files"][0]["sas"]
+    # Executors ask the driver's enclave, for the address too.
+    elsewhere = executors + json.dumps(spark.fake.pods()) + str(core.list_namespaced_config_map(namespace))
+    assert not [part for part in ("sig=", ACCOUNT, "0x8D4") if part in elsewhere]
+    spark.let_go(driver)
+    assert worker.wait() == 0
+    assert results(run)["input.txt"] == ""
 
 
 def test_no_secret_is_in_what_the_cluster_stores(spark) -> None:

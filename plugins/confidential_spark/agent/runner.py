@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
-from confidential_spark.agent.bounded_http import BoundedHttp
 from confidential_spark.agent.data import blobs, files
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executors.driver import executor_enclaves
@@ -144,9 +143,9 @@ def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFi
             refuse("input", "none", f"where the records of month {spec.month} are")
         return []
     if spec.input_files is not None:
-        listed = blobs.listed_blobs(spec.input_files)
-        say(f"Downloading {len(listed)} blobs, {sum(blob.bytes for blob in listed):,} bytes")
-        return blobs.download(BoundedHttp(spec.input, blobs.LIMITS), listed, private.input)
+        source = blobs.BlobSource.of(spec.input, spec.input_files)
+        say(f"Downloading {len(source.blobs)} blobs, {sum(blob.bytes for blob in source.blobs):,} bytes")
+        return source.download(private.input)
     return files.input_files(spec.input, copy_to=private.input if _reads_copy(spec) else None)
 
 

@@ -11,9 +11,12 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.spark import SparkInstallation
 from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
+from confidential_spark.hooks.blob.run_input import enclave_blobs
 from confidential_spark.hooks.endpoints import attestation_endpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from confidential_spark.core.platforms import Platform
     from confidential_spark.enclave.image import EnclaveImage
     from confidential_spark.enclave.spark import SparkRuntime
@@ -105,13 +108,23 @@ def quote_source(image: EnclaveImage, platform: Platform, settings: Settings) ->
         )
 
 
-def image_places(job: SparkJob, *, has_input: bool, release_port: int | None = None) -> Places:
-    """Return where things are inside the image."""
+def image_places(
+    job: SparkJob, manifest: Mapping[str, Any] | None, settings: Settings, *, release_port: int | None = None
+) -> Places:
+    """Return where things are inside the image, and which blobs its enclave downloads.
+
+    :param manifest: what `resolve_input` returned.
+    :raises InputError: ``storage-…``.
+    :raises ConfigurationError: ``storage-connection-invalid``.
+    """
+    blobs = enclave_blobs(manifest, settings)
+    folder = f"file://{layout.INPUT_DIR}" if manifest else None
     return Places(
         results_dir=str(layout.RESULTS_DIR),
         job_file=str(layout.JOBS_DIR / f"{job.name}.py"),
         work_dir=str(layout.WORK_DIR),
-        input=f"file://{layout.INPUT_DIR}" if has_input else None,
+        input=manifest["uri"] if manifest and blobs else folder,
+        input_files=blobs,
         release_port=release_port,
     )
 

@@ -32,7 +32,7 @@ PEERS: tuple[Failure, ...] = (
         "executor-input-differs",
         "kubernetes",
         "An executor was served another input than the driver, and did no work.",
-        "Treat it as an incident: find out who writes to the data volume, and what serves it to that node.",
+        "Treat it as an incident: find out who writes to the input, and what serves it to that node.",
     ),
 )
 

@@ -65,7 +65,7 @@ STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
 TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
-INPUT_DIFFERS = "executor-input-differs"
+INPUT_DIFFERS, STORAGE = "executor-input-differs", "storage-"
 # Times and owners are of no use here, and file shares do not let everybody set them.
 RECEIVE = (
     'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
@@ -326,7 +326,7 @@ class KubernetesEnclave:
             ).error()
         self._lost_transfer.require_alive(transfer)
         executors = self.poll_executors()
-        self._check_served_input()
+        self._check_executors_input()
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
@@ -350,10 +350,14 @@ class KubernetesEnclave:
                     self._tell(f"Executor pod {state.name}: {line}")
         return executors
 
-    def _check_served_input(self) -> None:
-        """End a run with an executor that was served another input, although Spark would replace it."""
+    def _check_executors_input(self) -> None:
+        """End a run with an executor that was served another input, or cannot get it.
+
+        Spark would replace it, time and again.
+        """
         for diagnosis in self._ended_executors.values():
-            if diagnosis.failure.name == INPUT_DIFFERS:
+            name, lasts = diagnosis.failure.name, not diagnosis.failure.retryable
+            if name == INPUT_DIFFERS or (lasts and name.startswith(STORAGE)):
                 self.output.fail(diagnosis)
 
     def _check_missing_executors(self, waiting: Sequence[PodState]) -> None:

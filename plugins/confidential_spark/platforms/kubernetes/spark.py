@@ -20,9 +20,9 @@ from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
+from confidential_spark.hooks.blob.run_input import files_to_send
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.result_store import ResultStore
-from confidential_spark.jobs.input.location import parquet_files
 from confidential_spark.operators.attempt import (
     EnclaveRun,
     StoredTry,
@@ -154,7 +154,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
             self.cluster.create_pod(transfer_pod(plan))
             enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
-            enclave.push(parquet_files(self.manifest["uri"]) if self.manifest else [])
+            enclave.push(files_to_send(self.manifest))
             raise_if_cancelled(enclave.stopped)
             self.create_driver(context, plan)
         owner = enclave.require(enclave.names.driver, ENCLAVE).uid
@@ -264,12 +264,15 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         for plan in (runtime.memory, executors.memory_plan):
             require_memory_fits(plan, self.settings.enclave_sizing())
         source = quote_source(image, self.platform, self.settings)
-        places = image_places(self.job, has_input=bool(self.manifest), release_port=RELEASE_PORT)
+        places = image_places(self.job, self.manifest, self.settings, release_port=RELEASE_PORT)
         return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 
 
 def executor_launch(driver: LaunchSpec) -> LaunchSpec:
-    """Return what every executor is told: whom to attest to and how to start, nothing secret."""
+    """Return what every executor is told: whom to attest to and how to start, nothing secret.
+
+    Where blobs are, and the right to read them, an executor learns from the driver's enclave.
+    """
     return LaunchSpec(
         nonce=driver.nonce,
         run_id=driver.run_id,
@@ -278,7 +281,7 @@ def executor_launch(driver: LaunchSpec) -> LaunchSpec:
         attestation_api_version=driver.attestation_api_version,
         quote_provider=driver.quote_provider,
         jobs_dir=driver.jobs_dir,
-        input=driver.input,
+        input=None if driver.input_files else driver.input,
         work_dir=driver.work_dir,
         java=driver.java,
         spark_home=driver.spark_home,

@@ -159,6 +159,23 @@ def test_a_host_that_serves_one_executor_another_input_ends_the_run(look) -> Non
     assert (ended.value.code, ended.value.retryable) == ("executor-input-differs", False)
 
 
+@pytest.mark.parametrize("code", ["storage-denied", "storage-blob-changed", "storage-blob-missing"])
+def test_blobs_that_one_executor_cannot_get_end_the_run(look, code) -> None:
+    """Spark itself would make one after the other, for as long as the task may take."""
+    without = executor(
+        "e1", phase="Failed", exit_code=66, ended_message=f"[{code}] A blob was not downloaded."
+    )
+    with pytest.raises(EnclaveError) as ended:
+        look(Pods([without, running("e2")])).check_siblings(DRIVER)
+    assert (ended.value.code, ended.value.retryable) == (code, False)
+
+
+def test_an_executor_whose_storage_was_busy_may_be_replaced(look) -> None:
+    said = "[storage-unavailable] A blob was not downloaded."
+    busy = executor("e1", phase="Failed", exit_code=75, ended_message=said)
+    look(Pods([busy, running("e2")])).check_siblings(DRIVER)
+
+
 def test_executors_that_are_all_served_another_input_decide_why_their_driver_failed(look) -> None:
     driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
     gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
