@@ -25,11 +25,11 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.job import publication_key
-from confidential_spark.jobs.report import RunReport
 from confidential_spark.operators.attempt import attempt_prefix
+from confidential_spark.operators.publish import read_report
 from confidential_spark.settings import get_settings
 from confidential_spark.verification import load_policy
 
@@ -247,7 +247,7 @@ def discard_staging(lock: TextIO) -> None:
     record = read_record(lock)
     if record.keys() >= {"at", "dag", "key"}:
         run = attempt_prefix(manual_run_id(datetime.fromisoformat(record["at"])))
-        ResultStore(get_settings().results_dir, record["dag"]).discard_run(record["key"], run)
+        result_store(get_settings().results_dir, record["dag"]).discard_run(record["key"], run)
 
 
 def manual_run_id(at: datetime) -> str:
@@ -300,11 +300,12 @@ def task_of(line: str) -> str:
 
 def verdict(run: LocalRun) -> str:
     """Return the verdict of the result that was just published."""
-    published = get_settings().results_dir / run.dag_id / run.key
-    policy = get_settings().policy_path(run.platform)
-    report = RunReport.read(published / "report.json")
+    location = get_settings().results_dir
+    version = result_store(location, run.dag_id).published(run.key)
+    report, policy = read_report(version), get_settings().policy_path(run.platform)
+    published = short(location / run.dag_id / run.key) if isinstance(location, Path) else version.location
     program = JOBS[report.job].file(get_settings().jobs_dir)
-    return report.verdict_text(short(published), short(policy), short(program), short(VERIFIER))
+    return report.verdict_text(str(published), short(policy), short(program), short(VERIFIER))
 
 
 def short(path: Path) -> str:

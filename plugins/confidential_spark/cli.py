@@ -30,7 +30,7 @@ EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
 # By name: they are in a checkout, and not in the wheel that auditors install.
-FURTHER_COMMANDS = ("confidential_spark.cli_explain", "confidential_spark.cli_housekeeping")
+FURTHER_COMMANDS = tuple(f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "results"))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from confidential_spark.core.errors import ConfigurationError
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 ENV_PREFIX = "CONFIDENTIAL_SPARK_"
+
+
+def path_or_address(value: object) -> object:
+    """Return a path, or the text of an address."""
+    return Path(value) if isinstance(value, str) and "://" not in value else value
 
 
 class DeploymentSettings(BaseSettings):
@@ -50,8 +55,15 @@ class Settings(DeploymentSettings):
         default=PROJECT_DIR / "include",
         description="Jobs, policies and checks, read by path, never imported.",
     )
-    results_dir: Path = Field(
-        default=PROJECT_DIR / "var" / "results", description="Published months, one folder per DAG."
+    results_dir: Annotated[Path | str, BeforeValidator(path_or_address)] = Field(
+        default=PROJECT_DIR / "var" / "results",
+        description="Published months, one folder per DAG. A folder, or an address in Azure Blob Storage "
+        "that the workers of several machines share: `wasbs://results@ACCOUNT.blob.core.windows.net/spark`.",
+    )
+    results_conn_id: str | None = Field(
+        default=None,
+        description="Connection of type `wasb` or `adls` that reads and writes results in Blob. Unset: that "
+        "of the input.",
     )
     results_grace_hours: Annotated[int, Field(ge=1, le=8760)] = Field(
         default=24,

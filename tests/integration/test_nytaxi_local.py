@@ -176,10 +176,10 @@ class TestPublishing:
     """A publication that was interrupted is completed by the task's next try."""
 
     @pytest.mark.parametrize(
-        ("module", "function"), [("published_versions", "switch_link"), ("result_store", "_remove_attempt")]
+        ("module", "function"), [("published_versions", "switch_link"), ("folder_store", "_remove_attempt")]
     )
     def test_is_completed_after_a_crash(self, run_dag, monkeypatch, results_dir, module, function) -> None:
-        hooks = import_module(f"confidential_spark.hooks.{module}")
+        hooks = import_module(f"confidential_spark.hooks.results.{module}")
         real, crashes = getattr(hooks, function), iter([True])
 
         def crash_once(*args):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import yaml
 from confidential_spark.cli import main
 from confidential_spark.core.months import Month
-from confidential_spark.hooks.published_versions import GRACE
-from confidential_spark.hooks.result_store import ResultStore, month_key
+from confidential_spark.hooks.results.folder_store import FolderStore
+from confidential_spark.hooks.results.store import GRACE, month_key
 from confidential_spark.ui.results.archive import archive
 from confidential_spark.ui.results.published import DOCUMENTS, Published
 
@@ -42,7 +42,7 @@ class MonthOnFiles:
 
     def __init__(self, folder: Path, grace: timedelta = GRACE) -> None:
         self.results = folder / "results"
-        self.store = ResultStore(self.results, DAG_ID)
+        self.store = FolderStore(self.results, DAG_ID)
         self.link = self.results / DAG_ID / KEY
         self._grace = grace
         self._tries = count(1)
@@ -66,7 +66,7 @@ class MonthOnFiles:
             Style("tar -C LINK", lambda: untarred(link)),
             Style("cd LINK, cp -r .", lambda: copied('cd "$1" && cp -r . "$2"', link)),
             Style("cp -r $(realpath LINK)/.", lambda: copied('cp -r "$(realpath "$1")/." "$2"', link)),
-            Style("ResultStore.published", lambda: read_tree(str(self.store.published(KEY)))),
+            Style("FolderStore.published", lambda: read_tree(str(self.store.published(KEY).location))),
             Style("trailing summaries", self.trailing),
             Style("the page's documents and table", self.page),
             Style("the page's archive", self.archive),
@@ -94,10 +94,7 @@ class MonthOnFiles:
         content = result and archive(result.folder, "month")
         if not content:
             raise TornError("there is no archive")
-        with zipfile.ZipFile(io.BytesIO(content)) as file:
-            return require_complete(
-                {name.removeprefix("month/"): file.read(name) for name in file.namelist()}
-            )
+        return unzipped(content)
 
     def verify(self, evidence: str, *options: str) -> None:
         with redirect_stdout(io.TextIOWrapper(io.BytesIO())) as output:
@@ -105,6 +102,12 @@ class MonthOnFiles:
             output.seek(0)
             if status != 0:
                 raise TornError(output.read())
+
+
+def unzipped(content: bytes) -> Files:
+    """Return the files of a page's archive."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return require_complete({name.removeprefix("month/"): file.read(name) for name in file.namelist()})
 
 
 def read_tree(folder: str) -> Files:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from confidential_spark.hooks.durable_files import create_once, storage_errors
+from confidential_spark.hooks.results.location import results_at
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-FILE = ".deployment"
+    from confidential_spark.hooks.results.store import Location
 
 
-def deployment_id(results_dir: Path) -> str:
+def deployment_id(results_dir: Location) -> str:
     """Return the id of the deployment whose results these are; made when it is first asked for.
 
-    :raises ResultError: ``results-unwritable``, ``disk-full``.
+    :raises ResultError: what the storage refuses.
     """
-    path = results_dir / FILE
-    with storage_errors("name the deployment"):
-        results_dir.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            create_once(path, uuid4().hex)
-        return path.read_text(encoding="utf-8").strip()
+    return results_at(results_dir).deployment_id()

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,16 @@ def best_effort(what: str) -> Iterator[None]:
         log.debug("Another process was faster to %s", what)
     except OSError as error:
         log.warning("Could not %s: %s", what, error)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; what goes meanwhile counts nothing."""
+    sizes = [0]
+    for each in (path, *(Path(folder, name) for folder, _, names in os.walk(path) for name in names)):
+        with best_effort(f"look at {each}"):
+            status = each.lstat()
+            sizes.append(0 if stat.S_ISDIR(status.st_mode) else status.st_size)
+    return sum(sizes)
 
 
 @contextmanager

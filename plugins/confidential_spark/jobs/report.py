@@ -14,11 +14,12 @@ from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.input.contract import SYNTHETIC_NOTICE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from confidential_spark.jobs.job import SparkJob
 
+REPORT = "report.json"
 MAX_REPORT_BYTES = 4 * 1024 * 1024
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -105,13 +106,27 @@ class RunReport(_Part):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read `report.json`.
+        """Read `report.json` from a file.
 
         :raises ResultError: ``report-unreadable``.
         """
-        try:
+
+        def content(limit: int) -> bytes:
             with path.open("rb") as file:
-                content = file.read(MAX_REPORT_BYTES + 1)
+                return file.read(limit + 1)
+
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, read: Callable[[int], bytes], where: str) -> Self:
+        """Read `report.json` from wherever it is.
+
+        :param read: returns the content, of which it need not return much more than this many bytes.
+        :param where: for people.
+        :raises ResultError: ``report-unreadable``.
+        """
+        try:
+            content = read(MAX_REPORT_BYTES)
             if len(content) > MAX_REPORT_BYTES:
                 raise ValueError(f"more than {MAX_REPORT_BYTES} bytes")
             return cls.model_validate_json(content)
@@ -119,7 +134,7 @@ class RunReport(_Part):
             raise ResultError(
                 "The report cannot be read.",
                 code="report-unreadable",
-                got=f"{path}: {error}",
+                got=f"{where}: {error}",
                 expected="a report of version 1",
                 action="run the month again",
             ) from error
@@ -154,12 +169,16 @@ class RunReport(_Part):
     ) -> str:
         """Return the verdict for terminal and log.
 
-        :param results: folder or link where the results are.
+        :param results: folder or link where the results are, or the address of a version in Blob.
         :param policy: path of the policy that the evidence must satisfy.
         :param job_file: path of the job's program, which the evidence must name.
         :param verifier: how the reader calls this project's command line.
         """
-        evidence = f"{results.rstrip('/')}/evidence.json"
+        folder, fetch = results.rstrip("/"), {}
+        if "://" in results:
+            home, _, key, _ = folder.rsplit("/", 3)
+            folder, fetch = key, {"Copy": shlex.join([verifier, "results", "get", home, key, key])}
+        evidence = f"{folder}/evidence.json"
         at = self.verification["facts"]["finished_at"]
         lines = {
             "Run": self.run_id,
@@ -172,6 +191,7 @@ class RunReport(_Part):
             "Trust": self.notice or TRUST_HARDWARE,
             "Results": results,
             "Evidence": evidence,
+            **fetch,
             "Verify": self._verify_command(evidence, policy, job_file, at, verifier),
         }
         return "\n".join(f"{name:>9}  {value}" for name, value in lines.items())

@@ -8,13 +8,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 from confidential_spark.core import base64url
 from confidential_spark.core.stages import ENCLAVE_RUN_KEY
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs.job import safe_name
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class EnclaveRun:
     :param nonce: 32 bytes, base64url; fresh for each try.
     :param started_at: ISO time before launch; no token may be older.
     :param key: what the result is published under, e.g. ``month=2018-05``.
-    :param staging: folder of this try's files.
+    :param staging: where this try's files are: a folder, or a prefix in Blob.
     """
 
     run_id: str
@@ -67,7 +66,7 @@ class EnclaveRun:
             nonce=b64url(nonce),
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             key=key,
-            staging=str(ResultStore(settings.results_dir, scope.dag_id).stage(key, attempt_id)),
+            staging=str(result_store(settings.results_dir, scope.dag_id).stage(key, attempt_id)),
         )
         run.push(context)
         return run
@@ -84,11 +83,6 @@ class EnclaveRun:
     def to_xcom(self) -> dict[str, str]:
         """Return the run as a small XCom value."""
         return asdict(self)
-
-    @property
-    def results_dir(self) -> Path:
-        """Folder of this try's results."""
-        return Path(self.staging)
 
     @property
     def nonce_bytes(self) -> bytes:
@@ -131,9 +125,11 @@ class StoredTry:
         for key in (ENCLAVE_KEY, LOG_POSITION_KEY, EXECUTORLESS_KEY):
             context["task_state_store"].delete(key)
 
-    def continues_in(self, context: Context) -> bool:
+    def continues_in(self, context: Context, settings: Settings) -> bool:
         """Return whether this task goes on where the stored try stopped; a cleared one does not."""
-        return self.max_tries == context["ti"].max_tries and self.run.results_dir.is_dir()
+        if self.max_tries != context["ti"].max_tries:
+            return False
+        return result_store(settings.results_dir, context["ti"].dag_id).is_staged(self.run.staging)
 
 
 def log_position(context: Context) -> str:

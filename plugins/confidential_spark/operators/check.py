@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.stages import FAILED_CHECKS_KEY
 from confidential_spark.hooks.blob.run_input import BLOBS, checked_input
-from confidential_spark.hooks.result_store import ResultStore, month_key
+from confidential_spark.hooks.results.location import result_store
+from confidential_spark.hooks.results.store import month_key
 from confidential_spark.jobs import JOBS
 from confidential_spark.operators.verify import ValidationOperator, read_statement
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.months import Month
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.hooks.results.store import Location, ResultStore
     from confidential_spark.jobs.checks.result import CheckResult
     from confidential_spark.jobs.checks.subject import PublishedMonth
     from confidential_spark.jobs.report import RunReport
@@ -62,7 +64,7 @@ class CheckResultsOperator(ValidationOperator):
         failed = [result.to_dict() for result in results if not result.passed]
         context["ti"].xcom_push(key=FAILED_CHECKS_KEY, value={"checks": failed})
         require_passed(results)
-        report = self.report(context, scope, run, predicate, results)
+        report = self.report(context, scope, run, staging, predicate, results)
         (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
         self.announce(summarise(results))
         return report.to_xcom()
@@ -91,6 +93,7 @@ class CheckResultsOperator(ValidationOperator):
         context: Context,
         scope: RunScope,
         run: EnclaveRun,
+        staging: Path,
         predicate: Mapping[str, Any],
         results: Sequence[CheckResult],
     ) -> RunReport:
@@ -109,7 +112,7 @@ class CheckResultsOperator(ValidationOperator):
             synthetic=bool(self.manifest and self.manifest["synthetic"]),
             image_digest=facts["image_digest"],
             measurement=Measurement(**{name: facts[name] for name in Measurement.model_fields}),
-            figures=Figures.of(json.loads((run.results_dir / "summary.json").read_bytes()), self.job),
+            figures=Figures.of(json.loads((staging / "summary.json").read_bytes()), self.job),
             verification=dict(self.verification),
             checks=tuple(Check(**result.to_dict()) for result in results),
             inputs=self.recorded_input(),
@@ -129,7 +132,7 @@ class StoredResults:
     :param month: the run's month; without one there is nothing to compare with.
     """
 
-    root: Path
+    root: Location
     job: str
     platform: Platform
     month: Month | None
@@ -143,23 +146,22 @@ class StoredResults:
 
         :raises ResultError: ``summary-unreadable``, ``report-unreadable``.
         """
-        from confidential_spark.jobs.checks.files import read_json
         from confidential_spark.jobs.checks.subject import PublishedMonth
-        from confidential_spark.jobs.report import RunReport
+        from confidential_spark.operators.publish import read_report
 
         store = self._store(job)
         if self.month is None or self.month not in store.published_months():
             return None
         # Asked once: a month that is published meanwhile would mix two versions.
-        folder = store.published(month_key(self.month))
-        summary, report = read_json(folder / "summary.json"), RunReport.read(folder / "report.json")
+        version = store.published(month_key(self.month))
+        summary, report = version.summary(), read_report(version)
         inputs = report.inputs or {}
         return PublishedMonth(
             summary, inputs.get("files_sha256", ""), inputs.get("uri", ""), synthetic=report.synthetic
         )
 
     def _store(self, job: str) -> ResultStore:
-        return ResultStore(self.root, JOBS[job].dag_id(self.platform))
+        return result_store(self.root, JOBS[job].dag_id(self.platform))
 
 
 def timings(context: Context, run: EnclaveRun, facts: Mapping[str, Any]) -> dict[str, float]:

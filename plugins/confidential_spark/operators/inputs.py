@@ -8,7 +8,7 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.blob.run_input import LOCATION
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET, is_blob_location
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.check import StoredResults
@@ -70,7 +70,7 @@ class ResolveInputOperator(ConfidentialOperator):
 
         :raises InputError: ``synthetic-over-real``.
         """
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         if scope.month in store.published_months():
             refuse_if_real(store.published(scope.publication_key(self.job)))
 

@@ -13,18 +13,18 @@ from confidential_spark.agent.protocol import TRUST_HARDWARE
 from confidential_spark.core.check_rows import CheckRow, PlatformReport
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.hooks.attestation import AttestationHook
-from confidential_spark.hooks.durable_files import storage_errors, sync
+from confidential_spark.hooks.results.location import results_at
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.operators.image import require_approved
 from confidential_spark.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
+    from confidential_spark.hooks.results.store import Results
     from confidential_spark.operators.resumable import Leftover
     from confidential_spark.verification import Policy
     from confidential_spark.verification.attestation.identity import EnclaveClaims
@@ -54,7 +54,7 @@ class PlatformCheckOperator(BaseOperator):
             report = self.report(context)
             self.log.info("The table\n%s", report.table())
             context["ti"].xcom_push(key=REPORT_KEY, value=report.to_dict())
-            write_report(self.settings.results_dir / REPORT_FOLDER, report)
+            write_report(results_at(self.settings.results_dir), report)
             if report.is_absent:
                 raise AirflowSkipException(report.verdict)
             report.require_ready()
@@ -138,16 +138,13 @@ def leftovers_row(remove: Callable[[], Iterable[Leftover]]) -> CheckRow:
     return CheckRow.judge("leftovers", got, expected, passed=True, action="")
 
 
-def write_report(folder: Path, report: PlatformReport) -> None:
+def write_report(results: Results, report: PlatformReport) -> None:
     """Replace the platform's latest report, for people (.txt) and programs (.json).
 
-    :raises ResultError: ``disk-full`` or ``results-unwritable``.
+    :raises ResultError: what the storage refuses.
     """
-    with storage_errors("keep the platform's report"):
-        folder.mkdir(parents=True, exist_ok=True)
-        document = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
-        for ending, text in (("json", document), ("txt", report.table())):
-            draft = folder / f".{report.platform}.{ending}.new"
-            draft.write_text(text + "\n", encoding="utf-8")
-            sync(draft)
-            draft.replace(folder / f"{report.platform}.{ending}")
+    document = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
+    texts = {"json": document, "txt": report.table()}
+    results.write_documents(
+        REPORT_FOLDER, {f"{report.platform}.{ending}": f"{text}\n" for ending, text in texts.items()}
+    )

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from confidential_spark.core.errors import InputError, ResultError
-from confidential_spark.hooks.result_retention import Retention, sweep_results
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store, results_at
+from confidential_spark.hooks.results.retention import Retention
 from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.verify import ValidationOperator, trust_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from airflow.sdk import Context
 
+    from confidential_spark.hooks.results.store import VersionFiles
+    from confidential_spark.jobs.report import RunReport
     from confidential_spark.operators.base import RunScope
 
 
@@ -40,49 +41,54 @@ class PublishOperator(ValidationOperator):
 
         A second try after a crash finds the files moved already, and completes the publication.
         """
-        from confidential_spark.jobs.report import RunReport
-
         if not scope.options["publish"]:
             self.announce("checked and not published, as the run asked")
             raise AirflowSkipException("the run's Param `publish` is off")
         run = EnclaveRun.from_xcom(self.run_result)
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         digests = self.verification["facts"]["results"]
         publication = store.publish(
             run.staging, digests, grace=self.settings.results_grace, may_replace=require_real_rows_kept
         )
-        report, published = RunReport.read(publication.version / "report.json"), publication.link
+        report, published = read_report(publication.version), publication.place
         policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
-        self.announce(f"{published.name} · {trust_label(report.trust)}")
-        value = {**report.to_xcom(), "results": str(published), "evidence": str(published / "evidence.json")}
+        self.announce(f"{run.key} · {trust_label(report.trust)}")
+        value = {**report.to_xcom(), "results": str(published), "evidence": f"{published}/evidence.json"}
         for asset in self.outlets:
             context["outlet_events"][asset].extra = value
         return value
 
 
-def require_real_rows_kept(new: Path, current: Path) -> None:
+def read_report(files: VersionFiles) -> RunReport:
+    """Return the report of a version or a try.
+
+    :raises ResultError: ``report-unreadable``.
+    """
+    # Imported late: DAG files import this module, and need no pydantic models of reports to be parsed.
+    from confidential_spark.jobs.report import REPORT, RunReport
+
+    return RunReport.parse(lambda limit: files.content(REPORT, limit), f"{files.location}/{REPORT}")
+
+
+def require_real_rows_kept(new: VersionFiles, current: VersionFiles) -> None:
     """Refuse to publish made-up rows in place of real ones.
 
-    :param new: folder of the checked try.
-    :param current: folder of the version that readers see.
+    :param new: files of the checked try.
+    :param current: files of the version that readers see.
     :raises InputError: ``synthetic-over-real``.
     """
-    from confidential_spark.jobs.report import RunReport
-
-    if RunReport.read(new / "report.json").synthetic:
+    if read_report(new).synthetic:
         refuse_if_real(current)
 
 
-def refuse_if_real(current: Path) -> None:
+def refuse_if_real(current: VersionFiles) -> None:
     """Refuse made-up rows where the published version has real ones, or does not say that they are made up.
 
     :raises InputError: ``synthetic-over-real``.
     """
-    from confidential_spark.jobs.report import RunReport
-
     try:
-        report = RunReport.read(current / "report.json")
+        report = read_report(current)
     except ResultError as error:
         got = f"a published version whose report cannot be read: {error.got}"
     else:
@@ -109,7 +115,7 @@ class CleanStagingOperator(ConfidentialOperator):
 
         :raises ResultError: ``try-in-use`` (retryable): a task that was marked failed is still being ended.
         """
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         key, run = scope.publication_key(self.job), attempt_prefix(scope.airflow_run_id)
         kept = store.discard_run(key, run, keep_signed=bool(scope.options["publish"]))
         if held := store.tries(key, run):
@@ -121,6 +127,7 @@ class CleanStagingOperator(ConfidentialOperator):
                 action="nothing: the task tries again",
                 retryable=True,
             )
-        for path in sweep_results(self.settings.results_dir, Retention(replaced=self.settings.results_grace)):
+        retention = Retention(replaced=self.settings.results_grace)
+        for path in results_at(self.settings.results_dir).sweep(retention):
             self.log.info("removed, because it is older than it is kept: %s", path)
         self.announce(f"kept for inspection: {', '.join(map(str, kept))}" if kept else "nothing is left")

@@ -74,7 +74,7 @@ class ResumableTask(ConfidentialOperator):
             return None
         enclave = self.enclave(context, stored.run.nonce)
         leftover = enclave.leftover()
-        if leftover and stored.continues_in(context):
+        if leftover and stored.continues_in(context, self.settings):
             self.announce_progress(f"goes on with {leftover}")
             stored.run.push(context)
             return stored.run

@@ -15,7 +15,7 @@ from confidential_spark.agent.protocol import (
 from confidential_spark.core.errors import ConfigurationError, VerificationError
 from confidential_spark.core.stages import VERIFICATION_KEY
 from confidential_spark.hooks.endpoints import attestation_endpoints
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import ConfidentialOperator
 
@@ -50,7 +50,7 @@ class ValidationOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> Any:
         """Validate while nobody else may clean the try's folder away."""
         run = EnclaveRun.from_xcom(self.run_result)
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         with store.hold(run.staging) as staging:
             return self.validate(context, scope, run, staging)
 
@@ -117,7 +117,7 @@ class VerifyEvidenceOperator(ValidationOperator):
 
     def refuse_replay(self, scope: RunScope, staging: Path, report: VerificationReport) -> None:
         """Record nonce and token id as used by this try; another try's are refused."""
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         owner = f"{scope.run_id}/{staging.name}"
         store.consume_once("nonce", str(report.facts.nonce), owner)
         store.consume_once("token", str(report.facts.token_id), owner)

@@ -1,7 +1,9 @@
 """Routes of the pages. Strangers get 401, users who may not see a DAG get 403, and nobody can name a path."""
 
 # No postponed annotations here: FastAPI reads them.
+import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -13,13 +15,16 @@ from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.hooks.results.location import blob_folder_at, is_folder
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import queries
 from confidential_spark.ui.rendering import SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
-from confidential_spark.ui.results.published import DOCUMENTS, Published
+from confidential_spark.ui.results.published import DOCUMENTS, Published, PublishedResults
 from confidential_spark.ui.views.calendar_view import CellState
 
+log = logging.getLogger(__name__)
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -42,12 +47,20 @@ Key = Annotated[str, PathParam(max_length=300)]
 Version = Annotated[str, Query(max_length=300)]
 
 
-def published() -> Published:
-    """Return the published results of this deployment."""
-    return Published(get_settings().results_dir)
+def published() -> PublishedResults:
+    """Return the published results of this deployment, as this request sees them."""
+    settings = get_settings()
+    if is_folder(settings.results_dir):
+        return Published(Path(settings.results_dir))
+    # Imported late: Azure's libraries are large, and results in a folder need none of them.
+    from confidential_spark.hooks.results.blob_copies import BlobCopies
+    from confidential_spark.ui.results.published_blobs import PublishedBlobs
+
+    folder = blob_folder_at(str(settings.results_dir))
+    return PublishedBlobs(BlobCopies(folder, settings.cache_dir / "results"))
 
 
-PublishedDep = Annotated[Published, Depends(published)]
+PublishedDep = Annotated[PublishedResults, Depends(published)]
 
 
 def create_app() -> FastAPI:
@@ -61,6 +74,7 @@ def create_app() -> FastAPI:
     )
     app.middleware("http")(add_headers)
     app.exception_handler(StarletteHTTPException)(error_page)
+    app.exception_handler(ConfidentialSparkError)(storage_page)
     app.get("/", response_class=HTMLResponse)(list_page)
     app.get("/style.css")(stylesheet)
     app.get("/page.js")(script)
@@ -84,6 +98,13 @@ async def error_page(request: Request, error: Exception) -> HTMLResponse:
     detail = getattr(error, "detail", "Something went wrong.")
     root = "../" * (request.scope["path"].removeprefix(request.scope["root_path"]).count("/") - 1)
     return HTMLResponse(render("error.html", root=root, status=status, detail=detail), status_code=status)
+
+
+async def storage_page(request: Request, error: Exception) -> HTMLResponse:
+    """Say why the results cannot be read: their storage is away, or refuses the credentials."""
+    log.warning("The page %s cannot be shown: %s", request.url.path, error)
+    code, message = getattr(error, "code", ""), getattr(error, "message", "")
+    return await error_page(request, HTTPException(503, f"{message} [{code}] The server's log says more."))
 
 
 def list_page(session: SessionDep, user: GetUserDep, results: PublishedDep) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from confidential_spark.ui.results.live_verification import Claim
-    from confidential_spark.ui.results.published import Published, PublishedResult
+    from confidential_spark.ui.results.published import PublishedResult, PublishedResults
 
 LAST_RUNS = 25
 LAST_SINGLE_RESULTS = 12
@@ -140,7 +140,7 @@ def judge_of(dag_id: str) -> Judge:
     return Judge(dag_id, JOB_OF[dag_id], settings.policy_path(PLATFORMS[dag_id]), settings.jobs_dir)
 
 
-def list_page(session: Session, visible: Collection[str], published: Published) -> ListPage:
+def list_page(session: Session, visible: Collection[str], published: PublishedResults) -> ListPage:
     """Return the list page.
 
     :param visible: ids of the DAGs that the user may see.
@@ -152,7 +152,7 @@ def list_page(session: Session, visible: Collection[str], published: Published) 
     return ListPage(sections, last_runs(session, ours, states))
 
 
-def section(session: Session, dag_id: str, published: Published, deadline: float) -> DagSection:
+def section(session: Session, dag_id: str, published: PublishedResults, deadline: float) -> DagSection:
     """Return a DAG's months, and its latest results that are not months.
 
     :param deadline: until when to verify, by the monotonic clock.
@@ -230,7 +230,7 @@ def with_remarks(found: Verdict, checks: Collection[Line]) -> Verdict:
     return replace(found, word=f"{found.word}{note}", tone=tone) if found is PASSED and note else found
 
 
-def run_page(session: Session, dag_id: str, run_id: str, published: Published) -> RunPage | None:
+def run_page(session: Session, dag_id: str, run_id: str, published: PublishedResults) -> RunPage | None:
     """Return one run's page, or None when there is no such run of a DAG of this project."""
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     if run is None or dag_id not in PLATFORMS:
@@ -266,7 +266,7 @@ def asked_key(run: DagRun) -> str:
 
 
 def result_of_run(
-    session: Session, run: DagRun, key: str, tasks: Mapping[str, str], published: Published
+    session: Session, run: DagRun, key: str, tasks: Mapping[str, str], published: PublishedResults
 ) -> tuple[ResultView | None, OtherRun | None]:
     """Return what this run's present try has published while readers see it, else what they see instead."""
     result = published.result(run.dag_id, key)
@@ -287,7 +287,7 @@ def other_run(session: Session, dag_id: str, run_id: str) -> OtherRun:
     return OtherRun("What is published now is of another run.", run_id if known else "")
 
 
-def result_page(session: Session, dag_id: str, key: str, published: Published) -> RunPage | None:
+def result_page(session: Session, dag_id: str, key: str, published: PublishedResults) -> RunPage | None:
     """Return one published result's page, or None."""
     found = published.result(dag_id, key) if dag_id in PLATFORMS else None
     if found is None:

@@ -7,7 +7,7 @@ import os
 import pytest
 from confidential_spark.core.errors import ResultError
 from confidential_spark.hooks.deployment import deployment_id
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.folder_store import FolderStore
 
 from tests.support.interrupted_calls import start_child
 
@@ -32,7 +32,7 @@ def test_many_that_ask_first_agree(tmp_path) -> None:
 
 def test_is_no_result(tmp_path) -> None:
     deployment_id(tmp_path)
-    assert ResultStore(tmp_path, "nytaxi_local").published_months() == []
+    assert FolderStore(tmp_path, "nytaxi_local").published_months() == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path) -> None:

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from confidential_spark.core.check_rows import CheckRow, PlatformReport, Status
 from confidential_spark.core.errors import ConfigurationError, PolicyError
 from confidential_spark.core.platforms import Platform
+from confidential_spark.hooks.results.folder_store import FolderResults
 from confidential_spark.operators import platform_check
 from confidential_spark.operators.platform_check import PlatformCheckOperator, write_report
 from confidential_spark.operators.resumable import Leftover
@@ -102,9 +103,9 @@ def test_a_report_that_cannot_be_kept_fails_by_name(settings, tmp_path):
 
 def test_the_newest_report_replaces_the_last_one(tmp_path):
     for trust in ("hardware", "simulated"):
-        write_report(tmp_path, PlatformReport("dcsv3", trust, "2026-11-23T06:00:00Z", (GOOD,)))
+        write_report(FolderResults(tmp_path), PlatformReport("dcsv3", trust, "2026-11-23T06:00:00Z", (GOOD,)))
 
-    assert json.loads((tmp_path / "dcsv3.json").read_text())["trust"] == "simulated"
+    assert json.loads((tmp_path / "platform_check" / "dcsv3.json").read_text())["trust"] == "simulated"
 
 
 @pytest.mark.parametrize(

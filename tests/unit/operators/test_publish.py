@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.core.errors import InputError, ResultError
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.operators.publish import require_real_rows_kept
 
 from tests.unit.jobs.test_report import report
@@ -19,11 +19,11 @@ MAY = "month=2018-05"
 
 
 @pytest.fixture
-def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path, "nytaxi_local")
+def store(tmp_path) -> FolderStore:
+    return FolderStore(tmp_path, "nytaxi_local")
 
 
-def staged(store: ResultStore, attempt: str, *, synthetic: bool) -> Path:
+def staged(store: FolderStore, attempt: str, *, synthetic: bool) -> Path:
     staging = store.stage(MAY, attempt)
     for name in ("summary.json", "evidence.json"):
         (staging / name).write_text(json.dumps({"attempt": attempt}))
@@ -31,7 +31,7 @@ def staged(store: ResultStore, attempt: str, *, synthetic: bool) -> Path:
     return staging
 
 
-def publish(store: ResultStore, staging: Path) -> None:
+def publish(store: FolderStore, staging: Path) -> None:
     store.publish(staging, may_replace=require_real_rows_kept)
 
 
@@ -58,7 +58,7 @@ def test_made_up_rows_never_replace_real_ones(store) -> None:
 
 def test_made_up_rows_do_not_replace_a_month_that_does_not_say_what_it_is(store) -> None:
     publish(store, staged(store, "one.try1-00", synthetic=True))
-    (store.published(MAY) / "report.json").write_text("{}")
+    (store.published(MAY).location / "report.json").write_text("{}")
     with pytest.raises(InputError, match=r"synthetic-over-real.*cannot be read"):
         publish(store, staged(store, "two.try1-00", synthetic=True))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 from confidential_spark.core.errors import EnclaveError
+from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun, StoredTry
 from confidential_spark.operators.resumable import (
@@ -129,13 +130,17 @@ class Store(dict[str, Any]):
 @pytest.fixture
 def context() -> Any:
     pushed: dict[str, Any] = {}
-    ti = SimpleNamespace(max_tries=2, xcoms=pushed, xcom_push=lambda key, value: pushed.update({key: value}))
+    ti = SimpleNamespace(
+        dag_id="d", max_tries=2, xcoms=pushed, xcom_push=lambda key, value: pushed.update({key: value})
+    )
     return {"ti": ti, "task_state_store": Store()}
 
 
 @pytest.fixture
-def run(tmp_path) -> EnclaveRun:
-    return EnclaveRun("d/r", "nonce", "2026-11-23T10:00:00+00:00", "run=r", str(tmp_path))
+def run(tmp_path, deploy) -> EnclaveRun:
+    deploy(results_dir=tmp_path)
+    staging = FolderStore(tmp_path, "d").stage("run=r", "r.try1")
+    return EnclaveRun("d/r", "nonce", "2026-11-23T10:00:00+00:00", "run=r", str(staging))
 
 
 def task_with(enclave: Enclave) -> Task:

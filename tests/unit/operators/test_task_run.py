@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import ResultError
-from confidential_spark.hooks.result_store import REQUIRED_FILES, ResultStore
+from confidential_spark.hooks.results.folder_store import FolderStore
+from confidential_spark.hooks.results.store import REQUIRED_FILES
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.attempt import EnclaveRun
@@ -23,7 +25,6 @@ from confidential_spark.settings import forget_settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 RUN_ID = "manual__2018-06-01T00:00:00+00:00"
 
@@ -55,10 +56,10 @@ def context() -> Any:
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch) -> Iterator[ResultStore]:
+def store(tmp_path, monkeypatch) -> Iterator[FolderStore]:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path))
     forget_settings()
-    yield ResultStore(tmp_path, "nytaxi_local")
+    yield FolderStore(tmp_path, "nytaxi_local")
     forget_settings()
 
 
@@ -85,21 +86,21 @@ def test_each_nonce_is_new_and_has_32_bytes(context) -> None:
 def test_a_try_is_written_down_before_anything_is_launched(store, context) -> None:
     run = prepare(context)
     assert EnclaveRun.from_xcom(context["ti"].xcoms["enclave_run"]) == run
-    assert run.results_dir.is_dir()
+    assert Path(run.staging).is_dir()
     assert run.key == "month=2018-05"
 
 
 def test_a_second_try_of_a_run_replaces_the_first_with_a_new_nonce(store, context, tmp_path) -> None:
     first, second = prepare(context), prepare(context)
     assert first.nonce != second.nonce
-    assert not first.results_dir.exists()
-    assert second.results_dir.is_dir()
+    assert not Path(first.staging).exists()
+    assert Path(second.staging).is_dir()
 
 
 def test_cleaning_removes_the_try_and_no_other(store, context, tmp_path) -> None:
     other = store.stage("month=2018-05", "scheduled__2018-06-01.try1-00")
     run = prepare(context)
-    (run.results_dir / "half").write_text("written")
+    (Path(run.staging) / "half").write_text("written")
     clean(context)
     assert attempts(tmp_path) == [other, other.with_name(f"{other.name}.lock")]
 
@@ -122,11 +123,11 @@ def test_cleaning_removes_what_the_results_folder_keeps_no_longer(store, context
         store.publish(staging)
     new = store.published("month=2017-01")
     clean(context)
-    assert new.with_name("old.1").is_dir()
+    assert new.location.with_name("old.1").is_dir()
     three_hours_ago = time.time() - 3 * 3600
-    os.utime(new.with_name("old.1.replaced"), (three_hours_ago, three_hours_ago))
+    os.utime(new.location.with_name("old.1.replaced"), (three_hours_ago, three_hours_ago))
     clean(context)
-    assert [path.name for path in new.parent.iterdir()] == ["new.1"]
+    assert [path.name for path in new.location.parent.iterdir()] == ["new.1"]
 
 
 def test_cleaning_waits_for_a_task_that_is_still_being_ended(store, context, tmp_path) -> None:

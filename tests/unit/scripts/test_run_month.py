@@ -13,7 +13,7 @@ import pytest
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.jobs import JOBS
 from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.settings import forget_settings
@@ -67,15 +67,15 @@ def test_a_second_run_is_refused_by_name(tmp_path) -> None:
         pass
 
 
-def stage(store: ResultStore, at: datetime) -> Path:
+def stage(store: FolderStore, at: datetime) -> Path:
     return store.stage(f"month={MONTH}", f"{attempt_prefix(run_month.manual_run_id(at))}.try1-00")
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch) -> ResultStore:
+def store(tmp_path, monkeypatch) -> FolderStore:
     monkeypatch.setenv("CONFIDENTIAL_SPARK_RESULTS_DIR", str(tmp_path / "results"))
     forget_settings()
-    yield ResultStore(tmp_path / "results", "nytaxi_local")
+    yield FolderStore(tmp_path / "results", "nytaxi_local")
     forget_settings()
 
 
@@ -90,11 +90,11 @@ def test_removes_its_own_staging_and_no_other(store, tmp_path) -> None:
 def test_staging_that_cannot_be_removed_does_not_hide_why_the_run_failed(
     store, tmp_path, monkeypatch
 ) -> None:
-    def refuse(store: ResultStore, key: str, run: str) -> None:
+    def refuse(store: FolderStore, key: str, run: str) -> None:
         raise ResultError("read-only", code="results-unwritable")
 
     with run_month.only_one_run(tmp_path) as lock:
-        monkeypatch.setattr(ResultStore, "discard_run", refuse)
+        monkeypatch.setattr(FolderStore, "discard_run", refuse)
         with pytest.raises(OSError, match="the cause"), run_month.staging(lock, local_run(tmp_path)):
             raise OSError("the cause")
 

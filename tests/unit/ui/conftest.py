@@ -229,6 +229,22 @@ def browse(api_server: Any, tmp_path: Path) -> Iterator[Callable[[str | None], T
 
 
 @pytest.fixture
+def show(browse: Callable[[str | None], TestClient]) -> Callable[[Any], None]:
+    """Give the pages other results than those in the test's folder, or None: the deployment's."""
+    from airflow.plugins_manager import get_fastapi_plugins
+    from confidential_spark.ui.app import published
+
+    (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
+
+    def show(results: Any) -> None:
+        app.dependency_overrides.clear()
+        if results is not None:
+            app.dependency_overrides[published] = lambda: results
+
+    return show
+
+
+@pytest.fixture
 def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
     """Write runs into Airflow's database as a scheduler would have; they are gone after the test."""
     from airflow.models.dag import DagModel

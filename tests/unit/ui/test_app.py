@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
+from confidential_spark.core.errors import ResultError
 from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.ui import queries
 from confidential_spark.ui.views.calendar_view import CellState
@@ -47,6 +48,29 @@ def test_strangers_get_401_everywhere(browse, publish, dag_run, route):
 
     assert response.status_code == 401
     assert KEY not in response.text
+
+
+class PublishedAway:
+    """Results whose storage does not answer."""
+
+    def keys(self, dag_id):
+        raise ResultError("The storage did not answer.", code="results-unreachable", got="secret-place")
+
+    def result(self, dag_id, key, version=""):
+        return self.keys(dag_id)
+
+
+@pytest.mark.parametrize("route", ["/", RUN, RESULT, f"{RESULT}/evidence.json", f"{RESULT}/archive.zip"])
+def test_a_page_says_that_the_storage_of_the_results_is_away(browse, publish, dag_run, show, route):
+    publish()
+    dag_run("success", GREEN)
+    show(PublishedAway())
+    response = browse("viewer").get(route)
+
+    assert response.status_code == 503
+    assert "The storage did not answer. [results-unreachable]" in response.text
+    assert "secret-place" not in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("route", OF_ONE_DAG)

@@ -18,6 +18,7 @@ from confidential_spark.core.failures import (
     job_rows,
     kubernetes_rows,
     platform_rows,
+    results_rows,
     storage_rows,
 )
 from confidential_spark.core.failures.model import Failure, fatal
@@ -30,6 +31,7 @@ FAILURES: tuple[Failure, ...] = (
     *platform_rows.CLUSTER,
     *platform_rows.HARDWARE,
     *job_rows.JAVA_AND_MEMORY,
+    *results_rows.RESULTS,
     *storage_rows.STORAGE,
     *job_rows.DATA,
     *job_rows.AGENT,

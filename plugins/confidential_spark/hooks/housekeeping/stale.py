@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from confidential_spark.hooks.durable_files import best_effort, log
+from confidential_spark.hooks.durable_files import best_effort, log, size_of
 from confidential_spark.hooks.housekeeping.mounts import mounts_below
-from confidential_spark.hooks.result_retention import Retention, stale_results, sweep_results
+from confidential_spark.hooks.results.location import results_at
+from confidential_spark.hooks.results.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from confidential_spark.hooks.results.store import Location
     from confidential_spark.settings import Settings
 
 USER_CACHE = Path("~/.cache/confidential-spark")
@@ -67,7 +68,7 @@ class Places:
     :param logs: Airflow's folder of logs; None: they are somebody else's.
     """
 
-    results: Path
+    results: Location
     caches: tuple[Path, ...]
     logs: Path | None
 
@@ -85,15 +86,16 @@ class Stale:
     :param why: what kind of thing it is.
     """
 
-    path: Path
+    path: Location
     why: str
     bytes: int
 
 
 def find_stale(places: Places, kept: Kept) -> list[Stale]:
     """Return what :func:`remove_stale` would remove now."""
-    results = [Stale(path, "results", size_of(path)) for path in stale_results(places.results, kept.results)]
-    return [*results, *_outside_results(places, kept)]
+    results = results_at(places.results)
+    stale = [Stale(path, "results", results.size_of(path)) for path in results.stale(kept.results)]
+    return [*stale, *_outside_results(places, kept)]
 
 
 def remove_stale(places: Places, kept: Kept) -> list[Stale]:
@@ -101,25 +103,14 @@ def remove_stale(places: Places, kept: Kept) -> list[Stale]:
 
     What is in use stays; what cannot be removed is logged, and stays for the next time.
     """
-    sizes = {path: size_of(path) for path in stale_results(places.results, kept.results)}
-    removed = [
-        Stale(path, "results", sizes.get(path, 0)) for path in sweep_results(places.results, kept.results)
-    ]
+    results = results_at(places.results)
+    sizes = {path: results.size_of(path) for path in results.stale(kept.results)}
+    removed = [Stale(path, "results", sizes.get(path, 0)) for path in results.sweep(kept.results)]
     for each in _outside_results(places, kept):
         with best_effort(f"remove {each.path}"):
-            _remove(each.path)
+            _remove(Path(each.path))
             removed.append(each)
     return removed
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder; what goes meanwhile counts nothing."""
-    sizes = [0]
-    for each in (path, *(Path(folder, name) for folder, _, names in os.walk(path) for name in names)):
-        with best_effort(f"look at {each}"):
-            status = each.lstat()
-            sizes.append(0 if stat.S_ISDIR(status.st_mode) else status.st_size)
-    return sum(sizes)
 
 
 def _outside_results(places: Places, kept: Kept) -> Iterator[Stale]:

@@ -37,13 +37,13 @@ from confidential_spark.platforms.docker.settings import DockerSettings, docker_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
     from docker.api import APIClient
 
     from confidential_spark.hooks.attestation import AttestationProvider
+    from confidential_spark.hooks.results.store import Location
     from confidential_spark.operators.base import RunScope
     from confidential_spark.operators.resumable import Leftover
 
@@ -187,7 +187,7 @@ class CleanDockerRunOperator(CleanStagingOperator):
             self.log.warning("What other runs have left is not removed: %s", error)
 
 
-def remove_abandoned(ti: RuntimeTaskInstanceProtocol, results_dir: Path) -> list[Leftover]:
+def remove_abandoned(ti: RuntimeTaskInstanceProtocol, results_dir: Location) -> list[Leftover]:
     """Remove the containers and volumes of runs that nobody will continue, and return them.
 
     :param ti: the task that asks, to which Airflow tells what runs are over.

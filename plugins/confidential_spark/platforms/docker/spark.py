@@ -12,7 +12,7 @@ from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.enclave.spark import choose_runtime
 from confidential_spark.hooks.blob.run_input import files_to_send
 from confidential_spark.hooks.durable_files import storage_errors
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attempt import log_position
 from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
@@ -68,7 +68,7 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
         image = EnclaveImage.from_xcom(rendered)
         run = self.continued(context) or self.prepared(context, scope)
         enclave = self.enclave(context, run.nonce)
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         with self.ended_with_the_task(context, enclave), store.hold(run.staging) as staging:
             container = self.started(context, scope, image, run, enclave)
             enclave.follow(

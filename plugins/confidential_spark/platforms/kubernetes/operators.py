@@ -39,13 +39,13 @@ from confidential_spark.platforms.kubernetes.settings import KubernetesSettings,
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Any
 
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
     from confidential_spark.hooks.attestation import AttestationProvider
+    from confidential_spark.hooks.results.store import Location
     from confidential_spark.operators.base import RunScope
     from confidential_spark.operators.resumable import Leftover
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
@@ -207,7 +207,9 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
         super().run(context, scope)
 
 
-def remove_abandoned(cluster: Cluster, ti: RuntimeTaskInstanceProtocol, results_dir: Path) -> list[Leftover]:
+def remove_abandoned(
+    cluster: Cluster, ti: RuntimeTaskInstanceProtocol, results_dir: Location
+) -> list[Leftover]:
     """Remove the pods of runs that nobody will continue, and return them.
 
     :param ti: the task that asks, to which Airflow tells what runs are over.

@@ -22,7 +22,7 @@ from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.hooks.blob.run_input import files_to_send
 from confidential_spark.hooks.durable_files import storage_errors
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.operators.attempt import (
     EnclaveRun,
     StoredTry,
@@ -104,7 +104,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         """Run the job, or go on with it, and return the :class:`EnclaveRun` that verification needs."""
         run = self.continued(context) or self.prepared(context, scope)
         enclave = self.enclave(context, run.nonce)
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         with self.ended_with_the_task(context, enclave), store.hold(run.staging):
             self.start(context, scope, run, enclave)
         return self.go_on(context, {})
@@ -118,7 +118,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
             run = self.stored_run(context)
             enclave = self.enclave(context, run.nonce)
             enclave.executorless_since = executorless_since(context)
-            store = ResultStore(self.settings.results_dir, context["ti"].dag_id)
+            store = result_store(self.settings.results_dir, context["ti"].dag_id)
             with self.ended_with_the_task(context, enclave), store.hold(run.staging) as staging:
                 self.require_time_left(run)
                 if not self.follow(context, enclave):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.core.check_rows import CheckRow, attempt, gib
 from confidential_spark.enclave.java import SUPPORTED_VERSIONS, find_java
 from confidential_spark.enclave.spark import find_spark_home, memory_bytes
+from confidential_spark.hooks.results.location import is_folder
 from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE
 from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row
 from confidential_spark.platforms.local.open_files import NEEDED, is_enough
@@ -18,10 +21,10 @@ from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from airflow.sdk import Context
 
+    from confidential_spark.hooks.results.store import Location
     from confidential_spark.settings import Settings
     from confidential_spark.verification import Policy
 
@@ -48,7 +51,7 @@ class LocalCheckOperator(PlatformCheckOperator):
             action="lower CONFIDENTIAL_SPARK_SPARK_CORES: more threads than cores are slower",
         )
         yield open_files_row()
-        yield disk_row(settings.results_dir)
+        yield disk_row(working_folder(settings.results_dir))
         yield attempt("measurement", "an allowed enclave", lambda: measurement_row(settings, policy))
         yield CheckRow.absent(
             "sgx-devices",
@@ -101,6 +104,11 @@ def open_files_row() -> CheckRow:
         passed=is_enough(hard),
         action="raise `ulimit -n` where Airflow is started, or LimitNOFILE= of its service",
     )
+
+
+def working_folder(results: Location) -> Path:
+    """Return where a try's files are while they are worked on: with results in Blob, a temporary folder."""
+    return Path(results) if is_folder(results) else Path(tempfile.gettempdir())
 
 
 def disk_row(folder: Path) -> CheckRow:

@@ -12,7 +12,7 @@ from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.hooks.blob.run_input import enclave_blobs
 from confidential_spark.hooks.endpoints import attestation_endpoints
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.attestation import AttestPlatformOperator, read_attestation
@@ -120,14 +120,14 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
     def run(self, context: Context, scope: RunScope) -> dict[str, str]:
         """Run the job and return the :class:`EnclaveRun` that verification needs."""
         run = EnclaveRun.prepare(context, scope, self.job, self.settings)
-        store = ResultStore(self.settings.results_dir, scope.dag_id)
+        store = result_store(self.settings.results_dir, scope.dag_id)
         with (
-            store.hold(run.staging),
+            store.hold(run.staging) as staging,
             attestation_endpoints(self.platform, self.settings) as endpoints,
             task_folder("enclave") as folder,
         ):
             launch_file = folder / "launch.json"
-            self.launch(run, scope, endpoints.provider, folder / "work").write(launch_file)
+            self.launch(run, scope, endpoints.provider, staging, folder / "work").write(launch_file)
             self._enclave = EnclaveProcess(
                 "run",
                 launch_file,
@@ -139,14 +139,19 @@ class EnclaveSparkLocalOperator(ConfidentialOperator):
         return run.to_xcom()
 
     def launch(
-        self, run: EnclaveRun, scope: RunScope, provider: AttestationProvider, work_dir: Path
+        self,
+        run: EnclaveRun,
+        scope: RunScope,
+        provider: AttestationProvider,
+        results_dir: Path,
+        work_dir: Path,
     ) -> LaunchSpec:
         """Return what the agent is asked to do.
 
         :raises ConfigurationError: no fit Java, no Spark, too little memory, before anything is started.
         """
         places = Places(
-            results_dir=run.staging,
+            results_dir=str(results_dir),
             job_file=str(self.job.file(self.settings.jobs_dir)),
             work_dir=str(work_dir),
             input=self.manifest["uri"] if self.manifest else None,

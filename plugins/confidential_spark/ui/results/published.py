@@ -1,6 +1,7 @@
 """Published results, read-only: names from outside are compared with what is there, never joined to a path.
 
-The layout is :mod:`confidential_spark.hooks.result_store`'s; this reader takes no locks and creates nothing.
+The layout is that of :mod:`confidential_spark.hooks.results.folder_store`. This reader takes no locks and
+creates nothing.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ import json
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from confidential_spark.hooks.published_versions import VERSIONS
+from confidential_spark.hooks.results.store import KEY_PREFIXES, VERSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DOCUMENTS = ("evidence.json", "summary.json", "report.json")
 MAX_BYTES = 16 * 1024 * 1024
-KEY_PREFIXES = ("month=", "run=")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,19 @@ class PublishedResult:
             return pq.read_table(pa.BufferReader(content)).to_pylist() if content else []
         except (pa.ArrowException, ValueError):
             return []
+
+
+class PublishedResults(Protocol):
+    """What is published, wherever it is."""
+
+    def keys(self, dag_id: str) -> list[str]:
+        """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
+
+    def result(self, dag_id: str, key: str, version: str = "") -> PublishedResult | None:
+        """Return the version that is published now, or None.
+
+        :param version: return this one instead, while it is kept.
+        """
 
 
 @dataclass(frozen=True)

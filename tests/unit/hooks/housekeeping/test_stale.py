@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confidential_spark.hooks.housekeeping import stale
 from confidential_spark.hooks.housekeeping.stale import Kept, Places, Stale, find_stale, remove_stale
-from confidential_spark.hooks.result_store import ResultStore
+from confidential_spark.hooks.results.folder_store import FolderStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,7 @@ def test_logs_go_and_at_last_their_folders(places: Places) -> None:
 
 
 def test_results_are_named_before_they_are_removed(places: Places) -> None:
-    store = ResultStore(places.results, "nytaxi_local")
+    store = FolderStore(places.results, "nytaxi_local")
     staging = store.stage("month=2018-05", "killed.1")
     make(staging / "summary.json", MINUTE)
     make(staging.with_name("killed.1.lock"), KEPT.results.tries + MINUTE)

@@ -15,30 +15,47 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ResultError
 from confidential_spark.hooks.durable_files import switch_link, sync, sync_tree
+from confidential_spark.hooks.results.store import (
+    MAX_JSON_BYTES,
+    VERSIONS,
+    Publication,
+    VersionFiles,
+    attempt_published,
+    attempt_replaced,
+)
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
-GRACE = timedelta(days=1)
-VERSIONS = ".versions"
 REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
-class Publication:
-    """What a publication made.
+class FolderFiles(VersionFiles):
+    """The files of a folder."""
 
-    :param link: what readers see; later publications change where it leads.
-    :param version: the folder that this publication made; it is removed some time after it is replaced.
-    """
+    location: Path
 
-    link: Path
-    version: Path
+    def names(self) -> list[str]:
+        """Return the names of its plain files."""
+        paths = (path for path in self.location.rglob("*") if path.is_file() and not path.is_symlink())
+        return sorted(path.relative_to(self.location).as_posix() for path in paths)
+
+    def content(self, name: str, limit: int = MAX_JSON_BYTES) -> bytes:
+        """Return a plain file's content; a link is none."""
+        path = self.location / name
+        if not path.is_file() or path.is_symlink():
+            raise FileNotFoundError(f"no plain file {path}")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise ValueError(f"more than {limit} bytes")
+        return content
 
 
 class PublishedVersions:
@@ -83,13 +100,7 @@ class PublishedVersions:
         """
         version = self.version(name)
         if version.exists():
-            raise ResultError(
-                "This try was published before.",
-                code="attempt-published",
-                got=version,
-                expected="a new attempt id for each try",
-                action="run again as a new try",
-            )
+            raise attempt_published(version)
         sync_tree(staging)
         self._folder.mkdir(parents=True, exist_ok=True)
         staging.rename(version)
@@ -107,7 +118,7 @@ class PublishedVersions:
                 # Before the switch: a publisher that dies here leaves no version without its grace period.
                 self._note_replaced(current.name)
             switch_link(self.marker, f"{VERSIONS}/{self._key}/{name}", self._folder / ".marker")
-        return Publication(self.marker, version)
+        return Publication(self.marker, FolderFiles(version))
 
     def sweep(self, grace: timedelta) -> list[Path]:
         """Remove the versions that were replaced longer ago, and what killed publishers left; return them."""
@@ -155,10 +166,4 @@ class PublishedVersions:
 
     def _require_never_replaced(self, name: str) -> None:
         if self._note(name).exists():
-            raise ResultError(
-                "A later run has replaced what this try published.",
-                code="attempt-replaced",
-                got=f"{self.marker} leads to {self.current()}",
-                expected=f"the version {name}, or one that was there before it",
-                action="nothing if the later one should stay; else run again as a new try",
-            )
+            raise attempt_replaced(name, f"{self.marker} leads to {self.current()}")

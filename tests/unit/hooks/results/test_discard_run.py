@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.hooks.result_store import KEPT_REFUSED, ResultStore
+from confidential_spark.hooks.results.folder_store import FolderStore
+from confidential_spark.hooks.results.store import KEPT_REFUSED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,11 +16,11 @@ RUN = "scheduled-2018-06-01-0a1b2c3d"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ResultStore:
-    return ResultStore(tmp_path, "nytaxi_local")
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path, "nytaxi_local")
 
 
-def stage(store: ResultStore, attempt: str, *, signed: bool) -> Path:
+def stage(store: FolderStore, attempt: str, *, signed: bool) -> Path:
     staging = store.stage(KEY, attempt)
     (staging / "summary.json").write_text("{}")
     if signed:

@@ -18,9 +18,10 @@ from confidential_spark.core.errors import (
     VerificationError,
 )
 from confidential_spark.core.months import Month
-from confidential_spark.hooks import result_store
-from confidential_spark.hooks.published_versions import Publication
-from confidential_spark.hooks.result_store import REQUIRED_FILES, ResultStore
+from confidential_spark.hooks.results import folder_store
+from confidential_spark.hooks.results.folder_store import FolderStore
+from confidential_spark.hooks.results.published_versions import FolderFiles
+from confidential_spark.hooks.results.store import REQUIRED_FILES, Publication
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,8 +33,8 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path, "nytaxi_local")
+def store(tmp_path) -> FolderStore:
+    return FolderStore(tmp_path, "nytaxi_local")
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def home(tmp_path) -> Path:
     return tmp_path / "nytaxi_local"
 
 
-def staged(store: ResultStore, attempt: str, key: str = MAY) -> Path:
+def staged(store: FolderStore, attempt: str, key: str = MAY) -> Path:
     """Stage a complete result whose files all name its attempt."""
     staging = store.stage(key, attempt)
     for name in REQUIRED_FILES:
@@ -61,7 +62,7 @@ def attempt_in(folder: Path) -> str:
 
 def test_publishes_a_month(store, home):
     link, version = home / MAY, home / ".versions" / MAY / "run.1"
-    assert store.publish(staged(store, "run.1")) == Publication(link, version)
+    assert store.publish(staged(store, "run.1")) == Publication(link, FolderFiles(version))
     assert str(link.readlink()) == ".versions/month=2018-05/run.1"
     assert attempt_in(link) == "run.1"
     assert store.read_summary(MAY) == {"attempt": "run.1"}
@@ -69,7 +70,7 @@ def test_publishes_a_month(store, home):
 
 def test_a_replaced_version_stays_for_who_resolved_it(store, home):
     store.publish(staged(store, "run.1"))
-    folder = store.published(MAY)
+    folder = store.published(MAY).location
     store.publish(staged(store, "run.2"))
     assert attempt_in(home / MAY) == "run.2"
     assert attempt_in(folder) == "run.1"
@@ -140,7 +141,7 @@ def test_a_kill_at_any_point_leaves_the_old_or_the_new_month(tmp_path, first):
     while killed:
         number += 1
         root = tmp_path / str(number)
-        store = ResultStore(root, "dag")
+        store = FolderStore(root, "dag")
         if not first:
             store.publish(staged(store, "old.1"))
         staging = staged(store, "new.1")
@@ -167,7 +168,7 @@ def test_no_space_at_any_point_leaves_the_old_or_the_new_month(tmp_path):
         return react
 
     for number in range(1, 100):
-        store = ResultStore(tmp_path / str(number), "dag")
+        store = FolderStore(tmp_path / str(number), "dag")
         store.publish(staged(store, "old.1"))
         staging = staged(store, "new.1")
         with system_calls(no_space_at(number)) as calls:
@@ -177,11 +178,11 @@ def test_no_space_at_any_point_leaves_the_old_or_the_new_month(tmp_path):
                 failure: ResultError | None = error
             else:
                 failure = None
-        assert attempt_in(store.published(MAY)) in ("old.1", "new.1")
+        assert attempt_in(store.published(MAY).location) in ("old.1", "new.1")
         if failure:
             assert failure.code == "disk-full"
             store.publish(staging)
-        assert attempt_in(store.published(MAY)) == "new.1"
+        assert attempt_in(store.published(MAY).location) == "new.1"
         if len(calls) < number:
             return
     pytest.fail("publishing never ended")
@@ -211,7 +212,7 @@ def fill(disk: Path) -> list[Path]:
 
 
 def test_a_full_disk_leaves_the_old_month(small_disk):
-    store = ResultStore(small_disk, "dag")
+    store = FolderStore(small_disk, "dag")
     store.publish(staged(store, "old.1"))
     staging = staged(store, "new.1")
     fillers = fill(small_disk)
@@ -223,11 +224,11 @@ def test_a_full_disk_leaves_the_old_month(small_disk):
         fillers.append(small_disk / f"empty{len(fillers)}")
     with pytest.raises(ResultError, match="disk-full"):
         store.publish(staging)
-    assert attempt_in(store.published(MAY)) == "old.1"
+    assert attempt_in(store.published(MAY).location) == "old.1"
     for filler in fillers:
         filler.unlink()
     store.publish(staging)
-    assert attempt_in(store.published(MAY)) == "new.1"
+    assert attempt_in(store.published(MAY).location) == "new.1"
 
 
 def test_concurrent_publishers_and_a_reader_never_see_a_mix(store):
@@ -241,20 +242,20 @@ def test_concurrent_publishers_and_a_reader_never_see_a_mix(store):
     seen = set()
     statuses = {}
     while len(statuses) < len(children):
-        seen.add(attempt_in(store.published(MAY)))
+        seen.add(attempt_in(store.published(MAY).location))
         for child in children:
             pid, status = os.waitpid(child, os.WNOHANG) if child not in statuses else (0, 0)
             if pid:
                 statuses[child] = status
     assert set(statuses.values()) == {0}
     assert len(seen) > 3
-    assert attempt_in(store.published(MAY)).endswith(".14")
+    assert attempt_in(store.published(MAY).location).endswith(".14")
 
 
 def test_publishing_waits_for_its_turn_and_gives_up_clearly(store, home, monkeypatch):
     staging = staged(store, "run.1")
-    monkeypatch.setattr(result_store, "LOCK_TIMEOUT_S", 0.1)
-    with result_store.exclusive(home / ".locks" / f"{MAY}.lock", 1), pytest.raises(ResultError) as caught:
+    monkeypatch.setattr(folder_store, "LOCK_TIMEOUT_S", 0.1)
+    with folder_store.exclusive(home / ".locks" / f"{MAY}.lock", 1), pytest.raises(ResultError) as caught:
         store.publish(staging)
     assert (caught.value.code, caught.value.retryable) == ("results-locked", True)
     store.publish(staging)
@@ -345,7 +346,7 @@ def test_a_published_try_cannot_be_published_with_other_content(store):
 )
 def test_refuses_unsafe_names(tmp_path, store, name):
     for attempt in (
-        lambda: ResultStore(tmp_path, name),
+        lambda: FolderStore(tmp_path, name),
         lambda: store.stage(name, "run.1"),
         lambda: store.stage(MAY, name),
         lambda: store.published(name),
@@ -366,7 +367,7 @@ def test_refuses_folders_it_did_not_stage(tmp_path, store):
 def test_any_name_stays_inside_the_store(tmp_path_factory, text):
     root = tmp_path_factory.mktemp("store")
     try:
-        staging = ResultStore(root, "dag").stage(MAY, text)
+        staging = FolderStore(root, "dag").stage(MAY, text)
     except ConfidentialSparkError:
         assert list(root.iterdir()) == []
     else:
@@ -375,7 +376,7 @@ def test_any_name_stays_inside_the_store(tmp_path_factory, text):
 
 def test_a_file_in_the_roots_place_is_a_clear_error(tmp_path):
     (tmp_path / "root").write_text("")
-    store = ResultStore(tmp_path / "root", "dag")
+    store = FolderStore(tmp_path / "root", "dag")
     with pytest.raises(ResultError, match="results-unwritable"):
         store.stage(MAY, "run.1")
     assert store.published_months() == []
@@ -386,7 +387,7 @@ def test_a_root_without_permission_is_a_clear_error(tmp_path):
     os.seteuid(NOBODY)
     try:
         with pytest.raises(ResultError, match=r"results-unwritable.*Permission denied"):
-            ResultStore(tmp_path, "dag").stage(MAY, "run.1")
+            FolderStore(tmp_path, "dag").stage(MAY, "run.1")
     finally:
         os.seteuid(0)
 
@@ -416,15 +417,15 @@ def test_trailing_summaries_are_the_latest_readable_months_before(store, home):
 
 @pytest.mark.parametrize("kind", ["nonce", "token"])
 def test_a_value_is_consumed_once(tmp_path, kind):
-    ResultStore(tmp_path, "dag").consume_once(kind, "value", "run.1")
-    ResultStore(tmp_path, "dag").consume_once(kind, "value", "run.1")
-    ResultStore(tmp_path, "dag").consume_once(kind, "other", "run.2")
+    FolderStore(tmp_path, "dag").consume_once(kind, "value", "run.1")
+    FolderStore(tmp_path, "dag").consume_once(kind, "value", "run.1")
+    FolderStore(tmp_path, "dag").consume_once(kind, "other", "run.2")
     with pytest.raises(VerificationError, match=rf"{kind}-replayed.*used by run\.1"):
-        ResultStore(tmp_path, "other_dag").consume_once(kind, "value", "run.2")
+        FolderStore(tmp_path, "other_dag").consume_once(kind, "value", "run.2")
 
 
 def test_one_of_many_concurrent_consumers_wins(tmp_path):
-    store = ResultStore(tmp_path, "dag")
+    store = FolderStore(tmp_path, "dag")
     consumers = [start_child(lambda name=name: store.consume_once("nonce", "n", name)) for name in "abcdef"]
     statuses = [os.waitpid(consumer, 0)[1] for consumer in consumers]
     assert len([status for status in statuses if status == 0]) == 1
@@ -432,7 +433,7 @@ def test_one_of_many_concurrent_consumers_wins(tmp_path):
 
 def test_a_kill_while_consuming_leaves_all_or_nothing(tmp_path):
     for number in range(1, 20):
-        store = ResultStore(tmp_path / str(number), "dag")
+        store = FolderStore(tmp_path / str(number), "dag")
 
         killed = killed_at(number, lambda store=store: store.consume_once("nonce", "value", "first"))
         store.consume_once("nonce", "value", "first")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.core.errors import ResultError
-from confidential_spark.hooks.published_versions import GRACE, PublishedVersions
+from confidential_spark.hooks.results.published_versions import PublishedVersions
+from confidential_spark.hooks.results.store import GRACE
 
 from tests.support.interrupted_calls import killed_at
 

@@ -1,0 +1,51 @@
+"""Published results in Azure Blob Storage, as local copies that a page judges like a folder of results."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from confidential_spark.ui.results.published import PublishedResult
+
+if TYPE_CHECKING:
+    from confidential_spark.hooks.results.blob_copies import BlobCopies
+
+# One page copies for so long; what is left is "not verified yet", until the page is loaded again.
+COPY_SECONDS = 1.0
+
+
+class PublishedBlobs:
+    """What one request of a page sees of the results.
+
+    :param copies: of this request alone.
+    """
+
+    def __init__(self, copies: BlobCopies) -> None:
+        """Copy nothing yet."""
+        self._copies = copies
+        self._copy_until: float | None = None
+
+    def keys(self, dag_id: str) -> list[str]:
+        """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
+        return sorted(self._copies.current(dag_id))
+
+    def result(self, dag_id: str, key: str, version: str = "") -> PublishedResult | None:
+        """Return the version that is published now, or None.
+
+        :param version: return this one instead, while it is kept.
+        """
+        if key not in self.keys(dag_id):
+            return None
+        place = self._copies.place(dag_id, key, version or self._copies.current(dag_id)[key])
+        if place is None:
+            return None
+        if not place.is_dir() and self._has_time():
+            self._copies.fetch(dag_id, key, place)
+        return PublishedResult(key, place, place)
+
+    def _has_time(self) -> bool:
+        """Whether to copy one more version; the first one always."""
+        now = time.monotonic()
+        if self._copy_until is None:
+            self._copy_until = now + COPY_SECONDS
+        return now < self._copy_until
