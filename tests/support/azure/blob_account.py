@@ -1,11 +1,11 @@
-"""A storage account in memory that answers `Get Blob` as the Blob service does; no emulator is needed."""
+"""Storage accounts in memory that answer as the Blob service does; no emulator is needed."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.support.fakes.faulty_service import Fault
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from confidential_spark.simulation.service.api import Request
+
+EXISTS = Fault(409, headers={"x-ms-error-code": "BlobAlreadyExists"})
 
 
 @dataclass
@@ -42,3 +44,25 @@ class BlobAccount:
         part = content[start : end + 1]
         said = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
         return Fault(206, part, {"Content-Range": said})
+
+
+class UploadAccount:
+    """Takes blocks and commits of who shows the signature ``CANARY=``."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, bytes] = {}
+        self.blobs: dict[str, bytes] = {}
+
+    def __call__(self, request: Request, headers: Mapping[str, str]) -> Fault:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(request.target).query).items()}
+        name = urlsplit(request.target).path
+        if request.method != "PUT" or query.get("sig") != "CANARY=":
+            return Fault(403, headers={"x-ms-error-code": "AuthenticationFailed"})
+        if query["comp"] == "block":
+            self.blocks[query["blockid"]] = request.body
+            return Fault(201)
+        if name in self.blobs and headers["if-none-match"] == "*":
+            return EXISTS
+        listed = re.findall(r"<Latest>(.*?)</Latest>", request.body.decode())
+        self.blobs[name] = b"".join(self.blocks[block] for block in listed)
+        return Fault(201)
