@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,13 +80,18 @@ class SparkTask:
 
 @dataclass(kw_only=True)
 class FakeSparkTask(SparkTask):
-    """The task on the fake cluster, whose drivers a test tells how to behave."""
+    """The task on the fake cluster, whose drivers a test tells how to behave.
+
+    :param blobs: ``yes``: drivers download and upload what their launch names.
+    """
 
     fake: FakeCluster
+    blobs: str = ""
 
     def behave(self, behaviour: str = "") -> None:
         """Say how drivers end from now on; see `enclave_stub.sh`."""
-        image = Image(entrypoint=("bash", str(STUB)), environment={"BEHAVIOUR": behaviour})
+        environment = {"BEHAVIOUR": behaviour, "AGENT": sys.executable, "BLOBS": self.blobs}
+        image = Image(entrypoint=("bash", str(STUB)), environment=environment)
         self.fake.add_image(REFERENCE, image)
 
     def pods(self, role: str | None = None) -> list[str]:

@@ -45,6 +45,7 @@ class Places:
 
     :param input: location of the month's files, or None for jobs without input.
     :param input_files: the blobs to download from there, with rights for hours; None for files.
+    :param results_blob: where results go instead, with the right to write it; None: to ``results_dir``.
     :param release_port: where a driver hands the Spark secret out to executors, or None: there are none.
     """
 
@@ -54,6 +55,7 @@ class Places:
     input: str | None
     release_port: int | None = None
     input_files: list[dict[str, Any]] | None = field(default=None, repr=False)
+    results_blob: dict[str, str] | None = field(default=None, repr=False)
 
 
 def launch_spec(

@@ -143,7 +143,7 @@ def pod_plan(
         names=names,
         labels=owner.labels,
         annotations=owner.annotations,
-        claim=settings.claim,
+        claim=None if settings.work else settings.claim,
         cpu_request=settings.cpu_request,
         cpu_limit=whole_cores(settings.cpu_request),
         memory_bytes=memory_bytes(settings.driver_memory),
@@ -173,6 +173,7 @@ class KubernetesEnclave:
     :param output: reads what the enclave prints.
     :param stopped: says whether somebody asked the task to end.
     :param start_seconds: how long a pod may take to start, and a driver may be without any executor.
+    :param on_volume: whether a transfer pod keeps the try's files on a volume.
     :param executorless_since: seconds since 1970 since when no executor has run, as far as was looked.
     """
 
@@ -182,6 +183,7 @@ class KubernetesEnclave:
     output: EnclaveOutput
     stopped: Callable[[], bool]
     start_seconds: float
+    on_volume: bool = True
     executorless_since: float | None = None
     _told: set[str] = field(default_factory=set)
     _ended_executors: dict[str, Diagnosis] = field(default_factory=dict)
@@ -319,12 +321,8 @@ class KubernetesEnclave:
 
         :raises EnclaveError: named by the failure table.
         """
-        transfer = self.cluster.find(self.names.transfer, TRANSFER)
-        if transfer is None or transfer.ended:
-            raise Diagnosis.named(
-                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
-            ).error()
-        self._lost_transfer.require_alive(transfer)
+        if self.on_volume:
+            self._check_transfer()
         executors = self.poll_executors()
         self._check_executors_input()
         waiting = [state for state in executors if not (state.running or state.ended)]
@@ -338,6 +336,14 @@ class KubernetesEnclave:
             for state in waiting:
                 self.check_startup(state)
         self._check_missing_executors(waiting)
+
+    def _check_transfer(self) -> None:
+        transfer = self.cluster.find(self.names.transfer, TRANSFER)
+        if transfer is None or transfer.ended:
+            raise Diagnosis.named(
+                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
+            ).error()
+        self._lost_transfer.require_alive(transfer)
 
     def poll_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ from confidential_spark.platforms.kubernetes.names import (
     TryNames,
     selector,
 )
-from confidential_spark.platforms.kubernetes.pod_specs import attest_pod, measure_pod
+from confidential_spark.platforms.kubernetes.pod_specs import attest_pod, launch_secret, measure_pod
 from confidential_spark.platforms.kubernetes.settings import KubernetesSettings, kubernetes_settings
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
     from confidential_spark.hooks.attestation import AttestationProvider
+    from confidential_spark.hooks.blob.work import WorkFolder
     from confidential_spark.hooks.results.store import Location
     from confidential_spark.operators.base import RunScope
     from confidential_spark.operators.resumable import Leftover
@@ -73,6 +76,18 @@ class KubernetesTask(ConfidentialOperator):
         """The namespace of the deployment's pods."""
         return connect(self.wing, stopped=lambda: self._killed)
 
+    @cached_property
+    def work(self) -> WorkFolder | None:
+        """The blobs through which a try's files go, or None: they go through a volume."""
+        return work_folder(self.wing)
+
+    def results_blob(self, context: Context, names: TryNames) -> dict[str, str] | None:
+        """Return where the enclave of a try writes what it makes, or None: to its folder."""
+        lifetime = timedelta(minutes=self.wing.deadline_minutes)
+        ti = context["ti"]
+        run = run_folder(ti.dag_id, ti.run_id)
+        return self.work.results_blob(run, names.base, lifetime) if self.work else None
+
     def enclave(self, context: Context, nonce: str) -> KubernetesEnclave:
         """Return the pods of the try with this nonce, started or not; a killed task ends them."""
         self._nonce = nonce
@@ -90,6 +105,7 @@ class KubernetesTask(ConfidentialOperator):
             EnclaveOutput(log=lambda line: self.log.info("%s", line), on_progress=show),
             stopped=lambda: self._killed,
             start_seconds=self.wing.start_minutes * 60,
+            on_volume=self.wing.work is None,
         )
 
     def pod_plan(self, context: Context, enclave: KubernetesEnclave, reference: str, trust: str) -> PodPlan:
@@ -160,17 +176,27 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
         nonce = b64url(self.nonce_of(scope.try_number))
         image = EnclaveImage.from_xcom(self.image)
         source = quote_source(image, self.platform, self.settings)
-        launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
         enclave = self.enclave(context, nonce)
         pod = enclave.names.attest
+        launch = replace(
+            self.attest_spec(scope, str(layout.RESULTS_DIR), source),
+            results_blob=self.results_blob(context, enclave.names),
+        )
         plan = self.pod_plan(context, enclave, image.reference, image.trust)
         with task_folder("attest") as folder:
             try:
-                self.cluster.create_pod(attest_pod(plan, launch))
+                uid = self.cluster.create_pod(attest_pod(plan, launch))
+                if self.work:
+                    self.cluster.create_secret(launch_secret(plan, launch, None, uid, pod))
                 enclave.await_running(pod, ENCLAVE_CONTAINER, or_ended=True)
                 enclave.follow(pod, ENCLAVE_CONTAINER)
-                enclave.await_running(pod, TRANSFER_CONTAINER)
-                enclave.fetch(pod, str(layout.DATA_DIR), folder)
+                if self.work:
+                    self.work.fetch(
+                        run_folder(scope.dag_id, scope.airflow_run_id), enclave.names.base, folder
+                    )
+                else:
+                    enclave.await_running(pod, TRANSFER_CONTAINER)
+                    enclave.fetch(pod, str(layout.DATA_DIR), folder)
             finally:
                 self.cluster.delete_pod(pod)
             return read_attestation(folder)
@@ -190,7 +216,8 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
 
         :raises EnclaveError: ``kubernetes-…`` (mostly retryable).
         """
-        cluster = connect(kubernetes_settings(), patience=PATIENCE_SECONDS)
+        settings = kubernetes_settings()
+        cluster = connect(settings, patience=PATIENCE_SECONDS)
         labels = selector(run_labels(scope.dag_id, scope.airflow_run_id))
         for pod in cluster.pods(labels, ""):
             self.log.info("Pod %s is left and removed", pod.name)
@@ -203,8 +230,28 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
             self.log.warning("What other runs have left is not removed: %s", error)
         if not cluster.await_gone(labels, GONE_SECONDS):
             self.log.warning("Pods with %s are still ending; their node may be away", labels)
+        if work := work_folder(settings):
+            work.remove_run(run_folder(scope.dag_id, scope.airflow_run_id))
         # Last: it refuses while a try is held, and pods cost more than files.
         super().run(context, scope)
+
+
+def work_folder(settings: KubernetesSettings) -> WorkFolder | None:
+    """Return the blobs through which the files of tries go, or None: they go through a volume.
+
+    :raises ConfigurationError: ``results-location``, ``storage-connection-invalid``.
+    """
+    if settings.work is None:
+        return None
+    # Imported late: Azure's libraries are large, and a deployment on a volume needs none of them.
+    from confidential_spark.hooks.blob.work import WorkFolder
+
+    return WorkFolder(settings.work)
+
+
+def run_folder(dag_id: str, run_id: str) -> str:
+    """Return a run's own part of its blobs' names."""
+    return "/".join(run_labels(dag_id, run_id).values())
 
 
 def remove_abandoned(

@@ -61,6 +61,7 @@ class PodPlan:
 
     :param image: reference by digest, or an image's id.
     :param labels: whose pods they are, as are ``annotations``.
+    :param claim: of the volume with the try's files, or None: they go through blobs.
     :param input_bytes: size of the input's files, of which driver and executors have copies.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
@@ -71,7 +72,7 @@ class PodPlan:
     image: str
     names: TryNames
     labels: Mapping[str, str]
-    claim: str
+    claim: str | None
     cpu_request: str
     cpu_limit: int
     memory_bytes: int
@@ -94,16 +95,16 @@ def driver_pod(plan: PodPlan) -> Json:
     container = _enclave(plan, "run", _resources(plan))
     container["env"].append(OWN_ADDRESS)
     container["volumeMounts"] += [
-        {"name": "launch-files", "mountPath": str(layout.LAUNCH_MOUNT), "readOnly": True},
+        _launch_mount(),
         {"name": "service-account", "mountPath": str(layout.SERVICE_ACCOUNT_MOUNT), "readOnly": True},
-        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base},
+        _data_mount(plan),
     ]
     spec["containers"] = [container]
     spec["volumes"] = [
         *_enclave_volumes(plan),
-        {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}},
+        _launch_volume(plan),
         {"name": "service-account", "projected": _credentials(plan.deadline_seconds)},
-        {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
+        _data_volume(plan),
     ]
     return pod
 
@@ -118,27 +119,29 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     spec["serviceAccountName"] = EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
-    container["volumeMounts"].append(
-        # Writable, because Occlum opens every file of the host for writing, too.
-        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base}
-    )
+    container["volumeMounts"].append(_data_mount(plan))
     spec["containers"] = [container]
     spec["volumes"] = [
         # Spark gives an executor a volume for its local files, unless one has such a name.
         *_enclave_volumes(plan, temporary="spark-local-dir-1"),
-        {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
+        _data_volume(plan),
     ]
     container["volumeMounts"][0]["name"] = "spark-local-dir-1"
     return pod
 
 
-def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: str) -> Json:
-    """Return the Secret with the driver's files; it goes when the driver's pod goes.
+def launch_secret(
+    plan: PodPlan, launch: LaunchSpec, executor: Json | None, owner_uid: str, owner_name: str = ""
+) -> Json:
+    """Return the Secret with an enclave's files; it goes when its pod goes.
 
-    :param executor: the executors' template.
-    :param owner_uid: of the driver's pod.
+    :param executor: the executors' template, where there are executors.
+    :param owner_uid: of the pod.
+    :param owner_name: of the pod; empty: the driver's.
     """
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": plan.names.driver, "uid": owner_uid}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": owner_name or plan.names.driver, "uid": owner_uid}
+    # JSON is YAML, too.
+    template = {kubernetes_spark.EXECUTOR_TEMPLATE: json.dumps(executor)} if executor else {}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -149,11 +152,7 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
         },
         "type": "Opaque",
         "immutable": True,
-        "stringData": {
-            LAUNCH_FILE: json.dumps(asdict(launch)),
-            # JSON is YAML, too.
-            kubernetes_spark.EXECUTOR_TEMPLATE: json.dumps(executor),
-        },
+        "stringData": {LAUNCH_FILE: json.dumps(asdict(launch)), **template},
     }
 
 
@@ -163,17 +162,23 @@ def transfer_pod(plan: PodPlan) -> Json:
     # The other pods need it, and results are fetched from it at the end, so it outlives them.
     pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
     pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
-    pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
+    pod["spec"]["volumes"] = [_data_volume(plan)]
     return pod
 
 
 def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     """Return the pod with an enclave that attests, and a container that keeps what it wrote for Airflow.
 
-    Not one after the other: the device plugin's webhook gives no devices to init containers.
+    Not one after the other: the device plugin's webhook gives no devices to init containers. Where it writes
+    a blob, its launch file is a Secret, as the driver's is, and there is no such container.
     """
     pod = _pod(plan, plan.names.attest, ROLE_ATTEST)
     enclave = _enclave(plan, "attest", _resources(plan))
+    if launch.results_blob:
+        enclave["volumeMounts"] += [_launch_mount(), _data_mount(plan)]
+        pod["spec"]["containers"] = [enclave]
+        pod["spec"]["volumes"] = [*_enclave_volumes(plan), _launch_volume(plan), _data_volume(plan)]
+        return pod
     enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
     enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
     pod["spec"]["containers"] = [enclave, _transfer(plan, [])]
@@ -301,6 +306,26 @@ def _scratch(plan: PodPlan, temporary: str = "tmp") -> list[Json]:
     # On hardware, what the enclave writes to its own /tmp are encrypted blocks below Occlum's folder.
     run = RUN_BYTES if plan.epc_bytes is None else RUN_BYTES + scratch
     return [_tmpfs(temporary, scratch), _tmpfs("launch", LAUNCH_BYTES), _tmpfs("run", run)]
+
+
+def _launch_mount() -> Json:
+    return {"name": "launch-files", "mountPath": str(layout.LAUNCH_MOUNT), "readOnly": True}
+
+
+def _launch_volume(plan: PodPlan) -> Json:
+    return {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}}
+
+
+def _data_mount(plan: PodPlan) -> Json:
+    """Return where an enclave finds its try's files. Writable: Occlum opens every file for writing, too."""
+    folder = {"subPath": plan.names.base} if plan.claim else {}
+    return {"name": "data", "mountPath": str(layout.DATA_DIR), **folder}
+
+
+def _data_volume(plan: PodPlan) -> Json:
+    if plan.claim is None:
+        return _tmpfs("data", OWN_DATA_BYTES)
+    return {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}
 
 
 def _tmpfs(name: str, size: int) -> Json:

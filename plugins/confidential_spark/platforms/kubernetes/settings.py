@@ -30,6 +30,12 @@ class KubernetesSettings(DeploymentSettings):
         description="PersistentVolumeClaim through which driver and executors share files; ReadWriteMany "
         "where they may be on several nodes.",
     )
+    work: str | None = Field(
+        default=None,
+        description="Address of a prefix in Azure Blob Storage through which input and results go, e.g. "
+        "`wasbs://work@ACCOUNT.blob.core.windows.net/spark`; no volume is used then, and no `exec`. Its "
+        "connection, that of the results, has a key or an identity. Unset: the claim.",
+    )
     image: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
         default=None,
         description="Enclave image of `aks` by digest, `registry/name@sha256:…`; measured in a pod before it "

@@ -31,7 +31,13 @@ from confidential_spark.operators.attempt import (
     save_executorless_since,
 )
 from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
+from confidential_spark.operators.launch import (
+    Places,
+    image_installation,
+    image_places,
+    launch_spec,
+    quote_source,
+)
 from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.names import (
@@ -39,7 +45,7 @@ from confidential_spark.platforms.kubernetes.names import (
     RELEASE_PORT,
     TRANSFER_CONTAINER,
 )
-from confidential_spark.platforms.kubernetes.operators import KubernetesTask
+from confidential_spark.platforms.kubernetes.operators import KubernetesTask, run_folder
 from confidential_spark.platforms.kubernetes.pod_specs import (
     PodPlan,
     driver_pod,
@@ -124,7 +130,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
                 if not self.follow(context, enclave):
                     save_executorless_since(context, enclave.executorless_since)
                     self.wait_in_triggerer(enclave, run)
-                self.fetch(enclave, staging)
+                self.fetch(context, enclave, staging)
             self.remove(context, enclave)
             self.announce(f"{self.job.title} ran and signed its results")
             return run.to_xcom()
@@ -150,11 +156,12 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         plan = replace(
             self.pod_plan(context, enclave, image.reference, image.trust), input_bytes=self.input_bytes
         )
-        launch = self.launch(scope, image, run, enclave)
+        launch = self.launch(context, scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
-            self.cluster.create_pod(transfer_pod(plan))
-            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
-            enclave.push(files_to_send(self.manifest))
+            if self.work is None:
+                self.cluster.create_pod(transfer_pod(plan))
+                enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
+                enclave.push(files_to_send(self.manifest))
             raise_if_cancelled(enclave.stopped)
             self.create_driver(context, plan)
         owner = enclave.require(enclave.names.driver, ENCLAVE).uid
@@ -193,10 +200,14 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
             until_ended=not self.wing.deferrable,
         )
 
-    def fetch(self, enclave: KubernetesEnclave, staging: Path) -> None:
-        """Take the results from the data volume."""
-        enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
+    def fetch(self, context: Context, enclave: KubernetesEnclave, staging: Path) -> None:
+        """Take the results from the blob that the driver has written, or from the data volume."""
         with storage_errors("fetch results"):
+            if self.work:
+                ti = context["ti"]
+                self.work.fetch(run_folder(ti.dag_id, ti.run_id), enclave.names.base, staging)
+                return
+            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
             enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
 
     def require_time_left(self, run: EnclaveRun) -> None:
@@ -228,7 +239,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         """
         limit = timedelta(minutes=self.wing.deadline_minutes) + TRIGGER_MARGIN
         trigger = EnclavePodTrigger(
-            names=[enclave.names.driver, enclave.names.transfer],
+            names=[enclave.names.driver, *([enclave.names.transfer] if enclave.on_volume else [])],
             namespace=self.wing.namespace,
             container=ENCLAVE,
             conn_id=self.wing.conn_id,
@@ -239,7 +250,12 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 
     def launch(
-        self, scope: RunScope, image: EnclaveImage, run: EnclaveRun, enclave: KubernetesEnclave
+        self,
+        context: Context,
+        scope: RunScope,
+        image: EnclaveImage,
+        run: EnclaveRun,
+        enclave: KubernetesEnclave,
     ) -> LaunchSpec:
         """Return what the driver's agent is asked to do.
 
@@ -264,8 +280,21 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         for plan in (runtime.memory, executors.memory_plan):
             require_memory_fits(plan, self.settings.enclave_sizing())
         source = quote_source(image, self.platform, self.settings)
-        places = image_places(self.job, self.manifest, self.settings, release_port=RELEASE_PORT)
+        places = self.places(context, scope, enclave)
         return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
+
+    def places(self, context: Context, scope: RunScope, enclave: KubernetesEnclave) -> Places:
+        """Return where things are; a month of files is a month of blobs where there is no volume."""
+        places = replace(
+            image_places(self.job, self.manifest, self.settings, release_port=RELEASE_PORT),
+            results_blob=self.results_blob(context, enclave.names),
+        )
+        contract = self.job.rules().input
+        if not (self.work and files_to_send(self.manifest) and self.manifest and scope.month and contract):
+            return places
+        lifetime = timedelta(minutes=self.wing.deadline_minutes)
+        url, blobs = self.work.stored_input(self.manifest, scope.month, contract, lifetime)
+        return replace(places, input=url, input_files=blobs)
 
 
 def executor_launch(driver: LaunchSpec) -> LaunchSpec:

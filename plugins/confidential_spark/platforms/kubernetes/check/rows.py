@@ -30,6 +30,7 @@ APPLY = "kubectl apply -k include/kubernetes/overlays/<aks or simulation>"
 # The names of the rows, for a table in which they could not be looked at.
 API_ROWS = ("api", "rights", "namespace", "quota", "volume", "device-plugin", "epc", "network-policy")
 PROBE_ROWS = ("pod", "volume-write", "sgx-devices", "network", "clock")
+NO_VOLUME = "none: input and results go through blobs"
 # Driver, transfer pod and the check's own.
 OTHER_PODS = 3
 
@@ -39,6 +40,7 @@ class ClusterNeeds:
     """What one run takes of the cluster.
 
     :param trust: of the platform's policy.
+    :param claim: of the data volume, or None: files go through blobs.
     :param executors: how many a run has.
     :param epc_bytes: page cache of one enclave; 0 where none is asked for.
     :param memory_bytes: memory of all pods of a run together.
@@ -47,7 +49,7 @@ class ClusterNeeds:
 
     trust: str
     namespace: str
-    claim: str
+    claim: str | None
     executors: int
     epc_bytes: int
     memory_bytes: int
@@ -153,13 +155,7 @@ def probe_rows(
         passed=True,
         action="",
     )
-    yield CheckRow.judge(
-        "volume-write",
-        f"{needs.claim} is {'writable' if facts.can_write else 'not writable'} for the enclave's user",
-        "a data volume that the enclave's user may write",
-        passed=facts.can_write,
-        action="use a storage class that obeys fsGroup, or give the folder to group 10001",
-    )
+    yield _write_row(facts, needs)
     yield _device_row(facts, needs)
     yield _network_row(facts, has_policies=has_policies)
     clock = CheckRow.advise if seconds_off <= CLOCK_FAILURE_SECONDS else CheckRow.judge
@@ -209,7 +205,21 @@ def _quota_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
     )
 
 
+def _write_row(facts: ProbeFacts, needs: ClusterNeeds) -> CheckRow:
+    if needs.claim is None:
+        return CheckRow.absent("volume-write", NO_VOLUME, "no volume", "nothing")
+    return CheckRow.judge(
+        "volume-write",
+        f"{needs.claim} is {'writable' if facts.can_write else 'not writable'} for the enclave's user",
+        "a data volume that the enclave's user may write",
+        passed=facts.can_write,
+        action="use a storage class that obeys fsGroup, or give the folder to group 10001",
+    )
+
+
 def _volume_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
+    if needs.claim is None:
+        return CheckRow.absent("volume", NO_VOLUME, "no volume", "nothing")
     expected = f"{needs.claim} is Bound"
     phase = facts.claim_phase
     if phase is None:

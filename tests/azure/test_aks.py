@@ -1,0 +1,199 @@
+"""`aks` through blobs alone, without volume and `exec`: tasks, pods of a fake cluster, and Azurite."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import pytest
+from confidential_spark.agent.protocol import b64url
+from confidential_spark.core.check_rows import Status
+from confidential_spark.core.errors import ConfigurationError, InputError, ResultError
+from confidential_spark.core.months import Month
+from confidential_spark.core.platforms import Platform
+from confidential_spark.hooks.blob.work import WorkFolder
+from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.sparkpi import SPARKPI
+from confidential_spark.platforms.kubernetes.check.task import work_row
+from confidential_spark.platforms.kubernetes.operators import (
+    AttestKubernetesPlatformOperator,
+    CleanKubernetesRunOperator,
+)
+from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
+from confidential_spark.simulation.trips.month import write_month
+
+from tests.kubernetes.conftest import cluster, fake, log  # noqa: F401 - fixtures
+from tests.kubernetes.spark_task import IMAGE, FakeSparkTask, install
+from tests.kubernetes.test_pod_tasks import CONTEXT, SCOPE
+from tests.kubernetes.test_spark_operator import configure, once_driving, results, start  # noqa: F401
+from tests.support.azure.azurite import KEY
+
+MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
+CONTAINER = "work"
+
+
+@pytest.fixture(scope="module")
+def work(storage):
+    storage.client().create_container(CONTAINER)
+    return f"{storage.endpoint}/{CONTAINER}/spark"
+
+
+@pytest.fixture
+def through_blobs(connect, work, storage, configure):  # noqa: F811
+    """Makes the deployment's settings, by which files go through blobs; keywords are more of them."""
+
+    def through_blobs(**fields):
+        connect(password=KEY)
+        configure(**{"aks_work": work, "results_conn_id": "trips", **fields})
+
+    through_blobs()
+    yield through_blobs
+    container = storage.client().get_container_client(CONTAINER)
+    for blob in list(container.list_blobs()):
+        container.delete_blob(blob)
+
+
+@pytest.fixture
+def spark(fake, through_blobs, tmp_path):  # noqa: F811
+    install(fake)
+    task = FakeSparkTask(tmp_path, fake=fake, blobs="yes")
+    task.behave()
+    return task
+
+
+@pytest.fixture
+def names(storage):
+    """Names of the blobs that are there."""
+    container = storage.client().get_container_client(CONTAINER)
+    return lambda: sorted(container.list_blob_names())
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_results_come_by_a_blob(spark, through_blobs, fake, names, log, deferrable):  # noqa: F811
+    through_blobs(aks_deferrable=deferrable)
+    fake.deny("*", "pods/exec")
+    run = spark.run()
+    assert run.execute_deferrable().state == "success"
+    assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
+    assert "results signed" in log()
+    assert spark.left() == []
+    (blob,) = names()
+    assert blob.startswith("spark/tries/sparkpi_aks/manual__2018-05/sparkpi-")
+
+
+def test_no_pod_has_a_volume_of_the_cluster(spark, names):
+    _, worker, driver = start(spark)
+    pods = json.dumps(spark.fake.pods())
+    assert "persistentVolumeClaim" not in pods
+    assert spark.pods("transfer") == []
+    assert not [part for part in ("sig=", KEY) if part in pods]
+    spark.let_go(driver)
+    assert worker.wait() == 0
+
+
+def test_the_right_is_to_create_one_blob_and_nothing_else(spark, storage):
+    run = spark.run()
+    assert run.execute().state == "success"
+    blob = json.loads(results(run)["launch.json"])["results_blob"]
+    fields = dict(part.split("=", 1) for part in blob["sas"].split("&"))
+    assert (fields["sr"], fields["sp"]) == ("b", "cw")
+    assert unquote(fields["se"]) > unquote(fields["st"])
+    assert "sig=" not in results(run)["input.txt"]
+
+
+def test_a_month_of_files_is_uploaded_once_and_read_by_its_digest(
+    spark, storage, names, monkeypatch, tmp_path
+):
+    month, contract = Month(2018, 5), NYTAXI.rules().input
+    write_month(month, 1000, tmp_path / "inputs", contract=contract)
+    manifest = read_manifest((tmp_path / "inputs").as_uri(), month, contract).summary()
+    spark.job, spark.manifest = "nytaxi", manifest
+    run = spark.run()
+    assert run.execute().state == "success"
+    launch = json.loads(results(run)["launch.json"])
+    assert launch["input"].endswith(f"/{CONTAINER}/spark/inputs/{manifest['files_sha256']}")
+    (file,) = (tmp_path / "inputs").rglob("*.parquet")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert results(run)["input.txt"].split() == [digest, f"input/{file.name}"]
+    uploaded = {
+        blob.name: blob.etag for blob in storage.client().get_container_client(CONTAINER).list_blobs()
+    }
+
+    def never(*_):
+        raise AssertionError("uploaded again")
+
+    monkeypatch.setattr(WorkFolder, "_upload", never)
+    assert spark.run("manual__again").execute().state == "success"
+    kept = {blob.name: blob.etag for blob in storage.client().get_container_client(CONTAINER).list_blobs()}
+    assert uploaded.items() <= kept.items()
+
+
+def test_a_month_that_changed_is_not_uploaded(work, through_blobs, names, tmp_path):
+    month, contract = Month(2018, 5), NYTAXI.rules().input
+    write_month(month, 1000, tmp_path / "inputs", contract=contract)
+    manifest = read_manifest((tmp_path / "inputs").as_uri(), month, contract).summary()
+    write_month(month, 2000, tmp_path / "others", contract=contract)
+    (file,), (other,) = (list((tmp_path / name).rglob("*.parquet")) for name in ("inputs", "others"))
+    file.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match="input-changed"):
+        WorkFolder(work).stored_input(manifest, month, contract, timedelta(hours=1))
+    assert names() == []
+
+
+def test_a_worker_that_dies_is_followed_by_one_that_fetches(spark, names):
+    run, worker, _ = start(spark)
+    worker.kill()
+    once_driving(spark, spark.let_go)
+    run.try_number += 1
+    assert run.execute().state == "success"
+    assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
+
+
+def test_results_that_somebody_deleted_are_missed_by_name(spark, monkeypatch):
+    spark.blobs = ""
+    spark.behave()
+    outcome = spark.run(max_tries=1).execute()
+    assert outcome.state == "failed"
+    assert "[results-missing]" in outcome.story
+    assert spark.left() == []
+
+
+def test_an_attestation_comes_by_a_blob_and_the_run_s_end_removes_it(spark, fake, names, monkeypatch):  # noqa: F811
+    fake.deny("*", "pods/exec")
+    nonce = {"nonce": b64url(bytes(32)), "minted_at": "2026-11-23T00:00:00+00:00"}
+    task = AttestKubernetesPlatformOperator(
+        task_id="attest_platform", job=SPARKPI, platform=Platform.AKS, image=IMAGE.to_xcom(), nonce=nonce
+    )
+    launch = task.collect(CONTEXT, SCOPE, SimpleNamespace())
+    assert launch["nonce"] == b64url(task.nonce_of(1))
+    assert len(names()) == 1
+    clean = CleanKubernetesRunOperator(task_id="clean", job=SPARKPI)
+    clean.run(CONTEXT, SCOPE)
+    assert names() == []
+
+
+def test_a_connection_that_cannot_sign_is_refused(connect, sas, configure, work):  # noqa: F811
+    connect(extra=json.dumps({"sas_token": sas(CONTAINER, "rwlcd")}))
+    configure(aks_work=work, results_conn_id="trips")
+    with pytest.raises(ConfigurationError, match="storage-connection-invalid"):
+        WorkFolder(work)
+
+
+def test_another_run_s_archive_is_not_fetched(work, through_blobs, storage, tmp_path):
+    container = storage.client().get_container_client(CONTAINER)
+    container.upload_blob("spark/tries/d/r/try.tar.more", b"x")
+    with pytest.raises(ResultError, match="results-missing"):
+        WorkFolder(work).fetch("d/r", "try", tmp_path)
+
+
+def test_the_platform_check_tries_the_blobs_out(through_blobs, names):
+    row = work_row(kubernetes_settings())
+    assert (row.name, row.status) == ("work", Status.OK)
+    assert names() == []
+    through_blobs(aks_work="https://elsewhere.blob.core.windows.net/work")
+    with pytest.raises(ConfigurationError, match="storage-connection-invalid"):
+        work_row(kubernetes_settings())
