@@ -26,6 +26,7 @@ from confidential_spark.platforms.kubernetes.operators import (
 from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.simulation.trips.month import write_month
 
+from tests.kubernetes.clusters import wait
 from tests.kubernetes.conftest import cluster, fake, log  # noqa: F401 - fixtures
 from tests.kubernetes.spark_task import IMAGE, FakeSparkTask, install
 from tests.kubernetes.test_pod_tasks import CONTEXT, SCOPE
@@ -34,6 +35,7 @@ from tests.support.azure.azurite import KEY
 
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
 CONTAINER = "work"
+CLOSED = "http://127.0.0.1:9/devstoreaccount1/work"
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +176,15 @@ def test_an_attestation_comes_by_a_blob_and_the_run_s_end_removes_it(spark, fake
     clean = CleanKubernetesRunOperator(task_id="clean", job=SPARKPI)
     clean.run(CONTEXT, SCOPE)
     assert names() == []
+    # Its launch file goes with its pod.
+    wait(lambda: not fake.core().list_namespaced_secret(fake.namespace).items)
+
+
+def test_a_run_s_end_does_not_depend_on_the_account(through_blobs, fake, log):  # noqa: F811
+    install(fake)
+    through_blobs(blob_emulator="http://127.0.0.1:9/devstoreaccount1", aks_work=CLOSED)
+    CleanKubernetesRunOperator(task_id="clean", job=SPARKPI).run(CONTEXT, SCOPE)
+    assert "The run's blobs are not removed" in log()
 
 
 def test_a_connection_that_cannot_sign_is_refused(connect, sas, configure, work):  # noqa: F811
@@ -181,6 +192,18 @@ def test_a_connection_that_cannot_sign_is_refused(connect, sas, configure, work)
     configure(aks_work=work, results_conn_id="trips")
     with pytest.raises(ConfigurationError, match="storage-connection-invalid"):
         WorkFolder(work)
+
+
+def test_what_a_dead_worker_has_unpacked_is_replaced(spark, work, tmp_path):
+    run = spark.run()
+    assert run.execute().state == "success"
+    target = tmp_path / "staging"
+    (target / "input.txt").mkdir(parents=True)
+    (target / "input.txt" / "part").write_text("half")
+    (target / "more").touch()
+    name = json.loads(results(run)["launch.json"])["results_blob"]["url"].rpartition("/")[2]
+    WorkFolder(work).fetch("sparkpi_aks/manual__2018-05", name.removesuffix(".tar"), target)
+    assert {path.name: path.read_text() for path in target.iterdir()} == results(run)
 
 
 def test_another_run_s_archive_is_not_fetched(work, through_blobs, storage, tmp_path):

@@ -30,6 +30,7 @@ FOLDERS = ["base", *sorted(f"overlays/{each.name}" for each in (FOLDER / "overla
 API_SERVER, METADATA, ANYWHERE, NODE = "203.0.113.7", "169.254.169.254", "198.51.100.9", "10.0.0.4"
 BASE = Network(of_kind("NetworkPolicy"))
 AKS = Network(of_kind("NetworkPolicy", "base", "overlays/aks"))
+SIMULATION = Network(of_kind("NetworkPolicy", "base", "overlays/simulation"))
 ROLES = ("driver", "executor", "attest", "transfer", "platform-check", "unlabelled")
 
 
@@ -166,6 +167,11 @@ def test_nobody_outside_reaches_a_pod(role):
         pytest.param(AKS, "transfer", ANYWHERE, 443, False, id="transfer-reaches-nothing"),
         pytest.param(AKS, "platform-check", ANYWHERE, 443, False, id="check-reaches-nothing"),
         pytest.param(AKS, "unlabelled", ANYWHERE, 443, False, id="others-reach-nothing"),
+        pytest.param(AKS, "driver", NODE, 10000, False, id="no-emulator-on-aks"),
+        pytest.param(SIMULATION, "executor", NODE, 10000, True, id="executor-to-emulator"),
+        pytest.param(SIMULATION, "executor", NODE, 443, False, id="simulated-executor-no-neighbour"),
+        pytest.param(SIMULATION, "driver", METADATA, 10000, False, id="metadata-is-no-emulator"),
+        pytest.param(SIMULATION, "transfer", NODE, 10000, False, id="transfer-no-emulator"),
     ],
 )
 def test_ways_out_of_the_namespace(network, role, address, port, is_open):

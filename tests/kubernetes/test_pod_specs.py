@@ -181,6 +181,31 @@ def test_enclave_memory_is_one_number(kind) -> None:
     assert {resources[part]["sgx.intel.com/epc"] for part in ("requests", "limits")} == {"67108864"}
 
 
+@pytest.mark.parametrize("kind", ENCLAVES)
+def test_an_enclave_is_told_where_the_emulator_is(kind) -> None:
+    variable = {"name": "STORAGE_EMULATOR", "value": "10.0.0.1:10000"}
+    assert variable in enclave(PODS[kind](replace(PLAN, emulator="10.0.0.1:10000")))["env"]
+    assert "STORAGE_EMULATOR" not in json.dumps(PODS[kind](PLAN))
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_without_a_claim_no_pod_has_a_volume_of_the_cluster(kind) -> None:
+    pod = PODS[kind](replace(PLAN, claim=None))
+    assert "persistentVolumeClaim" not in json.dumps(pod)
+    volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert all(mount["name"] in volumes for each in containers(pod) for mount in each["volumeMounts"])
+
+
+def test_an_enclave_that_attests_into_a_blob_has_its_launch_in_a_secret_and_no_company() -> None:
+    blob = {"url": "https://a.example/work/t.tar", "sas": "sp=cw&sig=CANARY"}
+    pod = kubernetes_pod.attest_pod(replace(PLAN, claim=None), replace(LAUNCH, results_blob=blob))
+    assert [each["name"] for each in containers(pod)] == [ENCLAVE_CONTAINER]
+    assert "CANARY" not in json.dumps(pod)
+    secret = kubernetes_pod.launch_secret(PLAN, replace(LAUNCH, results_blob=blob), None, "uid-1", "attest")
+    (owner,) = secret["metadata"]["ownerReferences"]
+    assert (owner["name"], list(secret["stringData"])) == ("attest", ["launch.json"])
+
+
 @pytest.mark.parametrize("kind", PODS)
 def test_without_sgx_nothing_asks_for_it(kind) -> None:
     assert "sgx" not in json.dumps(PODS[kind](PLAN))

@@ -65,7 +65,7 @@ class WorkFolder:
         return {"url": self._account.location.url(path), "sas": sas}
 
     def fetch(self, run: str, name: str, target: Path) -> None:
-        """Write what an enclave has written into ``target``, an empty folder.
+        """Write what an enclave has written into ``target``, in place of what is there: a dead worker's part.
 
         :raises ResultError: ``results-missing``, ``results-archive-malformed``, ``results-too-large``, and
             what the storage refuses.
@@ -76,6 +76,8 @@ class WorkFolder:
             archive = folder / "results.tar"
             for entry in self._folder.entries(blob):
                 if entry.name == blob and self._folder.download(entry, archive):
+                    for left in sorted(target.rglob("*"), reverse=True):
+                        left.rmdir() if left.is_dir() else left.unlink()
                     unpack_results(_chunks(archive), target)
                     return
         raise ResultError(

@@ -151,6 +151,7 @@ def pod_plan(
         aesm=settings.quote_access == "aesm" and trust != TRUST_SIMULATED,
         groups=settings.supplemental_groups,
         deadline_seconds=settings.deadline_minutes * 60,
+        emulator=settings.emulator if trust == TRUST_SIMULATED else None,
         node_selector=settings.node_selector,
         tolerations=settings.tolerations,
         pull_secret=settings.pull_secret,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED, b64url
-from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.output import EnclaveOutput
@@ -230,8 +230,12 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
             self.log.warning("What other runs have left is not removed: %s", error)
         if not cluster.await_gone(labels, GONE_SECONDS):
             self.log.warning("Pods with %s are still ending; their node may be away", labels)
-        if work := work_folder(settings):
-            work.remove_run(run_folder(scope.dag_id, scope.airflow_run_id))
+        try:
+            if work := work_folder(settings):
+                work.remove_run(run_folder(scope.dag_id, scope.airflow_run_id))
+        except ConfidentialSparkError as error:
+            # They are small, and nobody can use them any more.
+            self.log.warning("The run's blobs are not removed: %s", error)
         # Last: it refuses while a try is held, and pods cost more than files.
         super().run(context, scope)
 

@@ -67,6 +67,7 @@ class PodPlan:
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
     :param deadline_seconds: after this, Kubernetes ends a pod.
+    :param emulator: of storage, ``HOST:PORT``, for simulated enclaves.
     """
 
     image: str
@@ -81,6 +82,7 @@ class PodPlan:
     aesm: bool = False
     groups: Sequence[int] = ()
     deadline_seconds: int
+    emulator: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, str]] = ()
     pull_secret: str | None = None
@@ -258,6 +260,8 @@ def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     """Return a container that starts the image's enclave; an executor's command comes from Spark."""
     container = _container(plan, ENCLAVE_CONTAINER, *([command] if command else []))
     container["env"] = [{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []
+    if plan.emulator:
+        container["env"].append({"name": layout.EMULATOR_VARIABLE, "value": plan.emulator})
     container["volumeMounts"] = _scratch_mounts()
     if plan.aesm:
         container["volumeMounts"].append({"name": AESM_VOLUME, "mountPath": AESM_DIR})

@@ -36,6 +36,11 @@ class KubernetesSettings(DeploymentSettings):
         "`wasbs://work@ACCOUNT.blob.core.windows.net/spark`; no volume is used then, and no `exec`. Its "
         "connection, that of the results, has a key or an identity. Unset: the claim.",
     )
+    emulator: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")] | None = Field(
+        default=None,
+        description="`HOST:PORT` by which pods reach the emulator of `CONFIDENTIAL_SPARK_BLOB_EMULATOR`, on "
+        "the same port as there; simulated enclaves only.",
+    )
     image: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
         default=None,
         description="Enclave image of `aks` by digest, `registry/name@sha256:…`; measured in a pod before it "
