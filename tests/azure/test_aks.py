@@ -155,6 +155,22 @@ def test_a_worker_that_dies_is_followed_by_one_that_fetches(spark, names):
     assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
 
 
+def test_an_account_that_is_away_when_results_are_fetched_costs_a_try_and_no_run(spark, monkeypatch, log):  # noqa: F811
+    def away(*_):
+        raise ResultError("The storage did not answer.", code="results-unreachable", retryable=True)
+
+    run = spark.run(max_tries=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "fetch", away)
+        assert run.execute().state == "up_for_retry"
+    (driver,) = spark.pods("driver")
+    run.try_number += 1
+    assert run.execute().state == "success"
+    assert f"goes on with pod {driver}" in log()
+    assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
+    assert spark.left() == []
+
+
 def test_results_that_somebody_deleted_are_missed_by_name(spark, monkeypatch):
     spark.blobs = ""
     spark.behave()

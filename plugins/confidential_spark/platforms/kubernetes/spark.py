@@ -90,7 +90,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
     """
 
     template_fields = ("enclave_image", "manifest")
-    away = frozenset({API_AWAY, UNAUTHORIZED})
+    # Also the account that has the driver's results: the next try takes them from there.
+    away = frozenset({API_AWAY, UNAUTHORIZED, "results-unreachable"})
 
     def __init__(
         self,
