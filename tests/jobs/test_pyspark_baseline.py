@@ -1,4 +1,4 @@
-"""The taxi job against its PySpark form of before, which runs by spark-submit and knows no flex fare."""
+"""The taxi job against its PySpark form of before, by spark-submit; flex fare and versions are newer."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def test_a_real_month_has_the_same_files_as_before(nytaxi, runs, shared_data, tm
     was, is_now = (json.loads((output / "summary.json").read_text()) for output in (before, now))
     assert was["rows"]["rejected"] > 0
     is_now["rules"].remove({"name": "payment_flex_fare", "action": "count", "rows": 0})
+    assert is_now.pop("input_version") == "azure-open-datasets"
     assert is_now == was | {"duration_ms": is_now["duration_ms"]}
 
 

@@ -82,14 +82,15 @@ def javas():
 
 
 @pytest.mark.parametrize("java", javas())
-def test_the_taxi_job_prints_its_two_figures_and_writes_its_files(steps, tmp_path, java):
+def test_the_taxi_job_says_what_it_read_and_writes_its_files(steps, tmp_path, java):
     month = write_trips(tmp_path / "month" / "a.parquet", [{}, {}])
     ended = steps("nytaxi", MONTHLY, month.as_uri(), java=java)
     assert ended.code == 0, ended.lines
     said = [line for line in ended.lines if not parse_progress(line)]
     assert said[0] == "Input DataFrame Count: 2"
-    assert said[1].startswith("Aggregation duration: ")
-    assert len(said) == 2
+    assert said[1] == "Input version: azure-open-datasets"
+    assert said[2].startswith("Aggregation duration: ")
+    assert len(said) == 3
     assert {path.name for path in ended.output.iterdir()} == {"summary.json"} | TABLES["nytaxi"]
 
 
