@@ -10,13 +10,16 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.azure.conftest import storage  # noqa: F401 - a fixture
 from tests.kubernetes.clusters import RealCluster
 from tests.kubernetes.deployment import Deployment
 from tests.kubernetes.equipped import ENCLAVE_IMAGE, FOREIGN_IMAGE, KUBECONFIG, OWN_CLUSTER, TEST_IMAGE
+from tests.support.azure.azurite import KEY
 from tests.support.fakes.kubernetes_api import FakeCluster
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from confidential_spark.enclave.image import EnclaveImage
 
     from tests.kubernetes.clusters import Cluster
+    from tests.support.azure.azurite import Azurite
 
 _REAL = {KUBECONFIG, TEST_IMAGE} <= set(os.environ)
 # Read now: tests of tasks take the variable away.
@@ -106,6 +110,35 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
         connection = {"conn_type": "kubernetes", "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def work_container(storage: Azurite) -> str:  # noqa: F811
+    """A container for what goes between pipeline and enclaves."""
+    storage.client().create_container("work")
+    return f"{storage.endpoint}/work"
+
+
+@pytest.fixture
+def blobs(storage: Azurite, work_container, monkeypatch) -> dict[str, str]:  # noqa: F811
+    """The settings by which input and results go through blobs, below an address of the test's own."""
+    said = {"conn_type": "wasb", "host": storage.endpoint, "password": KEY}
+    monkeypatch.setenv("AIRFLOW_CONN_WORK", json.dumps(said))
+    return {
+        "blob_emulator": storage.endpoint,
+        "blob_conn_id": "work",
+        "aks_work": f"{work_container}/{uuid.uuid4().hex}",
+    }
+
+
+@pytest.fixture
+def blob_names(storage: Azurite, blobs) -> Callable[[], list[str]]:  # noqa: F811
+    """Names of the blobs below the test's address."""
+    prefix = blobs["aks_work"].rpartition("/")[2]
+    container = storage.client().get_container_client("work")
+    return lambda: sorted(
+        name.removeprefix(f"{prefix}/") for name in container.list_blob_names(name_starts_with=prefix)
+    )
 
 
 @pytest.fixture

@@ -119,12 +119,8 @@ def _load_images() -> dict[str, str]:
 
 
 def _install_namespace() -> None:
-    """Apply the manifests; a node without any storage class gets the folder that its overlay expects."""
-    overlay = "simulation"
-    if not _asked("kubectl", "get", "storageclass", "--output=name").strip():
-        overlay = "simulation-one-node"
-        (Places.of_environment().node / "var/lib/confidential-spark-data").mkdir(exist_ok=True)
-    _asked("kubectl", "apply", "--kustomize", str(OVERLAYS / overlay))
+    """Apply the manifests."""
+    _asked("kubectl", "apply", "--kustomize", str(OVERLAYS / "simulation"))
 
 
 def _cluster(*arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""One try on a Kubernetes cluster: its pods made, its files moved, its log followed, everything removed."""
+"""One try on a Kubernetes cluster: its pods made, its log followed, everything removed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
-from confidential_spark.enclave import layout, occlum_config
-from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
+from confidential_spark.enclave import occlum_config
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
 from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
@@ -35,7 +34,6 @@ from confidential_spark.platforms.kubernetes.names import (
     ROLE_LABEL,
     RUN_ANNOTATIONS,
     RUN_LABELS,
-    TRANSFER_CONTAINER,
     TryNames,
     label_value,
     nonce_digest,
@@ -46,11 +44,9 @@ from confidential_spark.platforms.kubernetes.spark_conf import whole_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.enclave.output import EnclaveOutput
-    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
     from confidential_spark.platforms.kubernetes.client.pods import PodState
     from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
 
@@ -63,13 +59,8 @@ SETTLE_SECONDS = 3.0
 # SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
 STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
-TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
 INPUT_DIFFERS, STORAGE = "executor-input-differs", "storage-"
-# Times and owners are of no use here, and file shares do not let everybody set them.
-RECEIVE = (
-    'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
-)
 
 
 def connect(settings: KubernetesSettings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
@@ -143,7 +134,6 @@ def pod_plan(
         names=names,
         labels=owner.labels,
         annotations=owner.annotations,
-        claim=None if settings.work else settings.claim,
         cpu_request=settings.cpu_request,
         cpu_limit=whole_cores(settings.cpu_request),
         memory_bytes=memory_bytes(settings.driver_memory),
@@ -174,7 +164,6 @@ class KubernetesEnclave:
     :param output: reads what the enclave prints.
     :param stopped: says whether somebody asked the task to end.
     :param start_seconds: how long a pod may take to start, and a driver may be without any executor.
-    :param on_volume: whether a transfer pod keeps the try's files on a volume.
     :param executorless_since: seconds since 1970 since when no executor has run, as far as was looked.
     """
 
@@ -184,11 +173,9 @@ class KubernetesEnclave:
     output: EnclaveOutput
     stopped: Callable[[], bool]
     start_seconds: float
-    on_volume: bool = True
     executorless_since: float | None = None
     _told: set[str] = field(default_factory=set)
     _ended_executors: dict[str, Diagnosis] = field(default_factory=dict)
-    _lost_transfer: _LostPod = field(default_factory=lambda: _LostPod())
 
     @property
     def selector(self) -> str:
@@ -278,52 +265,11 @@ class KubernetesEnclave:
             raise Diagnosis.named(POD_LOST, f"pod {pod} is not there").error()
         return state
 
-    def push(self, inputs: Sequence[Path]) -> None:
-        """Send the input to the try's folder on the data volume, in place of what was there.
-
-        :raises EnclaveError: ``pod-command-failed``; what the API refuses.
-        """
-        entries = [
-            Entry(layout.INPUT_DIR.name),
-            *(Entry(f"{layout.INPUT_DIR.name}/{path.name}", path) for path in inputs),
-            Entry(layout.RESULTS_DIR.name),
-        ]
-        folder = str(layout.DATA_DIR / self.names.base)
-
-        def send(program: PodCommand) -> None:
-            program.write(tar_stream(entries, user_id=layout.USER_ID))
-            for _ in program.read():
-                pass
-
-        command = ["bash", "-o", "pipefail", "-c", RECEIVE, "receive", str(stream_size(entries)), folder]
-        self.cluster.run_command(self.names.transfer, TRANSFER, command, send, stdin=True)
-
-    def fetch(self, pod: str, folder: str, target: Path) -> None:
-        """Write the results, which are in a folder of the data volume, into ``target``, an empty folder.
-
-        :raises ResultError: ``results-archive-malformed``, ``results-too-large``.
-        :raises OSError: the files cannot be written.
-        :raises EnclaveError: ``pod-lost``, ``pod-evicted``, ``pod-command-failed``; what the API refuses.
-        """
-
-        def receive(program: PodCommand) -> None:
-            for leftover in sorted(target.rglob("*"), reverse=True):
-                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
-            chunks = program.read()
-            unpack_results(chunks, target)
-            for _ in chunks:
-                pass
-
-        command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
-        self.cluster.run_command(pod, TRANSFER, command, receive)
-
     def check_siblings(self, driver: PodState) -> None:
-        """Look at the other pods of a driver that has not ended: has it its files, and executors?
+        """Look at the other pods of a driver that has not ended: has it executors?
 
         :raises EnclaveError: named by the failure table.
         """
-        if self.on_volume:
-            self._check_transfer()
         executors = self.poll_executors()
         self._check_executors_input()
         waiting = [state for state in executors if not (state.running or state.ended)]
@@ -337,14 +283,6 @@ class KubernetesEnclave:
             for state in waiting:
                 self.check_startup(state)
         self._check_missing_executors(waiting)
-
-    def _check_transfer(self) -> None:
-        transfer = self.cluster.find(self.names.transfer, TRANSFER)
-        if transfer is None or transfer.ended:
-            raise Diagnosis.named(
-                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
-            ).error()
-        self._lost_transfer.require_alive(transfer)
 
     def poll_executors(self) -> list[PodState]:
         """Return the executors' pods; how those ended that nobody removed counts for the driver's end."""
@@ -392,7 +330,7 @@ class KubernetesEnclave:
         return f"pod {found.name} ({found.phase})" if found and not found.deleted else None
 
     def remove(self) -> None:
-        """Remove the try's pods, and with them its Secret and its folder on the data volume.
+        """Remove the try's pods, and with them its Secret.
 
         :raises EnclaveError: ``kubernetes-…``.
         """
@@ -403,9 +341,7 @@ class KubernetesEnclave:
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)
         self.cluster.await_gone(selected, GONE_SECONDS)
-        # The transfer pod removes the try's folder when it ends, so it goes after the pods that use it.
-        for pod in (self.names.transfer, self.names.attest):
-            self.cluster.delete_pod(pod)
+        self.cluster.delete_pod(self.names.attest)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
 
     def check_startup(self, state: PodState) -> None:

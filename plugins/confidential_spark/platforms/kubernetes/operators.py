@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED, b64url
-from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.output import EnclaveOutput
@@ -32,7 +32,6 @@ from confidential_spark.platforms.kubernetes.enclave import (
 )
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
-    TRANSFER_CONTAINER,
     TryNames,
     selector,
 )
@@ -77,16 +76,16 @@ class KubernetesTask(ConfidentialOperator):
         return connect(self.wing, stopped=lambda: self._killed)
 
     @cached_property
-    def work(self) -> WorkFolder | None:
-        """The blobs through which a try's files go, or None: they go through a volume."""
+    def work(self) -> WorkFolder:
+        """The blobs through which a try's files go."""
         return work_folder(self.wing)
 
-    def results_blob(self, context: Context, names: TryNames) -> dict[str, str] | None:
-        """Return where the enclave of a try writes what it makes, or None: to its folder."""
+    def results_blob(self, context: Context, names: TryNames) -> dict[str, str]:
+        """Return where the enclave of a try writes what it makes, and the right to do so."""
         lifetime = timedelta(minutes=self.wing.deadline_minutes)
         ti = context["ti"]
         run = run_folder(ti.dag_id, ti.run_id)
-        return self.work.results_blob(run, names.base, lifetime) if self.work else None
+        return self.work.results_blob(run, names.base, lifetime)
 
     def enclave(self, context: Context, nonce: str) -> KubernetesEnclave:
         """Return the pods of the try with this nonce, started or not; a killed task ends them."""
@@ -105,7 +104,6 @@ class KubernetesTask(ConfidentialOperator):
             EnclaveOutput(log=lambda line: self.log.info("%s", line), on_progress=show),
             stopped=lambda: self._killed,
             start_seconds=self.wing.start_minutes * 60,
-            on_volume=self.wing.work is None,
         )
 
     def pod_plan(self, context: Context, enclave: KubernetesEnclave, reference: str, trust: str) -> PodPlan:
@@ -121,7 +119,7 @@ class KubernetesTask(ConfidentialOperator):
         self._killed = True
         if self._nonce is not None and self._ending is not None:
             names = TryNames.of(self.job.name, self._nonce)
-            for pod in (names.driver, names.attest, names.measure, names.transfer):
+            for pod in (names.driver, names.attest, names.measure):
                 try:
                     self._ending.delete_pod(pod)
                 except EnclaveError as error:
@@ -185,18 +183,11 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
         plan = self.pod_plan(context, enclave, image.reference, image.trust)
         with task_folder("attest") as folder:
             try:
-                uid = self.cluster.create_pod(attest_pod(plan, launch))
-                if self.work:
-                    self.cluster.create_secret(launch_secret(plan, launch, None, uid, pod))
+                uid = self.cluster.create_pod(attest_pod(plan))
+                self.cluster.create_secret(launch_secret(plan, launch, None, uid, pod))
                 enclave.await_running(pod, ENCLAVE_CONTAINER, or_ended=True)
                 enclave.follow(pod, ENCLAVE_CONTAINER)
-                if self.work:
-                    self.work.fetch(
-                        run_folder(scope.dag_id, scope.airflow_run_id), enclave.names.base, folder
-                    )
-                else:
-                    enclave.await_running(pod, TRANSFER_CONTAINER)
-                    enclave.fetch(pod, str(layout.DATA_DIR), folder)
+                self.work.fetch(run_folder(scope.dag_id, scope.airflow_run_id), enclave.names.base, folder)
             finally:
                 self.cluster.delete_pod(pod)
             return read_attestation(folder)
@@ -212,7 +203,7 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
     """Remove also the pods whose worker died and that no later try has found, here or in other runs."""
 
     def run(self, context: Context, scope: RunScope) -> None:
-        """Remove the run's pods, and with them Secrets and folders of the volume; then settle its tries.
+        """Remove the run's pods, and with them Secrets; then its blobs, and settle its tries.
 
         :raises EnclaveError: ``kubernetes-…`` (mostly retryable).
         """
@@ -231,8 +222,7 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
         if not cluster.await_gone(labels, GONE_SECONDS):
             self.log.warning("Pods with %s are still ending; their node may be away", labels)
         try:
-            if work := work_folder(settings):
-                work.remove_run(run_folder(scope.dag_id, scope.airflow_run_id))
+            work_folder(settings).remove_run(run_folder(scope.dag_id, scope.airflow_run_id))
         except ConfidentialSparkError as error:
             # They are small, and nobody can use them any more.
             self.log.warning("The run's blobs are not removed: %s", error)
@@ -240,16 +230,22 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
         super().run(context, scope)
 
 
-def work_folder(settings: KubernetesSettings) -> WorkFolder | None:
-    """Return the blobs through which the files of tries go, or None: they go through a volume.
+def work_folder(settings: KubernetesSettings) -> WorkFolder:
+    """Return the blobs through which the files of tries go.
 
-    :raises ConfigurationError: ``results-location``, ``storage-connection-invalid``.
+    :raises ConfigurationError: ``work-not-configured``, ``results-location``, ``storage-connection-invalid``.
     """
-    if settings.work is None:
-        return None
-    # Imported late: Azure's libraries are large, and a deployment on a volume needs none of them.
+    # Imported late: Azure's libraries are large, and other platforms need none of them.
     from confidential_spark.hooks.blob.work import WorkFolder
 
+    if settings.work is None:
+        raise ConfigurationError(
+            "Nothing says through which blobs input and results of `aks` go.",
+            code="work-not-configured",
+            got="no CONFIDENTIAL_SPARK_AKS_WORK",
+            expected="an address, as in wasbs://work@ACCOUNT.blob.core.windows.net/spark",
+            action="make a container and set it; docs/azure.md",
+        )
     return WorkFolder(settings.work)
 
 

@@ -24,8 +24,7 @@ from confidential_spark.platforms.kubernetes.names import (
     ROLE_ATTEST,
     ROLE_DRIVER,
     ROLE_LABEL,
-    ROLE_TRANSFER,
-    TRANSFER_CONTAINER,
+    ROLE_MEASURE,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
-# The transfer pod starts before the driver, and results are fetched from it after the driver's end.
-OUTLIVES_SECONDS = 3 * 3600
-SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 # Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
 # container makes its quotes itself and gets the provision device; `aesmd` asks the node's service for them.
 QUOTE_PROVIDER, AESM_PROVIDER = "sgx.intel.com/quote-provider", "aesmd"
@@ -61,7 +57,6 @@ class PodPlan:
 
     :param image: reference by digest, or an image's id.
     :param labels: whose pods they are, as are ``annotations``.
-    :param claim: of the volume with the try's files, or None: they go through blobs.
     :param input_bytes: size of the input's files, of which driver and executors have copies.
     :param epc_bytes: enclave memory of a pod, or None: it has no SGX.
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
@@ -73,7 +68,6 @@ class PodPlan:
     image: str
     names: TryNames
     labels: Mapping[str, str]
-    claim: str | None
     cpu_request: str
     cpu_limit: int
     memory_bytes: int
@@ -99,14 +93,14 @@ def driver_pod(plan: PodPlan) -> Json:
     container["volumeMounts"] += [
         _launch_mount(),
         {"name": "service-account", "mountPath": str(layout.SERVICE_ACCOUNT_MOUNT), "readOnly": True},
-        _data_mount(plan),
+        _data_mount(),
     ]
     spec["containers"] = [container]
     spec["volumes"] = [
         *_enclave_volumes(plan),
         _launch_volume(plan),
         {"name": "service-account", "projected": _credentials(plan.deadline_seconds)},
-        _data_volume(plan),
+        _data_volume(),
     ]
     return pod
 
@@ -121,12 +115,12 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     spec["serviceAccountName"] = EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
-    container["volumeMounts"].append(_data_mount(plan))
+    container["volumeMounts"].append(_data_mount())
     spec["containers"] = [container]
     spec["volumes"] = [
         # Spark gives an executor a volume for its local files, unless one has such a name.
         *_enclave_volumes(plan, temporary="spark-local-dir-1"),
-        _data_volume(plan),
+        _data_volume(),
     ]
     container["volumeMounts"][0]["name"] = "spark-local-dir-1"
     return pod
@@ -158,39 +152,19 @@ def launch_secret(
     }
 
 
-def transfer_pod(plan: PodPlan) -> Json:
-    """Return the pod that keeps the try's folder on the data volume, without an enclave."""
-    pod = _pod(plan, plan.names.transfer, ROLE_TRANSFER)
-    # The other pods need it, and results are fetched from it at the end, so it outlives them.
-    pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
-    pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
-    pod["spec"]["volumes"] = [_data_volume(plan)]
-    return pod
-
-
-def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
-    """Return the pod with an enclave that attests, and a container that keeps what it wrote for Airflow.
-
-    Not one after the other: the device plugin's webhook gives no devices to init containers. Where it writes
-    a blob, its launch file is a Secret, as the driver's is, and there is no such container.
-    """
+def attest_pod(plan: PodPlan) -> Json:
+    """Return the pod with an enclave that attests; its launch file comes from the Secret of the same try."""
     pod = _pod(plan, plan.names.attest, ROLE_ATTEST)
     enclave = _enclave(plan, "attest", _resources(plan))
-    if launch.results_blob:
-        enclave["volumeMounts"] += [_launch_mount(), _data_mount(plan)]
-        pod["spec"]["containers"] = [enclave]
-        pod["spec"]["volumes"] = [*_enclave_volumes(plan), _launch_volume(plan), _data_volume(plan)]
-        return pod
-    enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
-    enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
-    pod["spec"]["containers"] = [enclave, _transfer(plan, [])]
-    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _tmpfs("data", OWN_DATA_BYTES)]
+    enclave["volumeMounts"] += [_launch_mount(), _data_mount()]
+    pod["spec"]["containers"] = [enclave]
+    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _launch_volume(plan), _data_volume()]
     return pod
 
 
 def measure_pod(plan: PodPlan) -> Json:
     """Return the pod that prints who the image's enclave is; the enclave is not started."""
-    pod = _pod(plan, plan.names.measure, ROLE_TRANSFER)
+    pod = _pod(plan, plan.names.measure, ROLE_MEASURE)
     container = _container(plan, ENCLAVE_CONTAINER, "measure")
     container["resources"] = _resources(plan)
     container["volumeMounts"] = _scratch_mounts()
@@ -213,7 +187,7 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
     """
     labels = {**plan.labels, **({ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    quotes = quote_annotations(plan) if role != ROLE_TRANSFER else {}
+    quotes = quote_annotations(plan) if role != ROLE_MEASURE else {}
     if annotations := {**plan.annotations, **quotes}:
         metadata["annotations"] = annotations
     spec: Json = {
@@ -273,14 +247,6 @@ def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     return container
 
 
-def _transfer(plan: PodPlan, folder: Sequence[str]) -> Json:
-    container = _container(plan, TRANSFER_CONTAINER, "transfer", *folder)
-    small = {"cpu": SMALL_CPU, "memory": SMALL_MEMORY}
-    container["resources"] = {"requests": {**small, "cpu": "10m"}, "limits": small}
-    container["volumeMounts"] = [{"name": "data", "mountPath": str(layout.DATA_DIR)}]
-    return container
-
-
 def _resources(plan: PodPlan) -> Json:
     """Return request and limit of a pod of ours; an executor's come from Spark's settings."""
     memory = str(plan.memory_bytes)
@@ -320,16 +286,13 @@ def _launch_volume(plan: PodPlan) -> Json:
     return {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}}
 
 
-def _data_mount(plan: PodPlan) -> Json:
-    """Return where an enclave finds its try's files. Writable: Occlum opens every file for writing, too."""
-    folder = {"subPath": plan.names.base} if plan.claim else {}
-    return {"name": "data", "mountPath": str(layout.DATA_DIR), **folder}
+def _data_mount() -> Json:
+    return {"name": "data", "mountPath": str(layout.DATA_DIR)}
 
 
-def _data_volume(plan: PodPlan) -> Json:
-    if plan.claim is None:
-        return _tmpfs("data", OWN_DATA_BYTES)
-    return {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}
+def _data_volume() -> Json:
+    """Return the folder in which an enclave finds, and leaves, nothing: its files are blobs."""
+    return _tmpfs("data", OWN_DATA_BYTES)
 
 
 def _tmpfs(name: str, size: int) -> Json:

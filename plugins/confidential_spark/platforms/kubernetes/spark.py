@@ -17,7 +17,6 @@ from airflow.sdk.exceptions import (
 
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.hooks.blob.run_input import files_to_send
@@ -43,7 +42,6 @@ from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UN
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     RELEASE_PORT,
-    TRANSFER_CONTAINER,
 )
 from confidential_spark.platforms.kubernetes.operators import KubernetesTask, run_folder
 from confidential_spark.platforms.kubernetes.pod_specs import (
@@ -51,7 +49,6 @@ from confidential_spark.platforms.kubernetes.pod_specs import (
     driver_pod,
     executor_pod,
     launch_secret,
-    transfer_pod,
 )
 from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime
 from confidential_spark.platforms.kubernetes.trigger import EnclavePodTrigger
@@ -152,17 +149,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         return stored.run
 
     def start(self, context: Context, scope: RunScope, run: EnclaveRun, enclave: KubernetesEnclave) -> None:
-        """Make what is not there yet: the pod that moves files, the input, the driver, its launch file."""
+        """Make what is not there yet: the input's blobs, the driver, its launch file."""
         image = EnclaveImage.from_xcom(self.enclave_image)
         plan = replace(
             self.pod_plan(context, enclave, image.reference, image.trust), input_bytes=self.input_bytes
         )
         launch = self.launch(context, scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
-            if self.work is None:
-                self.cluster.create_pod(transfer_pod(plan))
-                enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
-                enclave.push(files_to_send(self.manifest))
             raise_if_cancelled(enclave.stopped)
             self.create_driver(context, plan)
         owner = enclave.require(enclave.names.driver, ENCLAVE).uid
@@ -202,14 +195,10 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         )
 
     def fetch(self, context: Context, enclave: KubernetesEnclave, staging: Path) -> None:
-        """Take the results from the blob that the driver has written, or from the data volume."""
+        """Take the results from the blob that the driver has written."""
+        ti = context["ti"]
         with storage_errors("fetch results"):
-            if self.work:
-                ti = context["ti"]
-                self.work.fetch(run_folder(ti.dag_id, ti.run_id), enclave.names.base, staging)
-                return
-            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
-            enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
+            self.work.fetch(run_folder(ti.dag_id, ti.run_id), enclave.names.base, staging)
 
     def require_time_left(self, run: EnclaveRun) -> None:
         """End a deferred run that takes too long: Airflow itself counts from each time it is resumed.
@@ -240,7 +229,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         """
         limit = timedelta(minutes=self.wing.deadline_minutes) + TRIGGER_MARGIN
         trigger = EnclavePodTrigger(
-            names=[enclave.names.driver, *([enclave.names.transfer] if enclave.on_volume else [])],
+            names=[enclave.names.driver],
             namespace=self.wing.namespace,
             container=ENCLAVE,
             conn_id=self.wing.conn_id,
@@ -285,13 +274,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
 
     def places(self, context: Context, scope: RunScope, enclave: KubernetesEnclave) -> Places:
-        """Return where things are; a month of files is a month of blobs where there is no volume."""
+        """Return where things are; a month of files becomes one of blobs."""
         places = replace(
             image_places(self.job, self.manifest, self.settings, release_port=RELEASE_PORT),
             results_blob=self.results_blob(context, enclave.names),
         )
         contract = self.job.rules().input
-        if not (self.work and files_to_send(self.manifest) and self.manifest and scope.month and contract):
+        if not (files_to_send(self.manifest) and self.manifest and scope.month and contract):
             return places
         lifetime = timedelta(minutes=self.wing.deadline_minutes)
         url, blobs = self.work.stored_input(self.manifest, scope.month, contract, lifetime)

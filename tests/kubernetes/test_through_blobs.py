@@ -1,4 +1,5 @@
 """`aks` through blobs alone, without volume and `exec`: tasks, pods of a fake cluster, and Azurite."""
+# ruff: noqa: F811
 
 from __future__ import annotations
 
@@ -27,67 +28,35 @@ from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.simulation.trips.month import write_month
 
 from tests.kubernetes.clusters import wait
-from tests.kubernetes.conftest import cluster, fake, log  # noqa: F401 - fixtures
-from tests.kubernetes.spark_task import IMAGE, FakeSparkTask, install
+from tests.kubernetes.spark_task import IMAGE, install
 from tests.kubernetes.test_pod_tasks import CONTEXT, SCOPE
-from tests.kubernetes.test_spark_operator import configure, once_driving, results, start  # noqa: F401
+from tests.kubernetes.test_spark_operator import configure, once_driving, results, spark, start  # noqa: F401
 from tests.support.azure.azurite import KEY
 
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
-CONTAINER = "work"
 CLOSED = "http://127.0.0.1:9/devstoreaccount1/work"
 
 
-@pytest.fixture(scope="module")
-def work(storage):
-    storage.client().create_container(CONTAINER)
-    return f"{storage.endpoint}/{CONTAINER}/spark"
-
-
 @pytest.fixture
-def through_blobs(connect, work, storage, configure):  # noqa: F811
-    """Makes the deployment's settings, by which files go through blobs; keywords are more of them."""
-
-    def through_blobs(**fields):
-        connect(password=KEY)
-        configure(**{"aks_work": work, "results_conn_id": "trips", **fields})
-
-    through_blobs()
-    yield through_blobs
-    container = storage.client().get_container_client(CONTAINER)
-    for blob in list(container.list_blobs()):
-        container.delete_blob(blob)
-
-
-@pytest.fixture
-def spark(fake, through_blobs, tmp_path):  # noqa: F811
-    install(fake)
-    task = FakeSparkTask(tmp_path, fake=fake, blobs="yes")
-    task.behave()
-    return task
-
-
-@pytest.fixture
-def names(storage):
-    """Names of the blobs that are there."""
-    container = storage.client().get_container_client(CONTAINER)
-    return lambda: sorted(container.list_blob_names())
+def address(configure, blobs):
+    """Where blobs go, in a deployment that says so."""
+    configure()
+    return blobs["aks_work"]
 
 
 @pytest.mark.parametrize("deferrable", MODES)
-def test_results_come_by_a_blob(spark, through_blobs, fake, names, log, deferrable):  # noqa: F811
-    through_blobs(aks_deferrable=deferrable)
-    fake.deny("*", "pods/exec")
+def test_results_come_by_a_blob(spark, configure, blob_names, log, deferrable):
+    configure(aks_deferrable=deferrable)
     run = spark.run()
     assert run.execute_deferrable().state == "success"
     assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
     assert "results signed" in log()
     assert spark.left() == []
-    (blob,) = names()
-    assert blob.startswith("spark/tries/sparkpi_aks/manual__2018-05/sparkpi-")
+    (blob,) = blob_names()
+    assert blob.startswith("tries/sparkpi_aks/manual__2018-05/sparkpi-")
 
 
-def test_no_pod_has_a_volume_of_the_cluster(spark, names):
+def test_no_pod_has_a_volume_of_the_cluster(spark):
     _, worker, driver = start(spark)
     pods = json.dumps(spark.fake.pods())
     assert "persistentVolumeClaim" not in pods
@@ -97,7 +66,7 @@ def test_no_pod_has_a_volume_of_the_cluster(spark, names):
     assert worker.wait() == 0
 
 
-def test_the_right_is_to_create_one_blob_and_nothing_else(spark, storage):
+def test_the_right_is_to_create_one_blob_and_nothing_else(spark):
     run = spark.run()
     assert run.execute().state == "success"
     blob = json.loads(results(run)["launch.json"])["results_blob"]
@@ -108,7 +77,7 @@ def test_the_right_is_to_create_one_blob_and_nothing_else(spark, storage):
 
 
 def test_a_month_of_files_is_uploaded_once_and_read_by_its_digest(
-    spark, storage, names, monkeypatch, tmp_path
+    spark, storage, address, blob_names, monkeypatch, tmp_path
 ):
     month, contract = Month(2018, 5), NYTAXI.rules().input
     write_month(month, 1000, tmp_path / "inputs", contract=contract)
@@ -117,24 +86,21 @@ def test_a_month_of_files_is_uploaded_once_and_read_by_its_digest(
     run = spark.run()
     assert run.execute().state == "success"
     launch = json.loads(results(run)["launch.json"])
-    assert launch["input"].endswith(f"/{CONTAINER}/spark/inputs/{manifest['files_sha256']}")
+    assert launch["input"].endswith(f"/inputs/{manifest['files_sha256']}")
     (file,) = (tmp_path / "inputs").rglob("*.parquet")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert results(run)["input.txt"].split() == [digest, f"input/{file.name}"]
-    uploaded = {
-        blob.name: blob.etag for blob in storage.client().get_container_client(CONTAINER).list_blobs()
-    }
+    uploaded = [name for name in blob_names() if name.startswith("inputs/")]
+    assert uploaded == [f"inputs/{manifest['files_sha256']}/{file.name}"]
 
     def never(*_):
         raise AssertionError("uploaded again")
 
     monkeypatch.setattr(WorkFolder, "_upload", never)
     assert spark.run("manual__again").execute().state == "success"
-    kept = {blob.name: blob.etag for blob in storage.client().get_container_client(CONTAINER).list_blobs()}
-    assert uploaded.items() <= kept.items()
 
 
-def test_a_month_that_changed_is_not_uploaded(work, through_blobs, names, tmp_path):
+def test_a_month_that_changed_is_not_uploaded(address, blob_names, tmp_path):
     month, contract = Month(2018, 5), NYTAXI.rules().input
     write_month(month, 1000, tmp_path / "inputs", contract=contract)
     manifest = read_manifest((tmp_path / "inputs").as_uri(), month, contract).summary()
@@ -142,11 +108,11 @@ def test_a_month_that_changed_is_not_uploaded(work, through_blobs, names, tmp_pa
     (file,), (other,) = (list((tmp_path / name).rglob("*.parquet")) for name in ("inputs", "others"))
     file.write_bytes(other.read_bytes())
     with pytest.raises(InputError, match="input-changed"):
-        WorkFolder(work).stored_input(manifest, month, contract, timedelta(hours=1))
-    assert names() == []
+        WorkFolder(address).stored_input(manifest, month, contract, timedelta(hours=1))
+    assert blob_names() == []
 
 
-def test_a_worker_that_dies_is_followed_by_one_that_fetches(spark, names):
+def test_a_worker_that_dies_is_followed_by_one_that_fetches(spark):
     run, worker, _ = start(spark)
     worker.kill()
     once_driving(spark, spark.let_go)
@@ -155,7 +121,7 @@ def test_a_worker_that_dies_is_followed_by_one_that_fetches(spark, names):
     assert set(results(run)) == {"envelope.json", "input.txt", "launch.json"}
 
 
-def test_an_account_that_is_away_when_results_are_fetched_costs_a_try_and_no_run(spark, monkeypatch, log):  # noqa: F811
+def test_an_account_that_is_away_when_results_are_fetched_costs_a_try_and_no_run(spark, monkeypatch, log):
     def away(*_):
         raise ResultError("The storage did not answer.", code="results-unreachable", retryable=True)
 
@@ -180,37 +146,38 @@ def test_results_that_somebody_deleted_are_missed_by_name(spark, monkeypatch):
     assert spark.left() == []
 
 
-def test_an_attestation_comes_by_a_blob_and_the_run_s_end_removes_it(spark, fake, names, monkeypatch):  # noqa: F811
-    fake.deny("*", "pods/exec")
+def test_an_attestation_comes_by_a_blob_and_the_run_s_end_removes_it(spark, fake, blob_names):
     nonce = {"nonce": b64url(bytes(32)), "minted_at": "2026-11-23T00:00:00+00:00"}
     task = AttestKubernetesPlatformOperator(
         task_id="attest_platform", job=SPARKPI, platform=Platform.AKS, image=IMAGE.to_xcom(), nonce=nonce
     )
     launch = task.collect(CONTEXT, SCOPE, SimpleNamespace())
     assert launch["nonce"] == b64url(task.nonce_of(1))
-    assert len(names()) == 1
+    assert len(blob_names()) == 1
     clean = CleanKubernetesRunOperator(task_id="clean", job=SPARKPI)
     clean.run(CONTEXT, SCOPE)
-    assert names() == []
+    assert blob_names() == []
     # Its launch file goes with its pod.
     wait(lambda: not fake.core().list_namespaced_secret(fake.namespace).items)
 
 
-def test_a_run_s_end_does_not_depend_on_the_account(through_blobs, fake, log):  # noqa: F811
+def test_a_run_s_end_does_not_depend_on_the_account(configure, fake, log):
     install(fake)
-    through_blobs(blob_emulator="http://127.0.0.1:9/devstoreaccount1", aks_work=CLOSED)
+    configure(blob_emulator="http://127.0.0.1:9/devstoreaccount1", aks_work=CLOSED)
     CleanKubernetesRunOperator(task_id="clean", job=SPARKPI).run(CONTEXT, SCOPE)
     assert "The run's blobs are not removed" in log()
 
 
-def test_a_connection_that_cannot_sign_is_refused(connect, sas, configure, work):  # noqa: F811
-    connect(extra=json.dumps({"sas_token": sas(CONTAINER, "rwlcd")}))
-    configure(aks_work=work, results_conn_id="trips")
-    with pytest.raises(ConfigurationError, match="storage-connection-invalid"):
-        WorkFolder(work)
+def test_a_connection_that_cannot_sign_is_refused(address, storage, monkeypatch):
+    extra = json.dumps({"sas_token": "sv=2021-12-02&sp=rwl&sig=CANARY"})
+    said = {"conn_type": "wasb", "host": storage.endpoint, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_WORK", json.dumps(said))
+    with pytest.raises(ConfigurationError, match="storage-connection-invalid") as caught:
+        WorkFolder(address)
+    assert "CANARY" not in str(caught.value)
 
 
-def test_what_a_dead_worker_has_unpacked_is_replaced(spark, work, tmp_path):
+def test_what_a_dead_worker_has_unpacked_is_replaced(spark, address, tmp_path):
     run = spark.run()
     assert run.execute().state == "success"
     target = tmp_path / "staging"
@@ -218,21 +185,21 @@ def test_what_a_dead_worker_has_unpacked_is_replaced(spark, work, tmp_path):
     (target / "input.txt" / "part").write_text("half")
     (target / "more").touch()
     name = json.loads(results(run)["launch.json"])["results_blob"]["url"].rpartition("/")[2]
-    WorkFolder(work).fetch("sparkpi_aks/manual__2018-05", name.removesuffix(".tar"), target)
+    WorkFolder(address).fetch("sparkpi_aks/manual__2018-05", name.removesuffix(".tar"), target)
     assert {path.name: path.read_text() for path in target.iterdir()} == results(run)
 
 
-def test_another_run_s_archive_is_not_fetched(work, through_blobs, storage, tmp_path):
-    container = storage.client().get_container_client(CONTAINER)
-    container.upload_blob("spark/tries/d/r/try.tar.more", b"x")
+def test_another_try_s_archive_is_not_fetched(address, work_container, storage, tmp_path):
+    name = f"{address.removeprefix(work_container)}/tries/d/r/try.tar.more".lstrip("/")
+    storage.client().get_container_client("work").upload_blob(name, b"x")
     with pytest.raises(ResultError, match="results-missing"):
-        WorkFolder(work).fetch("d/r", "try", tmp_path)
+        WorkFolder(address).fetch("d/r", "try", tmp_path)
 
 
-def test_the_platform_check_tries_the_blobs_out(through_blobs, names):
+def test_the_platform_check_tries_the_blobs_out(configure, address, blob_names):
     row = work_row(kubernetes_settings())
     assert (row.name, row.status) == ("work", Status.OK)
-    assert names() == []
-    through_blobs(aks_work="https://elsewhere.blob.core.windows.net/work")
+    assert blob_names() == []
+    configure(aks_work="https://elsewhere.blob.core.windows.net/work")
     with pytest.raises(ConfigurationError, match="storage-connection-invalid"):
         work_row(kubernetes_settings())
