@@ -38,6 +38,8 @@ KUBECONFIG = "KUBECONFIG"
 # another enclave, which no run may give its secret to.
 TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
+# ``HOST:PORT`` of a storage emulator as pods reach it; this machine has it on the same port of 127.0.0.1.
+EMULATOR = "KUBERNETES_EMULATOR"
 # Of our own cluster alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
