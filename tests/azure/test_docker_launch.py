@@ -5,6 +5,7 @@ from __future__ import annotations
 from confidential_spark.agent.protocol import b64url
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.hooks.blob.run_input import files_to_send
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.operators.attempt import EnclaveRun
 from confidential_spark.operators.base import RunScope
@@ -30,4 +31,4 @@ def test_the_enclave_is_told_which_blobs_to_download_and_gets_no_files(connect, 
     assert launch.input == manifest["uri"]
     assert BLOB.items() < listed.items()
     assert "sr=b" in listed["sas"]
-    assert operator.input_files() == []
+    assert files_to_send(manifest) == []

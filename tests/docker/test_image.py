@@ -170,8 +170,10 @@ def test_what_is_missing_is_named(finished, command, arguments, code, said):
 
 
 def test_a_stopped_run_is_no_success(container):
-    started = container("transfer")
+    """Nobody answers on port 9, so the agent is still there."""
+    started = container("attest", environment=launch(attestation_url="http://127.0.0.1:9"))
     started.start()
+    next(line for line in started.logs(stream=True) if b"asking for a quote" in line)
     started.stop(timeout=30)
 
     assert started.wait(timeout=SECONDS)["StatusCode"] == 143

@@ -6,26 +6,41 @@ A real one is taken when both `$KUBECONFIG` and `$KUBERNETES_TEST_IMAGE` (an ima
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient
 
+from tests.azure.conftest import storage  # noqa: F401 - a fixture
 from tests.kubernetes.clusters import RealCluster
 from tests.kubernetes.deployment import Deployment
-from tests.kubernetes.equipped import ENCLAVE_IMAGE, FOREIGN_IMAGE, KUBECONFIG, OWN_CLUSTER, TEST_IMAGE
+from tests.kubernetes.equipped import (
+    EMULATOR,
+    ENCLAVE_IMAGE,
+    FOREIGN_IMAGE,
+    KUBECONFIG,
+    OWN_CLUSTER,
+    TEST_IMAGE,
+)
+from tests.support.azure.azurite import ACCOUNT, KEY
 from tests.support.fakes.kubernetes_api import FakeCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from azure.storage.blob import ContainerClient
     from confidential_spark.enclave.image import EnclaveImage
 
     from tests.kubernetes.clusters import Cluster
+    from tests.support.azure.azurite import Azurite
 
 _REAL = {KUBECONFIG, TEST_IMAGE} <= set(os.environ)
 # Read now: tests of tasks take the variable away.
@@ -61,6 +76,30 @@ def foreign_image() -> str:
     if FOREIGN_IMAGE not in os.environ:
         pytest.skip(f"!!! NOT TESTED: no ${FOREIGN_IMAGE}, an enclave image of another measurement")
     return os.environ[FOREIGN_IMAGE]
+
+
+@pytest.fixture(scope="session")
+def real_blobs() -> dict[str, str]:
+    """The settings by which the real cluster's pods and this machine reach one emulator of storage."""
+    if EMULATOR not in os.environ:
+        pytest.skip(f"!!! NOT TESTED: no ${EMULATOR}, an emulator that the cluster's pods reach")
+    endpoint = f"http://127.0.0.1:{os.environ[EMULATOR].rpartition(':')[2]}/{ACCOUNT}"
+    said = {"conn_type": "wasb", "host": endpoint, "password": KEY}
+    os.environ["AIRFLOW_CONN_WORK"] = json.dumps(said)
+    with contextlib.suppress(ResourceExistsError):
+        BlobServiceClient(endpoint, credential=KEY).create_container("work")
+    return {
+        "blob_emulator": endpoint,
+        "blob_conn_id": "work",
+        "aks_work": f"{endpoint}/work/{uuid.uuid4().hex}",
+        "aks_emulator": os.environ[EMULATOR],
+    }
+
+
+@pytest.fixture
+def real_container(real_blobs) -> ContainerClient:
+    """The container of :func:`real_blobs`."""
+    return BlobServiceClient(real_blobs["blob_emulator"], credential=KEY).get_container_client("work")
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +145,35 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
         connection = {"conn_type": "kubernetes", "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def work_container(storage: Azurite) -> str:  # noqa: F811
+    """A container for what goes between pipeline and enclaves."""
+    storage.client().create_container("work")
+    return f"{storage.endpoint}/work"
+
+
+@pytest.fixture
+def blobs(storage: Azurite, work_container, monkeypatch) -> dict[str, str]:  # noqa: F811
+    """The settings by which input and results go through blobs, below an address of the test's own."""
+    said = {"conn_type": "wasb", "host": storage.endpoint, "password": KEY}
+    monkeypatch.setenv("AIRFLOW_CONN_WORK", json.dumps(said))
+    return {
+        "blob_emulator": storage.endpoint,
+        "blob_conn_id": "work",
+        "aks_work": f"{work_container}/{uuid.uuid4().hex}",
+    }
+
+
+@pytest.fixture
+def blob_names(storage: Azurite, blobs) -> Callable[[], list[str]]:  # noqa: F811
+    """Names of the blobs below the test's address."""
+    prefix = blobs["aks_work"].rpartition("/")[2]
+    container = storage.client().get_container_client("work")
+    return lambda: sorted(
+        name.removeprefix(f"{prefix}/") for name in container.list_blob_names(name_starts_with=prefix)
+    )
 
 
 @pytest.fixture

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.platforms.kubernetes.names import (
-    DATA_CLAIM,
     ENCLAVE_CONTAINER,
     LAUNCHER_ACCOUNT,
     NAMESPACE,
@@ -28,7 +26,7 @@ from confidential_spark.platforms.kubernetes.names import (
     ROLE_LABEL,
     TryNames,
 )
-from confidential_spark.platforms.kubernetes.pod_specs import PodPlan, measure_pod, transfer_pod
+from confidential_spark.platforms.kubernetes.pod_specs import PodPlan, measure_pod
 from kubernetes import client, config
 from kubernetes.stream import stream
 
@@ -113,7 +111,6 @@ class Deployment:
             image=self.image,
             names=TryNames(name),
             labels={},
-            claim=DATA_CLAIM,
             cpu_request="100m",
             cpu_limit=1,
             memory_bytes=2**30,
@@ -173,7 +170,7 @@ class Deployment:
 
     def await_network(self) -> None:
         """Wait until a new driver reaches the API server: what enforces the policies may lag behind it."""
-        pod = transfer_pod(self.plan(f"reach-{uuid.uuid4().hex[:8]}"))
+        pod = measure_pod(self.plan(f"reach-{uuid.uuid4().hex[:8]}"))
         pod["metadata"]["labels"][ROLE_LABEL] = ROLE_DRIVER
         pod["spec"]["volumes"] = []
         (container,) = pod["spec"]["containers"]
@@ -181,20 +178,13 @@ class Deployment:
         self.output_of(pod)
 
     def left(self) -> list[str]:
-        """Return what runs have left in the namespace, on the volume too."""
+        """Return what runs have left in the namespace."""
         core = self.core
         names = [pod.metadata.name for pod in core.list_namespaced_pod(NAMESPACE).items]
         names += [s.metadata.name for s in core.list_namespaced_secret(NAMESPACE).items if s.type == "Opaque"]
         maps = [found.metadata.name for found in core.list_namespaced_config_map(NAMESPACE).items]
         names += [name for name in maps if name != "kube-root-ca.crt"]
-        return names or [f"folder {name}" for name in self.folders()]
-
-    def folders(self) -> list[str]:
-        """Return the folders of tries on the data volume."""
-        pod = transfer_pod(self.plan(f"look-{uuid.uuid4().hex[:8]}"))
-        (container,) = pod["spec"]["containers"]
-        container["command"], container["args"] = ["ls"], [str(layout.DATA_DIR)]
-        return self.output_of(pod)
+        return names
 
     def require_nothing_left(self) -> None:
         """Wait until nothing is left; pods take their grace period to end.

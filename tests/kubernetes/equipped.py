@@ -38,6 +38,8 @@ KUBECONFIG = "KUBECONFIG"
 # another enclave, which no run may give its secret to.
 TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
+# ``HOST:PORT`` of a storage emulator as pods reach it; this machine has it on the same port of 127.0.0.1.
+EMULATOR = "KUBERNETES_EMULATOR"
 # Of our own cluster alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
@@ -119,12 +121,8 @@ def _load_images() -> dict[str, str]:
 
 
 def _install_namespace() -> None:
-    """Apply the manifests; a node without any storage class gets the folder that its overlay expects."""
-    overlay = "simulation"
-    if not _asked("kubectl", "get", "storageclass", "--output=name").strip():
-        overlay = "simulation-one-node"
-        (Places.of_environment().node / "var/lib/confidential-spark-data").mkdir(exist_ok=True)
-    _asked("kubectl", "apply", "--kustomize", str(OVERLAYS / overlay))
+    """Apply the manifests."""
+    _asked("kubectl", "apply", "--kustomize", str(OVERLAYS / "simulation"))
 
 
 def _cluster(*arguments: str) -> list[str]:

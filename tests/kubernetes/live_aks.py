@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,13 @@ SPARK = "spark.run_spark"
 POLICY = "simulation-image"
 
 
-def live_aks(folder: Path, image: EnclaveImage, kubeconfig: Path, **settings: str) -> LiveAirflow:
+def live_aks(
+    folder: Path, image: EnclaveImage, kubeconfig: Path, blobs: dict[str, str], **settings: str
+) -> LiveAirflow:
     """Return an Airflow, not started, in whose ledger somebody has approved the image.
 
     :param kubeconfig: of Airflow's own account.
+    :param blobs: the settings by which input and results go through blobs.
     :param settings: more of `CONFIDENTIAL_SPARK_…`, by name.
     """
     include = approved_include(folder / "include", image)
@@ -36,10 +40,12 @@ def live_aks(folder: Path, image: EnclaveImage, kubeconfig: Path, **settings: st
         "AKS_IMAGE": image.reference,
         "AKS_CPU_REQUEST": "100m",
         "INCLUDE_DIR": str(include),
+        **{name.upper(): value for name, value in blobs.items()},
         **settings,
     }
     live.environment.update({f"CONFIDENTIAL_SPARK_{name}": value for name, value in ours.items()})
     live.environment["AIRFLOW_CONN_KUBERNETES_DEFAULT"] = json.dumps(connection)
+    live.environment["AIRFLOW_CONN_WORK"] = os.environ["AIRFLOW_CONN_WORK"]
     return live
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.core.platforms import Platform
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.jobs import JOBS
-from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 
 from tests.support.fakes.execution_api import TaskRun
 from tests.support.fakes.kubernetes_api.images import Image
@@ -35,14 +35,11 @@ IMAGE = EnclaveImage(
 PARAMS = {"month": "2018-05", "publish": True, "partitions": 1, "outlier_cap_dollars": 1000}
 
 
-def install(fake: FakeCluster, claim: str = "confidential-spark-data") -> None:
+def install(fake: FakeCluster) -> None:
     """Put into the namespace what `include/kubernetes` and the control plane put there."""
     core = fake.core()
     for account in ("airflow-launcher", "spark-driver", "spark-executor"):
         core.create_namespaced_service_account(fake.namespace, {"metadata": {"name": account}})
-    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-    body = {"metadata": {"name": claim}, "spec": spec}
-    core.create_namespaced_persistent_volume_claim(fake.namespace, body)
     fake.label_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
 
 
@@ -79,13 +76,18 @@ class SparkTask:
 
 @dataclass(kw_only=True)
 class FakeSparkTask(SparkTask):
-    """The task on the fake cluster, whose drivers a test tells how to behave."""
+    """The task on the fake cluster, whose drivers a test tells how to behave.
+
+    :param blobs: empty: drivers upload nothing of what they have made.
+    """
 
     fake: FakeCluster
+    blobs: str = "yes"
 
     def behave(self, behaviour: str = "") -> None:
         """Say how drivers end from now on; see `enclave_stub.sh`."""
-        image = Image(entrypoint=("bash", str(STUB)), environment={"BEHAVIOUR": behaviour})
+        environment = {"BEHAVIOUR": behaviour, "AGENT": sys.executable, "BLOBS": self.blobs}
+        image = Image(entrypoint=("bash", str(STUB)), environment=environment)
         self.fake.add_image(REFERENCE, image)
 
     def pods(self, role: str | None = None) -> list[str]:
@@ -113,6 +115,4 @@ class FakeSparkTask(SparkTask):
     def left(self) -> list[str]:
         """What is left on the cluster."""
         secrets = self.fake.core().list_namespaced_secret(self.fake.namespace).items
-        volume = self.fake.root / "claims" / self.fake.namespace / kubernetes_settings().claim
-        folders = [path.name for path in volume.iterdir()] if volume.is_dir() else []
-        return [*self.pods(), *(secret.metadata.name for secret in secrets), *folders]
+        return [*self.pods(), *(secret.metadata.name for secret in secrets)]

@@ -22,10 +22,10 @@ DAG = "nytaxi_aks"
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory, measured_image, launcher_kubeconfig) -> Iterator[LiveAirflow]:
+def live(tmp_path_factory, measured_image, launcher_kubeconfig, real_blobs) -> Iterator[LiveAirflow]:
     folder = tmp_path_factory.mktemp("aks-deferred")
     try:
-        yield live_aks(folder, measured_image, launcher_kubeconfig, AKS_DEFERRABLE="true")
+        yield live_aks(folder, measured_image, launcher_kubeconfig, real_blobs, AKS_DEFERRABLE="true")
     finally:
         end_all(folder)
 

@@ -23,10 +23,10 @@ DAG = "nytaxi_aks"
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory, measured_image, launcher_kubeconfig) -> Iterator[LiveAirflow]:
+def live(tmp_path_factory, measured_image, launcher_kubeconfig, real_blobs) -> Iterator[LiveAirflow]:
     folder = tmp_path_factory.mktemp("aks")
     try:
-        yield live_aks(folder, measured_image, launcher_kubeconfig)
+        yield live_aks(folder, measured_image, launcher_kubeconfig, real_blobs)
     finally:
         end_all(folder)
 

@@ -40,21 +40,10 @@ IDENTITY = {
 Outcome = tuple[dict[str, dict[str, Any]], Any]
 
 
-def make_claim(cluster, name: str = "confidential-spark-data") -> None:
-    body = {
-        "metadata": {"name": name},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-        # Of the fake alone, which has nobody to bind a volume; a real server ignores it.
-        "status": {"phase": "Bound"},
-    }
-    cluster.core().create_namespaced_persistent_volume_claim(cluster.namespace, body)
-
-
 @pytest.fixture
-def check(fake, tmp_path, monkeypatch, deploy) -> Callable[..., Outcome]:
+def check(fake, tmp_path, monkeypatch, deploy, blobs) -> Callable[..., Outcome]:
     """Run the check of a namespace that was made by the manifests; returns its rows and what came of it."""
     apply(fake, administrator(fake), (*ACCOUNTS, "NetworkPolicy"))
-    make_claim(fake)
     fake.label_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
     monkeypatch.setattr(cluster_check, "POD_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(cluster_check, "API_PATIENCE_SECONDS", 0.0)
@@ -67,7 +56,7 @@ def check(fake, tmp_path, monkeypatch, deploy) -> Callable[..., Outcome]:
             results_dir=tmp_path / "results",
             aks_policy="simulation-image",
             aks_namespace=fake.namespace,
-            **settings,
+            **blobs | settings,
         )
         event = EnclaveImage(reference=image, digest=f"sha256:{'0' * 64}", inputs_sha256="0" * 64, **IDENTITY)
         events = [SimpleNamespace(extra=event.to_xcom())] if published else []
@@ -96,7 +85,6 @@ def plan_of(cluster) -> PodPlan:
         image=cluster.image,
         names=TryNames("platform-check-0"),
         labels={"org.confidential-spark.dag": "platform_check"},
-        claim="confidential-spark-data",
         cpu_request="10m",
         cpu_limit=1,
         memory_bytes=1 << 20,
@@ -144,7 +132,7 @@ def test_airflow_s_own_account_may_look(check, as_account):
     rows, ended = check()
 
     assert "can run" in ended
-    assert rows["namespace"]["status"] == rows["volume"]["status"] == rows["pod"]["status"] == "OK"
+    assert rows["namespace"]["status"] == rows["work"]["status"] == rows["pod"]["status"] == "OK"
     # Nodes belong to the whole cluster, of which the account sees nothing.
     assert rows["device-plugin"]["got"] == rows["epc"]["got"] == "not known: this account may not look"
 
@@ -181,14 +169,6 @@ def test_missing_rights_are_each_named(fake, check):
         pytest.param(lambda fake: fake.set_quota(pods="0"), "pod", "[quota-exceeded]", id="quota-pod"),
         pytest.param(
             lambda fake: fake.set_capacity("cpu", "0"), "pod", "[pod-unschedulable]", id="full-node"
-        ),
-        pytest.param(
-            lambda fake: fake.core().delete_namespaced_persistent_volume_claim(
-                "confidential-spark-data", fake.namespace
-            ),
-            "volume",
-            "confidential-spark-data is absent",
-            id="no-claim",
         ),
     ],
 )
@@ -296,14 +276,10 @@ def test_a_pod_looks_around_and_nothing_of_it_stays(cluster):
     apply(cluster, administrator(cluster), (*ACCOUNTS, "NetworkPolicy"))
     namespace = Cluster(cluster.core, cluster.namespace)
     view = ClusterView(namespace, leftovers=LABEL, patience=20)
-    # Volumes need a provisioner, which not every cluster has.
-    pod = probe_pod(plan_of(cluster))
-    pod["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
 
-    met = probe_facts("\n".join(view.output_of(pod, ENCLAVE_CONTAINER)))
+    met = probe_facts("\n".join(view.output_of(probe_pod(plan_of(cluster)), ENCLAVE_CONTAINER)))
 
     assert met.node in nodes_of(cluster)
-    assert met.can_write
     assert namespace.await_gone(LABEL, 30)
 
 
@@ -311,9 +287,17 @@ def test_the_api_of_any_cluster_can_be_read(cluster):
     apply(cluster, administrator(cluster), (*ACCOUNTS, "NetworkPolicy"))
     view = ClusterView(Cluster(cluster.core, cluster.namespace), leftovers=LABEL, patience=20)
 
-    facts = view.facts("confidential-spark-data")
+    facts = view.facts()
 
     assert facts.version >= (1, 29)
-    assert (facts.missing_rights, facts.claim_phase, facts.namespace_level) == ((), "absent", "none")
+    assert (facts.missing_rights, facts.namespace_level) == ((), "none")
     assert "default-deny" in (facts.policies or ())
     assert [node.name for node in facts.nodes or ()] == nodes_of(cluster)
+
+
+def test_nothing_says_through_which_blobs_a_run_would_go(check):
+    rows, ended = check(aks_work=None)
+
+    assert isinstance(ended, AirflowFailException)
+    assert rows["work"]["status"] == "FAIL"
+    assert "[work-not-configured]" in rows["work"]["got"]

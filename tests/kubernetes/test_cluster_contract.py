@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kubernetes import client, watch
 from kubernetes.client import ApiException
-from kubernetes.stream import stream
 
 from tests.kubernetes.clusters import wait
 
@@ -117,20 +116,6 @@ def test_a_watch_tells_of_a_pod_from_its_beginning_to_its_end(cluster, start) ->
             break
     assert seen[0] == ("ADDED", "Pending")
     assert ("MODIFIED", "Succeeded") in seen
-
-
-def test_a_program_beside_the_pod_s_own_is_written_to_and_read_from(cluster, start) -> None:
-    start(OBEYS_TERM)
-    running(cluster)
-    program = stream(
-        cluster.core().connect_get_namespaced_pod_exec,
-        *("pod", cluster.namespace),
-        command=["sh", "-c", "read line; echo got $line; echo failed >&2; exit 3"],
-        **{"stdin": True, "stdout": True, "stderr": True, "tty": False, "_preload_content": False},
-    )
-    program.write_stdin("one\n")
-    program.run_forever(timeout=60)
-    assert (program.read_stdout(), program.read_stderr(), program.returncode) == ("got one\n", "failed\n", 3)
 
 
 def test_a_deleted_pod_gets_its_grace_and_goes(cluster, start) -> None:

@@ -30,7 +30,8 @@ FOLDERS = ["base", *sorted(f"overlays/{each.name}" for each in (FOLDER / "overla
 API_SERVER, METADATA, ANYWHERE, NODE = "203.0.113.7", "169.254.169.254", "198.51.100.9", "10.0.0.4"
 BASE = Network(of_kind("NetworkPolicy"))
 AKS = Network(of_kind("NetworkPolicy", "base", "overlays/aks"))
-ROLES = ("driver", "executor", "attest", "transfer", "platform-check", "unlabelled")
+SIMULATION = Network(of_kind("NetworkPolicy", "base", "overlays/simulation"))
+ROLES = ("driver", "executor", "attest", "measure", "platform-check", "unlabelled")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -49,10 +50,8 @@ def test_every_object_fits_the_schema_of_several_versions(folder, version):
 
 def test_names_are_those_that_the_pods_use():
     (namespace,) = of_kind("Namespace")
-    (claim,) = of_kind("PersistentVolumeClaim")
 
     assert namespace["metadata"]["name"] == kustomization_of("base")["namespace"] == names.NAMESPACE
-    assert claim["metadata"]["name"] == names.DATA_CLAIM
     assert {each["metadata"]["name"] for each in of_kind("ServiceAccount")} == {
         names.LAUNCHER_ACCOUNT,
         names.DRIVER_ACCOUNT,
@@ -161,11 +160,16 @@ def test_nobody_outside_reaches_a_pod(role):
         pytest.param(AKS, "executor", NODE, 443, False, id="executor-no-neighbour"),
         pytest.param(AKS, "attest", NODE, 443, False, id="attest-no-neighbour"),
         pytest.param(AKS, "driver", "169.254.10.10", 53, True, id="driver-to-the-node-s-name-server"),
-        pytest.param(AKS, "transfer", "169.254.10.10", 53, False, id="transfer-asks-no-names"),
+        pytest.param(AKS, "measure", "169.254.10.10", 53, False, id="measure-asks-no-names"),
         pytest.param(AKS, "executor", ANYWHERE, 80, False, id="executor-no-http"),
-        pytest.param(AKS, "transfer", ANYWHERE, 443, False, id="transfer-reaches-nothing"),
+        pytest.param(AKS, "measure", ANYWHERE, 443, False, id="measure-reaches-nothing"),
         pytest.param(AKS, "platform-check", ANYWHERE, 443, False, id="check-reaches-nothing"),
         pytest.param(AKS, "unlabelled", ANYWHERE, 443, False, id="others-reach-nothing"),
+        pytest.param(AKS, "driver", NODE, 10000, False, id="no-emulator-on-aks"),
+        pytest.param(SIMULATION, "executor", NODE, 10000, True, id="executor-to-emulator"),
+        pytest.param(SIMULATION, "executor", NODE, 443, False, id="simulated-executor-no-neighbour"),
+        pytest.param(SIMULATION, "driver", METADATA, 10000, False, id="metadata-is-no-emulator"),
+        pytest.param(SIMULATION, "measure", NODE, 10000, False, id="measure-no-emulator"),
     ],
 )
 def test_ways_out_of_the_namespace(network, role, address, port, is_open):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.platforms.kubernetes import names
-from confidential_spark.platforms.kubernetes.pod_specs import transfer_pod
+from confidential_spark.platforms.kubernetes.pod_specs import measure_pod
 from kubernetes.client import ApiException
 
 from tests.kubernetes.clusters import wait
@@ -27,7 +27,7 @@ ROLES = {
     "executor-1": "executor",
     "executor-2": "executor",
     "attest": "attest",
-    "transfer": "transfer",
+    "measure": "measure",
     "platform-check": "platform-check",
     "unlabelled": None,
 }
@@ -54,13 +54,11 @@ Address = tuple[str, int]
 
 def role_pod(deployment: Deployment, name: str) -> dict[str, Any]:
     """Return a pod with the labels of a run's, as its namespace accepts them, that listens on all ports."""
-    made = transfer_pod(replace(deployment.plan(name), deadline_seconds=900))
+    made = measure_pod(replace(deployment.plan(name), deadline_seconds=900))
     labels = {names.ROLE_LABEL: ROLES.get(name, "executor")}
     made["metadata"] = {"name": name, "labels": {key: value for key, value in labels.items() if value}}
     made["spec"]["volumes"] = []
     (container,) = made["spec"]["containers"]
-    # Under this name the deployment runs scripts in it.
-    container["name"] = names.ENCLAVE_CONTAINER
     container |= {"command": ["/opt/python/bin/python3", "-c", SERVE], "args": [], "volumeMounts": []}
     container["env"] = [
         {"name": "PYTHONHOME", "value": "/opt/python"},
@@ -152,7 +150,7 @@ def test_pods_of_a_run_reach_each_other_as_listed_and_nothing_else(deployment, a
         pytest.param("driver", {"api", "dns"}, True, id="driver"),
         pytest.param("executor-1", {"dns"}, True, id="executor"),
         pytest.param("attest", {"dns"}, True, id="attest"),
-        pytest.param("transfer", set(), False, id="transfer"),
+        pytest.param("measure", set(), False, id="measure"),
         pytest.param("platform-check", set(), False, id="platform-check"),
         pytest.param("unlabelled", set(), False, id="unlabelled"),
         # So it is the policies that restrict the others.

@@ -32,7 +32,6 @@ PLAN = PodPlan(
     image="registry.example/enclave@sha256:" + "1a" * 32,
     names=NAMES,
     labels=LABELS,
-    claim="data",
     cpu_request="500m",
     cpu_limit=2,
     memory_bytes=2 * 1024**3,
@@ -50,8 +49,7 @@ LAUNCH = LaunchSpec(
 PODS: dict[str, Callable[[PodPlan], dict[str, Any]]] = {
     "driver": kubernetes_pod.driver_pod,
     "executor": lambda plan: kubernetes_pod.executor_pod(plan, LAUNCH),
-    "transfer": kubernetes_pod.transfer_pod,
-    "attest": lambda plan: kubernetes_pod.attest_pod(plan, LAUNCH),
+    "attest": kubernetes_pod.attest_pod,
     "measure": kubernetes_pod.measure_pod,
 }
 ENCLAVES = ("driver", "executor", "attest")
@@ -158,7 +156,7 @@ def test_executors_are_told_where_their_host_serves_the_input(launch_input):
     assert told.jvm_options == ["-XX:+UseSerialGC"]
 
 
-@pytest.mark.parametrize("kind", ["driver", "transfer", "attest", "measure"])
+@pytest.mark.parametrize("kind", ["driver", "attest", "measure"])
 def test_every_container_has_request_and_limit(kind) -> None:
     for container in containers(PODS[kind](PLAN)):
         resources = container["resources"]
@@ -181,13 +179,33 @@ def test_enclave_memory_is_one_number(kind) -> None:
     assert {resources[part]["sgx.intel.com/epc"] for part in ("requests", "limits")} == {"67108864"}
 
 
+@pytest.mark.parametrize("kind", ENCLAVES)
+def test_an_enclave_is_told_where_the_emulator_is(kind) -> None:
+    variable = {"name": "STORAGE_EMULATOR", "value": "10.0.0.1:10000"}
+    assert variable in enclave(PODS[kind](replace(PLAN, emulator="10.0.0.1:10000")))["env"]
+    assert "STORAGE_EMULATOR" not in json.dumps(PODS[kind](PLAN))
+
+
+@pytest.mark.parametrize("kind", PODS)
+def test_no_pod_has_a_volume_of_the_cluster(kind) -> None:
+    pod = PODS[kind](PLAN)
+    assert "persistentVolumeClaim" not in json.dumps(pod)
+    volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert all(mount["name"] in volumes for each in containers(pod) for mount in each["volumeMounts"])
+
+
+def test_an_enclave_that_attests_into_a_blob_has_its_launch_in_a_secret_and_no_company() -> None:
+    blob = {"url": "https://a.example/work/t.tar", "sas": "sp=cw&sig=CANARY"}
+    pod = kubernetes_pod.attest_pod(PLAN)
+    assert [each["name"] for each in containers(pod)] == [ENCLAVE_CONTAINER]
+    secret = kubernetes_pod.launch_secret(PLAN, replace(LAUNCH, results_blob=blob), None, "uid-1", "attest")
+    (owner,) = secret["metadata"]["ownerReferences"]
+    assert (owner["name"], list(secret["stringData"])) == ("attest", ["launch.json"])
+
+
 @pytest.mark.parametrize("kind", PODS)
 def test_without_sgx_nothing_asks_for_it(kind) -> None:
     assert "sgx" not in json.dumps(PODS[kind](PLAN))
-
-
-def test_moving_files_takes_no_enclave_memory() -> None:
-    assert "sgx" not in json.dumps(kubernetes_pod.transfer_pod(replace(PLAN, epc_bytes=1, aesm=True)))
 
 
 @pytest.mark.parametrize("kind", ENCLAVES)
@@ -219,7 +237,6 @@ def test_accounts() -> None:
     assert accounts == {
         "driver": "spark-driver",
         "executor": "spark-executor",
-        "transfer": None,
         "attest": None,
         "measure": None,
     }
@@ -230,12 +247,6 @@ def test_only_the_driver_has_a_token_and_longer_than_it_may_run() -> None:
     assert with_token == ["driver"]
     projected = next(v["projected"] for v in PODS["driver"](PLAN)["spec"]["volumes"] if "projected" in v)
     assert projected["sources"][0]["serviceAccountToken"]["expirationSeconds"] > PLAN.deadline_seconds
-
-
-def test_driver_and_executors_see_the_folder_of_their_try_only() -> None:
-    for kind in ("driver", "executor"):
-        (mount,) = [m for m in enclave(PODS[kind](PLAN))["volumeMounts"] if m["name"] == "data"]
-        assert mount["subPath"] == NAMES.base
 
 
 def test_the_launch_is_a_secret_of_the_driver() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -52,20 +53,24 @@ CONTEXT: Any = {"ti": TI, "task_state_store": {}}
 
 
 @pytest.fixture
-def installed(fake, tmp_path, deploy) -> FakeCluster:
+def installed(fake, tmp_path, deploy, blobs) -> FakeCluster:
     install(fake)
     deploy(
         results_dir=tmp_path / "results",
         aks_policy="simulation-image",
         aks_image=REFERENCE,
         aks_start_minutes=1,
+        **blobs,
     )
     publish(fake, json.dumps(IDENTITY))
     return fake
 
 
 def publish(fake: FakeCluster, identity: str) -> None:
-    fake.add_image(REFERENCE, Image(entrypoint=("bash", str(STUB)), environment={"IDENTITY": identity}))
+    fake.add_image(
+        REFERENCE,
+        Image(entrypoint=("bash", str(STUB)), environment={"IDENTITY": identity, "AGENT": sys.executable}),
+    )
 
 
 def resolver() -> ResolveKubernetesImageOperator:
@@ -112,7 +117,7 @@ def leave_pod(
     container = {
         "name": "enclave",
         "image": REFERENCE,
-        "args": ["transfer"],
+        "args": ["wait"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         **({"command": list(command)} if command else {}),
     }

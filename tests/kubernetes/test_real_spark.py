@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 from confidential_spark.core.months import Month
 from confidential_spark.enclave import layout
+from confidential_spark.jobs.input.manifest import read_manifest
+from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
 from confidential_spark.platforms.kubernetes.client import pods as kubernetes_pods
 from confidential_spark.platforms.kubernetes.names import (
@@ -57,7 +59,7 @@ FLOOD_LOG = "head -c 16000000 /dev/zero | tr '\\0' x | fold -w 200 > /proc/1/fd/
 
 
 @pytest.fixture
-def configure(tmp_path, monkeypatch, deploy, launcher_kubeconfig) -> Callable[..., None]:
+def configure(tmp_path, monkeypatch, deploy, launcher_kubeconfig, real_blobs) -> Callable[..., None]:
     """Make the deployment's settings, with Airflow's own account; keywords are fields."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
     extra = {"kube_config_path": str(launcher_kubeconfig)}
@@ -70,6 +72,7 @@ def configure(tmp_path, monkeypatch, deploy, launcher_kubeconfig) -> Callable[..
             "aks_policy": "simulation-image",
             "aks_cpu_request": "100m",
             "aks_executors": 1,
+            **real_blobs,
         }
         deploy(results_dir=tmp_path / "results", **(usual | fields))
 
@@ -143,7 +146,7 @@ def test_two_executors_attest_and_nothing_is_left(spark, configure, log, deferra
     assert "ran and signed its results" in log()
 
 
-def test_driver_and_executors_listen_on_named_ports_only(spark, deployment) -> None:
+def test_driver_and_executors_listen_on_named_ports_only(spark, deployment, real_blobs) -> None:
     spark.params["partitions"] = 1_000
 
     def look(driver: str) -> dict[str, set[int]]:
@@ -154,11 +157,14 @@ def test_driver_and_executors_listen_on_named_ports_only(spark, deployment) -> N
 
     looked = once_driving(deployment, look)
     assert spark.run().execute().state == "success"
-    # Of Python there is the simulation's attestation service, and the release of the secret.
-    simulated = urlsplit(layout.SIMULATED_ATTESTATION_URL).port
+    # Of Python there are the simulation's attestation service and way to the emulator, and the release.
+    simulated = {
+        urlsplit(layout.SIMULATED_ATTESTATION_URL).port,
+        int(real_blobs["aks_emulator"].rpartition(":")[2]),
+    }
     assert looked.result(60) == {
-        "driver": {DRIVER_PORT, BLOCK_MANAGER_PORT, RELEASE_PORT, simulated},
-        "executor": {BLOCK_MANAGER_PORT, simulated},
+        "driver": {DRIVER_PORT, BLOCK_MANAGER_PORT, RELEASE_PORT, *simulated},
+        "executor": {BLOCK_MANAGER_PORT, *simulated},
     }
 
 
@@ -320,7 +326,6 @@ def test_two_runs_share_the_enclave_memory_of_a_node(spark, configure, epc) -> N
     ("resource", "verb"),
     [
         pytest.param("pods/log", "get", id="read-logs"),
-        pytest.param("pods/exec", "create", id="exec"),
         pytest.param("secrets", "create", id="create-secrets"),
     ],
 )
@@ -389,32 +394,31 @@ def test_an_executor_of_another_image_gets_nothing_and_fails_the_run(
 @pytest.mark.parametrize(
     ("harm", "code"),
     [
-        # What Airflow puts there is read-only for everybody.
         pytest.param(
-            '{ cat "$file"; printf x; } > "$file.new"; mv -f "$file.new" "$file"',
-            "executor-input-differs",
-            id="other-bytes",
+            lambda blob: blob.upload_blob(b"other", overwrite=True), "storage-blob-changed", id="replaced"
         ),
-        # Spark replaces the executors in vain, and ends by itself.
-        pytest.param('rm "$file"', "input-not-read", id="gone"),
+        pytest.param(lambda blob: blob.delete_blob(), "storage-blob-missing", id="gone"),
     ],
 )
-def test_a_volume_that_serves_executors_another_month_fails_the_run(
-    spark, deployment, own_nodes, tmp_path, harm, code
+def test_a_month_that_changes_before_executors_download_it_fails_the_run(
+    spark, deployment, own_nodes, real_container, tmp_path, harm, code
 ) -> None:
-    folder = write_month(Month(2018, 5), 1_000, tmp_path / "trips")
-    size = sum(file.stat().st_size for file in folder.glob("*.parquet"))
-    spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": size}
+    month, contract = Month(2018, 5), NYTAXI.rules().input
+    write_month(month, 1_000, tmp_path / "trips")
+    spark.job = "nytaxi"
+    spark.manifest = read_manifest((tmp_path / "trips").as_uri(), month, contract).summary()
+    below = f"/inputs/{spark.manifest['files_sha256']}/"
 
-    def tamper(driver: str) -> str:
+    def tamper(driver: str) -> None:
         with cordoned(deployment):
             # The driver's enclave has its copy then; no executor gets onto a node before the block ends.
             wait(lambda: "starting Spark" in deployment.log_of(driver), 120)
-            return deployment.run_in(driver, f"for file in {layout.INPUT_DIR}/*.parquet; do {harm}; done")
+            for name in [each for each in real_container.list_blob_names() if below in each]:
+                harm(real_container.get_blob_client(name))
 
     tampered = once_driving(deployment, tamper)
     ended_with(spark.run(max_tries=1).execute(), "failed", code)
-    assert tampered.result(60) == ""
+    tampered.result(60)
 
 
 @contextmanager

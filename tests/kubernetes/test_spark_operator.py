@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
 import json
 import threading
 from datetime import timedelta
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confidential_spark.hooks.blob import work
 from confidential_spark.platforms.kubernetes import enclave as kubernetes_enclave
 from confidential_spark.platforms.kubernetes import trigger as kubernetes_trigger
 from confidential_spark.platforms.kubernetes.client import cluster as kubernetes_cluster
@@ -21,7 +24,7 @@ from tests.kubernetes.spark_task import FakeSparkTask, install
 from tests.support.fakes.kubernetes_api import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
 SHORTER = (
@@ -41,11 +44,11 @@ NO_WEBHOOK = 'Internal error occurred: failed calling webhook "v.example": faile
 
 
 @pytest.fixture
-def configure(tmp_path, monkeypatch, deploy) -> Callable[..., None]:
+def configure(tmp_path, monkeypatch, deploy, blobs) -> Callable[..., None]:
     """Make the deployment's settings; keywords are fields."""
 
     def make(**fields: Any) -> None:
-        deploy(results_dir=tmp_path / "results", aks_policy="simulation-image", **fields)
+        deploy(results_dir=tmp_path / "results", aks_policy="simulation-image", **blobs | fields)
 
     # A worker that a failing test leaves behind must not wait for a cluster that is gone.
     monkeypatch.setitem(kubernetes_enclave.connect.__kwdefaults__, "patience", 30.0)
@@ -92,20 +95,26 @@ def test_a_run_brings_its_results_and_leaves_nothing(spark, configure, log, defe
     assert spark.left() == []
 
 
-def test_the_month_reaches_the_enclave(spark, tmp_path) -> None:
-    folder = tmp_path / "month"
-    folder.mkdir()
-    (folder / "part-0.parquet").write_bytes(b"P" * 300_001)
-    (folder / "_SUCCESS").touch()
-    spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 300_001}
-    run = spark.run()
-    assert run.execute().state == "success"
-    (line,) = results(run)["input.txt"].splitlines()
-    assert line.endswith("input/part-0.parquet")
-    launch = json.loads(results(run)["launch.json"])
-    assert launch["input"] == "file:///host/data/input"
-    assert launch["spark_conf"]["spark.executor.instances"] == "2"
-    assert spark.left() == []
+def test_the_rights_to_blobs_are_in_the_driver_s_launch_file_alone(spark, storage, tmp_path) -> None:
+    container = storage.client().create_container("nyctlc")
+    etag = container.upload_blob("yellow/part 0.parquet", b"trips").get_blob_properties().etag
+    blob = {"name": "part 0.parquet", "bytes": 5, "etag": etag.strip('"')}
+    manifest = {"uri": f"{storage.endpoint}/nyctlc/yellow", "bytes": 5, "blobs": [blob]}
+    spark.job, spark.manifest = "nytaxi", manifest
+    run, worker, driver = start(spark)
+    core, namespace = spark.fake.core(), spark.fake.namespace
+    (secret,) = wait(lambda: core.list_namespaced_secret(namespace).items)
+    files = {name: base64.b64decode(content).decode() for name, content in secret.data.items()}
+    launch, executors = json.loads(files["launch.json"]), files["executor-pod.yaml"]
+    assert (launch["input"], launch["input_files"][0]["etag"]) == (manifest["uri"], blob["etag"])
+    assert "sr=b" in launch["input_files"][0]["sas"]
+    # Executors ask the driver's enclave, for the address too.
+    elsewhere = executors + json.dumps(spark.fake.pods()) + str(core.list_namespaced_config_map(namespace))
+    assert not [part for part in ("sig=", storage.endpoint, blob["etag"]) if part in elsewhere]
+    spark.let_go(driver)
+    assert worker.wait() == 0
+    digest = hashlib.sha256(b"trips").hexdigest()
+    assert results(run)["input.txt"].split(maxsplit=1) == [digest, "input/part 0.parquet\n"]
 
 
 def test_no_secret_is_in_what_the_cluster_stores(spark) -> None:
@@ -199,7 +208,6 @@ def test_an_api_that_is_away_costs_nothing(spark, configure, deferrable) -> None
         pytest.param(Fault("create", "secrets", 409, times=2), id="secret-conflict"),
         pytest.param(Fault("create", "pods", 403, times=2, message=STARTING), id="starting-server"),
         pytest.param(Fault("create", "pods", 500, times=2, message=NO_WEBHOOK), id="webhook"),
-        pytest.param(Fault("*", "pods/exec", 503, times=2), id="exec-503"),
         pytest.param(Fault("get", "pods/log", 401, times=1), id="log-401"),
         pytest.param(Fault("get", "pods", 429, times=3), id="get-429"),
         pytest.param(Fault("get", "pods/log", 503, times=2), id="log-503"),
@@ -218,7 +226,6 @@ def test_passing_faults_of_the_api_are_overcome(spark, fault) -> None:
     ("verb", "resource"),
     [
         pytest.param("create", "pods", id="create-pods"),
-        pytest.param("*", "pods/exec", id="exec"),
         pytest.param("create", "secrets", id="create-secrets"),
         pytest.param("get", "pods/log", id="read-logs"),
     ],
@@ -253,37 +260,10 @@ def test_this_machine_s_full_disk_is_no_silence_of_the_api(spark, monkeypatch) -
     def full(chunks: Any, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
-    monkeypatch.setattr(kubernetes_enclave, "unpack_results", full)
+    monkeypatch.setattr(work, "unpack_results", full)
     outcome = spark.run(max_tries=1).execute()
     assert "[disk-full]" in outcome.story
     wait(lambda: not spark.left())
-
-
-@pytest.mark.parametrize("harm", ["delete", "evict"])
-def test_files_that_are_lost_while_they_are_sent(spark, tmp_path, monkeypatch, harm) -> None:
-    folder = tmp_path / "month"
-    folder.mkdir()
-    with (folder / "part-0.parquet").open("wb") as part:
-        part.truncate(8 * 2**20)
-    spark.job, spark.manifest = "nytaxi", {"uri": folder.as_uri(), "bytes": 8 * 2**20}
-    whole = kubernetes_enclave.tar_stream
-
-    def interrupted(entries: Any, **fields: Any) -> Iterator[bytes]:
-        for number, chunk in enumerate(whole(entries, **fields)):
-            if number == 4:
-                (pod,) = spark.pods("transfer")
-                if harm == "delete":
-                    spark.fake.core().delete_namespaced_pod(pod, spark.fake.namespace, grace_period_seconds=0)
-                else:
-                    spark.fake.evict(pod)
-            yield chunk
-
-    monkeypatch.setattr(kubernetes_enclave, "tar_stream", interrupted)
-    outcome = spark.run(max_tries=1).execute()
-    assert outcome.state == "up_for_retry"
-    assert any(f"[{code}]" in outcome.story for code in ("pod-lost", "pod-evicted"))
-    # Its folder stays on the volume until another transfer pod finds that nobody has used it for days.
-    wait(lambda: not spark.pods())
 
 
 @pytest.mark.parametrize("name", ["save_log_position", "StoredTry.forget"])
@@ -306,12 +286,11 @@ def test_a_deferred_run_ends_with_the_task_s_own_limit(spark, configure) -> None
     wait(lambda: not spark.left())
 
 
-@pytest.mark.parametrize("harm", ["secrets", "pods/exec"], ids=["before-the-secret", "before-the-input"])
-def test_a_worker_killed_on_the_way_to_the_driver_is_followed_by_one_that_goes_on(spark, harm) -> None:
-    spark.fake.inject(Fault("*", harm, delay=4.0, times=1))
+def test_a_worker_killed_on_the_way_to_the_driver_is_followed_by_one_that_goes_on(spark) -> None:
+    spark.fake.inject(Fault("*", "secrets", delay=4.0, times=1))
     run = spark.run()
     worker = run.start_worker()
-    wait(lambda: spark.pods("driver" if harm == "secrets" else "transfer"))
+    wait(lambda: spark.pods("driver"))
     worker.kill()
     spark.fake.heal()
     run.try_number += 1
@@ -320,7 +299,7 @@ def test_a_worker_killed_on_the_way_to_the_driver_is_followed_by_one_that_goes_o
 
 
 def test_a_quota_that_is_used_up(spark) -> None:
-    spark.fake.set_quota(pods="1")
+    spark.fake.set_quota(pods="0")
     outcome = spark.run(max_tries=1).execute()
     assert outcome.state == "up_for_retry"
     assert "[quota-exceeded]" in outcome.story
@@ -335,12 +314,4 @@ def test_a_deadline_of_the_cluster(spark, configure, monkeypatch) -> None:
     outcome = spark.run(max_tries=1).execute()
     assert outcome.state == "failed"
     assert "[deadline-exceeded]" in outcome.story
-    wait(lambda: not spark.left())
-
-
-def test_files_that_are_lost_end_the_run(spark) -> None:
-    _, worker, _ = start(spark, max_tries=1)
-    (transfer,) = spark.pods("transfer")
-    spark.fake.core().delete_namespaced_pod(transfer, spark.fake.namespace)
-    assert worker.wait() != 0
     wait(lambda: not spark.left())

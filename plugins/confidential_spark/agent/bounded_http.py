@@ -80,6 +80,8 @@ class HttpError(Exception):
 
     status: int | None = None
     """The HTTP status, where the service gave one."""
+    attempt: int = 1
+    """Which try failed: after the first one, the service may have done what it was asked."""
 
     def __init__(
         self, failure: Failure, message: str, got: str, expected: str, retry_after: float | None = None
@@ -120,7 +122,7 @@ class CallLimits:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """A complete answer with status 200, or 206 where a range was asked for.
+    """A complete answer with status 200, 206 where a range was asked for, or 201 where something was put.
 
     :param headers: looked up without regard to case.
     :param request_id: the service's own name for the exchange, for its support.
@@ -154,21 +156,30 @@ class BoundedHttp:
         self._sleep = sleep or time.sleep
 
     def call(
-        self, method: str, path: str, *, query: Pairs = None, document: object = None, headers: Pairs = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Pairs = None,
+        document: object = None,
+        content: bytes | None = None,
+        headers: Pairs = None,
     ) -> HttpAnswer:
         """Return the service's answer to a request that may safely be repeated.
 
         :param path: encoded; what is behind a ``?`` is never logged.
-        :param document: JSON to send.
+        :param document: JSON to send; or ``content``, whose type the headers say.
         :raises HttpError: the last try's, when all tries failed; at once for what cannot pass by itself.
         """
         request = self._request(method, path, query, document, headers or {})
+        request.data = request.data or content
         deadline = time.monotonic() + self.limits.deadline
         attempt = 1
         while True:
             try:
                 return self._try(request, deadline)
             except HttpError as error:
+                error.attempt = attempt
                 wait = self._wait(attempt, error.retry_after)
                 spent = attempt >= self.limits.attempts or time.monotonic() + wait >= deadline
                 if spent or not error.retryable:
@@ -235,6 +246,8 @@ class BoundedHttp:
         log.info("%s %s: %s", request.method, urlsplit(request.full_url).path, status)
         body = self._body(response)
         wanted = HTTPStatus.PARTIAL_CONTENT if request.has_header("Range") else HTTPStatus.OK
+        if request.method == "PUT":
+            wanted = HTTPStatus.CREATED
         if response.status != wanted:
             said = _explanation(body) or shorten(response.headers.get(ERROR_CODE_HEADER, ""), 64)
             refusal = self._refusal(response, f"{status} {said}".rstrip(), f"HTTP {wanted}")

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from confidential_spark.agent.attestation.attest import attest_key
 from confidential_spark.agent.attestation.measurement import simulated_measurement
-from confidential_spark.agent.bounded_http import BoundedHttp
 from confidential_spark.agent.data import blobs, files
+from confidential_spark.agent.data.results_blob import ResultsBlob
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.executors.driver import executor_enclaves
 from confidential_spark.agent.job.steps import run_job
@@ -52,6 +52,8 @@ def attest(spec: LaunchSpec) -> None:
     results_dir = _results_dir(spec)
     attestation = attest_key(spec, ec.generate_private_key(ec.SECP256R1()), nothing)
     files.write_json(results_dir / ATTESTATION, attestation.record())
+    if blob := _results_blob(spec):
+        blob.upload(results_dir)
 
 
 def run(spec: LaunchSpec) -> None:
@@ -86,8 +88,14 @@ def run(spec: LaunchSpec) -> None:
         }
         results = files.result_digests(private.results)
         envelope = sign_envelope(_readable(statement(results, predicate)), key)
-        files.copy_results(private.results, results, results_dir)
-    files.write_json(results_dir / files.ENVELOPE, envelope)
+        if blob := _results_blob(spec):
+            say(progress_line("sign", 0, 1, "uploading the results"))
+            files.write_json(private.results / files.ENVELOPE, envelope)
+            blob.upload(private.results)
+        else:
+            files.copy_results(private.results, results, results_dir)
+    if blob is None:
+        files.write_json(results_dir / files.ENVELOPE, envelope)
     say(progress_line("sign", 1, 1, "results signed"))
 
 
@@ -144,9 +152,9 @@ def _take_input(spec: LaunchSpec, private: PrivateStorage) -> list[files.InputFi
             refuse("input", "none", f"where the records of month {spec.month} are")
         return []
     if spec.input_files is not None:
-        listed = blobs.listed_blobs(spec.input_files)
-        say(f"Downloading {len(listed)} blobs, {sum(blob.bytes for blob in listed):,} bytes")
-        return blobs.download(BoundedHttp(spec.input, blobs.LIMITS), listed, private.input)
+        source = blobs.BlobSource.of(spec.input, spec.input_files)
+        say(f"Downloading {len(source.blobs)} blobs, {sum(blob.bytes for blob in source.blobs):,} bytes")
+        return source.download(private.input)
     return files.input_files(spec.input, copy_to=private.input if _reads_copy(spec) else None)
 
 
@@ -179,6 +187,10 @@ def _reads_copy(spec: LaunchSpec) -> bool:
 def _location(spec: LaunchSpec, private: PrivateStorage) -> str | None:
     """Return where Spark finds the input."""
     return private.input.as_uri() if spec.input and _reads_copy(spec) else spec.input
+
+
+def _results_blob(spec: LaunchSpec) -> ResultsBlob | None:
+    return ResultsBlob(**spec.results_blob) if spec.results_blob else None
 
 
 def _results_dir(spec: LaunchSpec) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.blob.run_input import LOCATION, require_platform_reads_blobs
+from confidential_spark.hooks.blob.run_input import LOCATION
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET, is_blob_location
 from confidential_spark.operators.base import ConfidentialOperator
@@ -42,8 +42,6 @@ class ResolveInputOperator(ConfidentialOperator):
         assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
         given = scope.options.get("input") or self.settings.input_uri
         location = str(given) if given else self.synthetic_month(scope.month, contract)
-        if is_blob_location(location):
-            require_platform_reads_blobs(self.platform)
         manifest = read_input(location, scope.month, contract, for_executors=self.platform is Platform.AKS)
         if manifest.synthetic and scope.options["publish"]:
             self.require_no_real_month(scope)

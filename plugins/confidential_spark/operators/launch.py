@@ -11,9 +11,12 @@ from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.spark import SparkInstallation
 from confidential_spark.hooks.attestation import DEFAULT_API_VERSION
+from confidential_spark.hooks.blob.run_input import enclave_blobs
 from confidential_spark.hooks.endpoints import attestation_endpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from confidential_spark.core.platforms import Platform
     from confidential_spark.enclave.image import EnclaveImage
     from confidential_spark.enclave.spark import SparkRuntime
@@ -42,6 +45,7 @@ class Places:
 
     :param input: location of the month's files, or None for jobs without input.
     :param input_files: the blobs to download from there, with rights for hours; None for files.
+    :param results_blob: where results go instead, with the right to write it; None: to ``results_dir``.
     :param release_port: where a driver hands the Spark secret out to executors, or None: there are none.
     """
 
@@ -51,6 +55,7 @@ class Places:
     input: str | None
     release_port: int | None = None
     input_files: list[dict[str, Any]] | None = field(default=None, repr=False)
+    results_blob: dict[str, str] | None = field(default=None, repr=False)
 
 
 def launch_spec(
@@ -105,13 +110,23 @@ def quote_source(image: EnclaveImage, platform: Platform, settings: Settings) ->
         )
 
 
-def image_places(job: SparkJob, *, has_input: bool, release_port: int | None = None) -> Places:
-    """Return where things are inside the image."""
+def image_places(
+    job: SparkJob, manifest: Mapping[str, Any] | None, settings: Settings, *, release_port: int | None = None
+) -> Places:
+    """Return where things are inside the image, and which blobs its enclave downloads.
+
+    :param manifest: what `resolve_input` returned.
+    :raises InputError: ``storage-…``.
+    :raises ConfigurationError: ``storage-connection-invalid``.
+    """
+    blobs = enclave_blobs(manifest, settings)
+    folder = f"file://{layout.INPUT_DIR}" if manifest else None
     return Places(
         results_dir=str(layout.RESULTS_DIR),
         job_file=str(layout.JOBS_DIR / f"{job.name}.py"),
         work_dir=str(layout.WORK_DIR),
-        input=f"file://{layout.INPUT_DIR}" if has_input else None,
+        input=manifest["uri"] if manifest and blobs else folder,
+        input_files=blobs,
         release_port=release_port,
     )
 

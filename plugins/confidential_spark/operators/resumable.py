@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
 from confidential_spark.operators.attempt import EnclaveRun, StoredTry, save_log_position
 from confidential_spark.operators.base import ConfidentialOperator
 
@@ -108,7 +108,7 @@ class ResumableTask(ConfidentialOperator):
             yield
         except (TaskDeferred, BrokenPipeError, ConnectionResetError):
             raise
-        except EnclaveError as error:
+        except ConfidentialSparkError as error:
             if error.code not in self.away:
                 self.remove(context, enclave)
             raise

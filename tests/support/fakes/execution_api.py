@@ -151,7 +151,10 @@ class TaskRun:
         else:
             body = json.loads(request.content)
             state[kind][key] = body["value"] if kind == "store" else body
-        self.memory.write_text(json.dumps(state))
+        # In one step: a test reads it while its worker writes.
+        written = self.memory.with_suffix(".new")
+        written.write_text(json.dumps(state))
+        written.replace(self.memory)
         return httpx.Response(200, json={})
 
     def _read(self) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.launch import image_paths as image
 from confidential_spark.agent.launch.allowed_settings import FIXED_SETTINGS, ONE_PROCESS_SETTINGS
 from confidential_spark.agent.launch.launch_file import LaunchSpec
+from confidential_spark.enclave.archives import unpack_results
 from confidential_spark.simulation.service.server import LoopbackAttestationService
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.azure.blob_account import UploadAccount
 from tests.support.fakes.faulty_service import Fault, FaultyService
 from tests.unit.agent.conftest import JOBS
 
@@ -364,6 +366,48 @@ cat "$input/a.parquet" > "$rows/seen"
     }  # fmt: skip
     assert "CANARY" not in "".join(capfd.readouterr())
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
+
+
+def unpacked(account, folder):
+    (archive,) = account.blobs.values()
+    folder.mkdir()
+    return {name: (folder / name).read_bytes() for name in unpack_results([archive], folder)}
+
+
+def test_signed_results_are_uploaded_and_the_hosts_folder_gets_none(spec, tmp_path, capfd):
+    account = UploadAccount()
+    with FaultyService(proper=account) as storage:
+        blob = {"url": f"{storage.url}/work/try.tar", "sas": "sp=cw&sig=CANARY%3D"}
+        launched = spec(results_blob=blob)
+        runner.run(launched)
+    assert results(launched) == set()
+    found = unpacked(account, tmp_path / "unpacked")
+    assert set(found) == {"summary.json", "by_hour.parquet", "envelope.json"}
+    statement = json.loads(base64.b64decode(json.loads(found["envelope.json"])["payload"]))
+    assert {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]} == {
+        name: hashlib.sha256(found[name]).hexdigest() for name in ("summary.json", "by_hour.parquet")
+    }
+    assert list(Path(launched.work_dir).iterdir()) == []
+    assert "CANARY" not in "".join(capfd.readouterr())
+
+
+def test_results_that_nobody_takes_are_signed_for_nobody(spec):
+    with FaultyService(proper=UploadAccount()) as storage:
+        launched = spec(results_blob={"url": f"{storage.url}/work/try.tar", "sas": "sp=cw&sig=other"})
+        with pytest.raises(AgentError, match=r"results-not-uploaded") as caught:
+            runner.run(launched)
+    assert caught.value.exit_code is ExitCode.RESULTS_INCOMPLETE
+    assert results(launched) == set()
+
+
+def test_an_attestation_is_uploaded_like_results(launch, service, tmp_path):
+    account = UploadAccount()
+    with FaultyService(proper=account) as storage:
+        blob = {"url": f"{storage.url}/work/try.tar", "sas": "sp=cw&sig=CANARY%3D"}
+        spec = LaunchSpec(**launch(attestation_url=service.url, job=None, job_file=None, results_blob=blob))
+        runner.attest(spec)
+    found = unpacked(account, tmp_path / "unpacked")
+    assert set(json.loads(found["attestation.json"])) == {"quote", "token", "runtime_data"}
 
 
 @pytest.mark.parametrize("provider", ["occlum", "software"])

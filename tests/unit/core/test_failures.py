@@ -174,7 +174,7 @@ def test_the_root_cause_wins_in_any_order(lines, exit_code, cause):
     [
         pytest.param("12:00:00 ERROR Job: got [quota-exceeded]", id="quoted"),
         pytest.param(" [quota-exceeded] exceeded", id="indented"),
-        pytest.param("got: '[volume-not-writable] of somebody'", id="in-a-value"),
+        pytest.param("got: '[volume-missing] of somebody'", id="in-a-value"),
     ],
 )
 def test_a_name_counts_only_where_our_own_line_begins(line):

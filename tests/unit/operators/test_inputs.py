@@ -9,7 +9,6 @@ import pytest
 from confidential_spark.core.errors import ConfigurationError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
-from confidential_spark.hooks.blob.run_input import require_platform_reads_blobs
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.operators.base import RunScope
 from confidential_spark.operators.inputs import ResolveInputOperator
@@ -54,13 +53,6 @@ def test_so_does_another_platform_that_is_simulated(inputs_dir: Path, monkeypatc
     monkeypatch.setenv("CONFIDENTIAL_SPARK_DCSV3_POLICY", "simulation-image")
     forget_settings()
     assert synthetic_month(Platform.DCSV3) == inputs_dir.as_uri()
-
-
-def test_blobs_are_refused_where_executors_would_not_download_them() -> None:
-    with pytest.raises(ConfigurationError, match=r"input-scheme.*not read Azure Blob Storage yet"):
-        require_platform_reads_blobs(Platform.AKS)
-    for platform in (Platform.LOCAL, Platform.DCSV3):
-        require_platform_reads_blobs(platform)
 
 
 def test_more_files_than_executors_take_are_refused_where_there_are_executors(inputs_dir: Path) -> None:

@@ -81,7 +81,7 @@ def test_only_the_simulated_image_has_class_archives(image, in_pods, archive) ->
 def test_a_monthly_jobs_launch_names_its_month_and_input() -> None:
     scope = RunScope("d", "r", 1, Month(2018, 5), {"outlier_cap_dollars": 7})
     source = quote_source(SIMULATED, Platform.DCSV3, Settings())
-    places = image_places(NYTAXI, has_input=True)
+    places = image_places(NYTAXI, {"uri": "file:///month"}, Settings())
     spec = launch_spec(NYTAXI, scope, RUN, RUNTIME, source, places, image_digest=DIGEST)
     assert (spec.nonce, spec.run_id, spec.image_digest) == (RUN.nonce, RUN.run_id, DIGEST)
     assert (spec.job, spec.month, spec.input) == ("nytaxi", "2018-05", "file:///host/data/input")
@@ -95,7 +95,7 @@ def test_a_monthly_jobs_launch_names_its_month_and_input() -> None:
 def test_a_driver_hands_its_secret_out_and_a_job_without_input_names_none() -> None:
     scope = RunScope("d", "r", 1, None, {"partitions": 3})
     source = quote_source(SIMULATED, Platform.AKS, Settings())
-    places = image_places(SPARKPI, has_input=False, release_port=7080)
+    places = image_places(SPARKPI, None, Settings(), release_port=7080)
     spec = launch_spec(SPARKPI, scope, RUN, RUNTIME, source, places, image_digest=DIGEST)
     assert (spec.month, spec.input, spec.release_port) == (None, None, 7080)
     assert spec.arguments == ["--partitions", "3"]

@@ -62,6 +62,26 @@ class ListedBlob:
             raise ValueError(f"no ETag, or no SAS, which is not shown: {self.name!r}")
 
 
+@dataclass(frozen=True)
+class BlobSource:
+    """The blobs of an input, below one address, with the right to read each."""
+
+    url: str
+    blobs: Sequence[ListedBlob]
+
+    @classmethod
+    def of(cls, url: Any, records: Any) -> BlobSource:
+        """Read the members ``input`` and ``input_files`` of a launch file that has both.
+
+        :raises ValueError: as :func:`listed_blobs`, as does TypeError.
+        """
+        return cls(str(url), listed_blobs(records))
+
+    def download(self, folder: Path) -> list[InputFile]:
+        """Download all, as :func:`download` does."""
+        return download(BoundedHttp(self.url, LIMITS), self.blobs, folder)
+
+
 def listed_blobs(records: Sequence[Any]) -> list[ListedBlob]:
     """Read the list in a launch file.
 

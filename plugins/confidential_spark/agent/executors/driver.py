@@ -106,6 +106,7 @@ def executor_enclaves(
         own=own.record(),
         key=key,
         inputs=input_list(inputs),
+        source=(spec.input, spec.input_files) if spec.input and spec.input_files else None,
         verify=peer_verifier(spec, own),
         work_dir=work_dir,
         say=say,

@@ -24,7 +24,9 @@ from cryptography.x509.oid import NameOID
 from confidential_spark.agent.launch.json_input import parse_object
 from confidential_spark.agent.protocol import sha256_hex
 
-MAX_MESSAGE_BYTES = 512 * 1024
+# The longest answer: a list of files, the rights to all of them, as many as a launch file holds, and the
+# longest attestation.
+MAX_MESSAGE_BYTES = 768 * 1024
 LENGTH_BYTES = 4
 MAX_EXCHANGES = 32
 BACKLOG = 128

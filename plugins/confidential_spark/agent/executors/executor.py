@@ -17,7 +17,7 @@ from confidential_spark.agent.executors.driver import (
     as_spark_reads_it,
     peer_verifier,
 )
-from confidential_spark.agent.executors.input_list import copy_listed
+from confidential_spark.agent.executors.input_list import copy_listed, download_listed
 from confidential_spark.agent.executors.secret_release import request_secret
 from confidential_spark.agent.job.runner_jars import Lock
 from confidential_spark.agent.job.spark import POD_EXECUTOR, JavaCommand, run_spark
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def executor(spec: LaunchSpec) -> None:
-    """Attest, ask the driver's enclave for the secret, copy the input, and serve as executor until the end.
+    """Attest, ask the driver's enclave for the secret, take the input, and serve as executor until the end.
 
     :raises AgentError: the attestation failed, the driver refused, the input is not the driver's, or Spark's
         executor failed.
@@ -52,7 +52,10 @@ def executor(spec: LaunchSpec) -> None:
     )
     say(progress_line("executor", 1, 1, "the driver's enclave accepted this one"))
     with private_storage(Path(launch.work_dir)) as private:
-        copy_listed(spec.input, grant.inputs, private.input)
+        if grant.source:
+            download_listed(grant.source, grant.inputs, private.input)
+        else:
+            copy_listed(spec.input, grant.inputs, private.input)
         say(f"Input files copied, all as the driver's enclave has read them: {len(grant.inputs)}")
         run_spark(_command(launch, grant.secret, private.spark), say, in_occlum=spec.in_occlum)
 

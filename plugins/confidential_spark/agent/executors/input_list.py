@@ -1,7 +1,8 @@
 """The list of input files that executors get with the Spark secret: what they may read, byte for byte.
 
-The driver's enclave lists what it hashed while it copied. An executor's enclave copies the same files from
-what its own host serves, to the path that Spark's plan names, and starts Spark only when all are the same.
+The driver's enclave lists what it hashed while it copied or downloaded. An executor's enclave takes the same
+files, from what its own host serves or from the same blobs, to the path that Spark's plan names, and starts
+Spark only when all are the same.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from confidential_spark.agent.data.blobs import BlobSource
     from confidential_spark.agent.data.files import InputFile
 
 # The longest list fits into one message of the exchange, however its names are written in JSON.
@@ -82,15 +84,28 @@ def copy_listed(uri: str | None, listed: Sequence[ListedFile], folder: Path) -> 
         if uri is None:
             refuse("input", "none", f"where {file.name} is, which the driver's enclave has read")
         size, sha256 = read_input(uri, file.name, copy_to=folder, at_most=file.bytes)
-        if (size, sha256) != (file.bytes, file.sha256):
-            raise AgentError(
-                "This executor was served another input than the driver's enclave has read.",
-                exit_code=ExitCode.INPUT_CHANGED,
-                code="executor-input-differs",
-                got=f"{sha256} of {size} bytes: {file.name}",
-                expected=f"{file.sha256} of {file.bytes} bytes",
-                action="find out who writes to the volume between driver and executors",
-            )
+        _require_same(file, ListedFile(file.name, size, sha256))
+
+
+def download_listed(source: BlobSource, listed: Sequence[ListedFile], folder: Path) -> None:
+    """Download the blobs that the driver's enclave has read into an empty folder, and compare what came.
+
+    :raises AgentError: ``executor-input-differs``, ``storage-…``, ``input-not-read``.
+    """
+    for file, came in zip(listed, source.download(folder), strict=True):
+        _require_same(file, ListedFile(came.name, came.bytes, came.sha256))
+
+
+def _require_same(file: ListedFile, copied: ListedFile) -> None:
+    if copied != file:
+        raise AgentError(
+            "This executor was served another input than the driver's enclave has read.",
+            exit_code=ExitCode.INPUT_CHANGED,
+            code="executor-input-differs",
+            got=f"{copied.sha256} of {copied.bytes} bytes: {copied.name}",
+            expected=f"{file.sha256} of {file.bytes} bytes",
+            action="find out who writes to the input between driver and executors",
+        )
 
 
 def _checked(listed: list[ListedFile]) -> list[ListedFile]:

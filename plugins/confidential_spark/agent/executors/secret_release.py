@@ -1,8 +1,8 @@
 """The driver's enclave hands the Spark secret to executors' enclaves, and to nobody else.
 
-An executor connects over TLS and shows its attestation. The driver verifies it, and answers with the secret,
-encrypted to the executor's attested key, and with the list of the run's input files. It signs both with its
-own key, together with the TLS certificate. So
+An executor connects over TLS and shows its attestation. The driver verifies it, and answers with the secret
+and the rights to download the input, encrypted to the executor's attested key, and with the list of the run's
+input files. It signs both with its own key, together with the TLS certificate. So
 
 * whoever replays an executor's attestation gets bytes that only that executor can read;
 * whoever stands between the two has another certificate than the signed one;
@@ -32,10 +32,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from confidential_spark.agent.data.blobs import BlobSource
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.exchange import Exchange, ExchangeServer, tls_client, tls_server
 from confidential_spark.agent.executors.input_list import parse_input_list
 from confidential_spark.agent.executors.peer import PeerAttestation
+from confidential_spark.agent.launch.json_input import parse_object
 from confidential_spark.agent.protocol import (
     MAX_EXECUTORS,
     RESERVED_JOBS,
@@ -90,10 +92,12 @@ class Grant:
     """What an executor gets from the driver's enclave.
 
     :param inputs: the files that it may read.
+    :param source: where to download them, or None: its own host serves them.
     """
 
     secret: bytes = field(repr=False)
     inputs: list[ListedFile]
+    source: BlobSource | None = None
 
 
 class SecretRelease:
@@ -102,6 +106,8 @@ class SecretRelease:
     :param own: the driver's attestation record, shown to executors.
     :param key: the key that ``own`` attests.
     :param inputs: the list of input files, by :func:`.input_list.input_list`.
+    :param source: where these are blobs, ``input`` and ``input_files`` of the driver's launch;
+        sealed, because they may carry credentials, which the host on the way must not see.
     :param verify: judges an executor's attestation; raises for one that is not of this run.
     :param say: takes one line for the log.
     """
@@ -113,6 +119,7 @@ class SecretRelease:
         own: dict[str, str],
         key: ec.EllipticCurvePrivateKey,
         inputs: list[dict[str, Any]],
+        source: tuple[str, list[dict[str, Any]]] | None = None,
         verify: Verify,
         work_dir: Path,
         say: Callable[[str], None],
@@ -125,6 +132,7 @@ class SecretRelease:
         self._own = own
         self._key = key
         self._inputs = inputs
+        self._source = source
         self._verify = verify
         self._work_dir = work_dir
         self._say = say
@@ -229,9 +237,12 @@ class SecretRelease:
             "certificate_sha256": self._certificate,
             "executor_sha256": sha256_hex(executor.runtime_data),
             "inputs": self._inputs,
-            **_sealed(self.secret, executor_key, executor.runtime_data),
+            **_sealed(self._confidential(), executor_key, executor.runtime_data),
         }
         return {**answer, "signature": b64url(self._key.sign(_signed(answer), ec.ECDSA(hashes.SHA256())))}
+
+    def _confidential(self) -> bytes:
+        return canonical_json({"secret": b64url(self.secret), "source": self._source})
 
     def _record(self, executor: Released) -> None:
         """List an executor before it is answered, once: who repeats its request is the same enclave."""
@@ -332,7 +343,9 @@ def _accepted(
             raise ValueError("the connection has another certificate than the driver's enclave")
         if answer["executor_sha256"] != sha256_hex(runtime):
             raise ValueError("the answer is for another executor")
-        return Grant(_unsealed(answer, key, runtime), parse_input_list(answer["inputs"]))
+        opened = parse_object(_unsealed(answer, key, runtime))
+        source = BlobSource.of(*opened["source"]) if opened["source"] is not None else None
+        return Grant(_bytes(opened["secret"]), parse_input_list(answer["inputs"]), source)
     except (KeyError, TypeError, ValueError, InvalidSignature, InvalidTag) as error:
         raise AgentError(
             "The answer is not from this run's driver.",
@@ -344,14 +357,14 @@ def _accepted(
         ) from error
 
 
-def _sealed(secret: bytes, reader: ec.EllipticCurvePublicKey, runtime: bytes) -> dict[str, str]:
+def _sealed(content: bytes, reader: ec.EllipticCurvePublicKey, runtime: bytes) -> dict[str, str]:
     ephemeral = ec.generate_private_key(ec.SECP256R1())
     iv = os.urandom(IV_BYTES)
     box = AESGCM(_wrapping_key(ephemeral, reader, runtime))
     return {
         "ephemeral": b64url(_point(ephemeral.public_key())),
         "iv": b64url(iv),
-        "sealed": b64url(box.encrypt(iv, secret, None)),
+        "sealed": b64url(box.encrypt(iv, content, None)),
     }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from confidential_spark.agent.bounded_http import LOOPBACK_HOSTS
 from confidential_spark.agent.data.blobs import listed_blobs
+from confidential_spark.agent.data.results_blob import ResultsBlob
 from confidential_spark.agent.errors import AgentError
 from confidential_spark.agent.launch.allowed_settings import MEMORY, allowed_jvm_option, spark_setting_form
 from confidential_spark.agent.launch.json_input import parse_object
@@ -69,6 +70,8 @@ class LaunchSpec:
     :param input: location of the month's trip records, or None for jobs without input.
     :param input_files: the blobs to download from an ``input`` in Azure Blob Storage, see
         :class:`.ListedBlob`; they may carry credentials.
+    :param results_blob: where results go instead of ``results_dir``, see :class:`.ResultsBlob`; it carries a
+        credential.
     :param work_dir: scratch space; its content is worthless after the run.
     :param pod_ip: on Kubernetes, the address on which this enclave's Spark is reached by the run's others.
     :param release_port: on Kubernetes, where the driver's enclave hands out the Spark secret.
@@ -89,6 +92,7 @@ class LaunchSpec:
     month: str | None = None
     input: str | None = None
     input_files: list[dict[str, Any]] | None = field(default=None, repr=False)
+    results_blob: dict[str, str] | None = field(default=None, repr=False)
     work_dir: str | None = None
     image_digest: str | None = None
     java: str | None = None
@@ -320,16 +324,27 @@ def _check_path(name: str, path: Path) -> None:
 
 
 def _check_blobs(spec: LaunchSpec) -> None:
-    """Check the blobs of an input that the agent downloads."""
+    """Check the blobs of an input that the agent downloads, and the one that it uploads."""
+    if spec.results_blob is not None:
+        try:
+            url = ResultsBlob(**_items("results_blob", spec.results_blob, dict)).url
+        except (TypeError, ValueError) as error:
+            raise _invalid("results_blob", str(error), "url and sas") from error
+        _check_url("results_blob", url)
+        _require_tls(spec, "results_blob", url)
     if spec.input_files is None:
         return
     _check_url("input", spec.input)
-    if spec.in_occlum and not str(spec.input).startswith("https:"):
-        refuse("input", spec.input, "https://…: on its own loopback a host would see the input")
+    _require_tls(spec, "input", str(spec.input))
     try:
         listed_blobs(_items("input_files", spec.input_files, list))
     except (TypeError, ValueError) as error:
         raise _invalid("input_files", str(error), "name, bytes, etag and sas of each blob") from error
+
+
+def _require_tls(spec: LaunchSpec, key: str, url: str) -> None:
+    if spec.in_occlum and not url.startswith("https:"):
+        refuse(key, url, "https://…: on its own loopback a host would see what is sent")
 
 
 def _check_url(key: str, url: object) -> None:

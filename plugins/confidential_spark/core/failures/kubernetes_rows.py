@@ -32,7 +32,7 @@ PEERS: tuple[Failure, ...] = (
         "executor-input-differs",
         "kubernetes",
         "An executor was served another input than the driver, and did no work.",
-        "Treat it as an incident: find out who writes to the data volume, and what serves it to that node.",
+        "Treat it as an incident: find out who writes to the input, and what serves it to that node.",
     ),
 )
 
@@ -89,7 +89,7 @@ API: tuple[Failure, ...] = (
         "volume-missing",
         "kubernetes",
         "A volume of the pod cannot be mounted.",
-        "Make the claim that the setting aks_claim names; `kubectl describe pvc` says why it is not bound.",
+        "`kubectl describe pod` names the volume: ours are memory, the try's Secret and a token, no claim.",
         r"persistentvolumeclaim \"[^\"]{1,253}\" not found",
         r"has unbound immediate PersistentVolumeClaims",
         r"MountVolume\.\w{1,20} failed for volume \"(?:data|pvc-)",
@@ -97,12 +97,6 @@ API: tuple[Failure, ...] = (
         r"MountVolume\.NewMounter initialization failed for volume",
         r"FailedAttachVolume|AttachVolume\.\w{1,20} failed for volume|Multi-Attach error for volume",
         r"[Uu]nable to attach or mount volumes",
-    ),
-    fatal(
-        "volume-not-writable",
-        "kubernetes",
-        "The data volume cannot be written by the image's user.",
-        "Use a volume that honours fsGroup, or mount options uid=10001,gid=10001 (Azure Files).",
     ),
 )
 

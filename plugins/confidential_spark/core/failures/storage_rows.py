@@ -8,6 +8,19 @@ from __future__ import annotations
 from confidential_spark.core.failures.model import Failure, fatal, transient
 
 STORAGE: tuple[Failure, ...] = (
+    # First: their lines quote what the account has answered.
+    fatal(
+        "results-not-uploaded",
+        "storage",
+        "The storage account did not take the enclave's results.",
+        "Read what it answered; the connection of CONFIDENTIAL_SPARK_AKS_WORK must be able to create blobs.",
+    ),
+    fatal(
+        "results-missing",
+        "storage",
+        "The enclave has ended well, and the blob with its results is not there.",
+        "Find out who else deletes below CONFIDENTIAL_SPARK_AKS_WORK; then run again.",
+    ),
     fatal(
         "storage-denied",
         "storage",

@@ -86,11 +86,12 @@ class BlobAccount:
         """Client of the location's container."""
         return self.service.get_container_client(self.location.container)
 
-    def rights(self, paths: Sequence[str], lifetime: timedelta) -> dict[str, str]:
+    def rights(self, paths: Sequence[str], lifetime: timedelta, permission: str = "r") -> dict[str, str]:
         """Return what lets an enclave read these blobs, for each a SAS token or nothing.
 
-        A key and an identity stay here: each blob gets a token for itself, to be read, for hours.
+        A key and an identity stay here: each blob gets a token for itself, for hours.
 
+        :param permission: what one may do with the blob, by the letters of SAS tokens.
         :raises InputError: ``storage-…``: the account gives the identity no key for such tokens.
         """
         if not self.key and self.token is None:
@@ -107,7 +108,7 @@ class BlobAccount:
                 self.location.account,
                 self.location.container,
                 path,
-                permission="r",
+                permission=permission,
                 start=starts,
                 expiry=ends,
                 protocol="https" if secure else None,

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.task_folder import task_folder
+from confidential_spark.jobs.input.location import parquet_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from confidential_spark.core.months import Month
     from confidential_spark.jobs.input.contract import InputContract
@@ -20,27 +20,24 @@ if TYPE_CHECKING:
 
 # Of what `resolve_input` returns, where the input is blobs: the location as it was given, and their list.
 LOCATION, BLOBS = "location", "blobs"
-# A download begins soon after its rights are made; Spark needs none of them.
+# A download of our own begins as soon as its rights are made.
 COPY_LIFETIME = timedelta(hours=2)
 
 
-def require_platform_reads_blobs(platform: Platform) -> None:
-    """Refuse blobs where executors would have to download them too.
+def files_to_send(manifest: Mapping[str, Any] | None) -> list[Path]:
+    """Return the files that go to the enclave's machine: none where the enclave downloads blobs.
 
-    :raises ConfigurationError: ``input-scheme``.
+    :param manifest: what `resolve_input` returned.
     """
-    if platform is Platform.AKS:
-        raise ConfigurationError(
-            "Enclaves on `aks` do not read Azure Blob Storage yet.",
-            code="input-scheme",
-            got=f"blobs on {platform}",
-            expected="file:// or a plain path",
-            action="copy the month to the machine of Airflow's tasks, or run it on another platform",
-        )
+    if not manifest or BLOBS in manifest:
+        return []
+    return parquet_files(manifest["uri"])
 
 
 def enclave_blobs(manifest: Mapping[str, Any] | None, settings: Settings) -> list[dict[str, Any]] | None:
     """Return what the enclave is to download, each with the right to read it; None for files.
+
+    The rights last as long as a run: an executor that takes another one's place downloads late.
 
     :param manifest: what `resolve_input` returned.
     :raises InputError: ``storage-…``.

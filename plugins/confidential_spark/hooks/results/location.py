@@ -10,6 +10,7 @@ from confidential_spark.hooks.results.folder_store import FolderResults
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
+    from confidential_spark.hooks.blob.account import BlobAccount
     from confidential_spark.hooks.results.blob_folder import BlobFolder
     from confidential_spark.hooks.results.store import Location, Results, ResultStore
 
@@ -45,11 +46,22 @@ def is_folder(location: Location) -> bool:
 def blob_folder_at(location: str) -> BlobFolder:
     """Return the blobs below an address, with the credentials of the deployment's connection.
 
+    :raises ConfigurationError: as :func:`account_at`.
+    """
+    from confidential_spark.hooks.results.blob_folder import BlobFolder
+
+    account = account_at(location)
+    prefix = f"{account.location.path}/" if account.location.path else ""
+    return BlobFolder(account.container, prefix, location)
+
+
+def account_at(location: str) -> BlobAccount:
+    """Return the account of an address, with the credentials of the deployment's connection.
+
     :raises ConfigurationError: ``results-location``, ``storage-connection-invalid``.
     """
     from confidential_spark.hooks.blob.account import BlobAccount
     from confidential_spark.hooks.blob.settings import blob_settings
-    from confidential_spark.hooks.results.blob_folder import BlobFolder
     from confidential_spark.jobs.input.blob_location import parse_blob_location
 
     settings = blob_settings()
@@ -61,8 +73,7 @@ def blob_folder_at(location: str) -> BlobFolder:
         raise _unusable(error) from error
     if {"{", "}"}.intersection(place.path):
         raise _unusable(None)
-    prefix = f"{place.path}/" if place.path else ""
-    return BlobFolder(BlobAccount.of(place, settings).container, prefix, location)
+    return BlobAccount.of(place, settings)
 
 
 def _unusable(error: ConfigurationError | None) -> ConfigurationError:

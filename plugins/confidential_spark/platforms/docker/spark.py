@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.operators.docker import DockerOperator
@@ -11,11 +10,10 @@ from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
 from confidential_spark.enclave.spark import choose_runtime
-from confidential_spark.hooks.blob.run_input import BLOBS, enclave_blobs
+from confidential_spark.hooks.blob.run_input import files_to_send
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.hooks.task_folder import task_folder
-from confidential_spark.jobs.input.location import parquet_files
 from confidential_spark.operators.attempt import log_position
 from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
 from confidential_spark.operators.resumable import ResumableTask
@@ -28,8 +26,6 @@ from confidential_spark.platforms.docker.enclave import (
 from confidential_spark.platforms.docker.operators import DockerTask
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow.sdk import Context
 
     from confidential_spark.agent.launch.launch_file import LaunchSpec
@@ -102,15 +98,9 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
             launch_file = folder / "launch.json" if launch.input_files else None
             if launch_file:
                 launch.write(launch_file)
-            container = enclave.start(specs, self.input_files(), launch_file)
+            container = enclave.start(specs, files_to_send(self.manifest), launch_file)
         self.log.info("Container %s of image %s has started", container[:12], image.digest)
         return container
-
-    def input_files(self) -> list[Path]:
-        """Return the files that go into the container: none where the enclave downloads blobs."""
-        if not self.manifest or BLOBS in self.manifest:
-            return []
-        return parquet_files(self.manifest["uri"])
 
     def launch(self, scope: RunScope, image: EnclaveImage, run: EnclaveRun) -> LaunchSpec:
         """Return what the agent is asked to do.
@@ -125,7 +115,5 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
         )
         require_memory_fits(runtime.memory, self.settings.enclave_sizing())
         source = quote_source(image, self.platform, self.settings)
-        places = image_places(self.job, has_input=bool(self.manifest))
-        if blobs := enclave_blobs(self.manifest, self.settings):
-            places = replace(places, input=self.manifest["uri"], input_files=blobs)
+        places = image_places(self.job, self.manifest, self.settings)
         return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)

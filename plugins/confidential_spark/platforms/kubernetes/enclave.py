@@ -1,4 +1,4 @@
-"""One try on a Kubernetes cluster: its pods made, its files moved, its log followed, everything removed."""
+"""One try on a Kubernetes cluster: its pods made, its log followed, everything removed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
-from confidential_spark.enclave import layout, occlum_config
-from confidential_spark.enclave.archives import Entry, stream_size, tar_stream, unpack_results
+from confidential_spark.enclave import occlum_config
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
 from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
@@ -35,7 +34,6 @@ from confidential_spark.platforms.kubernetes.names import (
     ROLE_LABEL,
     RUN_ANNOTATIONS,
     RUN_LABELS,
-    TRANSFER_CONTAINER,
     TryNames,
     label_value,
     nonce_digest,
@@ -46,11 +44,9 @@ from confidential_spark.platforms.kubernetes.spark_conf import whole_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from confidential_spark.enclave.occlum_config import EnclaveSizing
     from confidential_spark.enclave.output import EnclaveOutput
-    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
     from confidential_spark.platforms.kubernetes.client.pods import PodState
     from confidential_spark.platforms.kubernetes.settings import KubernetesSettings
 
@@ -63,13 +59,8 @@ SETTLE_SECONDS = 3.0
 # SIGKILL and SIGTERM: by a person, the kernel, a deadline or an eviction.
 STOPPED_CODES = (137, 143)
 NOT_STARTED = "pod-unschedulable"
-TRANSFER = TRANSFER_CONTAINER
 NO_EXECUTORS = "spark-no-executors"
-INPUT_DIFFERS = "executor-input-differs"
-# Times and owners are of no use here, and file shares do not let everybody set them.
-RECEIVE = (
-    'set -e; umask 077; rm -rf "$2/input" "$2/results"; head -c "$1" | tar -x --touch --no-same-owner -C "$2"'
-)
+INPUT_DIFFERS, STORAGE = "executor-input-differs", "storage-"
 
 
 def connect(settings: KubernetesSettings, *, patience: float = API_PATIENCE_SECONDS, **more: Any) -> Cluster:
@@ -143,7 +134,6 @@ def pod_plan(
         names=names,
         labels=owner.labels,
         annotations=owner.annotations,
-        claim=settings.claim,
         cpu_request=settings.cpu_request,
         cpu_limit=whole_cores(settings.cpu_request),
         memory_bytes=memory_bytes(settings.driver_memory),
@@ -151,6 +141,7 @@ def pod_plan(
         aesm=settings.quote_access == "aesm" and trust != TRUST_SIMULATED,
         groups=settings.supplemental_groups,
         deadline_seconds=settings.deadline_minutes * 60,
+        emulator=settings.emulator if trust == TRUST_SIMULATED else None,
         node_selector=settings.node_selector,
         tolerations=settings.tolerations,
         pull_secret=settings.pull_secret,
@@ -185,7 +176,6 @@ class KubernetesEnclave:
     executorless_since: float | None = None
     _told: set[str] = field(default_factory=set)
     _ended_executors: dict[str, Diagnosis] = field(default_factory=dict)
-    _lost_transfer: _LostPod = field(default_factory=lambda: _LostPod())
 
     @property
     def selector(self) -> str:
@@ -275,58 +265,13 @@ class KubernetesEnclave:
             raise Diagnosis.named(POD_LOST, f"pod {pod} is not there").error()
         return state
 
-    def push(self, inputs: Sequence[Path]) -> None:
-        """Send the input to the try's folder on the data volume, in place of what was there.
-
-        :raises EnclaveError: ``pod-command-failed``; what the API refuses.
-        """
-        entries = [
-            Entry(layout.INPUT_DIR.name),
-            *(Entry(f"{layout.INPUT_DIR.name}/{path.name}", path) for path in inputs),
-            Entry(layout.RESULTS_DIR.name),
-        ]
-        folder = str(layout.DATA_DIR / self.names.base)
-
-        def send(program: PodCommand) -> None:
-            program.write(tar_stream(entries, user_id=layout.USER_ID))
-            for _ in program.read():
-                pass
-
-        command = ["bash", "-o", "pipefail", "-c", RECEIVE, "receive", str(stream_size(entries)), folder]
-        self.cluster.run_command(self.names.transfer, TRANSFER, command, send, stdin=True)
-
-    def fetch(self, pod: str, folder: str, target: Path) -> None:
-        """Write the results, which are in a folder of the data volume, into ``target``, an empty folder.
-
-        :raises ResultError: ``results-archive-malformed``, ``results-too-large``.
-        :raises OSError: the files cannot be written.
-        :raises EnclaveError: ``pod-lost``, ``pod-evicted``, ``pod-command-failed``; what the API refuses.
-        """
-
-        def receive(program: PodCommand) -> None:
-            for leftover in sorted(target.rglob("*"), reverse=True):
-                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
-            chunks = program.read()
-            unpack_results(chunks, target)
-            for _ in chunks:
-                pass
-
-        command = ["tar", "-c", "--format=ustar", "-C", folder, layout.RESULTS_DIR.name]
-        self.cluster.run_command(pod, TRANSFER, command, receive)
-
     def check_siblings(self, driver: PodState) -> None:
-        """Look at the other pods of a driver that has not ended: has it its files, and executors?
+        """Look at the other pods of a driver that has not ended: has it executors?
 
         :raises EnclaveError: named by the failure table.
         """
-        transfer = self.cluster.find(self.names.transfer, TRANSFER)
-        if transfer is None or transfer.ended:
-            raise Diagnosis.named(
-                POD_LOST, f"pod {self.names.transfer} is gone, and with it the try's files"
-            ).error()
-        self._lost_transfer.require_alive(transfer)
         executors = self.poll_executors()
-        self._check_served_input()
+        self._check_executors_input()
         waiting = [state for state in executors if not (state.running or state.ended)]
         for state in waiting:
             self._tell_obstacle(state)
@@ -350,10 +295,14 @@ class KubernetesEnclave:
                     self._tell(f"Executor pod {state.name}: {line}")
         return executors
 
-    def _check_served_input(self) -> None:
-        """End a run with an executor that was served another input, although Spark would replace it."""
+    def _check_executors_input(self) -> None:
+        """End a run with an executor that was served another input, or cannot get it.
+
+        Spark would replace it, time and again.
+        """
         for diagnosis in self._ended_executors.values():
-            if diagnosis.failure.name == INPUT_DIFFERS:
+            name, lasts = diagnosis.failure.name, not diagnosis.failure.retryable
+            if name == INPUT_DIFFERS or (lasts and name.startswith(STORAGE)):
                 self.output.fail(diagnosis)
 
     def _check_missing_executors(self, waiting: Sequence[PodState]) -> None:
@@ -381,7 +330,7 @@ class KubernetesEnclave:
         return f"pod {found.name} ({found.phase})" if found and not found.deleted else None
 
     def remove(self) -> None:
-        """Remove the try's pods, and with them its Secret and its folder on the data volume.
+        """Remove the try's pods, and with them its Secret.
 
         :raises EnclaveError: ``kubernetes-…``.
         """
@@ -392,9 +341,7 @@ class KubernetesEnclave:
         for state in self.cluster.pods(selected, ""):
             self.cluster.delete_pod(state.name)
         self.cluster.await_gone(selected, GONE_SECONDS)
-        # The transfer pod removes the try's folder when it ends, so it goes after the pods that use it.
-        for pod in (self.names.transfer, self.names.attest):
-            self.cluster.delete_pod(pod)
+        self.cluster.delete_pod(self.names.attest)
         self.cluster.await_gone(self.selector, GONE_SECONDS)
 
     def check_startup(self, state: PodState) -> None:

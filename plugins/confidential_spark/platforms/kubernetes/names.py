@@ -27,7 +27,6 @@ DEPLOYMENT_LABEL = f"{PREFIX}deployment"
 RUN_ANNOTATIONS = (f"{PREFIX}dag-id", f"{PREFIX}run-id")
 
 NAMESPACE = "confidential-spark"
-DATA_CLAIM = "confidential-spark-data"
 
 # Service accounts. The executors' may do nothing, and its token is mounted nowhere.
 LAUNCHER_ACCOUNT = "airflow-launcher"
@@ -40,8 +39,8 @@ ROLE_DRIVER = "driver"
 ROLE_EXECUTOR = "executor"
 # `attest_platform`: one enclave, which needs the attestation service only.
 ROLE_ATTEST = "attest"
-# Moves files between the volume and Airflow through `exec`; no network at all.
-ROLE_TRANSFER = "transfer"
+# Prints who an image's enclave is; no network at all.
+ROLE_MEASURE = "measure"
 # The platform check's; no network at all, which it tries to use to see whether the policies are enforced.
 ROLE_CHECK = "platform-check"
 
@@ -49,9 +48,8 @@ DRIVER_PORT = 7078
 BLOCK_MANAGER_PORT = 7079
 RELEASE_PORT = 7080
 
-# Containers of the pods: the one with the enclave, and the one that moves files.
+# The container of a pod.
 ENCLAVE_CONTAINER = "enclave"
-TRANSFER_CONTAINER = "transfer"
 # Images are named by digest, so what a node has under that name is the image.
 PULL_POLICY = "IfNotPresent"
 # AKS's and Intel's device plugin: bytes of enclave page cache, request = limit.
@@ -62,7 +60,7 @@ EPC_RESOURCE = "sgx.intel.com/epc"
 class TryNames:
     """Names of one try's objects.
 
-    :param base: what all of them begin with; also the folder on the data volume.
+    :param base: what all of them begin with; also the name of the blob with its results.
     """
 
     base: str
@@ -79,13 +77,8 @@ class TryNames:
 
     @property
     def launch(self) -> str:
-        """Secret with the driver's launch file."""
+        """Secret with the launch file."""
         return f"{self.base}-launch"
-
-    @property
-    def transfer(self) -> str:
-        """Pod that keeps the try's folder on the data volume."""
-        return f"{self.base}-transfer"
 
     @property
     def attest(self) -> str:
@@ -146,12 +139,11 @@ LAUNCHER_RIGHTS = (
         "",
         events="list",
         pods="create delete get list",
-        pods__exec="create get",
         pods__log="get",
         secrets="create",
     ),
     # For the platform check alone.
-    *_rights("", persistentvolumeclaims="get", resourcequotas="list", namespaces="get"),
+    *_rights("", resourcequotas="list", namespaces="get"),
     *_rights("networking.k8s.io", networkpolicies="list"),
 )
 # What Spark 3.5's `KubernetesClusterSchedulerBackend` asks of the API in client mode.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED, b64url
-from confidential_spark.core.errors import EnclaveError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, EnclaveError
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage, read_identity
 from confidential_spark.enclave.output import EnclaveOutput
@@ -30,11 +32,10 @@ from confidential_spark.platforms.kubernetes.enclave import (
 )
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
-    TRANSFER_CONTAINER,
     TryNames,
     selector,
 )
-from confidential_spark.platforms.kubernetes.pod_specs import attest_pod, measure_pod
+from confidential_spark.platforms.kubernetes.pod_specs import attest_pod, launch_secret, measure_pod
 from confidential_spark.platforms.kubernetes.settings import KubernetesSettings, kubernetes_settings
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
     from confidential_spark.hooks.attestation import AttestationProvider
+    from confidential_spark.hooks.blob.work import WorkFolder
     from confidential_spark.hooks.results.store import Location
     from confidential_spark.operators.base import RunScope
     from confidential_spark.operators.resumable import Leftover
@@ -72,6 +74,18 @@ class KubernetesTask(ConfidentialOperator):
     def cluster(self) -> Cluster:
         """The namespace of the deployment's pods."""
         return connect(self.wing, stopped=lambda: self._killed)
+
+    @cached_property
+    def work(self) -> WorkFolder:
+        """The blobs through which a try's files go."""
+        return work_folder(self.wing)
+
+    def results_blob(self, context: Context, names: TryNames) -> dict[str, str]:
+        """Return where the enclave of a try writes what it makes, and the right to do so."""
+        lifetime = timedelta(minutes=self.wing.deadline_minutes)
+        ti = context["ti"]
+        run = run_folder(ti.dag_id, ti.run_id)
+        return self.work.results_blob(run, names.base, lifetime)
 
     def enclave(self, context: Context, nonce: str) -> KubernetesEnclave:
         """Return the pods of the try with this nonce, started or not; a killed task ends them."""
@@ -105,7 +119,7 @@ class KubernetesTask(ConfidentialOperator):
         self._killed = True
         if self._nonce is not None and self._ending is not None:
             names = TryNames.of(self.job.name, self._nonce)
-            for pod in (names.driver, names.attest, names.measure, names.transfer):
+            for pod in (names.driver, names.attest, names.measure):
                 try:
                     self._ending.delete_pod(pod)
                 except EnclaveError as error:
@@ -160,17 +174,20 @@ class AttestKubernetesPlatformOperator(KubernetesTask, AttestPlatformOperator):
         nonce = b64url(self.nonce_of(scope.try_number))
         image = EnclaveImage.from_xcom(self.image)
         source = quote_source(image, self.platform, self.settings)
-        launch = self.attest_spec(scope, str(layout.RESULTS_DIR), source)
         enclave = self.enclave(context, nonce)
         pod = enclave.names.attest
+        launch = replace(
+            self.attest_spec(scope, str(layout.RESULTS_DIR), source),
+            results_blob=self.results_blob(context, enclave.names),
+        )
         plan = self.pod_plan(context, enclave, image.reference, image.trust)
         with task_folder("attest") as folder:
             try:
-                self.cluster.create_pod(attest_pod(plan, launch))
+                uid = self.cluster.create_pod(attest_pod(plan))
+                self.cluster.create_secret(launch_secret(plan, launch, None, uid, pod))
                 enclave.await_running(pod, ENCLAVE_CONTAINER, or_ended=True)
                 enclave.follow(pod, ENCLAVE_CONTAINER)
-                enclave.await_running(pod, TRANSFER_CONTAINER)
-                enclave.fetch(pod, str(layout.DATA_DIR), folder)
+                self.work.fetch(run_folder(scope.dag_id, scope.airflow_run_id), enclave.names.base, folder)
             finally:
                 self.cluster.delete_pod(pod)
             return read_attestation(folder)
@@ -186,11 +203,12 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
     """Remove also the pods whose worker died and that no later try has found, here or in other runs."""
 
     def run(self, context: Context, scope: RunScope) -> None:
-        """Remove the run's pods, and with them Secrets and folders of the volume; then settle its tries.
+        """Remove the run's pods, and with them Secrets; then its blobs, and settle its tries.
 
         :raises EnclaveError: ``kubernetes-…`` (mostly retryable).
         """
-        cluster = connect(kubernetes_settings(), patience=PATIENCE_SECONDS)
+        settings = kubernetes_settings()
+        cluster = connect(settings, patience=PATIENCE_SECONDS)
         labels = selector(run_labels(scope.dag_id, scope.airflow_run_id))
         for pod in cluster.pods(labels, ""):
             self.log.info("Pod %s is left and removed", pod.name)
@@ -203,8 +221,37 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
             self.log.warning("What other runs have left is not removed: %s", error)
         if not cluster.await_gone(labels, GONE_SECONDS):
             self.log.warning("Pods with %s are still ending; their node may be away", labels)
+        try:
+            work_folder(settings).remove_run(run_folder(scope.dag_id, scope.airflow_run_id))
+        except ConfidentialSparkError as error:
+            # They are small, and nobody can use them any more.
+            self.log.warning("The run's blobs are not removed: %s", error)
         # Last: it refuses while a try is held, and pods cost more than files.
         super().run(context, scope)
+
+
+def work_folder(settings: KubernetesSettings) -> WorkFolder:
+    """Return the blobs through which the files of tries go.
+
+    :raises ConfigurationError: ``work-not-configured``, ``results-location``, ``storage-connection-invalid``.
+    """
+    # Imported late: Azure's libraries are large, and other platforms need none of them.
+    from confidential_spark.hooks.blob.work import WorkFolder
+
+    if settings.work is None:
+        raise ConfigurationError(
+            "Nothing says through which blobs input and results of `aks` go.",
+            code="work-not-configured",
+            got="no CONFIDENTIAL_SPARK_AKS_WORK",
+            expected="an address, as in wasbs://work@ACCOUNT.blob.core.windows.net/spark",
+            action="make a container and set it; docs/azure.md",
+        )
+    return WorkFolder(settings.work)
+
+
+def run_folder(dag_id: str, run_id: str) -> str:
+    """Return a run's own part of its blobs' names."""
+    return "/".join(run_labels(dag_id, run_id).values())
 
 
 def remove_abandoned(

@@ -24,8 +24,7 @@ from confidential_spark.platforms.kubernetes.names import (
     ROLE_ATTEST,
     ROLE_DRIVER,
     ROLE_LABEL,
-    ROLE_TRANSFER,
-    TRANSFER_CONTAINER,
+    ROLE_MEASURE,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ LAUNCH_FILE = layout.LAUNCH_FILE.name
 TOKEN_MARGIN_SECONDS, LEAST_TOKEN_SECONDS = 600, 600
 # TERM ends the agent within ten seconds, Occlum included.
 GRACE_SECONDS = 20
-# The transfer pod starts before the driver, and results are fetched from it after the driver's end.
-OUTLIVES_SECONDS = 3 * 3600
-SMALL_CPU, SMALL_MEMORY = "200m", "128Mi"
 # Read by the device plugin's webhook (intel-device-plugins-for-kubernetes, `pkg/webhooks/sgx`): the name of a
 # container makes its quotes itself and gets the provision device; `aesmd` asks the node's service for them.
 QUOTE_PROVIDER, AESM_PROVIDER = "sgx.intel.com/quote-provider", "aesmd"
@@ -66,12 +62,12 @@ class PodPlan:
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
     :param deadline_seconds: after this, Kubernetes ends a pod.
+    :param emulator: of storage, ``HOST:PORT``, for simulated enclaves.
     """
 
     image: str
     names: TryNames
     labels: Mapping[str, str]
-    claim: str
     cpu_request: str
     cpu_limit: int
     memory_bytes: int
@@ -80,6 +76,7 @@ class PodPlan:
     aesm: bool = False
     groups: Sequence[int] = ()
     deadline_seconds: int
+    emulator: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, str]] = ()
     pull_secret: str | None = None
@@ -94,16 +91,16 @@ def driver_pod(plan: PodPlan) -> Json:
     container = _enclave(plan, "run", _resources(plan))
     container["env"].append(OWN_ADDRESS)
     container["volumeMounts"] += [
-        {"name": "launch-files", "mountPath": str(layout.LAUNCH_MOUNT), "readOnly": True},
+        _launch_mount(),
         {"name": "service-account", "mountPath": str(layout.SERVICE_ACCOUNT_MOUNT), "readOnly": True},
-        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base},
+        _data_mount(),
     ]
     spec["containers"] = [container]
     spec["volumes"] = [
         *_enclave_volumes(plan),
-        {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}},
+        _launch_volume(plan),
         {"name": "service-account", "projected": _credentials(plan.deadline_seconds)},
-        {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
+        _data_volume(),
     ]
     return pod
 
@@ -118,27 +115,29 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     spec["serviceAccountName"] = EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
-    container["volumeMounts"].append(
-        # Writable, because Occlum opens every file of the host for writing, too.
-        {"name": "data", "mountPath": str(layout.DATA_DIR), "subPath": plan.names.base}
-    )
+    container["volumeMounts"].append(_data_mount())
     spec["containers"] = [container]
     spec["volumes"] = [
         # Spark gives an executor a volume for its local files, unless one has such a name.
         *_enclave_volumes(plan, temporary="spark-local-dir-1"),
-        {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
+        _data_volume(),
     ]
     container["volumeMounts"][0]["name"] = "spark-local-dir-1"
     return pod
 
 
-def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: str) -> Json:
-    """Return the Secret with the driver's files; it goes when the driver's pod goes.
+def launch_secret(
+    plan: PodPlan, launch: LaunchSpec, executor: Json | None, owner_uid: str, owner_name: str = ""
+) -> Json:
+    """Return the Secret with an enclave's files; it goes when its pod goes.
 
-    :param executor: the executors' template.
-    :param owner_uid: of the driver's pod.
+    :param executor: the executors' template, where there are executors.
+    :param owner_uid: of the pod.
+    :param owner_name: of the pod; empty: the driver's.
     """
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": plan.names.driver, "uid": owner_uid}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": owner_name or plan.names.driver, "uid": owner_uid}
+    # JSON is YAML, too.
+    template = {kubernetes_spark.EXECUTOR_TEMPLATE: json.dumps(executor)} if executor else {}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -149,41 +148,23 @@ def launch_secret(plan: PodPlan, launch: LaunchSpec, executor: Json, owner_uid: 
         },
         "type": "Opaque",
         "immutable": True,
-        "stringData": {
-            LAUNCH_FILE: json.dumps(asdict(launch)),
-            # JSON is YAML, too.
-            kubernetes_spark.EXECUTOR_TEMPLATE: json.dumps(executor),
-        },
+        "stringData": {LAUNCH_FILE: json.dumps(asdict(launch)), **template},
     }
 
 
-def transfer_pod(plan: PodPlan) -> Json:
-    """Return the pod that keeps the try's folder on the data volume, without an enclave."""
-    pod = _pod(plan, plan.names.transfer, ROLE_TRANSFER)
-    # The other pods need it, and results are fetched from it at the end, so it outlives them.
-    pod["spec"]["activeDeadlineSeconds"] += OUTLIVES_SECONDS
-    pod["spec"]["containers"] = [_transfer(plan, [plan.names.base])]
-    pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}}]
-    return pod
-
-
-def attest_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
-    """Return the pod with an enclave that attests, and a container that keeps what it wrote for Airflow.
-
-    Not one after the other: the device plugin's webhook gives no devices to init containers.
-    """
+def attest_pod(plan: PodPlan) -> Json:
+    """Return the pod with an enclave that attests; its launch file comes from the Secret of the same try."""
     pod = _pod(plan, plan.names.attest, ROLE_ATTEST)
     enclave = _enclave(plan, "attest", _resources(plan))
-    enclave["env"].append({"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))})
-    enclave["volumeMounts"].append({"name": "data", "mountPath": str(layout.DATA_DIR)})
-    pod["spec"]["containers"] = [enclave, _transfer(plan, [])]
-    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _tmpfs("data", OWN_DATA_BYTES)]
+    enclave["volumeMounts"] += [_launch_mount(), _data_mount()]
+    pod["spec"]["containers"] = [enclave]
+    pod["spec"]["volumes"] = [*_enclave_volumes(plan), _launch_volume(plan), _data_volume()]
     return pod
 
 
 def measure_pod(plan: PodPlan) -> Json:
     """Return the pod that prints who the image's enclave is; the enclave is not started."""
-    pod = _pod(plan, plan.names.measure, ROLE_TRANSFER)
+    pod = _pod(plan, plan.names.measure, ROLE_MEASURE)
     container = _container(plan, ENCLAVE_CONTAINER, "measure")
     container["resources"] = _resources(plan)
     container["volumeMounts"] = _scratch_mounts()
@@ -206,7 +187,7 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
     """
     labels = {**plan.labels, **({ROLE_LABEL: role} if role else {})}
     metadata: Json = {"labels": labels, **({"name": name} if name else {})}
-    quotes = quote_annotations(plan) if role != ROLE_TRANSFER else {}
+    quotes = quote_annotations(plan) if role != ROLE_MEASURE else {}
     if annotations := {**plan.annotations, **quotes}:
         metadata["annotations"] = annotations
     spec: Json = {
@@ -253,6 +234,8 @@ def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
     """Return a container that starts the image's enclave; an executor's command comes from Spark."""
     container = _container(plan, ENCLAVE_CONTAINER, *([command] if command else []))
     container["env"] = [{"name": "SGX_AESM_ADDR", "value": "1"}] if plan.aesm else []
+    if plan.emulator:
+        container["env"].append({"name": layout.EMULATOR_VARIABLE, "value": plan.emulator})
     container["volumeMounts"] = _scratch_mounts()
     if plan.aesm:
         container["volumeMounts"].append({"name": AESM_VOLUME, "mountPath": AESM_DIR})
@@ -261,14 +244,6 @@ def _enclave(plan: PodPlan, command: str | None, resources: Json) -> Json:
         # Kubernetes does not divide it: request and limit are one number.
         for kind in ("requests", "limits"):
             resources.setdefault(kind, {})[EPC_RESOURCE] = str(plan.epc_bytes)
-    return container
-
-
-def _transfer(plan: PodPlan, folder: Sequence[str]) -> Json:
-    container = _container(plan, TRANSFER_CONTAINER, "transfer", *folder)
-    small = {"cpu": SMALL_CPU, "memory": SMALL_MEMORY}
-    container["resources"] = {"requests": {**small, "cpu": "10m"}, "limits": small}
-    container["volumeMounts"] = [{"name": "data", "mountPath": str(layout.DATA_DIR)}]
     return container
 
 
@@ -301,6 +276,23 @@ def _scratch(plan: PodPlan, temporary: str = "tmp") -> list[Json]:
     # On hardware, what the enclave writes to its own /tmp are encrypted blocks below Occlum's folder.
     run = RUN_BYTES if plan.epc_bytes is None else RUN_BYTES + scratch
     return [_tmpfs(temporary, scratch), _tmpfs("launch", LAUNCH_BYTES), _tmpfs("run", run)]
+
+
+def _launch_mount() -> Json:
+    return {"name": "launch-files", "mountPath": str(layout.LAUNCH_MOUNT), "readOnly": True}
+
+
+def _launch_volume(plan: PodPlan) -> Json:
+    return {"name": "launch-files", "secret": {"secretName": plan.names.launch, "defaultMode": 0o440}}
+
+
+def _data_mount() -> Json:
+    return {"name": "data", "mountPath": str(layout.DATA_DIR)}
+
+
+def _data_volume() -> Json:
+    """Return the folder in which an enclave finds, and leaves, nothing: its files are blobs."""
+    return _tmpfs("data", OWN_DATA_BYTES)
 
 
 def _tmpfs(name: str, size: int) -> Json:

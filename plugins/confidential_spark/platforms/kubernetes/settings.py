@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from confidential_spark.enclave.image import REFERENCE
-from confidential_spark.platforms.kubernetes.names import DATA_CLAIM, NAMESPACE
+from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.settings import ENV_PREFIX, DeploymentSettings, read_settings
 
 DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -25,10 +25,16 @@ class KubernetesSettings(DeploymentSettings):
     namespace: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
         default=NAMESPACE, description="Namespace of the pods, as in `include/kubernetes`."
     )
-    claim: Annotated[str, Field(pattern=DNS_LABEL)] = Field(
-        default=DATA_CLAIM,
-        description="PersistentVolumeClaim through which driver and executors share files; ReadWriteMany "
-        "where they may be on several nodes.",
+    work: str | None = Field(
+        default=None,
+        description="Address of a prefix in Azure Blob Storage through which input and results go, e.g. "
+        "`wasbs://work@ACCOUNT.blob.core.windows.net/spark`; needed by `aks`. Its connection, that of the "
+        "results, has a key or an identity.",
+    )
+    emulator: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")] | None = Field(
+        default=None,
+        description="`HOST:PORT` by which pods reach the emulator of `CONFIDENTIAL_SPARK_BLOB_EMULATOR`, on "
+        "the same port as there; simulated enclaves only.",
     )
     image: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
         default=None,

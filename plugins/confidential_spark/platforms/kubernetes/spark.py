@@ -15,13 +15,12 @@ from airflow.sdk.exceptions import (
 
 from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
+from confidential_spark.hooks.blob.run_input import files_to_send
 from confidential_spark.hooks.connections import find_connection
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.results.location import result_store
-from confidential_spark.jobs.input.location import parquet_files
 from confidential_spark.operators.attempt import (
     EnclaveRun,
     StoredTry,
@@ -30,21 +29,25 @@ from confidential_spark.operators.attempt import (
     save_executorless_since,
 )
 from confidential_spark.operators.base import airflow_failures
-from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
+from confidential_spark.operators.launch import (
+    Places,
+    image_installation,
+    image_places,
+    launch_spec,
+    quote_source,
+)
 from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     RELEASE_PORT,
-    TRANSFER_CONTAINER,
 )
-from confidential_spark.platforms.kubernetes.operators import KubernetesTask
+from confidential_spark.platforms.kubernetes.operators import KubernetesTask, run_folder
 from confidential_spark.platforms.kubernetes.pod_specs import (
     PodPlan,
     driver_pod,
     executor_pod,
     launch_secret,
-    transfer_pod,
 )
 from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime
 from confidential_spark.platforms.kubernetes.trigger import EnclavePodTrigger
@@ -83,7 +86,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
     """
 
     template_fields = ("enclave_image", "manifest")
-    away = frozenset({API_AWAY, UNAUTHORIZED})
+    # Also the account that has the driver's results: the next try takes them from there.
+    away = frozenset({API_AWAY, UNAUTHORIZED, "results-unreachable"})
 
     def __init__(
         self,
@@ -123,7 +127,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
                 if not self.follow(context, enclave):
                     save_executorless_since(context, enclave.executorless_since)
                     self.wait_in_triggerer(enclave, run)
-                self.fetch(enclave, staging)
+                self.fetch(context, enclave, staging)
             self.remove(context, enclave)
             self.announce(f"{self.job.title} ran and signed its results")
             return run.to_xcom()
@@ -144,16 +148,13 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         return stored.run
 
     def start(self, context: Context, scope: RunScope, run: EnclaveRun, enclave: KubernetesEnclave) -> None:
-        """Make what is not there yet: the pod that moves files, the input, the driver, its launch file."""
+        """Make what is not there yet: the input's blobs, the driver, its launch file."""
         image = EnclaveImage.from_xcom(self.enclave_image)
         plan = replace(
             self.pod_plan(context, enclave, image.reference, image.trust), input_bytes=self.input_bytes
         )
-        launch = self.launch(scope, image, run, enclave)
+        launch = self.launch(context, scope, image, run, enclave)
         if self.cluster.find(enclave.names.driver, ENCLAVE) is None:
-            self.cluster.create_pod(transfer_pod(plan))
-            enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
-            enclave.push(parquet_files(self.manifest["uri"]) if self.manifest else [])
             raise_if_cancelled(enclave.stopped)
             self.create_driver(context, plan)
         owner = enclave.require(enclave.names.driver, ENCLAVE).uid
@@ -192,11 +193,11 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
             until_ended=not self.wing.deferrable,
         )
 
-    def fetch(self, enclave: KubernetesEnclave, staging: Path) -> None:
-        """Take the results from the data volume."""
-        enclave.await_running(enclave.names.transfer, TRANSFER_CONTAINER)
+    def fetch(self, context: Context, enclave: KubernetesEnclave, staging: Path) -> None:
+        """Take the results from the blob that the driver has written."""
+        ti = context["ti"]
         with storage_errors("fetch results"):
-            enclave.fetch(enclave.names.transfer, str(layout.DATA_DIR / enclave.names.base), staging)
+            self.work.fetch(run_folder(ti.dag_id, ti.run_id), enclave.names.base, staging)
 
     def require_time_left(self, run: EnclaveRun) -> None:
         """End a deferred run that takes too long: Airflow itself counts from each time it is resumed.
@@ -227,7 +228,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         """
         limit = timedelta(minutes=self.wing.deadline_minutes) + TRIGGER_MARGIN
         trigger = EnclavePodTrigger(
-            names=[enclave.names.driver, enclave.names.transfer],
+            names=[enclave.names.driver],
             namespace=self.wing.namespace,
             container=ENCLAVE,
             conn_id=self.wing.conn_id,
@@ -238,7 +239,12 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         self.defer(trigger=trigger, method_name="go_on", timeout=limit)
 
     def launch(
-        self, scope: RunScope, image: EnclaveImage, run: EnclaveRun, enclave: KubernetesEnclave
+        self,
+        context: Context,
+        scope: RunScope,
+        image: EnclaveImage,
+        run: EnclaveRun,
+        enclave: KubernetesEnclave,
     ) -> LaunchSpec:
         """Return what the driver's agent is asked to do.
 
@@ -263,12 +269,28 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         for plan in (runtime.memory, executors.memory_plan):
             require_memory_fits(plan, self.settings.enclave_sizing())
         source = quote_source(image, self.platform, self.settings)
-        places = image_places(self.job, has_input=bool(self.manifest), release_port=RELEASE_PORT)
+        places = self.places(context, scope, enclave)
         return launch_spec(self.job, scope, run, runtime, source, places, image_digest=image.digest)
+
+    def places(self, context: Context, scope: RunScope, enclave: KubernetesEnclave) -> Places:
+        """Return where things are; a month of files becomes one of blobs."""
+        places = replace(
+            image_places(self.job, self.manifest, self.settings, release_port=RELEASE_PORT),
+            results_blob=self.results_blob(context, enclave.names),
+        )
+        contract = self.job.rules().input
+        if not (files_to_send(self.manifest) and self.manifest and scope.month and contract):
+            return places
+        lifetime = timedelta(minutes=self.wing.deadline_minutes)
+        url, blobs = self.work.stored_input(self.manifest, scope.month, contract, lifetime)
+        return replace(places, input=url, input_files=blobs)
 
 
 def executor_launch(driver: LaunchSpec) -> LaunchSpec:
-    """Return what every executor is told: whom to attest to and how to start, nothing secret."""
+    """Return what every executor is told: whom to attest to and how to start, nothing secret.
+
+    Where blobs are, and the right to read them, an executor learns from the driver's enclave.
+    """
     return LaunchSpec(
         nonce=driver.nonce,
         run_id=driver.run_id,
@@ -277,7 +299,7 @@ def executor_launch(driver: LaunchSpec) -> LaunchSpec:
         attestation_api_version=driver.attestation_api_version,
         quote_provider=driver.quote_provider,
         jobs_dir=driver.jobs_dir,
-        input=driver.input,
+        input=None if driver.input_files else driver.input,
         work_dir=driver.work_dir,
         java=driver.java,
         spark_home=driver.spark_home,

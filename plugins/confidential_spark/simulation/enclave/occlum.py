@@ -31,6 +31,7 @@ from confidential_spark.enclave import layout as image_layout
 from confidential_spark.enclave.container import sigstruct
 from confidential_spark.enclave.occlum_config import EnclaveSizing, render_occlum_json
 from confidential_spark.simulation.enclave.files import measured_files, require_unchanged
+from confidential_spark.simulation.service.relay import emulator_relay
 from confidential_spark.simulation.service.server import LoopbackAttestationService
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def run(instance: Instance, program: Sequence[str], root: Path = ROOT) -> int:
     _require_entry_point(program[0] if program else "", configuration.entry_points)
     print(f"{SIMULATED_NOTICE} · MRENCLAVE {identity.mrenclave}", flush=True)
     port = urlsplit(image_layout.SIMULATED_ATTESTATION_URL).port
-    with LoopbackAttestationService(port or 0):
+    emulator = os.environ.get(image_layout.EMULATOR_VARIABLE, "")
+    with LoopbackAttestationService(port or 0), emulator_relay(emulator):
         return _supervise(program, environment(configuration, identity))
 
 

@@ -30,7 +30,7 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
-PODS = Resource("pods", "Pod", subresources=("log", "exec", "status"))
+PODS = Resource("pods", "Pod", subresources=("log", "status"))
 NODES = Resource("nodes", "Node", namespaced=False, subresources=("status",))
 NAMESPACES = Resource("namespaces", "Namespace", namespaced=False, subresources=("status",))
 EVENTS = Resource("events", "Event")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from aiohttp import web
 
-from tests.support.fakes.kubernetes_api import container_exec, container_logs, requests, resources
+from tests.support.fakes.kubernetes_api import container_logs, requests, resources
 from tests.support.fakes.kubernetes_api.refusals import Refusal, bad_request
 from tests.support.fakes.kubernetes_api.resources import ACCESS_REVIEWS
 
@@ -96,8 +96,6 @@ class ApiServer:
             return await self._watches.serve(request, target)
         if target.subresource == "log":
             return await container_logs.serve(request, target, self._kubelet)
-        if target.subresource == "exec":
-            return await container_exec.serve(request, target, self._kubelet)
         body = await _body(request)
         status = 201 if target.verb == "create" else 200
         return web.json_response(self._object(request, target, user, body), status=status)

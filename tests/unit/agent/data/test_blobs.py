@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import replace
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import pytest
 from confidential_spark.agent.bounded_http import BoundedHttp
@@ -15,27 +14,14 @@ from confidential_spark.agent.errors import AgentError, ExitCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.azure.blob_account import BlobAccount
 from tests.support.fakes.faulty_service import Fault, FaultyService
 
 CONTENT = {"part 1+%é.parquet": bytes(range(256)) * 10, "b.parquet": b"x"}
 ETAG = "0x8D4"
 SAS = "sv=2021-12-02&sp=r&sig=CANARY%3D"
 RANGE = 1000
-
-
-def account(request, headers):
-    """Answer as the Blob service does."""
-    content = CONTENT.get(unquote(urlsplit(request.target).path).rpartition("/")[2])
-    if urlsplit(request.target).query != SAS:
-        return Fault(403, headers={"x-ms-error-code": "AuthenticationFailed"})
-    if content is None:
-        return Fault(404, headers={"x-ms-error-code": "BlobNotFound"})
-    if headers["if-match"] != f'"{ETAG}"':
-        return Fault(412, headers={"x-ms-error-code": "ConditionNotMet"})
-    start, end = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"]).groups())
-    part = content[start : end + 1]
-    said = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
-    return Fault(206, part, {"Content-Range": said})
+account = BlobAccount(CONTENT, ETAG, SAS)
 
 
 @pytest.fixture

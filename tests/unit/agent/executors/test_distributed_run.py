@@ -7,19 +7,22 @@ import hashlib
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.agent import runner
-from confidential_spark.agent.errors import AgentError
+from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors.executor import executor
 
+from tests.support.azure.blob_account import BlobAccount
+from tests.support.fakes.faulty_service import FaultyService
 from tests.unit.agent.executors.test_executor import TOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from confidential_spark.agent.launch.launch_file import LaunchSpec
 
@@ -68,33 +71,66 @@ class Run:
         self.ended.result()
 
 
-@pytest.fixture
-def run(cluster, tmp_path, volume) -> Iterator[Run]:
+@contextmanager
+def started(cluster, tmp_path, *, beside: dict[str, object], **of_driver: object) -> Iterator[Run]:
+    """Start a driver, and wait until its Spark waits.
+
+    :param beside: keys of the executor's launch.
+    """
     for name, script in (("python", PYTHON), ("driver", DRIVER), ("executor", EXECUTOR)):
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     for name in ("started", "let-go"):
         os.mkfifo(tmp_path / name)
-    of_both = {"input": volume.as_uri(), "python": str(tmp_path / "python")}
-    spec = cluster(java=str(tmp_path / "driver"), **of_both)
-    beside = cluster(
-        java=str(tmp_path / "executor"),
-        work_dir=str(tmp_path / "executor-work"),
-        spark_conf=None,
-        executor=TOLD,
-        **of_both,
-    )
+    python = str(tmp_path / "python")
+    spec = cluster(java=str(tmp_path / "driver"), python=python, **of_driver)
+    executors = {
+        "java": str(tmp_path / "executor"),
+        "python": python,
+        "work_dir": str(tmp_path / "executor-work"),
+        "spark_conf": None,
+        "executor": TOLD,
+    }
     # Open at both ends, so that nobody waits for whom a failure has kept from coming.
-    started, gate = (os.open(tmp_path / name, os.O_RDWR) for name in ("started", "let-go"))
+    begun, gate = (os.open(tmp_path / name, os.O_RDWR) for name in ("started", "let-go"))
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(runner.run, spec)
-        ended.add_done_callback(lambda _: os.write(started, b"\n"))
-        if not (reads := os.read(started, 4096).decode().strip()):
+        ended.add_done_callback(lambda _: os.write(begun, b"\n"))
+        if not (reads := os.read(begun, 4096).decode().strip()):
             ended.result()
-        yield Run(spec, beside, reads, ended, gate)
+        yield Run(spec, cluster(**executors | beside), reads, ended, gate)
         os.write(gate, b"\n")
-    os.close(started)
+    os.close(begun)
     os.close(gate)
+
+
+@pytest.fixture
+def run(cluster, tmp_path, volume) -> Iterator[Run]:
+    place = {"input": volume.as_uri()}
+    with started(cluster, tmp_path, beside=place, **place) as run:
+        yield run
+
+
+@pytest.fixture
+def account() -> BlobAccount:
+    return BlobAccount({"a b.parquet": b"trips", "b.parquet": b"more"}, "0x8D4", "sv=1&sp=r&sig=CANARY%3D")
+
+
+@pytest.fixture
+def storage(account) -> Iterator[FaultyService]:
+    with FaultyService(proper=account) as storage:
+        yield storage
+
+
+@pytest.fixture
+def of_blobs(cluster, tmp_path, account, storage) -> Callable[..., Any]:
+    """Start a run whose driver is told of the blobs; its executors' launch says nothing of them."""
+
+    def of_blobs(**changes: object) -> Any:
+        told = {"input": f"{storage.url}/trips", "input_files": account.listed(), **changes}
+        return started(cluster, tmp_path, beside={"input": None}, **told)
+
+    return of_blobs
 
 
 def test_driver_and_executor_read_private_copies_of_the_same_bytes(run, tmp_path, volume):
@@ -131,3 +167,76 @@ def test_input_that_no_executor_would_take_starts_no_spark(cluster, tmp_path, vo
         runner.run(spec)
     assert not (tmp_path / "started").exists()
     assert list(Path(spec.work_dir).iterdir()) == []
+
+
+def test_driver_and_executor_download_the_same_blobs(of_blobs, tmp_path, storage, capfd):
+    with of_blobs() as run:
+        executor(run.beside)
+        run.finish()
+    assert (tmp_path / "seen-by-executor").read_bytes() == b"tripsmore"
+    assert (tmp_path / "seen-by-driver").read_bytes() == b"tripsmore"
+    assert len(storage.requests) == 4
+    envelope = json.loads((Path(run.spec.results_dir) / "envelope.json").read_text())
+    inputs = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["inputs"]
+    assert [file["uri"] for file in inputs] == [
+        f"{storage.url}/trips/{name}" for name in ("a%20b.parquet", "b.parquet")
+    ]
+    assert "CANARY" not in "".join(capfd.readouterr())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
+
+
+def other_bytes(account: BlobAccount) -> None:
+    """The version is the listed one: storage, or something in its place, does not say the truth."""
+    account.content["b.parquet"] = b"MORE"
+
+
+@pytest.mark.parametrize(
+    ("harm", "code", "exit_code"),
+    [
+        pytest.param(other_bytes, "executor-input-differs", ExitCode.INPUT_CHANGED, id="other-bytes"),
+        pytest.param(
+            lambda account: setattr(account, "etag", "0x9"),
+            "storage-blob-changed",
+            ExitCode.INPUT_CHANGED,
+            id="replaced",
+        ),
+        pytest.param(
+            lambda account: account.content.pop("b.parquet"),
+            "storage-blob-missing",
+            ExitCode.INPUT_UNUSABLE,
+            id="removed",
+        ),
+        pytest.param(
+            lambda account: setattr(account, "sas", "sv=1&sp=r&sig=other"),
+            "storage-denied",
+            ExitCode.INPUT_UNUSABLE,
+            id="revoked",
+        ),
+        pytest.param(
+            lambda account: account.content.update({"b.parquet": b"longer"}),
+            "storage-garbage",
+            ExitCode.INPUT_UNUSABLE,
+            id="longer",
+        ),
+    ],
+)
+def test_an_executor_that_gets_other_blobs_does_no_work(of_blobs, account, tmp_path, harm, code, exit_code):
+    with of_blobs() as run:
+        harm(account)
+        with pytest.raises(AgentError) as caught:
+            executor(run.beside)
+        run.finish()
+    assert (caught.value.code, caught.value.exit_code) == (code, exit_code)
+    assert "CANARY" not in str(caught.value)
+    assert not (tmp_path / "seen-by-executor").exists()
+    assert list(Path(run.beside.work_dir).iterdir()) == []
+
+
+def test_an_executor_asks_where_the_driver_did_whatever_its_host_says(of_blobs, tmp_path, storage):
+    """A host that could choose the address would get the rights to read the input."""
+    with FaultyService(proper=storage.proper) as elsewhere, of_blobs() as run:
+        blob = {"name": "b.parquet", "bytes": 4, "etag": "0x8D4", "sas": ""}
+        executor(replace(run.beside, input=f"{elsewhere.url}/trips", input_files=[blob]))
+        run.finish()
+    assert elsewhere.requests == []
+    assert (tmp_path / "seen-by-executor").read_bytes() == b"tripsmore"

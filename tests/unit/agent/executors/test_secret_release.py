@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.agent import protocol
+from confidential_spark.agent.data.blobs import BlobSource, ListedBlob
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.executors import exchange, input_list, secret_release
 from confidential_spark.agent.executors.driver import ExecutorEnclaves
 from confidential_spark.agent.executors.input_list import ListedFile
 from confidential_spark.agent.executors.secret_release import SecretRelease
+from confidential_spark.agent.launch.launch_file import MAX_FILE_BYTES
 from confidential_spark.agent.protocol import JobIdentity, b64url, executor_role
 from confidential_spark.core.failures import LogWatcher
 from cryptography.hazmat.primitives import hashes
@@ -72,6 +74,32 @@ def test_an_attested_executor_gets_the_list_of_input_files(release: SecretReleas
         assert ask(port, Enclave()).inputs == [ListedFile(**record) for record in LIST]
 
 
+SOURCE = (
+    "https://account.blob.core.windows.net/trips",
+    [
+        {"name": "part-0.parquet", "bytes": 5, "etag": "0x8D4", "sas": "sv=1&sp=r&sig=CANARY%3D"},
+        {"name": "part-1.parquet", "bytes": 1, "etag": "0x8D5", "sas": ""},
+    ],
+)
+
+
+def test_an_attested_executor_gets_the_rights_to_the_blobs_and_nobody_else_reads_them(release: SecretRelease):
+    release._source = SOURCE
+    executor = Enclave()
+    request = {"v": 1, "executor_id": "1", "attestation": executor.attest().record()}
+    with release.listening() as port:
+        source = ask(port, executor).source
+        answer = raw_exchange(port, framed(request))
+    assert source == BlobSource(SOURCE[0], [ListedBlob(**record) for record in SOURCE[1]])
+    assert "CANARY" not in repr(source)
+    assert not [part for part in (b"CANARY", b"0x8D4", b"account.blob") if part in answer]
+
+
+def test_a_run_on_files_has_no_blobs(release: SecretRelease):
+    with release.listening() as port:
+        assert ask(port, Enclave()).source is None
+
+
 def relisted(records):
     return [{**LIST[0], "sha256": "cc" * 32}, *records[1:]]
 
@@ -117,6 +145,11 @@ def test_the_longest_list_fits_into_one_message(release: SecretRelease):
     names = [f"{number:03}{'é' * 122}.parquet" for number in range(input_list.MAX_FILES)]
     assert {len(name.encode()) for name in names} == {input_list.MAX_NAME_BYTES}
     release._inputs = [{"name": name, "bytes": 2**53, "sha256": "a" * 64} for name in names]
+    # As much as a launch file can hold of them.
+    sas = f"sig={'s' * 500}&sks={'t' * 80}"
+    blobs = [{"name": name, "bytes": 2**36, "etag": "e" * 100, "sas": sas} for name in names]
+    release._source = ("https://account.blob.core.windows.net/trips", blobs)
+    assert 0.97 < len(json.dumps(blobs, ensure_ascii=False).encode()) / MAX_FILE_BYTES < 1
     own = {
         "quote": b64url(bytes(protocol.MAX_QUOTE_BYTES)),
         "token": "t" * protocol.MAX_TOKEN_BYTES,

@@ -176,6 +176,38 @@ BLOB = {"name": "part 1.parquet", "bytes": 7, "etag": "0x8D4", "sas": "sv=2021-1
 BLOBS = {"input": "https://account.blob.core.windows.net/trips/2018", "input_files": [BLOB]}
 
 
+RESULTS = {"url": "https://account.blob.core.windows.net/work/try.tar", "sas": "sp=cw&sig=c2VjcmV0"}
+
+
+def test_results_may_go_to_a_blob(launch):
+    launched = parse(launch(results_blob=RESULTS))
+    assert launched.results_blob == RESULTS
+    assert "c2VjcmV0" not in repr(launched)
+
+
+@pytest.mark.parametrize(
+    ("blob", "why"),
+    [
+        pytest.param([], "object", id="list"),
+        pytest.param({}, "missing", id="empty"),
+        pytest.param(RESULTS | {"more": "x"}, "more", id="one-more-member"),
+        pytest.param(RESULTS | {"sas": ""}, "SAS, which is not shown", id="no-sas"),
+        pytest.param(RESULTS | {"url": "http://account.example/work/try.tar"}, "https", id="no-tls"),
+        pytest.param(RESULTS | {"url": "https://user@a.example/work/t.tar"}, "without user", id="user"),
+    ],
+)
+def test_results_go_nowhere_else(launch, blob, why):
+    with pytest.raises(AgentError, match=rf"launch-invalid.*{why}") as caught:
+        parse(launch(results_blob=blob))
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_a_hardware_enclave_sends_nothing_in_clear(launch):
+    blob = RESULTS | {"url": "http://127.0.0.1:10000/account/work/try.tar"}
+    with pytest.raises(AgentError, match=r"launch-invalid.*results_blob"):
+        parse(launch(quote_provider="occlum", results_blob=blob))
+
+
 def test_an_input_of_blobs_is_an_address_with_a_list(launch):
     assert parse(launch(**BLOBS)).input_files == [BLOB]
 

@@ -21,7 +21,6 @@ QUOTA = (
     'pods "x-exec-1" is forbidden: exceeded quota: enclaves, requested: pods=1, used: pods=2, limited: pods=2'
 )
 NO_ROOM = "0/2 nodes are available: 2 Insufficient sgx.intel.com/epc"
-TRANSFER = PodState(name="t", uid="t", phase="Running", running=True)
 DRIVER = PodState(name="d", uid="d", phase="Running", running=True)
 
 
@@ -30,12 +29,13 @@ class Pods:
     """A namespace with these pods."""
 
     executors: list[PodState]
-    transfer: PodState | None = TRANSFER
     events: list[str] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
 
+    driver: PodState | None = None
+
     def find(self, name: str, container: str) -> PodState | None:
-        return self.transfer
+        return self.driver
 
     def pods(self, selector: str, container: str) -> list[PodState]:
         return self.executors
@@ -143,7 +143,7 @@ def test_executors_that_fail_decide_why_their_driver_did(look) -> None:
     driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
     gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
     with pytest.raises(EnclaveError) as failed:
-        look(Pods([ended], driver, printed=[gave_up])).follow("d", "enclave")
+        look(Pods([ended], driver=driver, printed=[gave_up])).follow("d", "enclave")
     assert (failed.value.code, failed.value.retryable) == ("release-refused", False)
 
 
@@ -159,11 +159,28 @@ def test_a_host_that_serves_one_executor_another_input_ends_the_run(look) -> Non
     assert (ended.value.code, ended.value.retryable) == ("executor-input-differs", False)
 
 
+@pytest.mark.parametrize("code", ["storage-denied", "storage-blob-changed", "storage-blob-missing"])
+def test_blobs_that_one_executor_cannot_get_end_the_run(look, code) -> None:
+    """Spark itself would make one after the other, for as long as the task may take."""
+    without = executor(
+        "e1", phase="Failed", exit_code=66, ended_message=f"[{code}] A blob was not downloaded."
+    )
+    with pytest.raises(EnclaveError) as ended:
+        look(Pods([without, running("e2")])).check_siblings(DRIVER)
+    assert (ended.value.code, ended.value.retryable) == (code, False)
+
+
+def test_an_executor_whose_storage_was_busy_may_be_replaced(look) -> None:
+    said = "[storage-unavailable] A blob was not downloaded."
+    busy = executor("e1", phase="Failed", exit_code=75, ended_message=said)
+    look(Pods([busy, running("e2")])).check_siblings(DRIVER)
+
+
 def test_executors_that_are_all_served_another_input_decide_why_their_driver_failed(look) -> None:
     driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
     gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
     with pytest.raises(EnclaveError) as failed:
-        look(Pods([DIFFERS], driver, printed=[gave_up])).follow("d", "enclave")
+        look(Pods([DIFFERS], driver=driver, printed=[gave_up])).follow("d", "enclave")
     assert (failed.value.code, failed.value.retryable) == ("executor-input-differs", False)
 
 
@@ -176,28 +193,5 @@ def test_an_executor_that_cannot_read_a_file_may_be_replaced(look) -> None:
     driver = PodState(name="d", uid="d", phase="Failed", exit_code=80)
     gave_up = "ERROR ExecutorPodsAllocator: Max number of executor failures (4) reached"
     with pytest.raises(EnclaveError, match=r"no such file: a\.parquet") as failed:
-        look(Pods([lost], driver, printed=[gave_up])).follow("d", "enclave")
+        look(Pods([lost], driver=driver, printed=[gave_up])).follow("d", "enclave")
     assert (failed.value.code, failed.value.retryable) == ("input-not-read", False)
-
-
-@pytest.mark.parametrize(
-    "transfer",
-    [
-        pytest.param(None, id="removed"),
-        pytest.param(PodState(name="t", uid="t", phase="Failed", exit_code=143), id="ended"),
-    ],
-)
-def test_a_run_without_its_files_is_lost(look, transfer) -> None:
-    with pytest.raises(EnclaveError) as lost:
-        look(Pods([running("e1")], transfer)).check_siblings(DRIVER)
-    assert lost.value.code == "pod-lost"
-
-
-def test_a_transfer_pod_whose_node_is_away_is_given_up(look, monkeypatch) -> None:
-    away = PodState(name="t", uid="t", phase="Running", running=True, deleted=True)
-    enclave = look(Pods([running("e1")], away))
-    enclave.check_siblings(DRIVER)
-    monkeypatch.setattr(kubernetes_enclave, "LOST_PATIENCE_SECONDS", -1.0)
-    with pytest.raises(EnclaveError) as lost:
-        enclave.check_siblings(DRIVER)
-    assert lost.value.code == "pod-lost"

@@ -16,7 +16,7 @@ LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 @given(st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True), st.text(max_size=64))
 def test_names_are_dns_labels(job: str, nonce: str) -> None:
     names = TryNames.of(job, nonce)
-    for name in (names.driver, names.launch, names.transfer, names.attest, names.measure):
+    for name in (names.driver, names.launch, names.attest, names.measure):
         assert DNS_LABEL.fullmatch(name)
         assert len(name) <= 63
     # Spark adds "-exec-1" and more to its prefix, and refuses one that is too long.

@@ -62,10 +62,9 @@ class ClusterView:
         self._leftovers = leftovers
         self._patience = patience
 
-    def facts(self, claim: str) -> ClusterFacts:
+    def facts(self) -> ClusterFacts:
         """Return what the API says.
 
-        :param claim: name of the data volume's claim.
         :raises EnclaveError: ``kubernetes-…``.
         """
         version = self._ask(lambda core: VersionApi(core.api_client).get_code(**_timeout()))
@@ -76,7 +75,6 @@ class ClusterView:
             missing_rights=tuple(right for right in LAUNCHER_RIGHTS if not self._may(right)),
             namespace_level=self._ask(_if_allowed(self._namespace_level)),
             quotas=self._ask(_if_allowed(self._quotas)),
-            claim_phase=self._ask(_if_allowed(lambda core: self._claim_phase(core, claim))),
             nodes=self._ask(_if_allowed(_nodes)),
             policies=self._ask(_if_allowed(self._policies)),
         )
@@ -154,12 +152,6 @@ class ClusterView:
             for quota in core.list_namespaced_resource_quota(self._namespace, **_timeout()).items
             for resource, hard in sorted((quota.spec.hard or {}).items())
         )
-
-    def _claim_phase(self, core: CoreV1Api, claim: str) -> str:
-        found = _if_there(
-            lambda: core.read_namespaced_persistent_volume_claim(claim, self._namespace, **_timeout())
-        )
-        return str(found.status.phase) if found else ABSENT
 
     def _policies(self, core: CoreV1Api) -> tuple[str, ...]:
         found = NetworkingV1Api(core.api_client).list_namespaced_network_policy(self._namespace, **_timeout())

@@ -1,6 +1,6 @@
 """A short pod like a run's, which tells what it meets: its body, and its output read.
 
-It has the image, the user, the volume, the node selector and the page cache of a run's pods, and no right to
+It has the image, the user, the node selector and the page cache of a run's pods, and no right to
 the network. Its start shows that pull, quota, admission and scheduler work.
 """
 
@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
-from confidential_spark.enclave import layout
 from confidential_spark.platforms.kubernetes.names import (
-    ENCLAVE_CONTAINER,
     EPC_RESOURCE,
     EXECUTOR_ACCOUNT,
     ROLE_CHECK,
     ROLE_LABEL,
 )
-from confidential_spark.platforms.kubernetes.pod_specs import quote_annotations, transfer_pod
+from confidential_spark.platforms.kubernetes.pod_specs import measure_pod, quote_annotations
 
 if TYPE_CHECKING:
     from confidential_spark.platforms.kubernetes.pod_specs import PodPlan
@@ -36,33 +34,28 @@ for device in /dev/sgx_enclave /dev/sgx_provision /dev/sgx/enclave /dev/sgx/prov
   opens=no; [ -r "$device" ] && [ -w "$device" ] && opens=yes
   stat -c "device %n %a %g $opens" "$device"
 done
-written="$DATA_DIR/.look-$(date +%N)"
-if ( : > "$written" ) 2>&1; then rm "$written"; echo "volume yes"; else echo "volume no"; fi
 server="/dev/tcp/$KUBERNETES_SERVICE_HOST/$KUBERNETES_SERVICE_PORT"
 reached=closed; timeout {CONNECT_SECONDS} bash -c ": < $server" 2>&1 && reached=open
 echo "network $reached"
 echo end
 """
-ENTRY = re.compile(r"^(node|now|volume|network) ([a-z0-9.-]{1,253})$", re.MULTILINE)
+ENTRY = re.compile(r"^(node|now|network) ([a-z0-9.-]{1,253})$", re.MULTILINE)
 DEVICE = re.compile(
     r"^device (/dev/sgx[a-z_/]{1,32}) ([0-7]{1,4}) ([0-9]{1,10}) (yes|no)$", re.MULTILINE | re.ASCII
 )
 
 
 def probe_pod(plan: PodPlan) -> dict[str, Any]:
-    """Return the pod for the API: a run's transfer pod that looks around, with the enclave's page cache."""
-    pod = transfer_pod(plan)
+    """Return the pod for the API: the one that measures, which looks around, with the page cache."""
+    pod = measure_pod(plan)
     pod["metadata"]["labels"][ROLE_LABEL] = ROLE_CHECK
     pod["spec"]["serviceAccountName"] = EXECUTOR_ACCOUNT
     pod["spec"]["activeDeadlineSeconds"] = DEADLINE_SECONDS
     (container,) = pod["spec"]["containers"]
-    # The device plugin's webhook finds the container by its name.
-    container["name"] = ENCLAVE_CONTAINER
     pod["metadata"]["annotations"] = {**plan.annotations, **quote_annotations(plan)}
     del container["args"]
     container["command"] = ["bash", "-c", LOOK_SCRIPT]
     container["env"] = [
-        {"name": "DATA_DIR", "value": str(layout.DATA_DIR)},
         {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
     ]
     if plan.epc_bytes is not None:
@@ -78,14 +71,12 @@ class ProbeFacts:
     :param node: where it ran.
     :param clock: of the node, seconds since 1970.
     :param devices: SGX devices as the enclave's user meets them.
-    :param can_write: whether it could write to the volume of the runs' data.
     :param reached_network: whether it could connect to the API server, to which it has no right.
     """
 
     node: str
     clock: int
     devices: tuple[SgxDevice, ...]
-    can_write: bool
     reached_network: bool
 
 
@@ -95,12 +86,12 @@ def probe_facts(output: str) -> ProbeFacts:
     :raises EnclaveError: ``probe-facts-missing`` when the script did not come to its end.
     """
     found = dict(ENTRY.findall(output))
-    if found.keys() != {"node", "now", "volume", "network"} or not found["now"].isdecimal():
+    if found.keys() != {"node", "now", "network"} or not found["now"].isdecimal():
         raise EnclaveError(
             "The pod that looks at the cluster did not answer.",
             code="probe-facts-missing",
             got=output[-200:] or "nothing",
-            expected="node, time, volume and network",
+            expected="node, time and network",
             action="run the image by hand: kubectl run look --image <image> -- bash -c true",
         )
     return ProbeFacts(
@@ -110,6 +101,5 @@ def probe_facts(output: str) -> ProbeFacts:
             SgxDevice(path, mode, int(group), opens == "yes")
             for path, mode, group, opens in DEVICE.findall(output)
         ),
-        can_write=found["volume"] == "yes",
         reached_network=found["network"] == "open",
     )

@@ -28,10 +28,10 @@ ABSENT = "absent"
 NOT_ALLOWED = "this account may not look"
 APPLY = "kubectl apply -k include/kubernetes/overlays/<aks or simulation>"
 # The names of the rows, for a table in which they could not be looked at.
-API_ROWS = ("api", "rights", "namespace", "quota", "volume", "device-plugin", "epc", "network-policy")
-PROBE_ROWS = ("pod", "volume-write", "sgx-devices", "network", "clock")
-# Driver, transfer pod and the check's own.
-OTHER_PODS = 3
+API_ROWS = ("api", "rights", "namespace", "quota", "device-plugin", "epc", "network-policy")
+PROBE_ROWS = ("pod", "sgx-devices", "network", "clock")
+# Driver and the check's own.
+OTHER_PODS = 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class ClusterNeeds:
 
     trust: str
     namespace: str
-    claim: str
     executors: int
     epc_bytes: int
     memory_bytes: int
@@ -98,7 +97,6 @@ class ClusterFacts:
 
     :param missing_rights: of those that Airflow's account needs.
     :param namespace_level: Pod Security level that the namespace enforces, ``none`` or ``ABSENT``.
-    :param claim_phase: of the data volume, e.g. ``Bound``, or ``ABSENT``.
     :param policies: names of the namespace's NetworkPolicies.
     """
 
@@ -108,7 +106,6 @@ class ClusterFacts:
     missing_rights: tuple[Right, ...]
     namespace_level: str | None
     quotas: tuple[QuotaFacts, ...] | None
-    claim_phase: str | None
     nodes: tuple[NodeFacts, ...] | None
     policies: tuple[str, ...] | None
 
@@ -132,7 +129,6 @@ def api_rows(facts: ClusterFacts, needs: ClusterNeeds) -> Iterator[CheckRow]:
     )
     yield _namespace_row(facts, needs)
     yield _quota_row(facts, needs)
-    yield _volume_row(facts, needs)
     yield _plugin_row(facts, needs)
     yield _epc_row(facts, needs)
     yield _policy_row(facts)
@@ -152,13 +148,6 @@ def probe_rows(
         "pods of the enclave image start",
         passed=True,
         action="",
-    )
-    yield CheckRow.judge(
-        "volume-write",
-        f"{needs.claim} is {'writable' if facts.can_write else 'not writable'} for the enclave's user",
-        "a data volume that the enclave's user may write",
-        passed=facts.can_write,
-        action="use a storage class that obeys fsGroup, or give the folder to group 10001",
     )
     yield _device_row(facts, needs)
     yield _network_row(facts, has_policies=has_policies)
@@ -206,22 +195,6 @@ def _quota_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
         action="raise the quota, or lower CONFIDENTIAL_SPARK_AKS_EXECUTORS or their memory"
         if never
         else "nothing while other runs go on; else remove what they left: kubectl get pods",
-    )
-
-
-def _volume_row(facts: ClusterFacts, needs: ClusterNeeds) -> CheckRow:
-    expected = f"{needs.claim} is Bound"
-    phase = facts.claim_phase
-    if phase is None:
-        return _unseen("volume", expected, "the row volume-write tells")
-    # Some storage classes make the volume for the first pod that uses it: the row volume-write tells.
-    judge = CheckRow.advise if phase == "Pending" else CheckRow.judge
-    return judge(
-        "volume",
-        f"{needs.claim} is {phase}",
-        expected,
-        passed=phase == "Bound",
-        action=APPLY if phase == ABSENT else "kubectl describe pvc tells what it waits for",
     )
 
 

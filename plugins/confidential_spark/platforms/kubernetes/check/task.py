@@ -41,7 +41,11 @@ from confidential_spark.platforms.kubernetes.names import (
     label_value,
     selector,
 )
-from confidential_spark.platforms.kubernetes.operators import UNKNOWN_INPUTS, remove_abandoned
+from confidential_spark.platforms.kubernetes.operators import (
+    UNKNOWN_INPUTS,
+    remove_abandoned,
+    work_folder,
+)
 from confidential_spark.platforms.kubernetes.pod_specs import measure_pod
 from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 
@@ -57,7 +61,8 @@ if TYPE_CHECKING:
     from confidential_spark.verification import Policy
 
 IMAGE_ROWS = ("image", "measurement")
-ALL_ROWS = (*API_ROWS, "leftovers", *IMAGE_ROWS, *PROBE_ROWS)
+ALL_ROWS = (*API_ROWS, "work", "leftovers", *IMAGE_ROWS, *PROBE_ROWS)
+WORKS = "a blob can be written and removed"
 AN_API = "a Kubernetes API that answers"
 # A check says what is now; it does not wait for better times.
 API_PATIENCE_SECONDS = 5.0
@@ -82,12 +87,13 @@ class ClusterCheckOperator(PlatformCheckOperator):
         try:
             needs = needs_of(settings, self.settings.enclave_sizing(), policy)
             view = reach(settings, context["ti"].dag_id)
-            facts = view.facts(settings.claim)
+            facts = view.facts()
         except ConfidentialSparkError as error:
             yield CheckRow.refused("api", error, AN_API)
             yield from not_looked_at(ALL_ROWS[1:], "api")
             return
         yield from api_rows(facts, needs)
+        yield attempt("work", WORKS, lambda: work_row(settings))
         yield leftovers_row(lambda: remove_abandoned(view.cluster, context["ti"], self.settings.results_dir))
         yield from self.image_and_pod_rows(context, policy, view, facts, needs)
         yield attempt(
@@ -152,13 +158,21 @@ def needs_of(settings: KubernetesSettings, sizing: EnclaveSizing, policy: Policy
     return ClusterNeeds(
         trust=policy.trust,
         namespace=settings.namespace,
-        claim=settings.claim,
         executors=executors,
         epc_bytes=epc_bytes(settings, sizing, policy.trust) or 0,
         memory_bytes=memory_bytes(settings.driver_memory)
         + executors * memory_bytes(settings.executor_memory),
         aesm=settings.quote_access == "aesm",
     )
+
+
+def work_row(settings: KubernetesSettings) -> CheckRow:
+    """Write and remove a blob where input and results go.
+
+    :raises ConfidentialSparkError: the connection or the storage refuses.
+    """
+    work_folder(settings).try_out()
+    return CheckRow.judge("work", f"done below {settings.work}", WORKS, passed=True, action="")
 
 
 def is_configured(conn_id: str) -> bool:

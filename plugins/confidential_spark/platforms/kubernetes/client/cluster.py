@@ -19,30 +19,24 @@ from kubernetes.config.config_exception import ConfigException
 from yaml import YAMLError
 
 from confidential_spark.core.errors import ConfigurationError, EnclaveError
-from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
+from confidential_spark.core.failures import Diagnosis
 from confidential_spark.operators.resumable import ask_patiently
 from confidential_spark.platforms.kubernetes.client.failures import (
     API_AWAY,
     FORBIDDEN,
     POD_LOST,
-    REFUSED,
-    TERMINATED,
     UNAUTHORIZED,
     WAITED_FOR,
     already_exists,
     is_being_deleted,
     kubernetes_failures,
-    pod_diagnosis,
 )
-from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommandError, pod_command
 from confidential_spark.platforms.kubernetes.client.pods import PodState, api_time, stamped_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from kubernetes.client import CoreV1Api, V1Pod
-
-    from confidential_spark.platforms.kubernetes.client.pod_exec import PodCommand
 
 T = TypeVar("T")
 
@@ -53,8 +47,6 @@ REQUEST_TIMEOUT_SECONDS = 30
 LOG_OVERLAP_SECONDS = 10
 MAX_LOG_BYTES = 32 * 1024 * 1024
 GONE_POLL_SECONDS = 0.3
-# A pod is marked a moment after its programs have been killed.
-SETTLE_SECONDS = 10.0
 # A log that a container runtime has lost does not come back.
 LOG_PATIENCE_SECONDS = 30.0
 # How far a pod had come when a warning was given, and what is said when it has come further.
@@ -191,65 +183,6 @@ class Cluster:
         )
         return [PodState.of(pod, container, now=api_time(headers)) for pod in found.items]
 
-    def run_command(
-        self,
-        pod: str,
-        container: str,
-        command: Sequence[str],
-        work: Callable[[PodCommand], T],
-        *,
-        stdin: bool = False,
-    ) -> T:
-        """Run a program in a container and return what ``work`` makes of it, after a broken connection anew.
-
-        :param work: writes to the program and reads it to its end; may be called more than once. What it
-            raises itself, an `OSError` of a file for example, is passed on.
-        :raises EnclaveError: ``pod-command-failed``; where the pod has gone under the program, what became
-            of it: ``pod-lost``, ``pod-evicted``, …; what the API refuses.
-        """
-
-        def attempt(client: CoreV1Api) -> T:
-            try:
-                with pod_command(client, self.namespace, pod, container, command, stdin=stdin) as program:
-                    try:
-                        return work(program)
-                    except OSError as error:
-                        raise _WorkError(error) from error
-            except EnclaveError as failure:
-                if not isinstance(failure, PodCommandError) and failure.code not in (API_AWAY, REFUSED):
-                    raise
-                killed = isinstance(failure, PodCommandError) and failure.killed
-                if gone := self._why_gone(client, pod, container, SETTLE_SECONDS if killed else 0):
-                    raise gone.error() from failure
-                raise
-
-        try:
-            return self.ask(attempt)
-        except _WorkError as failed:
-            error = failed.error
-        # Not in the handler: the error would then be its own context, and who follows that has no end.
-        raise error
-
-    def _why_gone(self, client: CoreV1Api, pod: str, container: str, seconds: float) -> Diagnosis | None:
-        """Return what became of a pod within some seconds, or None when it still runs."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with kubernetes_failures():
-                state = self._state(client, pod, container)
-            if state is None:
-                return Diagnosis.named(POD_LOST, f"pod {pod} is gone")
-            if state.ended:
-                why = pod_diagnosis(state, LogWatcher())
-                # TERM and an end without a word are how a removed pod ends.
-                if why and why.failure is not UNNAMED and why.failure.name != TERMINATED:
-                    return why
-                return Diagnosis.named(POD_LOST, f"pod {pod} has ended, exit code {state.exit_code}")
-            if state.deleted:
-                return Diagnosis.named(POD_LOST, f"pod {pod} is being removed")
-            if time.monotonic() >= deadline or self.stopped():
-                return None
-            time.sleep(GONE_POLL_SECONDS)
-
     def warnings(self, pod: str) -> list[str]:
         """Return the latest warnings about a pod, in the cluster's words, oldest first.
 
@@ -330,14 +263,6 @@ class Cluster:
 
 def _timeout() -> dict[str, Any]:
     return {"_request_timeout": REQUEST_TIMEOUT_SECONDS}
-
-
-class _WorkError(Exception):
-    """Carries an error of somebody else past the API's own."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from confidential_spark.platforms.kubernetes.names import LAUNCHER_RIGHTS, Right
 NEEDS = ClusterNeeds(
     trust="hardware",
     namespace="confidential-spark",
-    claim="confidential-spark-data",
     executors=2,
     epc_bytes=10 * GIBIBYTE,
     memory_bytes=6 * GIBIBYTE,
@@ -40,7 +39,6 @@ FACTS = ClusterFacts(
     missing_rights=(),
     namespace_level="restricted",
     quotas=(EPC_QUOTA, PODS_QUOTA, QuotaFacts("other", "services", Decimal(0), Decimal(0))),
-    claim_phase="Bound",
     nodes=(NODE,),
     policies=("driver", "default-deny"),
 )
@@ -51,7 +49,6 @@ PROBE = ProbeFacts(
         SgxDevice("/dev/sgx_enclave", "666", 0, opens=True),
         SgxDevice("/dev/sgx_provision", "660", 107, opens=True),
     ),
-    can_write=True,
     reached_network=False,
 )
 
@@ -78,17 +75,13 @@ def test_a_good_cluster_is_ok_in_every_row():
         pytest.param("namespace", {"namespace_level": "none"}, Status.WARN, id="no-level"),
         pytest.param("namespace", {"namespace_level": "privileged"}, Status.WARN, id="privileged"),
         pytest.param("namespace", {"namespace_level": None}, Status.NOT_HERE, id="namespace-unseen"),
-        pytest.param("volume", {"claim_phase": ABSENT}, Status.FAIL, id="no-claim"),
-        pytest.param("volume", {"claim_phase": "Lost"}, Status.FAIL, id="volume-lost"),
-        pytest.param("volume", {"claim_phase": "Pending"}, Status.WARN, id="volume-for-the-first-pod"),
-        pytest.param("volume", {"claim_phase": None}, Status.NOT_HERE, id="claim-unseen"),
         pytest.param("quota", {"quotas": ()}, Status.NOT_HERE, id="no-quota"),
         pytest.param("quota", {"quotas": None}, Status.NOT_HERE, id="quota-unseen"),
         pytest.param(
             "quota", {"quotas": (replace(EPC_QUOTA, used=Decimal(1)),)}, Status.WARN, id="one-byte-in-use"
         ),
         pytest.param(
-            "quota", {"quotas": (replace(PODS_QUOTA, hard=Decimal(4)),)}, Status.FAIL, id="too-few-pods"
+            "quota", {"quotas": (replace(PODS_QUOTA, hard=Decimal(3)),)}, Status.FAIL, id="too-few-pods"
         ),
         pytest.param("device-plugin", {"nodes": ()}, Status.FAIL, id="no-nodes"),
         pytest.param("device-plugin", {"nodes": None}, Status.NOT_HERE, id="nodes-unseen"),
@@ -125,7 +118,6 @@ def test_what_the_api_says_decides_its_row(name, change, status):
 @pytest.mark.parametrize(
     ("name", "change", "status"),
     [
-        pytest.param("volume-write", {"can_write": False}, Status.FAIL, id="volume-read-only"),
         pytest.param("sgx-devices", {"devices": ()}, Status.FAIL, id="no-devices"),
         pytest.param("sgx-devices", {"devices": PROBE.devices[:1]}, Status.FAIL, id="no-provision-device"),
         pytest.param(
@@ -180,8 +172,8 @@ def test_a_simulated_run_that_asks_for_page_cache_needs_it():
     assert row_of(api_rows(facts, asking), "epc").status is Status.FAIL
 
 
-def test_a_run_needs_a_place_for_every_executor_the_driver_and_the_transfer_pod():
-    assert NEEDS.quantities["pods"] == 5
+def test_a_run_needs_a_place_for_every_executor_and_the_driver():
+    assert NEEDS.quantities["pods"] == 4
     assert NEEDS.quantities["requests.sgx.intel.com/epc"] == 30 * GIBIBYTE
     assert "requests.sgx.intel.com/epc" not in SIMULATED.quantities
 
