@@ -23,6 +23,7 @@ from tests.kubernetes.clusters import RealCluster
 from tests.kubernetes.deployment import Deployment
 from tests.kubernetes.equipped import (
     EMULATOR,
+    EMULATOR_PORT,
     ENCLAVE_IMAGE,
     FOREIGN_IMAGE,
     KUBECONFIG,
@@ -83,7 +84,8 @@ def real_blobs() -> dict[str, str]:
     """The settings by which the real cluster's pods and this machine reach one emulator of storage."""
     if EMULATOR not in os.environ:
         pytest.skip(f"!!! NOT TESTED: no ${EMULATOR}, an emulator that the cluster's pods reach")
-    endpoint = f"http://127.0.0.1:{os.environ[EMULATOR].rpartition(':')[2]}/{ACCOUNT}"
+    port = os.environ.get(EMULATOR_PORT) or os.environ[EMULATOR].rpartition(":")[2]
+    endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
     said = {"conn_type": "wasb", "host": endpoint, "password": KEY}
     os.environ["AIRFLOW_CONN_WORK"] = json.dumps(said)
     with contextlib.suppress(ResourceExistsError):

@@ -2,8 +2,8 @@
 
 `python -m tests.kubernetes.equipped pytest tests/kubernetes`. The cluster of `$KUBECONFIG` is used as it is,
 with the images that the other variables name. Without one, the cluster of `tests/support/cluster` is brought
-up, the images are built on a Docker engine and loaded into it; what was started here is ended here. Exit code
-3 means that no cluster could be had, so nothing was tested.
+up, the images are built on a Docker engine and loaded into it, and Azurite is started, which its pods reach;
+what was started here is ended here. Exit code 3 means that no cluster could be had, so nothing was tested.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from confidential_spark.image_build.settings import image_settings
 from docker.client import DockerClient
@@ -22,6 +23,8 @@ from docker.client import DockerClient
 from scripts.debian_base import cache_folder, ensure_base
 from tests.docker.engine import NoEngineError, running_engine
 from tests.docker.image_tasks import built_image
+from tests.support.azure.azurite import NoAzuriteError
+from tests.support.azure.for_pods import ADDRESS, azurite_for_pods
 from tests.support.cluster.machine import UNFIT
 from tests.support.cluster.places import Places
 from tests.support.places import ROOT
@@ -38,8 +41,8 @@ KUBECONFIG = "KUBECONFIG"
 # another enclave, which no run may give its secret to.
 TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
-# ``HOST:PORT`` of a storage emulator as pods reach it; this machine has it on the same port of 127.0.0.1.
-EMULATOR = "KUBERNETES_EMULATOR"
+# Azurite as pods reach it, ``HOST:PORT``, and its port on this machine's 127.0.0.1.
+EMULATOR, EMULATOR_PORT = "KUBERNETES_EMULATOR", "KUBERNETES_EMULATOR_PORT"
 # Of our own cluster alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
@@ -95,7 +98,10 @@ def own_cluster() -> Iterator[dict[str, str]]:
         with running_engine():
             images = _load_images()
         _install_namespace()
-        yield {KUBECONFIG: kubeconfig, OWN_CLUSTER: str(Places.of_environment().home.parent), **images}
+        places = Places.of_environment()
+        ours = {KUBECONFIG: kubeconfig, OWN_CLUSTER: str(places.home.parent)}
+        with ExitStack() as stack:
+            yield ours | images | _start_emulator(places, stack)
     finally:
         if not was_up:
             # Whatever becomes of it, the tests' own result counts.
@@ -118,6 +124,16 @@ def _load_images() -> dict[str, str]:
         next(each["reference"] for each in loaded if each["name"].endswith(f"/{name}:test")) for name in names
     )
     return {TEST_IMAGE: enclave, ENCLAVE_IMAGE: enclave, FOREIGN_IMAGE: other}
+
+
+def _start_emulator(places: Places, stack: ExitStack) -> dict[str, str]:
+    """Start Azurite until the end of the stack; without it, no enclave in a pod is tested."""
+    try:
+        running = stack.enter_context(azurite_for_pods(places))
+    except NoAzuriteError as error:
+        print(f"!!! NOT TESTED: whatever an enclave in a pod runs: no Azurite: {error}", file=sys.stderr)
+        return {}
+    return {EMULATOR: ADDRESS, EMULATOR_PORT: str(urlsplit(running.endpoint).port)}
 
 
 def _install_namespace() -> None:

@@ -181,8 +181,8 @@ def test_enclave_memory_is_one_number(kind) -> None:
 
 @pytest.mark.parametrize("kind", ENCLAVES)
 def test_an_enclave_is_told_where_the_emulator_is(kind) -> None:
-    variable = {"name": "STORAGE_EMULATOR", "value": "10.0.0.1:10000"}
-    assert variable in enclave(PODS[kind](replace(PLAN, emulator="10.0.0.1:10000")))["env"]
+    variable = {"name": "STORAGE_EMULATOR", "value": "10000:10.0.0.1:10000"}
+    assert variable in enclave(PODS[kind](replace(PLAN, emulator="10000:10.0.0.1:10000")))["env"]
     assert "STORAGE_EMULATOR" not in json.dumps(PODS[kind](PLAN))
 
 

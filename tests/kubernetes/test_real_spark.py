@@ -160,7 +160,7 @@ def test_driver_and_executors_listen_on_named_ports_only(spark, deployment, real
     # Of Python there are the simulation's attestation service and way to the emulator, and the release.
     simulated = {
         urlsplit(layout.SIMULATED_ATTESTATION_URL).port,
-        int(real_blobs["aks_emulator"].rpartition(":")[2]),
+        urlsplit(real_blobs["blob_emulator"]).port,
     }
     assert looked.result(60) == {
         "driver": {DRIVER_PORT, BLOCK_MANAGER_PORT, RELEASE_PORT, *simulated},

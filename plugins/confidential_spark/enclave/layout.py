@@ -71,7 +71,7 @@ WRITABLE_DIRS = (TEMPORARY_DIR, LAUNCH_DIR, RUN_DIR)
 
 # Where the simulated image's own attestation service listens: the container needs no network.
 SIMULATED_ATTESTATION_URL = "http://127.0.0.1:49080"
-# For the `occlum` stand-in: ``HOST:PORT`` of a storage emulator, which it makes the loopback's port lead to.
+# For the `occlum` stand-in: ``PORT:HOST:PORT``, a port of the loopback that leads to a storage emulator.
 EMULATOR_VARIABLE = "STORAGE_EMULATOR"
 # Set by the `occlum` stand-in: who the simulated enclave is (JSON), as the CPU would know it.
 SIMULATED_ENCLAVE_VARIABLE = IDENTITY_VARIABLE

@@ -1,4 +1,4 @@
-"""Forwards a port of this machine's 127.0.0.1 to the API server in the node's network namespace."""
+"""Forwards a port to one of 127.0.0.1: into the node to its API server, out of it to an emulator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ CHUNK_BYTES = 65_536
 def forward(listener: socket.socket, port: int) -> None:
     """Forward every connection of ``listener`` to ``port`` of the caller's 127.0.0.1, in a thread of its own.
 
-    A socket stays in the network namespace it was made in: made outside, it is the only way into the node.
+    A socket stays in the network namespace it was made in: made outside, it is the only way into the node;
+    made inside and handed out, the only way of pods to this machine.
     """
     threading.Thread(
         target=asyncio.run, args=(_serve(listener, port),), daemon=True, name="forwarder"

@@ -6,25 +6,29 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfidentialSparkError
 
 from tests.support.cluster.cgroups import remove_cgroup
 from tests.support.cluster.machine import UNSHARE
 from tests.support.cluster.node import GO_AHEAD
-from tests.support.cluster.places import REPOSITORY, Places
-
-if TYPE_CHECKING:
-    import socket
+from tests.support.cluster.places import NODE_IP, REPOSITORY, Places
 
 # The node covers these folders with its own.
 COVERED = tuple(Path(folder) for folder in ("/run", "/var/lib", "/var/log"))
 PATIENCE_SECONDS = 30.0
+# Listens at the node's address, and hands the socket over: it stays in the network that it was made in.
+LISTEN = """
+import socket, sys
+asked = socket.socket(fileno=int(sys.argv[3]))
+with asked, socket.create_server((sys.argv[1], int(sys.argv[2]))) as made:
+    socket.send_fds(asked, [b"1"], [made.fileno()])
+"""
 
 
 def start_node(places: Places, programs: Path, network: Path, listener: socket.socket) -> None:
@@ -101,6 +105,20 @@ def inside_node(places: Places, command: list[str]) -> list[str]:
             action="run `python -m tests.support.cluster up`",
         )
     return ["nsenter", "-t", str(first), "--mount", "--net", "--pid", "--", *command]
+
+
+def listen_inside(places: Places, port: int) -> socket.socket:
+    """Return a socket on which this process takes what pods send to a port of the node.
+
+    :raises ConfidentialSparkError: ``cluster-down``.
+    :raises CalledProcessError: the port is taken.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-c", LISTEN, NODE_IP, str(port), str(theirs.fileno())]
+        subprocess.run(inside_node(places, command), pass_fds=[theirs.fileno()], check=True)
+        _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+    return socket.socket(fileno=descriptors[0])
 
 
 def end_node(places: Places) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -32,6 +33,15 @@ class BlobSettings(DeploymentSettings):
         description="Address of an emulator's account on this machine, e.g. "
         "`http://127.0.0.1:10000/devstoreaccount1`; it is read in place of the account of that name.",
     )
+
+    def emulator_forward(self, address: str | None) -> str | None:
+        """Return ``PORT:HOST:PORT``, by which an enclave elsewhere has the emulator at this machine's port.
+
+        :param address: ``HOST:PORT`` of the emulator as seen from there, or None.
+        """
+        if not (address and self.emulator):
+            return None
+        return f"{urlsplit(self.emulator).port}:{address}"
 
 
 def blob_settings() -> BlobSettings:

@@ -13,6 +13,7 @@ from confidential_spark.enclave import layout
 from confidential_spark.enclave.archives import Entry, tar_stream
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.hooks.blob.settings import blob_settings
 from confidential_spark.operators.resumable import Pauses, raise_if_cancelled
 from confidential_spark.platforms.docker.container import (
     DEPLOYMENT_LABEL,
@@ -107,10 +108,12 @@ def container_spec(
     """
     simulated = image.trust == TRUST_SIMULATED
     variables = {layout.LAUNCH_VARIABLE: json.dumps(asdict(launch), ensure_ascii=False)}
+    emulator = blob_settings().emulator_forward(settings.emulator) if simulated else None
+    downloads = {layout.EMULATOR_VARIABLE: emulator} if emulator else {}
     return ContainerSpec(
         image=image.reference,
         command=command,
-        environment={} if launch.input_files else variables,
+        environment=downloads if launch.input_files else variables,
         labels=labels,
         memory_bytes=memory_bytes(settings.memory),
         scratch_bytes=SCRATCH_BYTES,

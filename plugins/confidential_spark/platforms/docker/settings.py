@@ -38,6 +38,11 @@ class DockerSettings(DeploymentSettings):
         description="Docker network of hardware enclaves, which ask the attestation service; simulated ones "
         "have it only to download blobs.",
     )
+    emulator: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")] | None = Field(
+        default=None,
+        description="`HOST:PORT` by which containers reach the emulator of "
+        "`CONFIDENTIAL_SPARK_BLOB_EMULATOR`; simulated enclaves only.",
+    )
     sgx_devices: Annotated[str, Field(pattern=r"^(auto|/dev/[a-z_/]+(,/dev/[a-z_/]+){0,3})$")] = Field(
         default="auto",
         description="SGX devices of the Docker host, with commas between. `auto`: `/dev/sgx/enclave` and "

@@ -12,6 +12,7 @@ from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 from confidential_spark.enclave import occlum_config
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.spark import memory_bytes
+from confidential_spark.hooks.blob.settings import blob_settings
 from confidential_spark.operators.resumable import Leftover, Pauses, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.cluster import (
     API_PATIENCE_SECONDS,
@@ -141,7 +142,7 @@ def pod_plan(
         aesm=settings.quote_access == "aesm" and trust != TRUST_SIMULATED,
         groups=settings.supplemental_groups,
         deadline_seconds=settings.deadline_minutes * 60,
-        emulator=settings.emulator if trust == TRUST_SIMULATED else None,
+        emulator=blob_settings().emulator_forward(settings.emulator) if trust == TRUST_SIMULATED else None,
         node_selector=settings.node_selector,
         tolerations=settings.tolerations,
         pull_secret=settings.pull_secret,

@@ -62,7 +62,7 @@ class PodPlan:
     :param aesm: whether quotes come from the node's AESM, whose socket is a path of the node.
     :param groups: further groups of the image's user, for nodes whose SGX devices are not open to all.
     :param deadline_seconds: after this, Kubernetes ends a pod.
-    :param emulator: of storage, ``HOST:PORT``, for simulated enclaves.
+    :param emulator: of storage, ``PORT:HOST:PORT``, for simulated enclaves.
     """
 
     image: str

@@ -33,8 +33,8 @@ class KubernetesSettings(DeploymentSettings):
     )
     emulator: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")] | None = Field(
         default=None,
-        description="`HOST:PORT` by which pods reach the emulator of `CONFIDENTIAL_SPARK_BLOB_EMULATOR`, on "
-        "the same port as there; simulated enclaves only.",
+        description="`HOST:PORT` by which pods reach the emulator of `CONFIDENTIAL_SPARK_BLOB_EMULATOR`; "
+        "simulated enclaves only.",
     )
     image: Annotated[str, Field(pattern=rf"^({REFERENCE})$")] | None = Field(
         default=None,

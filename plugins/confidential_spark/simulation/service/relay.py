@@ -16,15 +16,16 @@ CHUNK_BYTES = 65_536
 
 
 @contextmanager
-def emulator_relay(target: str) -> Iterator[None]:
-    """Pass every connection to the same port of 127.0.0.1 on to an emulator.
+def emulator_relay(forward: str) -> Iterator[None]:
+    """Pass every connection to a port of 127.0.0.1 on to an emulator.
 
-    :param target: ``HOST:PORT``; empty: there is none.
+    :param forward: ``PORT:HOST:PORT``, as `ssh -L` takes it; empty: there is none.
     :raises OSError: the port is taken.
     """
-    if not target:
+    if not forward:
         yield
         return
+    own, _, target = forward.partition(":")
     host, _, port = target.rpartition(":")
 
     class Handler(socketserver.BaseRequestHandler):
@@ -37,7 +38,7 @@ def emulator_relay(target: str) -> Iterator[None]:
                 _pass_on(self.request, far)
                 back.join()
 
-    with _Server(("127.0.0.1", int(port)), Handler) as server:
+    with _Server(("127.0.0.1", int(own)), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.2,), name="relay", daemon=True).start()
         try:
             yield

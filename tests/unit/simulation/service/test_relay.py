@@ -30,6 +30,12 @@ def emulator():
     listener.close()
 
 
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 def asked(port: int, content: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as client:
         client.sendall(content)
@@ -40,18 +46,18 @@ def asked(port: int, content: bytes) -> bytes:
         return answer
 
 
-def test_the_loopback_leads_to_the_emulator(emulator):
+def test_the_loopback_leads_to_the_emulator(emulator, free_port):
     content = b"blob " * 100_000
-    with emulator_relay(f"{ELSEWHERE}:{emulator}"):
-        assert asked(emulator, content) == content.upper()
+    with emulator_relay(f"{free_port}:{ELSEWHERE}:{emulator}"):
+        assert asked(free_port, content) == content.upper()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", emulator), 10)
+        socket.create_connection(("127.0.0.1", free_port), 10)
 
 
 def test_an_emulator_that_is_away_is_a_connection_that_ends(emulator):
     with socket.create_server((ELSEWHERE, 0), family=socket.AF_INET6) as free:
         port = free.getsockname()[1]
-    with emulator_relay(f"{ELSEWHERE}:{port}"):
+    with emulator_relay(f"{port}:{ELSEWHERE}:{port}"):
         assert asked(port, b"") == b""
 
 
