@@ -41,14 +41,6 @@ class Entry:
     source: Path | None = None
 
 
-def stream_size(entries: Iterable[Entry]) -> int:
-    """Return how many bytes :func:`tar_stream` will yield, as the files are now.
-
-    :raises InputError: ``input-not-read``.
-    """
-    return sum(_entry_size(entry) for entry in entries) + len(END)
-
-
 def tar_stream(entries: Iterable[Entry], *, user_id: int) -> Iterator[bytes]:
     """Yield a tar archive; everything in it belongs to ``user_id``, and to nobody else.
 
@@ -69,17 +61,6 @@ def tar_stream(entries: Iterable[Entry], *, user_id: int) -> Iterator[bytes]:
             # As OSError it would pass for a broken connection to the engine that reads this stream.
             raise _unusable("input-not-read", entry.source, error.strerror or str(error)) from error
     yield END
-
-
-def _entry_size(entry: Entry) -> int:
-    header = len(tarfile.TarInfo(entry.name).tobuf())
-    if entry.source is None:
-        return header
-    try:
-        size = entry.source.stat().st_size
-    except OSError as error:
-        raise _unusable("input-not-read", entry.source, error.strerror or str(error)) from error
-    return header + size + -size % BLOCK
 
 
 def _content(source: Path, size: int) -> Iterator[bytes]:

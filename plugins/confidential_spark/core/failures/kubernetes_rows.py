@@ -90,12 +90,7 @@ API: tuple[Failure, ...] = (
         "kubernetes",
         "A volume of the pod cannot be mounted.",
         "`kubectl describe pod` names the volume: ours are memory, the try's Secret and a token, no claim.",
-        r"persistentvolumeclaim \"[^\"]{1,253}\" not found",
-        r"has unbound immediate PersistentVolumeClaims",
-        r"MountVolume\.\w{1,20} failed for volume \"(?:data|pvc-)",
         r"MountVolume\.\w{1,20} failed for volume .{1,300}(?:mount failed|rpc error|timed out|denied)",
-        r"MountVolume\.NewMounter initialization failed for volume",
-        r"FailedAttachVolume|AttachVolume\.\w{1,20} failed for volume|Multi-Attach error for volume",
         r"[Uu]nable to attach or mount volumes",
     ),
 )

@@ -115,13 +115,9 @@ def executor_pod(plan: PodPlan, launch: LaunchSpec) -> Json:
     spec["serviceAccountName"] = EXECUTOR_ACCOUNT
     container = _enclave(plan, None, {})
     container["env"] += [OWN_ADDRESS, {"name": layout.LAUNCH_VARIABLE, "value": json.dumps(asdict(launch))}]
-    container["volumeMounts"].append(_data_mount())
     spec["containers"] = [container]
-    spec["volumes"] = [
-        # Spark gives an executor a volume for its local files, unless one has such a name.
-        *_enclave_volumes(plan, temporary="spark-local-dir-1"),
-        _data_volume(),
-    ]
+    # Spark gives an executor a volume for its local files, unless one has such a name.
+    spec["volumes"] = _enclave_volumes(plan, temporary="spark-local-dir-1")
     container["volumeMounts"][0]["name"] = "spark-local-dir-1"
     return pod
 
@@ -201,7 +197,6 @@ def _pod(plan: PodPlan, name: str | None, role: str | None) -> Json:
             "runAsUser": layout.USER_ID,
             "runAsGroup": layout.GROUP_ID,
             "fsGroup": layout.GROUP_ID,
-            "fsGroupChangePolicy": "OnRootMismatch",
             **({"supplementalGroups": list(plan.groups)} if plan.groups else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },

@@ -31,10 +31,6 @@ class Machine:
     address: tuple[str, int] = ("127.0.0.1", 0)
     _addresses: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def claim_folder(self, namespace: str, name: str) -> Path:
-        """The folder of a persistent volume claim; it outlives pods."""
-        return self.root / "claims" / namespace / name
-
     def new_address(self) -> str:
         """A pod's own address: all of 127/8 is this machine's loopback, so two pods can use the same port."""
         number = next(self._addresses)

@@ -36,7 +36,6 @@ NAMESPACES = Resource("namespaces", "Namespace", namespaced=False, subresources=
 EVENTS = Resource("events", "Event")
 SECRETS = Resource("secrets", "Secret")
 CONFIG_MAPS = Resource("configmaps", "ConfigMap")
-CLAIMS = Resource("persistentvolumeclaims", "PersistentVolumeClaim", subresources=("status",))
 SERVICE_ACCOUNTS = Resource("serviceaccounts", "ServiceAccount", subresources=("token",))
 QUOTAS = Resource("resourcequotas", "ResourceQuota", subresources=("status",))
 ROLES = Resource("roles", "Role", "rbac.authorization.k8s.io")
@@ -52,11 +51,9 @@ RESOURCES = (
     EVENTS,
     SECRETS,
     CONFIG_MAPS,
-    CLAIMS,
     SERVICE_ACCOUNTS,
     QUOTAS,
     Resource("services", "Service", subresources=("status",)),
-    Resource("persistentvolumes", "PersistentVolume", namespaced=False),
     ROLES,
     ROLE_BINDINGS,
     Resource("networkpolicies", "NetworkPolicy", "networking.k8s.io"),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.fakes.kubernetes_api.resources import CLAIMS, CONFIG_MAPS, SECRETS
+from tests.support.fakes.kubernetes_api.resources import CONFIG_MAPS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +70,6 @@ class PodFolders:
         return root
 
     def _source(self, name: str) -> Path:
-        volume: Json = next(each for each in self._pod["spec"]["volumes"] if each["name"] == name)
-        if claim := volume.get("persistentVolumeClaim"):
-            return self._machine.claim_folder(self._namespace, claim["claimName"])
         return self._home / "volumes" / name
 
     @property
@@ -81,11 +78,7 @@ class PodFolders:
 
     def _volume(self, volume: Json) -> None:
         folder = self._source(volume["name"])
-        if claim := volume.get("persistentVolumeClaim"):
-            if self._machine.store.find(CLAIMS, self._namespace, claim["claimName"]) is None:
-                raise MountError(f'persistentvolumeclaim "{claim["claimName"]}" not found')
-            folder.mkdir(parents=True, exist_ok=True)
-        elif "emptyDir" in volume:
+        if "emptyDir" in volume:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o777)
         elif not folder.exists():

@@ -53,8 +53,6 @@ LOG_PATIENCE_SECONDS = 30.0
 WARNED_AT = {
     "FailedScheduling": 0,
     "FailedMount": 1,
-    "FailedAttachVolume": 1,
-    "FailedMapVolume": 1,
     "FailedCreatePodSandBox": 1,
 }
 REACHED = {"Scheduled": 1, "Pulling": 2, "Pulled": 2, "Created": 2, "Started": 2}

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
-from websocket import WebSocketException
 
 from confidential_spark.core.errors import EnclaveError, shorten
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
@@ -31,7 +30,7 @@ WEBHOOK_FAILING = "webhook-failing"
 REFUSED = "kubernetes-refused"
 POD_LOST = "pod-lost"
 TERMINATED = "terminated"
-API_ERRORS = (ApiException, HTTPError, WebSocketException, OSError)
+API_ERRORS = (ApiException, HTTPError, OSError)
 # What passes by itself: an overloaded or restarting server, and one that could not be asked at all.
 PASSING = frozenset({0, None, 408, 429, 500, 502, 503, 504})
 # An API server that has just started forbids everything until it has read the admission plugins' objects.

@@ -19,7 +19,6 @@ from confidential_spark.platforms.kubernetes.client.failures import (
 from confidential_spark.platforms.kubernetes.client.pods import PodState
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import MaxRetryError
-from websocket import WebSocketTimeoutException
 
 
 def refusal(status: int, message: str = "words", reason: str = "") -> ApiException:
@@ -103,7 +102,6 @@ def refusal(status: int, message: str = "words", reason: str = "") -> ApiExcepti
         pytest.param(
             MaxRetryError(None, "/api", "refused"), "kubernetes-unreachable", True, id="no-connection"
         ),
-        pytest.param(WebSocketTimeoutException("timed out"), "kubernetes-unreachable", True, id="websocket"),
         pytest.param(ConnectionResetError("reset"), "kubernetes-unreachable", True, id="reset"),
     ],
 )
