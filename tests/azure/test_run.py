@@ -7,12 +7,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pytest
 from confidential_spark.hooks.task_folder import PREFIX
 
 from tests.support.azure.azurite import KEY
+from tests.support.azure.canaries import places_with
 
 pytestmark = [pytest.mark.spark]
 MONTHS = ["2018-06", "2020-01"]
@@ -41,13 +42,6 @@ def published(results_dir, month):
     return {**summary, "duration_ms": 0}, tables, json.loads((folder / "report.json").read_bytes())
 
 
-def places_with(secret: str, *folders: Path) -> list[Path]:
-    """Files that have a secret in them, as it is or as it stands in an address."""
-    forms = {secret.encode(), unquote(secret).encode(), quote(secret, safe="").encode()}
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if any(form in path.read_bytes() for form in forms)]
-
-
 def test_the_figures_of_blobs_are_those_of_the_same_files(
     run_dag, results_dir, connect, container, months, sas, storage, caplog, capfd
 ):
@@ -69,9 +63,9 @@ def test_the_figures_of_blobs_are_those_of_the_same_files(
     assert not [form for form in (signature, unquote(signature)) if form in caplog.text + said.out + said.err]
     # Airflow's database and logs, the results, and what tasks may have left behind.
     folders = (Path(os.environ["AIRFLOW_HOME"]), results_dir, *Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
-    assert places_with(signature, *folders) == []
+    assert places_with([signature], *folders) == []
     # The search finds it where it was used.
-    assert places_with(signature, storage.folder) != []
+    assert places_with([signature], storage.folder) != []
 
 
 def test_a_key_does_not_leave_the_pipeline(run_dag, results_dir, connect, container, storage):
@@ -79,7 +73,7 @@ def test_a_key_does_not_leave_the_pipeline(run_dag, results_dir, connect, contai
     location = f"abfss://{container}@devstoreaccount1.dfs.core.windows.net/yellow"
     run = run_dag("nytaxi_local", MONTHS[0], input=location, publish=False)
     assert (run.state, run.failed) == ("success", set())
-    assert places_with(KEY, Path(os.environ["AIRFLOW_HOME"]), results_dir) == []
+    assert places_with([KEY], Path(os.environ["AIRFLOW_HOME"]), results_dir) == []
     enclaves = [line for line in storage.debug_log.splitlines() if "GET" in line and "sr=b" in line]
     assert enclaves
 

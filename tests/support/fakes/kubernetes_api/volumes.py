@@ -56,10 +56,6 @@ class PodFolders:
         # Parents first: a mount below another one lies in that one's folder, as on a real node.
         for mount in sorted(container.get("volumeMounts") or [], key=lambda each: len(each["mountPath"])):
             source = self._source(mount["name"])
-            if mount.get("subPath"):
-                source = source / str(mount["subPath"])
-                if not source.exists():
-                    source.mkdir(parents=True)
             target = root / str(mount["mountPath"]).strip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.is_symlink():
