@@ -33,9 +33,11 @@ install: ## Install the locked packages into .venv
 install-dev: ## The same, with what tests and linters need
 	@$(PYTHON) scripts/install.py --dev
 
+# In simulation, pods take their files from an emulator of Azure Storage, which ends with the run.
+ON_AKS := $(if $(CONFIDENTIAL_SPARK_AKS_WORK),,$(filter aks,$(PLATFORM)))
 .PHONY: run
-run: install ## Run a job through all four stages (JOB=sparkpi MONTH=2018-05 INPUT=/data/yellow ROWS=10000 PLATFORM=dcsv3)
-	@$(RUN) scripts.run_month --job "$$JOB" --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
+run: $(if $(ON_AKS),install-dev,install) ## Run a job through all four stages (JOB=sparkpi MONTH=2018-05 INPUT=/data/yellow ROWS=10000 PLATFORM=dcsv3 or aks)
+	@$(RUN) $(if $(ON_AKS),tests.kubernetes.simulated_run $(BIN)/python -m )scripts.run_month --job "$$JOB" --platform "$$PLATFORM" --month "$$MONTH" --input "$$INPUT" --rows "$$ROWS"
 
 .PHONY: image
 image: install ## Build and approve the enclave image for PLATFORM=dcsv3 on this machine's Docker engine (APPROVE=yes)

@@ -37,8 +37,8 @@ enter_instance() {
   cd "$instance"
 }
 
-# From a variable; from the data volume, where it carries credentials; or from the files that Kubernetes mounts as
-# links, which Occlum does not follow.
+# From a variable; on a Docker engine, where it carries credentials, from the container's volume; or from the files that
+# Kubernetes mounts as links, which Occlum does not follow.
 receive_launch() { # command
   local file
   if [ -n "${ENCLAVE_LAUNCH-}" ]; then

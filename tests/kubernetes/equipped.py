@@ -97,7 +97,7 @@ def own_cluster() -> Iterator[dict[str, str]]:
         kubeconfig = _asked("up").strip()
         with running_engine():
             images = _load_images()
-        _install_namespace()
+        install_namespace()
         places = Places.of_environment()
         ours = {KUBECONFIG: kubeconfig, OWN_CLUSTER: str(places.home.parent)}
         with ExitStack() as stack:
@@ -116,14 +116,21 @@ def _load_images() -> dict[str, str]:
     tags = {f"localhost/confidential-spark/{name}:test": used for name, used in names.items()}
     for tag, used in tags.items():
         engine.images.get(built_image(engine, **used).reference).tag(tag)
+    enclave, other = load(*tags)
+    return {TEST_IMAGE: enclave, ENCLAVE_IMAGE: enclave, FOREIGN_IMAGE: other}
+
+
+def load(*tags: str) -> list[str]:
+    """Load images of the engine into the cluster, and return what its node calls each.
+
+    :raises CalledProcessError: the engine or the cluster refuses.
+    """
     with tempfile.TemporaryDirectory(prefix="enclave-images-") as folder:
         archive = f"{folder}/images.tar"
         subprocess.run(["docker", "save", "--output", archive, *tags], check=True)
         loaded = json.loads(_asked("load-image", archive))
-    enclave, other = (
-        next(each["reference"] for each in loaded if each["name"].endswith(f"/{name}:test")) for name in names
-    )
-    return {TEST_IMAGE: enclave, ENCLAVE_IMAGE: enclave, FOREIGN_IMAGE: other}
+    references = {each["name"]: each["reference"] for each in loaded}
+    return [references[tag] for tag in tags]
 
 
 def _start_emulator(places: Places, stack: ExitStack) -> dict[str, str]:
@@ -136,7 +143,7 @@ def _start_emulator(places: Places, stack: ExitStack) -> dict[str, str]:
     return {EMULATOR: ADDRESS, EMULATOR_PORT: str(urlsplit(running.endpoint).port)}
 
 
-def _install_namespace() -> None:
+def install_namespace() -> None:
     """Apply the manifests."""
     _asked("kubectl", "apply", "--kustomize", str(OVERLAYS / "simulation"))
 

@@ -287,7 +287,7 @@ def test_a_node_without_room_for_the_driver(spark, configure, impatient) -> None
 
 def test_a_used_up_quota(spark, deployment) -> None:
     def nothing_more(found: Any) -> None:
-        found.spec.hard["pods"] = "1"
+        found.spec.hard["pods"] = "0"
 
     with manifest(deployment, "resource_quota", "enclaves", nothing_more):
         ended_with(spark.run(max_tries=1).execute(), "up_for_retry", "quota-exceeded")

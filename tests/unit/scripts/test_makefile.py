@@ -45,3 +45,27 @@ def test_values_are_handed_on_as_they_were_written(tmp_path: Path, value: str, v
     else:
         assert handed_on(tmp_path, f"INPUT={value}") == value
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "brings_up"),
+    [
+        pytest.param(["PLATFORM=aks"], {}, True, id="nothing-configured"),
+        pytest.param(["PLATFORM=aks"], {"CONFIDENTIAL_SPARK_AKS_WORK": "wasbs://w@a/x"}, False, id="storage"),
+        pytest.param(["PLATFORM=dcsv3"], {}, False, id="other-platform"),
+        pytest.param([], {}, False, id="local"),
+    ],
+)
+def test_an_emulator_comes_up_for_aks_alone(
+    words: list[str], variables: dict[str, str], brings_up: bool
+) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "run", *words],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("tests.kubernetes.simulated_run" in done.stdout) is brings_up
+    assert "scripts.run_month" in done.stdout
