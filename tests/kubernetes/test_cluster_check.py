@@ -87,7 +87,7 @@ def plan_of(cluster) -> PodPlan:
         labels={"org.confidential-spark.dag": "platform_check"},
         cpu_request="10m",
         cpu_limit=1,
-        memory_bytes=1 << 20,
+        memory_bytes=1 << 26,
         deadline_seconds=600,
     )
 
