@@ -36,8 +36,9 @@ NODE_FOLDERS = ("/var/log", "/var/lib/kubelet", "/run")
 
 @pytest.fixture(scope="module")
 def below(real_blobs) -> str:
-    """What the names of these tests' blobs begin with."""
-    return f"{real_blobs['blob_emulator']}/work/{uuid.uuid4().hex}"
+    """The address of these tests' blobs."""
+    account = real_blobs["blob_emulator"].rpartition("/")[2]
+    return f"wasbs://work@{account}.blob.core.windows.net/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_a_real_month_from_blob_to_blob_and_no_right_to_either_left(
     given = signatures("\n".join(witness.launches.values()))
     assert len(given) >= 3
     executors = [name for name in witness.shown if name.startswith("log ") and "exec" in name]
-    assert len(executors) == 2
+    assert len(executors) >= 2
     assert all(witness.shown[name] for name in executors)
     secrets = {KEY, *given}
     assert texts_with(secrets, witness.shown) == []
