@@ -9,6 +9,7 @@ on any other one, `docs/aks.md` says how they get there. Exit code 2 means that 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -59,6 +60,8 @@ REFUSED = 2
 def main() -> int:
     """Run the command line's command, and return its exit code."""
     take_charge()
+    # The client tells every request.
+    logging.getLogger("azure").setLevel(logging.WARNING)
     try:
         with ExitStack() as stack:
             return run(sys.argv[1:], os.environ | brought_up(stack))

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from azure.storage.blob import BlobServiceClient
 
+from scripts.process_tree import end_with_parent
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -141,6 +143,7 @@ def azurite(folder: Path, *options: str) -> Iterator[Azurite]:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
+        preexec_fn=end_with_parent,
     )
     try:
         yield Azurite(f"{_address(process)}/{ACCOUNT}", folder, process)
