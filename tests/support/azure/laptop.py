@@ -130,7 +130,7 @@ def serve(running: Azurite, source: Path | None) -> None:
     print("  then `make run MONTH=2018-05`, or `make ui`. Ctrl-C here ends Azurite.\n", flush=True)
 
 
-NOTHING_STORED = "none; `make storage INPUT=/data/yellow` uploads yours, and without them months are synthetic"
+NOTHING_STORED = "none, so months are synthetic; `make storage INPUT=/data/yellow` uploads yours"
 
 
 def upload(trips: ContainerClient, source: Path) -> None:
