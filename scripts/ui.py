@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.settings import get_settings
 
 from scripts.airflow_parts import END_PATIENCE_SECONDS, Airflow
 from scripts.local_airflow import (
@@ -190,6 +191,7 @@ def announce(airflow: Airflow) -> None:
     for user, password in users.items():
         print(f"  user {user} · password {password}")
     print(f"  input {input_text()}")
+    print(f"  results {get_settings().results_dir}")
     print("  Ctrl-C ends it.\n", flush=True)
 
 
