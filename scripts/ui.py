@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=port_number, default=8080, help="1024 to 65535")
     parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
     parser.add_argument(
-        "--input", default="", help=f"folder, file:// URI or template of every month; empty: {INPUT_URI}"
+        "--input", default="", help=f"folder, address of blobs or template of every month; empty: {INPUT_URI}"
     )
     parser.add_argument("--rows", default="", help=f"rows of a synthetic month; empty: {SYNTHETIC_ROWS}")
     return parser.parse_args()

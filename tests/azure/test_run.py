@@ -57,6 +57,7 @@ def test_the_figures_of_blobs_are_those_of_the_same_files(
         location = f"wasbs://{container}@devstoreaccount1.blob.core.windows.net/yellow"
         blobs = run_dag("nytaxi_local", month, input=location)
         assert (blobs.state, blobs.failed) == ("success", set())
+        assert "Input as the Param `input` says" in caplog.text
         of_blobs = published(results_dir, month)
         files = run_dag("nytaxi_local", month, input=months.as_uri())
         assert files.state == "success"
