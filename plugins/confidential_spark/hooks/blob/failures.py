@@ -64,6 +64,15 @@ def _unanswered(error: AzureError, place: str) -> InputError:
             expected="the name of an account, and a DNS that knows it",
             action="correct the account in the input location; check DNS and private endpoints",
         )
+    if place.startswith("http:"):
+        # Only an emulator is read without TLS, and it does not come back by itself.
+        return InputError(
+            "The storage emulator does not answer.",
+            code="storage-unreachable",
+            got=f"{place}: {type(error).__name__}",
+            expected="the emulator that CONFIDENTIAL_SPARK_BLOB_EMULATOR names",
+            action="start it, e.g. with `make storage`, or unset that variable",
+        )
     code = "storage-certificate" if "CERTIFICATE_VERIFY_FAILED" in said else "storage-unreachable"
     return named(code, f"{place}: {type(error).__name__}")
 
