@@ -75,6 +75,10 @@ test-docker: install-dev ## Run the tests that need a Docker engine; as root on 
 azurite: install-dev ## Install Azurite, Microsoft's emulator of Azure Storage, from npm into ~/.cache
 	@$(BIN)/python -m tests.support.azure.azurite
 
+.PHONY: storage
+storage: install-dev ## Start Azurite with INPUT=/data/yellow in it and print what to set; Ctrl-C ends it
+	@$(RUN) tests.support.azure.laptop --input "$$INPUT"
+
 .PHONY: test-azure
 test-azure: install-dev ## Run the tests of Azure Blob Storage on Azurite, which is installed first; one takes PostgreSQL
 	@$(BIN)/python -m tests.support.azure.azurite $(BIN)/pytest -q tests/azure

@@ -59,7 +59,10 @@ def up_to_date(path: Path, text: str, *, write: bool) -> bool:
 
 def settings_page() -> str:
     """Return the tables of deployment settings, one for each group."""
-    intro = "# Settings\n\nThe deployment's constants, read from the environment once per process.\n"
+    intro = (
+        "# Settings\n\nThe deployment's constants, read from the environment once per process; an empty "
+        "variable counts as unset.\n"
+    )
     parts = [HEADER + intro]
     for title, group in SETTINGS:
         rows = [

@@ -156,7 +156,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--job", default="nytaxi", help=", ".join(JOBS))
     parser.add_argument("--month", default="2018-05", help="YYYY-MM")
     parser.add_argument(
-        "--input", default="", help="folder, file, file:// URI or template of trip records; empty: synthetic"
+        "--input",
+        default="",
+        help="folder, file, address of blobs or template of trip records; empty: synthetic",
     )
     parser.add_argument("--rows", default="", help=f"rows of a synthetic month; empty: {SYNTHETIC_ROWS}")
     parser.add_argument("--home", type=Path, default=HOME, help="the local Airflow's folder")

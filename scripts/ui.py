@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.settings import get_settings
 
 from scripts.airflow_parts import END_PATIENCE_SECONDS, Airflow
 from scripts.local_airflow import (
@@ -71,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=port_number, default=8080, help="1024 to 65535")
     parser.add_argument("--home", type=Path, default=VAR / "airflow", help="Airflow's own folder")
     parser.add_argument(
-        "--input", default="", help=f"folder, file:// URI or template of every month; empty: {INPUT_URI}"
+        "--input", default="", help=f"folder, address of blobs or template of every month; empty: {INPUT_URI}"
     )
     parser.add_argument("--rows", default="", help=f"rows of a synthetic month; empty: {SYNTHETIC_ROWS}")
     return parser.parse_args()
@@ -190,6 +191,7 @@ def announce(airflow: Airflow) -> None:
     for user, password in users.items():
         print(f"  user {user} · password {password}")
     print(f"  input {input_text()}")
+    print(f"  results {get_settings().results_dir}")
     print("  Ctrl-C ends it.\n", flush=True)
 
 

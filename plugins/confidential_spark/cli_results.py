@@ -43,8 +43,11 @@ def _get(options: argparse.Namespace) -> int:
     root, _, dag_id = options.location.rstrip("/").rpartition("/")
     try:
         copy(result_store(root or ".", dag_id).published(options.key), options.folder)
+    except FileExistsError:
+        print(f"{options.folder} exists: name a new folder", file=sys.stderr, flush=True)
+        return EXIT_REFUSED
     except (ConfidentialSparkError, OSError, ValueError) as error:
-        print(error, file=sys.stderr, flush=True)
+        print(f"{options.location}: {error}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
     print(f"{options.key} is in {options.folder}; verify {options.folder / 'evidence.json'}", flush=True)
     return EXIT_COPIED

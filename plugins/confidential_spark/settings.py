@@ -36,7 +36,12 @@ class DeploymentSettings(BaseSettings):
     """Base of the groups of settings: this one's, and that of each wing, which lives with it."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", populate_by_name=True
+        # An empty path would be the folder that the process is in.
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
     )
 
     @classmethod

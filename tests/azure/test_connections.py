@@ -60,3 +60,11 @@ def test_a_storage_account_is_tried_with_the_providers_own_test(
     # The provider lists the account's containers, which a token for one container may not.
     assert not works
     assert token not in said
+
+
+def test_a_data_lake_account_that_does_not_answer_is_told_at_once(press) -> None:
+    """Azurite has no `dfs` address: only the failing half of the provider's own test can be seen here."""
+    away = {"account_url": f"https://{ACCOUNT}.dfs.core.invalid", "retry_total": 0}
+    works, said = press("adls", host=ACCOUNT, password=KEY, extra=away)
+    assert (works, f"{ACCOUNT}.blob.core.invalid" in said) == (False, True), said
+    assert KEY not in said

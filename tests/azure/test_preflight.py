@@ -24,6 +24,11 @@ from tests.support.fakes.faulty_service import FaultyService
 MONTH = Month(2018, 6)
 FOLDER = "yellow/puYear=2018/puMonth=6"
 CONTRACT = NYTAXI.rules().input
+WASBS = "wasbs://{}@devstoreaccount1.blob.core.windows.net/yellow"
+STRING = (
+    f"DefaultEndpointsProtocol=https;AccountName=devstoreaccount1;AccountKey={KEY};"
+    "EndpointSuffix=core.windows.net"
+)
 NAMES = (f"preflight-{number}" for number in count())
 
 
@@ -245,7 +250,12 @@ def test_what_a_sas_token_lacks_is_told(tree, upload, connect, storage, sas, wha
         pytest.param(
             {"extra": '{"sas_token": "sv=2021-12-02&sig=AAAA"}'}, "right", "storage-denied", id="forged"
         ),
-        pytest.param({"password": "AAAA"}, "right", "storage-denied", id="wrong-key"),
+        pytest.param(
+            {"password": "AAAA"},
+            "right",
+            r"storage-denied\].*AuthorizationFailure, with an account key",
+            id="wrong-key",
+        ),
         pytest.param({"password": KEY}, "missing", "storage-container-missing", id="container"),
         pytest.param({"password": KEY, "kind": "http"}, "right", "storage-connection-invalid", id="type"),
         pytest.param({"password": "no base64"}, "right", "storage-denied", id="no-key"),
@@ -254,7 +264,7 @@ def test_what_a_sas_token_lacks_is_told(tree, upload, connect, storage, sas, wha
 def test_what_the_account_refuses_is_told(tree, upload, connect, storage, fields, place, code):
     right = upload(next(NAMES), tree)
     connect(**fields)
-    with pytest.raises(ConfidentialSparkError, match=rf"\[{code}\]"):
+    with pytest.raises(ConfidentialSparkError, match=rf"\[{code}"):
         BlobMonth(f"{storage.endpoint}/{right if place == 'right' else place}/yellow").manifest(
             MONTH, CONTRACT
         )
@@ -264,7 +274,9 @@ def test_a_container_for_anybody_needs_no_credentials(tree, upload, deploy, stor
     container = upload(next(NAMES), tree)
     deploy(blob_emulator=storage.endpoint)
     month = BlobMonth(f"{storage.endpoint}/{container}/yellow")
-    with pytest.raises(ConfidentialSparkError, match=r"\[storage-denied\].*anonymous"):
+    with pytest.raises(
+        ConfidentialSparkError, match=r"\[storage-denied\].*without credentials: no connection is set"
+    ):
         month.manifest(MONTH, CONTRACT)
     storage.client().get_container_client(container).set_container_access_policy(
         {}, public_access="container"
@@ -309,6 +321,74 @@ def test_a_key_stays_here_and_gives_each_blob_a_right_of_its_own(judge, tree, st
     (copied := tmp_path / "copy").mkdir()
     month.copy(manifest.summary()["blobs"], timedelta(hours=1), copied)
     assert (copied / "part.parquet").read_bytes() == (tree / FOLDER / "part.parquet").read_bytes()
+
+
+DATA_LAKE = {"kind": "adls", "host": "devstoreaccount1"}
+
+
+@pytest.mark.parametrize("spelling", ["abfss://{}@devstoreaccount1.dfs.core.windows.net/yellow", WASBS])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        pytest.param(lambda container, sas: {"password": KEY}, id="key"),
+        pytest.param(lambda container, sas: {"password": sas(container)}, id="sas"),
+        pytest.param(
+            lambda container, sas: {"extra": json.dumps({"connection_string": STRING})}, id="string"
+        ),
+    ],
+)
+def test_a_data_lake_connection_reads_an_account_over_its_blob_endpoint(
+    tree, upload, connect, sas, spelling, credential, tmp_path
+):
+    """The connection names the account's `dfs` address, which nobody asks: Azurite has none."""
+    container = upload(next(NAMES), tree)
+    connect(**DATA_LAKE, **credential(container, sas))
+    month = BlobMonth(spelling.format(container))
+    manifest = month.manifest(MONTH, CONTRACT)
+    assert manifest.rows == 1000
+    copied = BlobMonth(manifest.uri).copy(manifest.summary()["blobs"], timedelta(hours=1), tmp_path)
+    assert len(copied) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        pytest.param(
+            {"host": "https://devstoreaccount1.dfs.core.windows.net", "password": KEY},
+            r"storage-connection-invalid\].*adls with the account's name as host",
+            id="address-for-a-name",
+        ),
+        pytest.param(
+            {"extra": json.dumps({"sas_token": "sv=1&sig=CANARY"})},
+            r"storage-connection-invalid\].*a SAS token is the password",
+            id="sas-as-of-wasb",
+        ),
+        pytest.param({"password": "AAAA"}, r"storage-denied\].*, with an account key", id="wrong-key"),
+        pytest.param(
+            {"password": "sv=2021-12-02&sp=rl&sig=CANARY"},
+            r"storage-denied\].*, with a SAS token",
+            id="forged",
+        ),
+        pytest.param(
+            {"host": "another", "password": KEY},
+            r"storage-denied\].*without credentials: the connection trips is of the account another",
+            id="another-account",
+        ),
+        pytest.param({}, r"storage-connection-invalid\].*an identity.*without TLS", id="identity"),
+    ],
+)
+def test_a_data_lake_connection_that_does_not_work_is_told(tree, upload, connect, fields, said):
+    container = upload(next(NAMES), tree)
+    connect(**DATA_LAKE | fields)
+    with pytest.raises(ConfidentialSparkError, match=rf"^\[{said}") as caught:
+        BlobMonth(WASBS.format(container)).manifest(MONTH, CONTRACT)
+    assert not [secret for secret in (KEY, "CANARY") if secret in str(caught.value)]
+
+
+def test_a_connection_that_is_not_there_is_told(deploy, storage):
+    deploy(blob_emulator=storage.endpoint, blob_conn_id="absent")
+    with pytest.raises(ConfidentialSparkError, match=r"storage-connection-invalid.*absent: there is no such"):
+        BlobMonth(WASBS.format("trips"))
 
 
 def test_credentials_go_to_their_own_account_only(connect, sas):

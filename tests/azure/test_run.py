@@ -60,6 +60,7 @@ def test_the_figures_of_blobs_are_those_of_the_same_files(
         assert "blobs" not in stated
     signature = token.rpartition("sig=")[2]
     said = capfd.readouterr()
+    assert said.out.count("Input as the Param `input` says") == 2 * len(MONTHS)
     assert not [form for form in (signature, unquote(signature)) if form in caplog.text + said.out + said.err]
     # Airflow's database and logs, the results, and what tasks may have left behind.
     folders = (Path(os.environ["AIRFLOW_HOME"]), results_dir, *Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))

@@ -35,9 +35,9 @@ def test_copies_the_published_version(results, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("key", "folder", "said"),
     [
-        pytest.param("month=2018-06", "copy", "not-published", id="not-published"),
+        pytest.param("month=2018-06", "copy", "results/nytaxi_local: [not-published]", id="not-published"),
         pytest.param("../etc", "copy", "results-name", id="no-key"),
-        pytest.param(MAY, "taken", "File exists", id="folder-exists"),
+        pytest.param(MAY, "taken", "taken exists: name a new folder", id="folder-exists"),
     ],
 )
 def test_refuses_by_name(results, tmp_path, capsys, key: str, folder: str, said: str) -> None:

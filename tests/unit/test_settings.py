@@ -43,6 +43,21 @@ def test_a_variable_is_read(monkeypatch, group: type[DeploymentSettings], field:
 
 
 @pytest.mark.parametrize(
+    ("group", "field"),
+    [
+        pytest.param(Settings, "results_dir", id="path"),
+        pytest.param(BlobSettings, "conn_id", id="connection"),
+        pytest.param(KubernetesSettings, "tolerations", id="json"),
+    ],
+)
+def test_an_empty_variable_is_none(monkeypatch, group: type[DeploymentSettings], field: str) -> None:
+    monkeypatch.delenv(group.variable(field), raising=False)
+    default = getattr(group(), field)
+    monkeypatch.setenv(group.variable(field), "")
+    assert getattr(group(), field) == default
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         pytest.param("SPARK_CORES", "none", r"CONFIDENTIAL_SPARK_SPARK_CORES: .*got 'none'", id="shared"),

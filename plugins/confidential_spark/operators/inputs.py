@@ -13,6 +13,7 @@ from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET, is_blob
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.check import StoredResults
 from confidential_spark.operators.publish import refuse_if_real
+from confidential_spark.settings import Settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,6 +42,9 @@ class ResolveInputOperator(ConfidentialOperator):
         contract = self.job.rules().input
         assert scope.month is not None and contract is not None  # noqa: S101, PT018 - only such jobs have this task
         given = scope.options.get("input") or self.settings.input_uri
+        if given:
+            source = "the Param `input`" if scope.options.get("input") else Settings.variable("input_uri")
+            self.log.info("Input as %s says", source)
         location = str(given) if given else self.synthetic_month(scope.month, contract)
         manifest = read_input(location, scope.month, contract, for_executors=self.platform is Platform.AKS)
         if manifest.synthetic and scope.options["publish"]:

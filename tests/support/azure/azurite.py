@@ -126,17 +126,20 @@ def install() -> None:
 
 
 @contextmanager
-def azurite(folder: Path, *options: str) -> Iterator[Azurite]:
-    """Yield an emulator on a free port of the loopback, and end it.
+def azurite(folder: Path, *options: str, port: int = 0, debug: bool = True) -> Iterator[Azurite]:
+    """Yield an emulator on the loopback, and end it.
 
-    :param folder: an empty folder, which gets all of its files.
+    :param folder: gets all of its files, and may have those of an earlier one.
     :param options: further ones, e.g. ``--cert FILE --key FILE``.
+    :param port: 0 for a free one.
+    :param debug: keep a log of every request.
     :raises NoAzuriteError: it is not installed, or does not start.
     """
     if not program().exists():
         raise NoAzuriteError("`make azurite` installs it")
-    argv = [node(), str(program()), "--blobHost", "127.0.0.1", "--blobPort", "0", "--location", str(folder)]
-    argv += ["--debug", str(folder / "debug.log"), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    argv = [node(), str(program()), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    argv += ["--location", str(folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    argv += ["--debug", str(folder / "debug.log")] if debug else []
     process = subprocess.Popen(
         [*argv, *options],
         stdout=subprocess.PIPE,

@@ -69,6 +69,8 @@ def test_a_page_says_that_the_storage_of_the_results_is_away(browse, publish, da
 
     assert response.status_code == 503
     assert "The storage did not answer. [results-unreachable]" in response.text
+    assert "Load the page again" in response.text
+    assert "when you may see their DAG" not in response.text
     assert "secret-place" not in response.text
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 

@@ -25,7 +25,8 @@ STORAGE: tuple[Failure, ...] = (
         "storage-denied",
         "storage",
         "The storage account refused the credentials.",
-        "Renew the SAS token or key in the Airflow connection; it needs read and list on the container.",
+        "Correct the Airflow connection in CONFIDENTIAL_SPARK_BLOB_CONN_ID: a key or a SAS token of this "
+        "account with read and list, or an identity that is Storage Blob Data Reader.",
         r"Server failed to authenticate the request",
         r"This request is not authorized to perform this operation",
         r"AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch|PublicAccessNotPermitted",

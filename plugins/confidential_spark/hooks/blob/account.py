@@ -21,6 +21,7 @@ from confidential_spark.hooks.connections import find_connection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow.sdk import Connection
     from azure.storage.blob import ContainerClient
 
     from confidential_spark.hooks.blob.settings import BlobSettings
@@ -45,12 +46,14 @@ class BlobAccount:
     """The account of a location, and what the deployment has for it: at most one of the three.
 
     :param token: an Entra identity's source of tokens.
+    :param why_none: why there is none of them, for errors.
     """
 
     location: BlobLocation
     key: str = field(default="", repr=False)
     sas: str = field(default="", repr=False)
     token: Any = field(default=None, repr=False)
+    why_none: str = "no connection is set"
 
     @classmethod
     def of(cls, location: BlobLocation, settings: BlobSettings) -> BlobAccount:
@@ -64,7 +67,8 @@ class BlobAccount:
             return cls(location)
         client = _client_of(settings.conn_id)
         if client.account_name != location.account:
-            return cls(location)
+            why = f"the connection {settings.conn_id} is of the account {client.account_name}"
+            return cls(location, why_none=why)
         key = str(getattr(client.credential, "account_key", "") or "")
         if isinstance(client.credential, AzureSasCredential):
             sas = client.credential.signature.strip().removeprefix("?")
@@ -73,6 +77,8 @@ class BlobAccount:
         # Airflow masks a connection's fields where it prints them; this is how the token stands in addresses.
         mask_secret(sas)
         token = client.credential if hasattr(client.credential, "get_token") else None
+        if token and not location.endpoint.startswith("https:"):
+            raise _connection_error(settings.conn_id, "an identity, whose tokens are not sent without TLS")
         return cls(location, key, sas, token)
 
     @cached_property
@@ -80,6 +86,13 @@ class BlobAccount:
         """Client of the account."""
         credential = self.key or (AzureSasCredential(self.sas) if self.sas else self.token)
         return BlobServiceClient(self.location.endpoint, credential=credential, **PATIENCE)
+
+    @property
+    def shown(self) -> str:
+        """What the account is shown, in the words of an error."""
+        kinds = {"an account key": self.key, "a SAS token": self.sas, "an Entra identity": self.token}
+        given = next((kind for kind, credential in kinds.items() if credential), None)
+        return f"with {given}" if given else f"without credentials: {self.why_none}"
 
     @property
     def container(self) -> ContainerClient:
@@ -100,7 +113,7 @@ class BlobAccount:
         ends = starts + SKEW + lifetime
         signed: dict[str, Any] = {"account_key": self.key}
         if not self.key:
-            with storage_errors(self.location.endpoint):
+            with storage_errors(self.location.endpoint, shown=self.shown):
                 signed = {"user_delegation_key": self.service.get_user_delegation_key(starts, ends)}
         secure = self.location.endpoint.startswith("https:")
         made = {
@@ -128,15 +141,26 @@ def _client_of(conn_id: str) -> Any:
     from airflow.providers.microsoft.azure.hooks.wasb import WasbHook
 
     connection = find_connection(conn_id)
-    kind = connection.conn_type if connection else "none"
+    if connection is None:
+        raise _connection_error(conn_id, "there is no such connection")
+    kind = connection.conn_type
     try:
         if kind == "wasb":
             return WasbHook(conn_id).get_conn()
         if kind == "adls":
+            _require_no_sas_in_extra(connection)
             return AzureDataLakeStorageV2Hook(conn_id).service_client
     except (AirflowNotFoundException, TypeError, ValueError) as error:
         raise _connection_error(conn_id, f"its fields make no client: {type(error).__name__}") from error
     raise _connection_error(conn_id, f"type {kind}")
+
+
+def _require_no_sas_in_extra(connection: Connection) -> None:
+    """Refuse what Airflow's Data Lake connections ignore: an identity would be tried in its place."""
+    if "sas_token" in connection.extra_dejson:
+        raise _connection_error(
+            connection.conn_id, "a sas_token, which type adls ignores; there a SAS token is the password"
+        )
 
 
 def _connection_error(conn_id: str, got: str) -> ConfigurationError:
@@ -144,6 +168,7 @@ def _connection_error(conn_id: str, got: str) -> ConfigurationError:
         "The connection of the storage account is not usable.",
         code="storage-connection-invalid",
         got=f"{conn_id}: {got}",
-        expected="a connection of type wasb or adls with a key, a SAS token or an identity",
+        expected="type wasb with the account's name as login, or its https:// address as host; "
+        "or type adls with the account's name as host",
         action="correct the connection, or CONFIDENTIAL_SPARK_BLOB_CONN_ID; docs/azure.md shows each kind",
     )

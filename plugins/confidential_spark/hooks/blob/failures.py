@@ -23,11 +23,12 @@ REFUSED, BUSY = (401, 403, 409), (408, 429, 500, 502, 503, 504)
 
 
 @contextmanager
-def storage_errors(place: str, sas: str = "") -> Iterator[None]:
+def storage_errors(place: str, sas: str = "", shown: str = "") -> Iterator[None]:
     """Turn the client's errors into this project's.
 
     :param place: what was asked for, without credentials.
     :param sas: the SAS token that was shown, if one was; only its dates and rights are looked at.
+    :param shown: what the account was shown, e.g. ``with an account key``.
     :raises InputError: ``storage-…``, and what a SAS token lacks.
     """
     try:
@@ -36,7 +37,7 @@ def storage_errors(place: str, sas: str = "") -> Iterator[None]:
         if error.status_code is None:
             # An identity that has no token: nothing was asked of the account.
             raise named("storage-denied", f"{place}: {first_line(error)}") from None
-        raise _answered(error, place, sas) from None
+        raise _answered(error, place, sas, shown) from None
     except AzureError as error:
         raise _unanswered(error, place) from None
 
@@ -63,16 +64,25 @@ def _unanswered(error: AzureError, place: str) -> InputError:
             expected="the name of an account, and a DNS that knows it",
             action="correct the account in the input location; check DNS and private endpoints",
         )
+    if place.startswith("http:"):
+        # Only an emulator is read without TLS, and it does not come back by itself.
+        return InputError(
+            "The storage emulator does not answer.",
+            code="storage-unreachable",
+            got=f"{place}: {type(error).__name__}",
+            expected="the emulator that CONFIDENTIAL_SPARK_BLOB_EMULATOR names",
+            action="start it, e.g. with `make storage`, or unset that variable",
+        )
     code = "storage-certificate" if "CERTIFICATE_VERIFY_FAILED" in said else "storage-unreachable"
     return named(code, f"{place}: {type(error).__name__}")
 
 
-def _answered(error: HttpResponseError, place: str, sas: str) -> InputError:
-    status = error.status_code or 0
-    word = str(getattr(error, "error_code", None) or error.reason or "")
-    got = f"{place}: HTTP {status} {word.rpartition('.')[2]}"
+def _answered(error: HttpResponseError, place: str, sas: str, shown: str) -> InputError:
+    status, code = error.status_code or 0, getattr(error, "error_code", None)
+    word = str(getattr(code, "value", code) or error.reason or "")
+    got = f"{place}: HTTP {status} {word}"
     if status in REFUSED:
-        return _denied(error, got, sas)
+        return _denied(error, f"{got}, {shown}".removesuffix(", "), sas)
     if status in BUSY:
         return named("storage-busy", got)
     if status == 412 or status == 416:
@@ -101,7 +111,7 @@ def _denied(error: HttpResponseError, got: str, sas: str) -> InputError:
         )
     if problem := sas_problem(sas, there):
         return problem
-    return named("storage-denied", f"{got} ({'a SAS token or a key' if sas else 'anonymous'})")
+    return named("storage-denied", got)
 
 
 def sas_problem(sas: str, now: datetime) -> InputError | None:

@@ -96,7 +96,7 @@ class BlobListing:
             yield Blob(path, int(item.size), str(item.etag).strip('"'))
 
     def _errors(self, path: str) -> AbstractContextManager[None]:
-        return storage_errors(self.account.location.url(path), self.account.sas)
+        return storage_errors(self.account.location.url(path), self.account.sas, self.account.shown)
 
 
 def _stands_for_folder(item: BlobProperties) -> bool:

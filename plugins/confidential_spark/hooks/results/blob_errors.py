@@ -31,11 +31,12 @@ def code_of(error: AzureError) -> str:
     return str(getattr(code, "value", code) or "")
 
 
-def named_error(error: AzureError, what: str, url: str) -> ConfidentialSparkError:
+def named_error(error: AzureError, what: str, url: str, shown: str = "") -> ConfidentialSparkError:
     """Return what a request ended with.
 
     :param what: what was asked, e.g. ``read summary.json``.
     :param url: of the results, without credentials.
+    :param shown: what the account was shown, e.g. ``with an account key``.
     """
     if isinstance(error, ClientAuthenticationError) and error.status_code is None:
         # Of an identity that gives no token: the storage was not asked.
@@ -46,6 +47,7 @@ def named_error(error: AzureError, what: str, url: str) -> ConfidentialSparkErro
     said = f"{url}: {status} {code}".rstrip()
     if status in FORBIDDEN or code == "PublicAccessNotPermitted":
         found = TIME_FRAME.search(str(error))
+        said = f"{said}, {shown}".removesuffix(", ")
         return _forbidden(what, f"{said}: {found[0]}" if found else said)
     if status in BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _unreachable(what, said)

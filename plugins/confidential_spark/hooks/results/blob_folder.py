@@ -65,13 +65,15 @@ class BlobFolder:
     :param container: client of the container, with its credentials.
     :param prefix: ends with a slash, or is empty.
     :param url: what the prefix is called in messages; without credentials.
+    :param shown: what the account is shown, for messages, e.g. ``with an account key``.
     """
 
-    def __init__(self, container: ContainerClient, prefix: str, url: str) -> None:
+    def __init__(self, container: ContainerClient, prefix: str, url: str, shown: str = "") -> None:
         """Keep the names; nothing is asked yet."""
         self._container = container
         self._prefix = prefix
         self.url = url.rstrip("/")
+        self._shown = shown
         self._now = datetime.now(UTC)
 
     @property
@@ -219,7 +221,7 @@ class BlobFolder:
             asked.code = code_of(error)
             if asked.code not in expected:
                 # Without its cause, whose text a traceback would show.
-                raise named_error(error, what, self.url) from None
+                raise named_error(error, what, self.url, self._shown) from None
 
 
 @dataclass

@@ -52,7 +52,7 @@ def blob_folder_at(location: str) -> BlobFolder:
 
     account = account_at(location)
     prefix = f"{account.location.path}/" if account.location.path else ""
-    return BlobFolder(account.container, prefix, location)
+    return BlobFolder(account.container, prefix, location, account.shown)
 
 
 def account_at(location: str) -> BlobAccount:

@@ -222,7 +222,7 @@ class ResultStore(ABC):
                 f"Nothing is published as {key}.",
                 code="not-published",
                 expected="a published result",
-                action="run the DAG for it first",
+                action="run the DAG for it first, or correct the name or the location",
             )
         return current
 

@@ -163,6 +163,11 @@ def _absent(folder: Path, month: Month) -> InputError:
     """Tell a missing month from a missing input: does any month exist beside it?"""
     if any(parent.is_dir() for parent in (folder.parent, folder.parent.parent)):
         return no_data(month, f"no folder {folder}")
+    return no_input(folder)
+
+
+def no_input(folder: Path) -> InputError:
+    """Return the error for an input that is not there."""
     return InputError(
         "The input location does not exist.",
         code="input-missing",

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import InputError
-from confidential_spark.jobs.input.folder import data_file, data_files, readable
+from confidential_spark.jobs.input.folder import data_file, data_files, no_input, readable
 from confidential_spark.jobs.input.location import AZURE_LAYOUT, local_folder, month_uri
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def files_at(place: Path, month: Month) -> tuple[Path, list[Path]]:
 
 def _files_in(given: Path, azure: Path, month: Month) -> tuple[Path, list[Path]]:
     """Return the files of Azure's layout, or say what was looked for where there is none."""
+    if azure != given and not given.exists():
+        raise no_input(given)
     if azure != given and given.is_dir() and not azure.exists():
         found = sorted(path.name for path in given.iterdir() if TLC_FILE.fullmatch(path.name))
         raise _no_layout(given, month, f"{found[0]} to {found[-1]}" if found else "")
@@ -85,7 +87,7 @@ def _no_layout(given: Path, month: Month, tlc_files: str) -> InputError:
     return InputError(
         f"There is no data for {month}.",
         code="month-without-data",
-        got=f"{given}, with the TLC's files {tlc_files}" if tlc_files else f"neither in {given}",
+        got=f"{given}, with the TLC's files {tlc_files}" if tlc_files else f"{given}, which has neither",
         expected=f"{expected}, the file itself, or a template with {{year}} and {{month:02d}}",
         action="choose a month that the input has, or correct the input location",
     )

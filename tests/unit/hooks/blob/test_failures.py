@@ -53,6 +53,15 @@ def test_silence_has_a_name(error, code, retryable):
     assert caught.value.__cause__ is None
 
 
+def test_an_emulator_that_is_not_there_is_worth_no_retry():
+    with (
+        pytest.raises(InputError, match=r"\[storage-unreachable\].*make storage") as caught,
+        storage_errors("http://127.0.0.1:10000/devstoreaccount1/trips"),
+    ):
+        raise ServiceRequestError("Connection refused")
+    assert not caught.value.retryable
+
+
 def dates(starts: timedelta, ends: timedelta) -> str:
     at = [(NOW + delta).strftime("%Y-%m-%dT%H%%3A%M%%3A%SZ") for delta in (starts, ends)]
     return f"st={at[0]}&se={at[1]}&sp=rl&sig=x"

@@ -116,9 +116,18 @@ def test_a_credential_in_the_address_is_refused_and_not_shown(text):
     assert "SECRET" not in str(caught.value)
 
 
-def test_the_trigger_form_takes_no_address_with_a_query():
-    assert re.search(INPUT_PATTERN, PUBLIC_DATA_SET)
-    assert not re.search(INPUT_PATTERN, "https://trips.blob.core.windows.net/c/x?sig=SECRET")
+@pytest.mark.parametrize(
+    ("location", "is_taken"),
+    [
+        pytest.param(PUBLIC_DATA_SET, True, id="template"),
+        pytest.param(f"{EMULATOR}/c-1/yellow", True, id="emulator"),
+        pytest.param("https://trips.blob.core.windows.net/c/x?sig=SECRET", False, id="query"),
+        pytest.param("http://trips.blob.core.windows.net/c/x", False, id="no-tls"),
+        pytest.param("http://127.0.0.1.evil.example:80/c/x", False, id="longer-host"),
+    ],
+)
+def test_the_trigger_form_takes_addresses_of_blobs_without_a_query(location, is_taken):
+    assert bool(re.search(INPUT_PATTERN, location)) is is_taken
 
 
 def test_the_public_data_set_is_a_template_of_azures_layout():

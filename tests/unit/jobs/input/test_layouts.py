@@ -61,10 +61,10 @@ def test_finds_the_months_files(root, location, place, names):
 @pytest.mark.parametrize(
     ("location", "code", "said"),
     [
-        pytest.param("absent", "input-missing", "does not exist", id="no-such-folder"),
+        pytest.param("absent", "input-missing", "/absent · expected", id="no-such-folder"),
         pytest.param("empty", "month-without-data", "puYear=2018/puMonth=5/*.parquet (Azure) or", id="other"),
         pytest.param("empty", "month-without-data", FILE, id="names-the-tlcs-file"),
-        pytest.param("csv", "month-without-data", "neither in", id="csv"),
+        pytest.param("csv", "month-without-data", "which has neither", id="csv"),
         pytest.param(
             "flat/yellow_tripdata_2018-06.parquet", "input-month-mismatch", "another month", id="other-file"
         ),
