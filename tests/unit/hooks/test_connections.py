@@ -68,9 +68,13 @@ def naps(monkeypatch) -> list[float]:
 
 
 @pytest.fixture
-def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+def everything_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], str]]:
     """All that any library logs, however chatty it is told to be."""
     chatty = "azure.core.pipeline.policies.http_logging_policy"
+    # Airflow's configuration of logging, in the same process, disables the loggers that it does not know.
+    monkeypatch.setattr(logging.getLogger(chatty), "disabled", False)
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger=chatty):
         yield lambda: "\n".join(f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records)
 
