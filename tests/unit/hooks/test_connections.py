@@ -73,11 +73,8 @@ def everything_logged(
 ) -> Iterator[Callable[[], str]]:
     """All that any library logs, however chatty it is told to be."""
     chatty = "azure.core.pipeline.policies.http_logging_policy"
-    # Airflow's configuration of logging, in the same process, disables the loggers that it does not know.
-    logger = logging.getLogger(chatty)
-    monkeypatch.setattr(logger, "disabled", False)
-    # Whatever another test has made of the loggers above it.
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    # What makes a client sets the level of its log anew, to this.
+    monkeypatch.setenv("AZURE_HTTP_LOGGING_LEVEL", "DEBUG")
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger=chatty):
         yield lambda: "\n".join(f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records)
 
