@@ -195,7 +195,7 @@ def test_no_pod_has_a_volume_of_the_cluster(kind) -> None:
 
 
 def test_an_enclave_that_attests_into_a_blob_has_its_launch_in_a_secret_and_no_company() -> None:
-    blob = {"url": "https://a.example/work/t.tar", "sas": "sp=cw&sig=CANARY"}
+    blob = {"url": "https://a.example/runs/t.tar", "sas": "sp=cw&sig=CANARY"}
     pod = kubernetes_pod.attest_pod(PLAN)
     assert [each["name"] for each in containers(pod)] == [ENCLAVE_CONTAINER]
     secret = kubernetes_pod.launch_secret(PLAN, replace(LAUNCH, results_blob=blob), None, "uid-1", "attest")

@@ -41,7 +41,7 @@ def upload(folder, monkeypatch):
         results_blob, "BoundedHttp", lambda url, _: BoundedHttp(url, limits, sleep=lambda _: None)
     )
     return lambda service, **changes: ResultsBlob(
-        **{"url": f"{service.url}/account/work/try.tar", "sas": SAS} | changes
+        **{"url": f"{service.url}/account/runs/try.tar", "sas": SAS} | changes
     ).upload(folder)
 
 
@@ -61,7 +61,7 @@ def test_the_same_files_make_the_same_archive(account, upload, folder):
     with FaultyService(proper=account) as service:
         upload(service)
         os.utime(folder / "summary.json", (1, 1))
-        upload(service, url=f"{service.url}/account/work/another.tar")
+        upload(service, url=f"{service.url}/account/runs/another.tar")
     assert len(set(account.blobs.values())) == 1
 
 
@@ -94,10 +94,10 @@ def test_a_commit_whose_answer_is_lost_is_done_once(account, upload):
 
 
 def test_what_is_there_already_is_not_overwritten(account, upload):
-    account.blobs["/account/work/try.tar"] = b"somebody's"
+    account.blobs["/account/runs/try.tar"] = b"somebody's"
     with FaultyService(proper=account) as service, pytest.raises(AgentError, match="BlobAlreadyExists"):
         upload(service)
-    assert account.blobs == {"/account/work/try.tar": b"somebody's"}
+    assert account.blobs == {"/account/runs/try.tar": b"somebody's"}
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_refuses_spark_settings_that_bring_code(name):
         pytest.param("spark.sql.shuffle.partitions", "${env:HOME}", id="substitution"),
         pytest.param(
             "spark.kubernetes.authenticate.oauthTokenFile",
-            "/host/launch/../../tmp/work/spark-secret",
+            "/host/launch/../../tmp/spark-secret",
             id="private-file-as-token",
         ),
         pytest.param("spark.kubernetes.executor.podTemplateFile", "/host/launch/", id="folder-as-template"),

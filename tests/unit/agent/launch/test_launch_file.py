@@ -176,7 +176,7 @@ BLOB = {"name": "part 1.parquet", "bytes": 7, "etag": "0x8D4", "sas": "sv=2021-1
 BLOBS = {"input": "https://account.blob.core.windows.net/trips/2018", "input_files": [BLOB]}
 
 
-RESULTS = {"url": "https://account.blob.core.windows.net/work/try.tar", "sas": "sp=cw&sig=c2VjcmV0"}
+RESULTS = {"url": "https://account.blob.core.windows.net/runs/try.tar", "sas": "sp=cw&sig=c2VjcmV0"}
 
 
 def test_results_may_go_to_a_blob(launch):
@@ -192,8 +192,8 @@ def test_results_may_go_to_a_blob(launch):
         pytest.param({}, "missing", id="empty"),
         pytest.param(RESULTS | {"more": "x"}, "more", id="one-more-member"),
         pytest.param(RESULTS | {"sas": ""}, "SAS, which is not shown", id="no-sas"),
-        pytest.param(RESULTS | {"url": "http://account.example/work/try.tar"}, "https", id="no-tls"),
-        pytest.param(RESULTS | {"url": "https://user@a.example/work/t.tar"}, "without user", id="user"),
+        pytest.param(RESULTS | {"url": "http://account.example/runs/try.tar"}, "https", id="no-tls"),
+        pytest.param(RESULTS | {"url": "https://user@a.example/runs/t.tar"}, "without user", id="user"),
     ],
 )
 def test_results_go_nowhere_else(launch, blob, why):
@@ -203,7 +203,7 @@ def test_results_go_nowhere_else(launch, blob, why):
 
 
 def test_a_hardware_enclave_sends_nothing_in_clear(launch):
-    blob = RESULTS | {"url": "http://127.0.0.1:10000/account/work/try.tar"}
+    blob = RESULTS | {"url": "http://127.0.0.1:10000/account/runs/try.tar"}
     with pytest.raises(AgentError, match=r"launch-invalid.*results_blob"):
         parse(launch(quote_provider="occlum", results_blob=blob))
 
