@@ -41,7 +41,7 @@ def _require_answers(conn_id: str) -> None:
     for backend in ensure_secrets_backend_loaded():
         try:
             backend.get_connection(conn_id=conn_id)
-        except Exception as error:
+        except Exception as error:  # a deployment may name any backend, which raises what it likes
             raise _backend_error(conn_id, type(backend).__name__, error) from None
 
 

@@ -11,6 +11,9 @@ from pydantic_settings import SettingsConfigDict
 from confidential_spark.jobs.input.blob_location import AZURE_SUFFIX
 from confidential_spark.settings import ENV_PREFIX, DeploymentSettings, read_settings
 
+EmulatorAddress = Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")]
+"""``HOST:PORT`` of a storage emulator, as enclaves on another machine reach it."""
+
 
 class BlobSettings(DeploymentSettings):
     """What reading blobs takes; see `docs/azure.md`."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from confidential_spark.enclave.image import REFERENCE
+from confidential_spark.hooks.blob.settings import EmulatorAddress
 from confidential_spark.settings import ENV_PREFIX, DeploymentSettings, read_settings
 
 
@@ -38,7 +39,7 @@ class DockerSettings(DeploymentSettings):
         description="Docker network of hardware enclaves, which ask the attestation service; simulated ones "
         "have it only to download blobs.",
     )
-    emulator: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")] | None = Field(
+    emulator: EmulatorAddress | None = Field(
         default=None,
         description="`HOST:PORT` by which containers reach the emulator of "
         "`CONFIDENTIAL_SPARK_BLOB_EMULATOR`; simulated enclaves only.",

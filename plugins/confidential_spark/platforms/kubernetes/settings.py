@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from confidential_spark.enclave.image import REFERENCE
+from confidential_spark.hooks.blob.settings import EmulatorAddress
 from confidential_spark.platforms.kubernetes.names import NAMESPACE
 from confidential_spark.settings import ENV_PREFIX, DeploymentSettings, read_settings
 
@@ -31,7 +32,7 @@ class KubernetesSettings(DeploymentSettings):
         "`wasbs://work@ACCOUNT.blob.core.windows.net/spark`; needed by `aks`. Its connection, that of the "
         "results, has a key or an identity.",
     )
-    emulator: Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}:[0-9]{1,5}$")] | None = Field(
+    emulator: EmulatorAddress | None = Field(
         default=None,
         description="`HOST:PORT` by which pods reach the emulator of `CONFIDENTIAL_SPARK_BLOB_EMULATOR`; "
         "simulated enclaves only.",
