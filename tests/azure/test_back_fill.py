@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import replace
@@ -21,7 +20,8 @@ from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.jobs.nytaxi.recount import recount
 
 from tests.integration.live_airflow import LiveAirflow, end_all, wait_until
-from tests.support.azure.azurite import ACCOUNT, KEY
+from tests.support.azure.azurite import HOST, KEY, wasb_connection
+from tests.support.azure.tables import tables_in, tables_in_blob
 from tests.support.places import SHARED
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tests.support.azure.azurite import Azurite
 
 DAG = "nytaxi_local"
-HOST = f"{ACCOUNT}.blob.core.windows.net"
 YELLOW = SHARED / "data" / "yellow"
 CONTRACT = NYTAXI.rules().input
 CAP = 100_000
@@ -93,9 +92,8 @@ def test_every_real_month_is_read_from_blobs_as_from_files(reached: str, tmp_pat
 def airflow(storage: Azurite, trips: str, tmp_path: Path) -> Iterator[LiveAirflow]:
     """A scheduler whose months and results are in Blob."""
     storage.client().create_container("all-results")
-    login = {"conn_type": "wasb", "host": storage.endpoint, "login": ACCOUNT, "password": KEY}
     variables = {
-        "AIRFLOW_CONN_TRIPS": json.dumps(login),
+        "AIRFLOW_CONN_TRIPS": wasb_connection(storage.endpoint),
         # No runs but the back-fills'.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "CONFIDENTIAL_SPARK_BLOB_EMULATOR": storage.endpoint,
@@ -123,15 +121,6 @@ def back_fill(airflow: LiveAirflow, first: str, last: str) -> None:
     wait_until(has_ended, f"the back-fill from {first} to {last} has ended", 1200)
 
 
-def in_blob(storage: Azurite, month: str) -> dict[str, bytes]:
-    """Return a month's tables as a reader of the commit marker finds them."""
-    container = storage.client().get_container_client("all-results")
-    marker = json.loads(container.download_blob(f"spark/{DAG}/month={month}.json").readall())
-    folder = f"spark/{DAG}/.versions/month={month}/{marker['version']}"
-    names = [name for name in marker["files"] if name.endswith(".parquet")]
-    return {name: container.download_blob(f"{folder}/{name}").readall() for name in names}
-
-
 @pytest.mark.spark
 @pytest.mark.timeout(3600)
 def test_back_filled_months_in_blob_are_those_of_local_files(
@@ -142,9 +131,9 @@ def test_back_filled_months_in_blob_are_those_of_local_files(
     states = airflow.rows("select state from dag_run where run_type = 'backfill'")
     assert states == [("success",)] * len(FILLED)
     airflow.end()
+    results = storage.client().get_container_client("all-results")
     for month in FILLED:
         assert run_dag(DAG, month, input=YELLOW.as_uri()).state == "success"
-        local = results_dir / DAG / f"month={month}"
-        tables = {path.name: path.read_bytes() for path in local.glob("*.parquet")}
+        tables = tables_in(results_dir / DAG / f"month={month}")
         assert tables
-        assert in_blob(storage, month) == tables, month
+        assert tables_in_blob(results, DAG, month) == tables, month

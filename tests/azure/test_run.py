@@ -14,6 +14,7 @@ from confidential_spark.hooks.task_folder import PREFIX
 
 from tests.support.azure.azurite import KEY
 from tests.support.azure.canaries import places_with
+from tests.support.azure.tables import tables_in
 
 pytestmark = [pytest.mark.spark]
 MONTHS = ["2018-06", "2020-01"]
@@ -38,8 +39,7 @@ def container(upload, months):
 def published(results_dir, month):
     folder = results_dir / "nytaxi_local" / f"month={month}"
     summary = json.loads((folder / "summary.json").read_bytes())
-    tables = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
-    return {**summary, "duration_ms": 0}, tables, json.loads((folder / "report.json").read_bytes())
+    return {**summary, "duration_ms": 0}, tables_in(folder), json.loads((folder / "report.json").read_bytes())
 
 
 def test_the_figures_of_blobs_are_those_of_the_same_files(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import FINISHED, find_process, wait_until
-from tests.support.azure.azurite import ACCOUNT, KEY
+from tests.support.azure.azurite import HOST, wasb_connection
 from tests.support.azure.postgresql import NoPostgresqlError, postgresql
+from tests.support.azure.tables import tables_in, tables_in_blob
 from tests.support.azure.two_workers import Deployment, shared_variables
 
 if TYPE_CHECKING:
@@ -42,18 +42,16 @@ def deployment(storage: Azurite, upload, month: Path, tmp_path: Path) -> Iterato
     """An Airflow without workers, which has the month in Blob and publishes there."""
     trips = upload("trips-of-two", month, "yellow/")
     storage.client().create_container("results-of-two")
-    host = f"{ACCOUNT}.blob.core.windows.net"
     try:
         with postgresql() as database:
             shared = shared_variables(
                 database,
                 blob_emulator=storage.endpoint,
                 blob_conn_id="trips",
-                input_uri=f"wasbs://{trips}@{host}/yellow",
-                results_dir=f"wasbs://results-of-two@{host}/spark",
+                input_uri=f"wasbs://{trips}@{HOST}/yellow",
+                results_dir=f"wasbs://results-of-two@{HOST}/spark",
             )
-            login = {"conn_type": "wasb", "host": storage.endpoint, "login": ACCOUNT, "password": KEY}
-            made = Deployment(tmp_path, {**shared, "AIRFLOW_CONN_TRIPS": json.dumps(login)})
+            made = Deployment(tmp_path, {**shared, "AIRFLOW_CONN_TRIPS": wasb_connection(storage.endpoint)})
             try:
                 made.begin()
                 yield made
@@ -66,19 +64,6 @@ def deployment(storage: Azurite, upload, month: Path, tmp_path: Path) -> Iterato
 def tries(logs: set[str], task_ids: set[str]) -> set[str]:
     """Return the logs that are of these tasks."""
     return {log for log in logs if log.partition("/")[0].removeprefix("task_id=") in task_ids}
-
-
-def blobs_of(storage: Azurite) -> dict[str, bytes]:
-    """Return the month's tables as a reader of the commit marker finds them."""
-    container = storage.client().get_container_client("results-of-two")
-    marker = json.loads(container.download_blob(f"spark/{DAG}/month={MONTH}.json").readall())
-    folder = f"spark/{DAG}/.versions/month={MONTH}/{marker['version']}/"
-    names = [blob.name for blob in container.list_blobs(name_starts_with=folder)]
-    return {
-        name.removeprefix(folder): container.download_blob(name).readall()
-        for name in names
-        if name.endswith(".parquet")
-    }
 
 
 def test_a_month_survives_the_loss_of_a_worker(
@@ -105,8 +90,6 @@ def test_a_month_survives_the_loss_of_a_worker(
 
     on_files: Run = run_dag(DAG, MONTH, input=month.as_uri())
     assert on_files.state == "success"
-    tables = {
-        path.name: path.read_bytes() for path in (results_dir / DAG / f"month={MONTH}").glob("*.parquet")
-    }
+    tables = tables_in(results_dir / DAG / f"month={MONTH}")
     assert tables
-    assert blobs_of(storage) == tables
+    assert tables_in_blob(storage.client().get_container_client("results-of-two"), DAG, MONTH) == tables

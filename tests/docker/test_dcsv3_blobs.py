@@ -16,7 +16,7 @@ from confidential_spark.enclave import layout
 from tests.azure.conftest import storage, upload  # noqa: F401 - fixtures
 from tests.docker.test_dcsv3_runs import DAG, containers, published, summary, unpause, verify
 from tests.integration.live_airflow import LiveAirflow, end_all, wait_until
-from tests.support.azure.azurite import KEY
+from tests.support.azure.azurite import HOST, KEY, wasb_connection
 from tests.support.azure.canaries import places_with, signatures, texts_with
 from tests.support.cluster.forwarder import forward
 from tests.support.factories.approvals import approved_include
@@ -62,7 +62,6 @@ def airflow(
 ) -> Iterator[LiveAirflow]:
     folder = tmp_path_factory.mktemp("dcsv3-blobs")
     live = LiveAirflow(folder)
-    connection = {"conn_type": "wasb", "host": storage.endpoint, "password": KEY}
     live.environment.update(
         CONFIDENTIAL_SPARK_DCSV3_POLICY="simulation-image",
         CONFIDENTIAL_SPARK_DCSV3_IMAGE=enclave_image.reference,
@@ -70,7 +69,7 @@ def airflow(
         CONFIDENTIAL_SPARK_INCLUDE_DIR=str(approved_include(folder / "include", enclave_image)),
         CONFIDENTIAL_SPARK_BLOB_EMULATOR=storage.endpoint,
         CONFIDENTIAL_SPARK_BLOB_CONN_ID="trips",
-        AIRFLOW_CONN_TRIPS=json.dumps(connection),
+        AIRFLOW_CONN_TRIPS=wasb_connection(storage.endpoint),
         **{name: value for name, value in os.environ.items() if name.startswith("DOCKER_")},
     )
     try:
@@ -107,7 +106,7 @@ def test_a_real_month_of_blobs_and_no_right_to_them_left(
     trips: str,
     shared_data: Path,
 ) -> None:
-    location = f"wasbs://{trips}@devstoreaccount1.blob.core.windows.net/yellow"
+    location = f"wasbs://{trips}@{HOST}/yellow"
     run = airflow.trigger(DAG, month=MONTH, input=location)
     wait_until(lambda: [c for c in containers(engine, run) if b"Downloading 1 blobs" in c.logs()], "it runs")
     [container] = containers(engine, run)

@@ -29,8 +29,9 @@ from tests.kubernetes.equipped import (
     KUBECONFIG,
     OWN_CLUSTER,
     TEST_IMAGE,
+    WORK_CONTAINER,
 )
-from tests.support.azure.azurite import ACCOUNT, KEY
+from tests.support.azure.azurite import ACCOUNT, KEY, wasb_connection
 from tests.support.fakes.kubernetes_api import FakeCluster
 
 if TYPE_CHECKING:
@@ -86,14 +87,13 @@ def real_blobs() -> dict[str, str]:
         pytest.skip(f"!!! NOT TESTED: no ${EMULATOR}, an emulator that the cluster's pods reach")
     port = os.environ.get(EMULATOR_PORT) or os.environ[EMULATOR].rpartition(":")[2]
     endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
-    said = {"conn_type": "wasb", "host": endpoint, "password": KEY}
-    os.environ["AIRFLOW_CONN_WORK"] = json.dumps(said)
+    os.environ["AIRFLOW_CONN_WORK"] = wasb_connection(endpoint)
     with contextlib.suppress(ResourceExistsError):
-        BlobServiceClient(endpoint, credential=KEY).create_container("work")
+        BlobServiceClient(endpoint, credential=KEY).create_container(WORK_CONTAINER)
     return {
         "blob_emulator": endpoint,
         "blob_conn_id": "work",
-        "aks_work": f"{endpoint}/work/{uuid.uuid4().hex}",
+        "aks_work": f"{endpoint}/{WORK_CONTAINER}/{uuid.uuid4().hex}",
         "aks_emulator": os.environ[EMULATOR],
     }
 
@@ -101,7 +101,7 @@ def real_blobs() -> dict[str, str]:
 @pytest.fixture
 def real_container(real_blobs) -> ContainerClient:
     """The container of :func:`real_blobs`."""
-    return BlobServiceClient(real_blobs["blob_emulator"], credential=KEY).get_container_client("work")
+    return BlobServiceClient(real_blobs["blob_emulator"], credential=KEY).get_container_client(WORK_CONTAINER)
 
 
 @pytest.fixture(scope="session")
@@ -152,15 +152,14 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def work_container(storage: Azurite) -> str:  # noqa: F811
     """A container for what goes between pipeline and enclaves."""
-    storage.client().create_container("work")
-    return f"{storage.endpoint}/work"
+    storage.client().create_container(WORK_CONTAINER)
+    return f"{storage.endpoint}/{WORK_CONTAINER}"
 
 
 @pytest.fixture
 def blobs(storage: Azurite, work_container, monkeypatch) -> dict[str, str]:  # noqa: F811
     """The settings by which input and results go through blobs, below an address of the test's own."""
-    said = {"conn_type": "wasb", "host": storage.endpoint, "password": KEY}
-    monkeypatch.setenv("AIRFLOW_CONN_WORK", json.dumps(said))
+    monkeypatch.setenv("AIRFLOW_CONN_WORK", wasb_connection(storage.endpoint))
     return {
         "blob_emulator": storage.endpoint,
         "blob_conn_id": "work",
@@ -172,7 +171,7 @@ def blobs(storage: Azurite, work_container, monkeypatch) -> dict[str, str]:  # n
 def blob_names(storage: Azurite, blobs) -> Callable[[], list[str]]:  # noqa: F811
     """Names of the blobs below the test's address."""
     prefix = blobs["aks_work"].rpartition("/")[2]
-    container = storage.client().get_container_client("work")
+    container = storage.client().get_container_client(WORK_CONTAINER)
     return lambda: sorted(
         name.removeprefix(f"{prefix}/") for name in container.list_blob_names(name_starts_with=prefix)
     )

@@ -24,8 +24,9 @@ from scripts.debian_base import cache_folder, ensure_base
 from tests.docker.engine import NoEngineError, running_engine
 from tests.docker.image_tasks import built_image
 from tests.support.azure.azurite import NoAzuriteError
-from tests.support.azure.for_pods import ADDRESS, azurite_for_pods
+from tests.support.azure.for_pods import ADDRESS, PORT, azurite_for_pods
 from tests.support.cluster.machine import UNFIT
+from tests.support.cluster.namespaces import listen_inside
 from tests.support.cluster.places import Places
 from tests.support.places import ROOT
 
@@ -43,6 +44,8 @@ TEST_IMAGE, ENCLAVE_IMAGE = "KUBERNETES_TEST_IMAGE", "KUBERNETES_ENCLAVE_IMAGE"
 FOREIGN_IMAGE = "KUBERNETES_FOREIGN_IMAGE"
 # Azurite as pods reach it, ``HOST:PORT``, and its port on this machine's 127.0.0.1.
 EMULATOR, EMULATOR_PORT = "KUBERNETES_EMULATOR", "KUBERNETES_EMULATOR_PORT"
+# The emulator's container for what goes between pipeline and enclaves.
+WORK_CONTAINER = "work"
 # Of our own cluster alone, whose parts a test can stop: the cache folder that it is in.
 OWN_CLUSTER = "KUBERNETES_OWN_CLUSTER"
 # Another security version is another measurement.
@@ -136,7 +139,7 @@ def load(*tags: str) -> list[str]:
 def _start_emulator(places: Places, stack: ExitStack) -> dict[str, str]:
     """Start Azurite until the end of the stack; without it, no enclave in a pod is tested."""
     try:
-        running = stack.enter_context(azurite_for_pods(places))
+        running = stack.enter_context(azurite_for_pods(listen_inside(places, PORT)))
     except NoAzuriteError as error:
         print(f"!!! NOT TESTED: whatever an enclave in a pod runs: no Azurite: {error}", file=sys.stderr)
         return {}

@@ -18,7 +18,6 @@ import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from azure.storage.blob import BlobServiceClient
 from confidential_spark.agent.protocol import TRUST_SIMULATED
@@ -36,11 +35,11 @@ from scripts.process_tree import end_with_parent, take_charge, undisturbed
 from scripts.run_month import choose_policy
 from tests.docker.engine import NoEngineError, running_engine
 from tests.kubernetes.deployment import Deployment
-from tests.kubernetes.equipped import KUBECONFIG, install_namespace, load
-from tests.support.azure.azurite import ACCOUNT, KEY, NoAzuriteError, azurite, install
+from tests.kubernetes.equipped import KUBECONFIG, WORK_CONTAINER, install_namespace, load
+from tests.support.azure.azurite import KEY, NoAzuriteError, wasb_connection
 from tests.support.azure.for_pods import ADDRESS, PORT, azurite_for_pods
 from tests.support.cluster.cluster import is_up
-from tests.support.cluster.forwarder import forward
+from tests.support.cluster.namespaces import listen_inside
 from tests.support.cluster.places import Places
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 WORK, EMULATOR = KubernetesSettings.variable("work"), KubernetesSettings.variable("emulator")
 IMAGE, BLOBS = KubernetesSettings.variable("image"), BlobSettings.variable("emulator")
 RESULTS_CONNECTION = Settings.variable("results_conn_id")
-CONNECTION, CONTAINER = "azurite", "work"
+CONNECTION = "azurite"
 CLUSTER_CONNECTION = "AIRFLOW_CONN_KUBERNETES_DEFAULT"
 TAG = "localhost/confidential-spark/enclave:approved"
 REFUSED = 2
@@ -118,7 +117,7 @@ def own_cluster(places: Places, stack: ExitStack) -> dict[str, str]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aks-")))
     account = Deployment(places.kubeconfig, image).launcher_kubeconfig(folder)
     connection = json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": str(account)}})
-    running = stack.enter_context(azurite_for_pods(places))
+    running = stack.enter_context(azurite_for_pods(listen_inside(places, PORT)))
     print(f"Azurite stands in for Azure Storage; pods reach it at {ADDRESS}", flush=True)
     return {IMAGE: image, CLUSTER_CONNECTION: connection, **storage_settings(running.endpoint, ADDRESS)}
 
@@ -140,23 +139,19 @@ def other_cluster(stack: ExitStack) -> dict[str, str]:
             expected=f"HOST:{PORT} with an address of this machine that pods reach",
             action=f"set it, e.g. to the gateway of kind's network; or configure storage, {WORK}",
         ) from error
-    install()
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azurite-")))
-    running = stack.enter_context(azurite(folder))
-    forward(listener, urlsplit(running.endpoint).port or 0)
+    running = stack.enter_context(azurite_for_pods(listener))
     return storage_settings(running.endpoint, address)
 
 
 def storage_settings(endpoint: str, address: str) -> dict[str, str]:
     """Make a container, and return the settings by which everybody finds it."""
-    BlobServiceClient(endpoint, credential=KEY).create_container(CONTAINER)
-    said = {"conn_type": "wasb", "login": ACCOUNT, "host": endpoint, "password": KEY}
+    BlobServiceClient(endpoint, credential=KEY).create_container(WORK_CONTAINER)
     return {
         BLOBS: endpoint,
         EMULATOR: address,
-        WORK: f"{endpoint}/{CONTAINER}/run",
+        WORK: f"{endpoint}/{WORK_CONTAINER}/run",
         RESULTS_CONNECTION: CONNECTION,
-        f"AIRFLOW_CONN_{CONNECTION.upper()}": json.dumps(said),
+        f"AIRFLOW_CONN_{CONNECTION.upper()}": wasb_connection(endpoint),
     }
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.live_airflow import LiveAirflow, end_all
-from tests.kubernetes.equipped import OWN_CLUSTER
+from tests.kubernetes.equipped import OWN_CLUSTER, WORK_CONTAINER
 from tests.kubernetes.live_aks import POLICY, live_aks, unpause
 from tests.kubernetes.witness import Witness
-from tests.support.azure.azurite import KEY
+from tests.support.azure.azurite import HOST, KEY
 from tests.support.azure.canaries import forms, places_with, signatures, texts_with
+from tests.support.azure.tables import tables_in
 from tests.support.cluster.namespaces import inside_node
 from tests.support.cluster.places import Places
 
@@ -35,10 +36,9 @@ NODE_FOLDERS = ("/var/log", "/var/lib/kubelet", "/run")
 
 
 @pytest.fixture(scope="module")
-def below(real_blobs) -> str:
+def below() -> str:
     """The address of these tests' blobs."""
-    account = real_blobs["blob_emulator"].rpartition("/")[2]
-    return f"wasbs://work@{account}.blob.core.windows.net/{uuid.uuid4().hex}"
+    return f"wasbs://{WORK_CONTAINER}@{HOST}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,7 @@ def fetched(airflow: LiveAirflow, dag: str, below: str, target: Path) -> Path:
 
 def figures(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     summary = json.loads((folder / "summary.json").read_text())
-    tables = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
-    return summary | {"duration_ms": 0}, tables
+    return summary | {"duration_ms": 0}, tables_in(folder)
 
 
 def on_the_node(places: Places, secrets: set[str]) -> str:

@@ -28,6 +28,7 @@ from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.simulation.trips.month import write_month
 
 from tests.kubernetes.clusters import wait
+from tests.kubernetes.equipped import WORK_CONTAINER
 from tests.kubernetes.spark_task import IMAGE, install
 from tests.kubernetes.test_pod_tasks import CONTEXT, SCOPE
 from tests.kubernetes.test_spark_operator import configure, once_driving, results, spark, start  # noqa: F401
@@ -191,7 +192,7 @@ def test_what_a_dead_worker_has_unpacked_is_replaced(spark, address, tmp_path):
 
 def test_another_try_s_archive_is_not_fetched(address, work_container, storage, tmp_path):
     name = f"{address.removeprefix(work_container)}/tries/d/r/try.tar.more".lstrip("/")
-    storage.client().get_container_client("work").upload_blob(name, b"x")
+    storage.client().get_container_client(WORK_CONTAINER).upload_blob(name, b"x")
     with pytest.raises(ResultError, match="results-missing"):
         WorkFolder(address).fetch("d/r", "try", tmp_path)
 

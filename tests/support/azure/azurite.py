@@ -7,6 +7,7 @@ could not be had, so nothing was tested.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 VERSION = "3.37.0"
 ACCOUNT = "devstoreaccount1"
+# What addresses call it, as if it were on Azure.
+HOST = f"{ACCOUNT}.blob.core.windows.net"
 # Published in Azurite's documentation; the emulator knows no other.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LISTENS = re.compile(r"successfully listens on (https?://[0-9.:]+)")
@@ -74,6 +77,11 @@ def main() -> int:
         print(f"!!! NOT TESTED: no Azurite: {error}", file=sys.stderr)
         return NO_AZURITE
     return subprocess.run(sys.argv[1:], check=False).returncode if sys.argv[1:] else 0
+
+
+def wasb_connection(endpoint: str) -> str:
+    """Return the Airflow connection of an emulator, for an environment variable."""
+    return json.dumps({"conn_type": "wasb", "host": endpoint, "login": ACCOUNT, "password": KEY})
 
 
 def home() -> Path:

@@ -1,4 +1,4 @@
-"""Azurite for simulated pods of the cluster of `tests/support/cluster`, who reach nothing else outside."""
+"""Azurite for simulated pods, which reach it by a socket that its caller has made for them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from urllib.parse import urlsplit
 
 from tests.support.azure.azurite import azurite, install
 from tests.support.cluster.forwarder import forward
-from tests.support.cluster.namespaces import listen_inside
 from tests.support.cluster.places import NODE_IP
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from tests.support.azure.azurite import Azurite
-    from tests.support.cluster.places import Places
 
-# Azurite's usual one, which the overlay `simulation` lets pods reach.
+# On the cluster of `tests/support/cluster`: Azurite's usual port, which its network policies let pods reach.
 PORT = 10_000
 ADDRESS = f"{NODE_IP}:{PORT}"
 
 
 @contextmanager
-def azurite_for_pods(places: Places) -> Iterator[Azurite]:
-    """Yield an emulator that pods of a cluster that is up reach at `ADDRESS`, until this program ends.
+def azurite_for_pods(listener: socket.socket) -> Iterator[Azurite]:
+    """Yield an emulator that pods reach through a listening socket, until this program ends.
 
     :raises NoAzuriteError: it cannot be installed, or does not start.
     """
@@ -35,5 +34,5 @@ def azurite_for_pods(places: Places) -> Iterator[Azurite]:
         tempfile.TemporaryDirectory(prefix="azurite-") as folder,
         azurite(Path(folder)) as running,
     ):
-        forward(listen_inside(places, PORT), urlsplit(running.endpoint).port or 0)
+        forward(listener, urlsplit(running.endpoint).port or 0)
         yield running

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import shlex
 import socket
 import sys
@@ -22,7 +21,7 @@ from confidential_spark.jobs.input.location import local_folder
 from scripts.local_airflow import ROOT, VAR
 from scripts.process_tree import take_charge
 from scripts.run_choices import absolute
-from tests.support.azure.azurite import ACCOUNT, KEY, NO_AZURITE, NoAzuriteError, azurite, install
+from tests.support.azure.azurite import HOST, NO_AZURITE, NoAzuriteError, azurite, install, wasb_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 PORT = 10000
 TRIPS, RESULTS, FOLDER = "trips", "results", "yellow"
-HOST = f"{ACCOUNT}.blob.core.windows.net"
 
 
 def main() -> int:
@@ -153,11 +151,10 @@ def upload(trips: ContainerClient, source: Path) -> None:
 
 def exports(endpoint: str, stored: int) -> Iterable[str]:
     """Return the settings of `make run` and `make ui`, for a shell."""
-    # The emulator's key is in Microsoft's documentation, and opens nothing else.
-    connection = {"conn_type": "wasb", "host": endpoint, "login": ACCOUNT, "password": KEY}
     values = {
         "CONFIDENTIAL_SPARK_BLOB_EMULATOR": endpoint,
-        "AIRFLOW_CONN_STORAGE": json.dumps(connection),
+        # The emulator's key is in Microsoft's documentation, and opens nothing else.
+        "AIRFLOW_CONN_STORAGE": wasb_connection(endpoint),
         "CONFIDENTIAL_SPARK_BLOB_CONN_ID": "storage",
         "CONFIDENTIAL_SPARK_RESULTS_DIR": f"{location(RESULTS)}/spark",
     }
