@@ -16,6 +16,7 @@ from confidential_spark.core.errors import ConfigurationError, InputError, Resul
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.blob.work import WorkFolder
+from confidential_spark.hooks.results.blob_folder import BlobFolder
 from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.jobs.sparkpi import SPARKPI
@@ -34,6 +35,7 @@ from tests.kubernetes.test_pod_tasks import CONTEXT, SCOPE
 from tests.kubernetes.test_spark_operator import configure, once_driving, results, spark, start  # noqa: F401
 from tests.support.azure.azurite import KEY
 
+MAY = Month(2018, 5)
 MODES = [pytest.param(False, id="sync"), pytest.param(True, id="deferrable")]
 CLOSED = "http://127.0.0.1:9/devstoreaccount1/work"
 
@@ -43,6 +45,26 @@ def address(configure, blobs):
     """Where blobs go, in a deployment that says so."""
     configure()
     return blobs["aks_work"]
+
+
+@pytest.fixture
+def uploaded(storage, blobs):
+    """Return the client of a blob, by its name below the test's address."""
+    container = storage.client().get_container_client(WORK_CONTAINER)
+    prefix = blobs["aks_work"].rpartition("/")[2]
+    return lambda name: container.get_blob_client(f"{prefix}/{name}")
+
+
+def a_month(folder, rows=1000):
+    """Write May 2018 and return what `resolve_input` says of it."""
+    contract = NYTAXI.rules().input
+    write_month(MAY, rows, folder, contract=contract)
+    return read_manifest(folder.as_uri(), MAY, contract).summary()
+
+
+def stored(address, manifest):
+    """Return the address of the uploaded month and the records of its files."""
+    return WorkFolder(address).stored_input(manifest, MAY, NYTAXI.rules().input, timedelta(hours=1))
 
 
 @pytest.mark.parametrize("deferrable", MODES)
@@ -80,9 +102,7 @@ def test_the_right_is_to_create_one_blob_and_nothing_else(spark):
 def test_a_month_of_files_is_uploaded_once_and_read_by_its_digest(
     spark, storage, address, blob_names, monkeypatch, tmp_path
 ):
-    month, contract = Month(2018, 5), NYTAXI.rules().input
-    write_month(month, 1000, tmp_path / "inputs", contract=contract)
-    manifest = read_manifest((tmp_path / "inputs").as_uri(), month, contract).summary()
+    manifest = a_month(tmp_path / "inputs")
     spark.job, spark.manifest = "nytaxi", manifest
     run = spark.run()
     assert run.execute().state == "success"
@@ -101,15 +121,66 @@ def test_a_month_of_files_is_uploaded_once_and_read_by_its_digest(
     assert spark.run("manual__again").execute().state == "success"
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda blob, size: blob.upload_blob(b"short", overwrite=True), id="of-another-size"),
+        pytest.param(lambda blob, size: blob.upload_blob(bytes(size), overwrite=True), id="of-the-same-size"),
+        pytest.param(
+            lambda blob, size: blob.upload_blob(b"", metadata={"sha256": "0"}, overwrite=True),
+            id="with-our-metadata",
+        ),
+        pytest.param(lambda blob, size: blob.delete_blob(), id="gone"),
+    ],
+)
+def test_an_uploaded_file_that_was_replaced_is_uploaded_again(address, uploaded, tmp_path, harm):
+    manifest = a_month(tmp_path / "inputs")
+    url, (first,) = stored(address, manifest)
+    blob = uploaded(f"inputs/{manifest['files_sha256']}/{first['name']}")
+    content = blob.download_blob().readall()
+    harm(blob, len(content))
+    assert stored(address, manifest)[0] == url
+    assert blob.download_blob().readall() == content
+
+
+def test_a_stored_file_keeps_its_version_and_what_somebody_put_beside_it_is_not_read(
+    address, uploaded, tmp_path
+):
+    manifest = a_month(tmp_path / "inputs")
+    _, (first,) = stored(address, manifest)
+    uploaded(f"inputs/{manifest['files_sha256']}/other.parquet").upload_blob(b"of somebody else")
+    _, (again,) = stored(address, manifest)
+    assert (again["name"], again["etag"]) == (first["name"], first["etag"])
+
+
+def test_a_month_that_another_program_keeps_deleting_is_refused(address, uploaded, monkeypatch, tmp_path):
+    manifest = a_month(tmp_path / "inputs")
+    write = BlobFolder.write
+
+    def deleted(folder, name, *args, **kwargs):
+        write(folder, name, *args, **kwargs)
+        return uploaded(name).delete_blob()
+
+    monkeypatch.setattr(BlobFolder, "write", deleted)
+    with pytest.raises(InputError, match="storage-blob-changed"):
+        stored(address, manifest)
+
+
+def test_a_month_that_is_gone_is_refused(address, tmp_path):
+    manifest = a_month(tmp_path / "inputs")
+    for file in (tmp_path / "inputs").rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(InputError, match="input-changed"):
+        stored(address, manifest)
+
+
 def test_a_month_that_changed_is_not_uploaded(address, blob_names, tmp_path):
-    month, contract = Month(2018, 5), NYTAXI.rules().input
-    write_month(month, 1000, tmp_path / "inputs", contract=contract)
-    manifest = read_manifest((tmp_path / "inputs").as_uri(), month, contract).summary()
-    write_month(month, 2000, tmp_path / "others", contract=contract)
+    manifest = a_month(tmp_path / "inputs")
+    a_month(tmp_path / "others", 2000)
     (file,), (other,) = (list((tmp_path / name).rglob("*.parquet")) for name in ("inputs", "others"))
     file.write_bytes(other.read_bytes())
     with pytest.raises(InputError, match="input-changed"):
-        WorkFolder(address).stored_input(manifest, month, contract, timedelta(hours=1))
+        stored(address, manifest)
     assert blob_names() == []
 
 

@@ -34,7 +34,7 @@ HOST = f"{ACCOUNT}.blob.core.windows.net"
 # Published in Azurite's documentation; the emulator knows no other.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LISTENS = re.compile(r"successfully listens on (https?://[0-9.:]+)")
-# npm's codes for a registry that is away or has not got it. Any other failure is a fault of the installation.
+# npm's codes for a registry that is away or has not got it; any other failure is a fault of the installation.
 NOT_FETCHED = re.compile(
     r"npm error code (ENOTFOUND|EAI_AGAIN|ECONN\w+|ETIMEDOUT|E40[34]|E5\d\d|ERR_SOCKET\w*)"
 )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TRIES, INPUTS = "tries", "inputs"
 # A blob is not there yet, and nothing is read, replaced or deleted with it.
 CREATE = "cw"
+# Metadata of an uploaded file. Whoever replaces a blob with another tool leaves it out.
+SHA256 = "sha256"
 
 
 class WorkFolder:
@@ -109,26 +111,45 @@ class WorkFolder:
     ) -> tuple[str, list[dict[str, Any]]]:
         """Return the address of a month of files, and each with the right to read it; uploaded once.
 
+        A blob that somebody has replaced since is uploaded again.
+
         :param manifest: what `resolve_input` returned; its digest names the folder.
-        :raises InputError: ``input-changed`` and as :func:`.manifest.read_again`; ``storage-…``.
+        :raises InputError: ``input-changed``, ``storage-blob-changed`` and as :func:`.manifest.read_again`;
+            ``storage-…``.
         :raises ResultError: what the storage refuses.
         """
         below = f"{INPUTS}/{manifest['files_sha256']}/"
-        names = [path.name for path in parquet_files(manifest["uri"])]
-        found = self._stored(below)
-        if found.keys() != set(names):
-            self._upload(manifest, month, contract, below)
-            found = self._stored(below)
-        paths = {name: self._path(f"{below}{name}") for name in sorted(found)}
+        sizes = {path.name: path.stat().st_size for path in parquet_files(manifest["uri"])}
+        if len(sizes) != manifest["files"]:
+            raise _changed(manifest)
+        stored = self._stored(below)
+        if not _complete(stored, sizes):
+            sizes = self._upload(manifest, month, contract, below, stored)
+            stored = self._stored(below)
+            if not _complete(stored, sizes):
+                raise _disturbed(f"{self._folder.url}/{below}")
+        paths = {name: self._path(f"{below}{name}") for name in sorted(sizes)}
         rights = self._account.rights(list(paths.values()), lifetime)
-        records = [{**_listed(name, found[name]), "sas": rights[path]} for name, path in paths.items()]
+        records = [{**_listed(name, stored[name]), "sas": rights[path]} for name, path in paths.items()]
         return self._account.location.url(self._path(below.rstrip("/"))), records
 
     def _stored(self, below: str) -> dict[str, Entry]:
         return {entry.name.removeprefix(below): entry for entry in self._folder.entries(below)}
 
-    def _upload(self, manifest: Mapping[str, Any], month: Month, contract: InputContract, below: str) -> None:
-        """Upload the files from a private copy, which nobody changes after it was hashed."""
+    def _upload(
+        self,
+        manifest: Mapping[str, Any],
+        month: Month,
+        contract: InputContract,
+        below: str,
+        stored: Mapping[str, Entry],
+    ) -> dict[str, int]:
+        """Upload what is not stored, from a private copy that nobody changes after it was hashed.
+
+        Blobs with the same content stay: another run may be reading them.
+
+        :return: bytes of each file.
+        """
         from confidential_spark.jobs.input.manifest import read_again
 
         with task_folder("upload") as folder:
@@ -137,18 +158,48 @@ class WorkFolder:
                     shutil.copyfile(path, folder / path.name)
             copied = read_again(f"file://{folder}", month, contract)
             if copied.totals().files_sha256 != manifest["files_sha256"]:
-                raise InputError(
-                    "The month is no longer the one that `resolve_input` has read.",
-                    code="input-changed",
-                    got=manifest["uri"],
-                    expected="the same files",
-                    action="clear the run from `resolve_input` on, once nobody writes to the month",
-                )
+                raise _changed(manifest)
             for file in copied.files:
-                self._folder.write(f"{below}{file.name}", folder / file.name, replaces=NOTHING)
+                found = stored.get(file.name)
+                if found is None or (found.size, found.metadata.get(SHA256)) != (file.bytes, file.sha256):
+                    self._folder.write(
+                        f"{below}{file.name}",
+                        folder / file.name,
+                        replaces=found.etag if found else NOTHING,
+                        metadata={SHA256: file.sha256},
+                    )
+            return {file.name: file.bytes for file in copied.files}
 
     def _path(self, name: str) -> str:
         return f"{self._account.location.path}/{name}".lstrip("/")
+
+
+def _complete(stored: Mapping[str, Entry], sizes: Mapping[str, int]) -> bool:
+    """Whether each file is stored with its size, as it was uploaded here."""
+    return all(
+        name in stored and stored[name].size == size and SHA256 in stored[name].metadata
+        for name, size in sizes.items()
+    )
+
+
+def _changed(manifest: Mapping[str, Any]) -> InputError:
+    return InputError(
+        "The month is no longer the one that `resolve_input` has read.",
+        code="input-changed",
+        got=manifest["uri"],
+        expected="the same files",
+        action="clear the run from `resolve_input` on, once nobody writes to the month",
+    )
+
+
+def _disturbed(url: str) -> InputError:
+    return InputError(
+        "Another program replaces or deletes the uploaded month.",
+        code="storage-blob-changed",
+        got=f"other blobs below {url}",
+        expected="the files that this task has just uploaded",
+        action="find out who else writes below CONFIDENTIAL_SPARK_AKS_WORK; then run again",
+    )
 
 
 def _listed(name: str, entry: Entry) -> dict[str, Any]:
