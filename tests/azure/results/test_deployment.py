@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from confidential_spark.operators import base
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
 from confidential_spark.ui.results.published_blobs import PublishedBlobs
+from confidential_spark.ui.views.report_view import local_command
 from confidential_spark.verification import Outcome
 
 from tests.azure.results.conftest import MAY, NUMBERS, attempt_in, files_of, staged
@@ -178,6 +180,13 @@ def test_a_run_on_blobs_verifies_from_a_copy(spelt, deploy, run_dag, machines, t
     shown = PublishedBlobs(BlobCopies(blob_folder_at(spelt[0]), tmp_path / "copies")).result(DAG, MAY)
     settings = get_settings()
     judge = Judge(DAG, JOBS["nytaxi"], settings.policy_path("local"), settings.jobs_dir, KeptJudgements())
-    assert judge.judge(shown).report.outcome is Outcome.VERIFIED
+    judgement = judge.judge(shown)
+    assert judgement.report.outcome is Outcome.VERIFIED
+    (tmp_path / "reader").mkdir()
+    command = local_command(judge, judgement.claim, shown)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path / "reader", capture_output=True, text=True, check=False
+    )
+    assert "VERIFIED" in done.stdout, (command, done.stderr)
     assert main(["results", "get", f"{spelt[0]}/{DAG}", MAY, str(copy)]) == 2
     assert main(["results", "get", f"{spelt[0]}/{DAG}", "month=2018-06", str(tmp_path / "other")]) == 2

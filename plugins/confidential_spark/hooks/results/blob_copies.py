@@ -42,6 +42,11 @@ class BlobCopies:
         self._current: dict[str, dict[str, str]] = {}
         self._blobs: dict[str, dict[tuple[str, str], list[Entry]]] = {}
 
+    @property
+    def url(self) -> str:
+        """The address of the deployment's results."""
+        return self._folder.url
+
     def current(self, dag_id: str) -> dict[str, str]:
         """Return what a DAG has published: key → version that readers see."""
         if SAFE_NAME.fullmatch(dag_id) is None:

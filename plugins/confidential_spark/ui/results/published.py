@@ -27,11 +27,13 @@ class PublishedResult:
 
     :param link: what readers see.
     :param folder: the version it led to, or another one that is still kept.
+    :param copied_from: address of its DAG's results, where ``folder`` is a copy of blobs.
     """
 
     key: str
     link: Path
     folder: Path
+    copied_from: str = ""
 
     @property
     def version(self) -> str:

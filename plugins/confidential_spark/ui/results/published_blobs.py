@@ -41,7 +41,7 @@ class PublishedBlobs:
             return None
         if not place.is_dir() and self._has_time():
             self._copies.fetch(dag_id, key, place)
-        return PublishedResult(key, place, place)
+        return PublishedResult(key, place, place, copied_from=f"{self._copies.url}/{dag_id}")
 
     def _has_time(self) -> bool:
         """Whether to copy one more version; the first one always."""

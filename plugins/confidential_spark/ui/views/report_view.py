@@ -6,7 +6,9 @@ so that a page never fails. What is claimed is what the page's own verification 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from confidential_spark.jobs.figures import Figure
@@ -18,7 +20,6 @@ from confidential_spark.verification import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from confidential_spark.jobs.figures import ResultChart
     from confidential_spark.jobs.job import SparkJob
@@ -95,7 +96,7 @@ def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> Resu
         charts=charts(result, job) if credible else (),
         archive=stem,
         archive_command=archive_command(judge, judgement.claim, f"{stem}/{EVIDENCE}"),
-        verify_command=local_command(judge, judgement.claim, result.link / EVIDENCE),
+        verify_command=local_command(judge, judgement.claim, result),
     )
 
 
@@ -112,10 +113,16 @@ def archive_command(judge: Judge, claim: Claim, evidence: str) -> str:
     return VerifyCommand(IN_A_CHECKOUT, evidence, policy, job_file, claim, judge.keys_of).text()
 
 
-def local_command(judge: Judge, claim: Claim, evidence: Path) -> str:
-    """Return the command for the machine that Airflow runs on."""
-    files = (str(evidence), str(judge.policy_path), str(judge.job_file))
-    return VerifyCommand(installed_program(), *files, claim, judge.keys_of).text()
+def local_command(judge: Judge, claim: Claim, result: PublishedResult) -> str:
+    """Return the command for the machine that Airflow runs on; blobs are copied first."""
+    program, folder = installed_program(), result.link
+    copy = ""
+    if result.copied_from:
+        folder = Path(archive_stem(judge.dag_id, result.key))
+        parts = (*program, "results", "get", result.copied_from, result.key, str(folder))
+        copy = f"{shlex.join(parts)} &&\n"
+    files = (str(folder / EVIDENCE), str(judge.policy_path), str(judge.job_file))
+    return copy + VerifyCommand(program, *files, claim, judge.keys_of).text()
 
 
 def live_verdict(judgement: Judgement, checks: Sequence[Line]) -> Verdict:
