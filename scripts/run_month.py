@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
-from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, parts_of
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
+from confidential_spark.core.runbooks import RUNBOOKS, runbook_of
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.job import publication_key
@@ -292,7 +293,11 @@ def failure_notice(cause: str | None) -> str:
     """Return why a run failed, and where to read on."""
     if cause is None:
         return "The run ended before one of its tasks could say why; the log's last lines do."
-    return f"{cause}\nWhat to do: docs/runbooks/{task_of(cause)}.md"
+    task, parts = task_of(cause), parts_of(cause.partition(": ")[2])
+    code, what = parts.pop("code", ""), parts.pop("what", "")
+    lines = [f"{FAILED} {task}: [{code}] {what}" if code else cause]
+    lines += [f"  {name + ':':<10}{part}" for name, part in parts.items()] if code else []
+    return "\n".join([*lines, f"What to do: {runbook_of(code, task, ROOT / RUNBOOKS)}"])
 
 
 def task_of(line: str) -> str:

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowException
 from confidential_spark.core.errors import AttestationServiceError, ConfigurationError
 from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.operators.retries import InterruptedTaskError
+from confidential_spark.operators.outcomes.retries import InterruptedTaskError
 from confidential_spark.pipelines.defaults import DEFAULT_ARGS
 
 ERRORS = {

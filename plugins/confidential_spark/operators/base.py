@@ -11,12 +11,14 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.core.errors import ConfidentialSparkError, InputError, shorten
+from confidential_spark.core.errors import ConfidentialSparkError, InputError, parts_of, shorten
 from confidential_spark.core.months import Month
+from confidential_spark.core.runbooks import RUNBOOKS, runbook_of
 from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
-from confidential_spark.operators.retries import interruptions
-from confidential_spark.settings import Settings, get_settings
+from confidential_spark.operators.outcomes.links import LINKS
+from confidential_spark.operators.outcomes.retries import interruptions
+from confidential_spark.settings import PROJECT_DIR, Settings, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,17 +42,29 @@ def airflow_failures(log: Logger, ti: RuntimeTaskInstanceProtocol) -> Iterator[N
             yield
         except (ConfidentialSparkError, AgentError) as error:
             log.error("%s %s: %s", FAILED, ti.task_id, error)
+            for line in explanation(error, ti.task_id):
+                log.error("    %s", line)
+            log.debug("Where it was raised:", exc_info=error)
             ti.xcom_push(key=FAILURE_KEY, value=str(error))
+            # For the link to the runbook, which Airflow makes when the task has ended.
+            ti.task.failure_code = error.code
             # The agent's own errors are raised here only for a launch that it would refuse: final.
             retryable = isinstance(error, ConfidentialSparkError) and error.retryable
             raised = AirflowException if retryable else AirflowFailException
-            raise raised(str(error)) from error
+            # Airflow prints the stack of what it gets, and of its cause: a named failure needs neither.
+            raise raised(str(error)) from None
         except AirflowException:
             raise
         except Exception as error:
             # Without a name of ours, but the run's story must say what ended it.
             log.error("%s %s: %s: %s", FAILED, ti.task_id, type(error).__name__, shorten(str(error)))
             raise
+
+
+def explanation(error: ConfidentialSparkError | AgentError, task_id: str) -> list[str]:
+    """Return a named failure part by part, a line each, and the runbook about it."""
+    parts = parts_of(str(error)) | {"runbook": runbook_of(error.code, task_id, PROJECT_DIR / RUNBOOKS)}
+    return [f"{name + ':':<10}{part}" for name, part in parts.items()]
 
 
 @dataclass(frozen=True)
@@ -204,6 +218,8 @@ class ConfidentialOperator(BaseOperator):
 
     :param job: the Spark job of the DAG.
     """
+
+    operator_extra_links = LINKS
 
     def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:
         super().__init__(**kwargs)

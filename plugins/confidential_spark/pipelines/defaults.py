@@ -11,7 +11,7 @@ from airflow.sdk import CronDataIntervalTimetable, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.operators.retries import FIRST_DELAY, OwnFaultsPolicy
+from confidential_spark.operators.outcomes.retries import FIRST_DELAY, OwnFaultsPolicy
 from confidential_spark.platforms.kubernetes.settings import kubernetes_settings
 from confidential_spark.settings import get_settings
 

@@ -12,16 +12,18 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
 from confidential_spark.hooks.results.location import blob_folder_at, is_folder
-from confidential_spark.settings import get_settings
+from confidential_spark.settings import PROJECT_DIR, get_settings
 from confidential_spark.ui import queries
 from confidential_spark.ui.rendering import SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.ui.results.published import DOCUMENTS, Published, PublishedResults
+from confidential_spark.ui.runbook_pages import runbook_page
 from confidential_spark.ui.views.calendar_view import CellState
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ MAY_SEE_RUNS = [
 DagId = Annotated[str, PathParam(max_length=250)]
 RunId = Annotated[str, PathParam(max_length=250)]
 Key = Annotated[str, PathParam(max_length=300)]
+PageName = Annotated[str, PathParam(max_length=100)]
 # A page names the version it shows, so that all downloads of one page belong together.
 Version = Annotated[str, Query(max_length=300)]
 
@@ -79,6 +82,7 @@ def create_app() -> FastAPI:
     app.get("/style.css")(stylesheet)
     app.get("/page.js")(script)
     app.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(run_page)
+    app.get("/runbooks/{name}", response_class=HTMLResponse)(runbook)
     app.get("/results/{dag_id}/{key}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(result_page)
     app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
     app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
@@ -128,6 +132,18 @@ def result_page(dag_id: DagId, key: Key, session: SessionDep, results: Published
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
     return render("run.html", root="../../", page=page)
+
+
+def runbook(name: PageName) -> Response:
+    """Show a runbook, or lead from a failure's code or a task's id to the runbook about it."""
+    runbooks = Runbooks(PROJECT_DIR / RUNBOOKS)
+    page = runbook_page(runbooks, name)
+    if page is not None:
+        return HTMLResponse(render("runbook.html", root="../", page=page))
+    place = runbooks.place(name)
+    if not place:
+        raise HTTPException(404, "There is no runbook of that name.")
+    return RedirectResponse(place)
 
 
 def download(dag_id: DagId, key: Key, name: str, results: PublishedDep, version: Version = "") -> Response:

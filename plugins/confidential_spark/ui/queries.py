@@ -10,6 +10,7 @@ from airflow.models.dagrun import DagRun
 from sqlalchemy import select
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.core.errors import parts_of
 from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import airflow_runs as runs_of
@@ -48,11 +49,19 @@ MAX_FAILURE_TEXT = 4000
 class Failure:
     """Why a run failed.
 
-    :param reason: the failed task's own diagnosis; empty when it left none.
+    :param parts: the failed task's own diagnosis, ``what``, ``got``, ``expected`` and ``do``; empty when it
+        left none.
+    :param code: the failure's name, or empty.
     """
 
     task_id: str
-    reason: str
+    parts: Mapping[str, str]
+    code: str
+
+    @property
+    def runbook(self) -> str:
+        """What a page about runbooks knows the failure by."""
+        return self.code or self.task_id
 
 
 @dataclass(frozen=True)
@@ -344,4 +353,5 @@ def failure_of(session: Session, run: DagRun, tasks: Mapping[str, str]) -> Failu
     if str(run.state) != "failed" or not task_id:
         return None
     reason = runs_of.handed_on(session, [run], task_id, FAILURE_KEY).get(run.id)
-    return Failure(task_id, reason[:MAX_FAILURE_TEXT] if isinstance(reason, str) else "")
+    parts = parts_of(reason[:MAX_FAILURE_TEXT]) if isinstance(reason, str) else {}
+    return Failure(task_id, parts, parts.pop("code", ""))

@@ -177,6 +177,7 @@ class FakeTask:
     task_id = "run_spark"
 
     def __init__(self) -> None:
+        self.task = SimpleNamespace()
         self.xcoms: dict[str, object] = {}
 
     def xcom_push(self, key: str, value: object) -> None:
@@ -201,8 +202,25 @@ def test_retries_only_what_a_retry_can_help(error, raised, caplog) -> None:
         raise error
     assert type(failure.value) is raised
     assert str(failure.value) == str(error)
+    assert failure.value.__cause__ is None
     assert f"✘ run_spark: {error}" in caplog.text
     assert task.xcoms == {"failure": str(error)}
+    assert task.task.failure_code == "x"
+
+
+def test_a_named_failure_is_told_part_by_part(caplog) -> None:
+    error = InputError("Bad.", code="input-template", got="x · y", expected="z", action="mend it")
+    with pytest.raises(AirflowFailException), airflow_failures(logging.getLogger("task"), FakeTask()):
+        raise error
+    _, *lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["code:", "input-template"],
+        ["what:", "Bad."],
+        ["got:", "x · y"],
+        ["expected:", "z"],
+        ["do:", "mend it"],
+        ["runbook:", "docs/runbooks/spark.resolve_input.md"],
+    ]
 
 
 @pytest.mark.parametrize(

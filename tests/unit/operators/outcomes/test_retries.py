@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
-from confidential_spark.operators.retries import InterruptedTaskError, OwnFaultsPolicy, interruptions
+from confidential_spark.operators.outcomes.retries import InterruptedTaskError, OwnFaultsPolicy, interruptions
 from confidential_spark.pipelines.defaults import DEFAULT_ARGS, INTERRUPTIONS, RETRIES, RETRY_POLICY
 
 if TYPE_CHECKING:
