@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 # What the clocks of account and pipeline may differ by.
 SKEW = timedelta(minutes=15)
-# A wrong name is told within seconds.
+# A wrong name, or an account that is away, is told within seconds, also where a task asks several times.
 PATIENCE: dict[str, Any] = {
     "retry_total": 2,
+    "retry_connect": 1,
     "initial_backoff": 1,
     "increment_base": 2,
+    "random_jitter_range": 1,
     "connection_timeout": 5,
     "read_timeout": 30,
 }

@@ -12,7 +12,7 @@ blob only if it is still the listed one. So no commit names what was deleted: wh
 marker before the rewriting, its commit fails; where it read it afterwards, it has written its blobs anew.
 
 Where a key has no marker, a sweep takes the try's lease first, which a publisher needs for its commit; a try
-that is gone has no publisher. A process that was stopped in the middle of its commit looks at its lease again.
+that is gone has no publisher. A process that was stopped before its commit looks at its lease afterwards.
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ class BlobStore(ResultStore):
             try:
                 yield local
             except Exception:
+                # Whatever ended the block, which goes on its way.
                 self._tries.keep_if_possible(key, attempt, local, before, lease)
                 raise
             self._tries.keep(key, attempt, local, before, lease)
