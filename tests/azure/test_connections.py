@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core.pipeline.transport import HttpTransport
 
-from tests.support.azure.azurite import ACCOUNT, KEY
+from tests.support.azure.azurite import ACCOUNT, KEY, wasb_connection
 from tests.support.fakes.faulty_service import FaultyService
 from tests.unit.ui.conftest import api_server, browse  # noqa: F401 - fixtures
 
@@ -62,9 +63,38 @@ def test_a_storage_account_is_tried_with_the_providers_own_test(
     assert token not in said
 
 
-def test_a_data_lake_account_that_does_not_answer_is_told_at_once(press) -> None:
-    """Azurite has no `dfs` address: only the failing half of the provider's own test can be seen here."""
-    away = {"account_url": f"https://{ACCOUNT}.dfs.core.invalid", "retry_total": 0}
-    works, said = press("adls", host=ACCOUNT, password=KEY, extra=away)
-    assert (works, f"{ACCOUNT}.blob.core.invalid" in said) == (False, True), said
+@pytest.mark.parametrize(
+    ("kind", "fields", "extra"),
+    [
+        pytest.param(
+            "wasb",
+            {"host": f"https://{ACCOUNT}.blob.core.invalid", "login": ACCOUNT},
+            {"retry_total": 0},
+            id="wasb",
+        ),
+        # Azurite has no `dfs` address: only the failing half of the provider's own test can be seen here.
+        pytest.param(
+            "adls",
+            {"host": ACCOUNT},
+            {"account_url": f"https://{ACCOUNT}.dfs.core.invalid", "retry_total": 0},
+            id="adls",
+        ),
+    ],
+)
+def test_an_account_that_does_not_answer_is_told_at_once(press, monkeypatch, kind, fields, extra) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(HttpTransport, "sleep", lambda self, seconds: waits.append(seconds))
+    works, said = press(kind, password=KEY, extra=extra, **fields)
+    assert (works, f"{ACCOUNT}.blob.core.invalid" in said, waits) == (False, True, []), said
     assert KEY not in said
+
+
+def test_the_emulators_connection_is_tested_at_once(press, storage, monkeypatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(HttpTransport, "sleep", lambda self, seconds: waits.append(seconds))
+    form = json.loads(wasb_connection(storage.endpoint))
+    assert press(form.pop("conn_type"), **form)[0]
+    with FaultyService() as stopped:
+        pass
+    works, _ = press("wasb", **form | {"host": f"{stopped.url}/{ACCOUNT}"})
+    assert (works, waits) == (False, [])

@@ -120,6 +120,7 @@ RIGHT = {"Content-Range": "bytes 0-999/2001"}
         pytest.param(refused(401, "NoAuthenticationInformation"), "storage-denied", 1, id="401"),
         pytest.param(refused(403, "AuthenticationFailed"), "storage-denied", 1, id="403"),
         pytest.param(refused(409, "PublicAccessNotPermitted"), "storage-denied", 1, id="409"),
+        pytest.param(refused(409, "BlobArchived"), "storage-blob-archived", 1, id="archived"),
         pytest.param(refused(404, "BlobNotFound"), "storage-blob-missing", 1, id="404"),
         pytest.param(refused(412, "ConditionNotMet"), "storage-blob-changed", 1, id="412"),
         pytest.param(refused(416, "InvalidRange"), "storage-blob-changed", 1, id="416"),

@@ -13,6 +13,7 @@ from azure.storage.blob import ContainerClient
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.months import Month
 from confidential_spark.hooks.blob.month import BlobMonth
+from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.simulation.trips.month import write_month
@@ -371,7 +372,7 @@ def test_a_data_lake_connection_reads_an_account_over_its_blob_endpoint(
         ),
         pytest.param(
             {"host": "another", "password": KEY},
-            r"storage-denied\].*without credentials: the connection trips is of the account another",
+            r"storage-connection-account\].*trips: another; the address: devstoreaccount1",
             id="another-account",
         ),
         pytest.param({}, r"storage-connection-invalid\].*an identity.*without TLS", id="identity"),
@@ -393,7 +394,28 @@ def test_a_connection_that_is_not_there_is_told(deploy, storage):
 
 def test_credentials_go_to_their_own_account_only(connect, sas):
     connect(extra=json.dumps({"sas_token": sas("trips")}))
-    elsewhere = BlobMonth("wasbs://trips@other.blob.core.windows.net/yellow").account
-    assert (elsewhere.key, elsewhere.sas, elsewhere.token) == ("", "", None)
     own = BlobMonth("wasbs://trips@devstoreaccount1.blob.core.windows.net/yellow").account
     assert own.sas.startswith("st=")
+    with pytest.raises(ConfidentialSparkError, match="storage-connection-account") as caught:
+        BlobMonth("wasbs://trips@other.blob.core.windows.net/yellow")
+    assert "sig=" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        pytest.param(lambda url: BlobMonth(url), id="input"),
+        pytest.param(lambda url: result_store(url, "nytaxi_local"), id="results"),
+    ],
+)
+def test_a_connection_of_another_account_is_told_before_anything_is_asked(connect, deploy, reach):
+    with FaultyService() as service:
+        endpoint = f"{service.url}/anotheraccount"
+        connect(password=KEY, login="devstoreaccount1", host="https://devstoreaccount1.blob.core.windows.net")
+        deploy(blob_emulator=endpoint, blob_conn_id="trips")
+        with pytest.raises(
+            ConfidentialSparkError,
+            match=r"storage-connection-account\].*trips: devstoreaccount1; the address: anotheraccount",
+        ):
+            reach(f"{endpoint}/trips/yellow")
+        assert service.requests == []

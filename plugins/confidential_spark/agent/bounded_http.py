@@ -80,6 +80,8 @@ class HttpError(Exception):
 
     status: int | None = None
     """The HTTP status, where the service gave one."""
+    code: str = ""
+    """Azure Storage's own word for a refusal."""
     attempt: int = 1
     """Which try failed: after the first one, the service may have done what it was asked."""
 
@@ -249,9 +251,10 @@ class BoundedHttp:
         if request.method == "PUT":
             wanted = HTTPStatus.CREATED
         if response.status != wanted:
-            said = _explanation(body) or shorten(response.headers.get(ERROR_CODE_HEADER, ""), 64)
+            code = shorten(response.headers.get(ERROR_CODE_HEADER, ""), 64)
+            said = _explanation(body) or code
             refusal = self._refusal(response, f"{status} {said}".rstrip(), f"HTTP {wanted}")
-            refusal.status = response.status
+            refusal.status, refusal.code = response.status, code
             raise refusal
         if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
             # Such an answer ends where the connection does, and a broken connection looks the same.

@@ -117,7 +117,7 @@ def image_places(
 
     :param manifest: what `resolve_input` returned.
     :raises InputError: ``storage-…``.
-    :raises ConfigurationError: ``storage-connection-invalid``.
+    :raises ConfigurationError: ``storage-connection-…``.
     """
     blobs = enclave_blobs(manifest, settings)
     folder = f"file://{layout.INPUT_DIR}" if manifest else None

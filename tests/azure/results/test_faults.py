@@ -9,8 +9,10 @@ import time
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 from azure.core.credentials import AzureSasCredential
@@ -29,6 +31,7 @@ from tests.support.interrupted_calls import start_child
 
 PAST = timedelta(seconds=-5)
 DAG = "nytaxi_local"
+SPARES_TRIES = Retention(replaced=PAST, tries=timedelta(days=7))
 DEATHS = ("dies-before", "dies-after")
 
 
@@ -157,14 +160,16 @@ class TestRaces:
             store.publish(first, may_replace=judge)
         assert (judged, attempt_in(store.current(MAY))) == (["old.1", "second.1"], "second.1")
 
-    def test_a_sweep_in_the_middle_of_a_publication_takes_nothing_from_it(self, blobs) -> None:
+    @pytest.mark.parametrize("first", [False, True])
+    def test_a_sweep_in_the_middle_of_a_publication_takes_nothing_from_it(self, blobs, first: bool) -> None:
         """Each request of the publication in turn is followed by a sweep that spares nothing unpublished."""
         number, last = 0, 1
         while number < last:
             number += 1
             place = renamed(blobs, number)
             store = store_of(place)
-            store.publish(staged(store, "old.1"))
+            if not first:
+                store.publish(staged(store, "old.1"))
             staging = staged(store, "new.1")
             faults = SweptAt(number, place)
             store_of(place, faults).publish(staging)
@@ -204,9 +209,75 @@ class SweptAt(Faults):
     def send(self, request: Any, **kwargs: Any) -> Any:
         response = super().send(request, **kwargs)
         if self.count == self.at:
-            kept = Retention(replaced=PAST, tries=timedelta(days=7))
-            store_of(self.place).sweep(kept)
+            store_of(self.place).sweep(SPARES_TRIES)
         return response
+
+
+class StoppedAtTheMarker(Faults):
+    """Stops the process right before its commit, for so long that a sweep takes it for dead."""
+
+    def __init__(self, place: BlobPlace) -> None:
+        super().__init__()
+        self.place = place
+        self.swept: list[str] = []
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        if request.method == "PUT" and urlsplit(request.url).path.endswith(f"/{DAG}/{quote(MAY)}.json"):
+            self.place.expire_leases()
+            self.swept += store_of(self.place).sweep(SPARES_TRIES)
+        return super().send(request, **kwargs)
+
+
+def versions_of(place: BlobPlace) -> set[str]:
+    return {name.split("/")[3] for name in place.names() if "/.versions/" in name}
+
+
+class TestNeverPublished:
+    """A month whose first publisher died before any marker."""
+
+    def test_what_a_dead_publisher_left_goes_after_the_grace_time(self, blobs) -> None:
+        left: set[str] = set()
+        for number in count(1):
+            place = renamed(blobs, number)
+            store = store_of(place)
+            staging = staged(store, "killed.1")
+            with suppress(Died):
+                store_of(place, Faults(number, "dies-after")).publish(staging)
+            if store.current(MAY) is not None:
+                break
+            left |= versions_of(place)
+            place.expire_leases()
+            before = place.names()
+            assert store.sweep(Retention()) == []
+            assert place.names() == before
+            told = store.stale(SPARES_TRIES)
+            assert store.sweep(SPARES_TRIES) == told
+            assert (versions_of(place), store.is_staged(staging)) == (set(), True)
+            assert attempt_in(store.publish(staging).version) == "killed.1"
+        assert number > 10
+        assert left == {"killed.1"}
+
+    def test_a_version_whose_try_is_gone_goes(self, blobs) -> None:
+        store = store_of(blobs)
+        blobs.write(f"{DAG}/.versions/{MAY}/killed.1/summary.json", b"{}")
+        assert store.sweep(SPARES_TRIES) == [f"{blobs.url}/{DAG}/.versions/{MAY}/killed.1"]
+        assert versions_of(blobs) == set()
+
+    def test_a_publisher_that_is_at_work_is_spared(self, blobs) -> None:
+        store = store_of(blobs)
+        staging = staged(store, "slow.1")
+        blobs.write(f"{DAG}/.versions/{MAY}/slow.1/summary.json", b"{}")
+        with store.hold(staging):
+            assert store_of(blobs).sweep(SPARES_TRIES) == []
+            assert versions_of(blobs) == {"slow.1"}
+
+    def test_one_that_was_stopped_in_its_commit_publishes_a_whole_month(self, blobs) -> None:
+        store, stopped = store_of(blobs), StoppedAtTheMarker(blobs)
+        staging = staged(store, "stopped.1")
+        version = store_of(blobs, stopped).publish(staging).version
+        assert stopped.swept == [f"{blobs.url}/{DAG}/.versions/{MAY}/stopped.1"]
+        assert attempt_in(version) == "stopped.1"
+        assert attempt_in(store.current(MAY)) == "stopped.1"
 
 
 class TestLeases:

@@ -34,6 +34,8 @@ SAS = re.compile(r"(?:[a-z]{1,12}=[\w%+/=:.,~-]{1,512}(?:&|\Z)){0,32}", re.ASCII
 
 # 409 is PublicAccessNotPermitted.
 DENIED, CHANGED = (401, 403, 409), (412, 416)
+# 409, too: a blob that nobody can read until it is moved to another tier.
+ARCHIVED = ("BlobArchived", "BlobBeingRehydrated")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ def _read_range(http: BoundedHttp, blob: ListedBlob, start: int, end: int) -> by
 
 def _failed(blob: ListedBlob, error: HttpError) -> AgentError:
     word, exit_code = str(error.failure), ExitCode.INPUT_UNUSABLE
-    if error.status in DENIED:
+    if error.code in ARCHIVED:
+        word = "blob-archived"
+    elif error.status in DENIED:
         word = "denied"
     elif error.status == HTTPStatus.NOT_FOUND:
         word = "blob-missing"

@@ -21,6 +21,14 @@ STORAGE: tuple[Failure, ...] = (
         "The enclave has ended well, and the blob with its results is not there.",
         "Find out who else deletes below CONFIDENTIAL_SPARK_AKS_WORK; then run again.",
     ),
+    # Before what a refusal with the same status means otherwise.
+    fatal(
+        "storage-blob-archived",
+        "storage",
+        "A blob lies in the archive tier, where nobody can read it.",
+        "Move the month's blobs to the tier Cool or Hot, wait until that is done, and run again.",
+        r"\bBlobArchived\b|\bBlobBeingRehydrated\b",
+    ),
     fatal(
         "storage-denied",
         "storage",
@@ -54,14 +62,14 @@ STORAGE: tuple[Failure, ...] = (
     fatal(
         "storage-redirected",
         "storage",
-        "The storage account answers with a redirect, which the enclave does not follow.",
+        "What answers in the storage account's place redirects elsewhere, which is not followed.",
         "Give the account's own Blob address, and look for a proxy in between.",
     ),
     fatal(
         "storage-garbage",
         "storage",
         "What answers is no Blob service, or not the account's.",
-        "Look for a proxy between the enclave and the account; read the answer in the log.",
+        "Look for a proxy or a sign-in page in between, and correct the address; the log says what came.",
         r"\[storage-(?:refused|too-large)\]",
     ),
     transient(

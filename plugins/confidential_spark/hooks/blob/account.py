@@ -15,6 +15,7 @@ from azure.core.credentials import AzureSasCredential
 from azure.storage.blob import BlobServiceClient, generate_blob_sas
 
 from confidential_spark.core.errors import ConfigurationError
+from confidential_spark.hooks.blob.answers import NO_REDIRECTS, require_blob_service
 from confidential_spark.hooks.blob.failures import storage_errors
 from confidential_spark.hooks.connections import find_connection
 
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
 # What the clocks of account and pipeline may differ by.
 SKEW = timedelta(minutes=15)
-# A wrong name is told within seconds.
+# A wrong name, or an account that is away, is told within seconds, also where a task asks several times.
 PATIENCE: dict[str, Any] = {
     "retry_total": 2,
+    "retry_connect": 1,
     "initial_backoff": 1,
     "increment_base": 2,
+    "random_jitter_range": 1,
     "connection_timeout": 5,
     "read_timeout": 30,
 }
@@ -46,29 +49,27 @@ class BlobAccount:
     """The account of a location, and what the deployment has for it: at most one of the three.
 
     :param token: an Entra identity's source of tokens.
-    :param why_none: why there is none of them, for errors.
     """
 
     location: BlobLocation
     key: str = field(default="", repr=False)
     sas: str = field(default="", repr=False)
     token: Any = field(default=None, repr=False)
-    why_none: str = "no connection is set"
 
     @classmethod
     def of(cls, location: BlobLocation, settings: BlobSettings) -> BlobAccount:
-        """Return the account with the credentials of the deployment's connection, where they are its own.
+        """Return the account with the credentials of the deployment's connection, where one is set.
 
         An address comes with a run, and the credentials must not go wherever a run points.
 
-        :raises ConfigurationError: ``storage-connection-invalid``.
+        :raises ConfigurationError: ``storage-connection-invalid``; ``storage-connection-account``: the
+            connection is of another account.
         """
         if settings.conn_id is None:
             return cls(location)
         client = _client_of(settings.conn_id)
         if client.account_name != location.account:
-            why = f"the connection {settings.conn_id} is of the account {client.account_name}"
-            return cls(location, why_none=why)
+            raise _other_account(settings.conn_id, str(client.account_name), location)
         key = str(getattr(client.credential, "account_key", "") or "")
         if isinstance(client.credential, AzureSasCredential):
             sas = client.credential.signature.strip().removeprefix("?")
@@ -85,14 +86,20 @@ class BlobAccount:
     def service(self) -> BlobServiceClient:
         """Client of the account."""
         credential = self.key or (AzureSasCredential(self.sas) if self.sas else self.token)
-        return BlobServiceClient(self.location.endpoint, credential=credential, **PATIENCE)
+        return BlobServiceClient(
+            self.location.endpoint,
+            credential=credential,
+            raw_response_hook=require_blob_service,
+            **NO_REDIRECTS,
+            **PATIENCE,
+        )
 
     @property
     def shown(self) -> str:
         """What the account is shown, in the words of an error."""
         kinds = {"an account key": self.key, "a SAS token": self.sas, "an Entra identity": self.token}
         given = next((kind for kind, credential in kinds.items() if credential), None)
-        return f"with {given}" if given else f"without credentials: {self.why_none}"
+        return f"with {given}" if given else "without credentials: no connection is set"
 
     @property
     def container(self) -> ContainerClient:
@@ -161,6 +168,18 @@ def _require_no_sas_in_extra(connection: Connection) -> None:
         raise _connection_error(
             connection.conn_id, "a sas_token, which type adls ignores; there a SAS token is the password"
         )
+
+
+def _other_account(conn_id: str, account: str, location: BlobLocation) -> ConfigurationError:
+    return ConfigurationError(
+        "The connection of the storage account belongs to another account than the address.",
+        code="storage-connection-account",
+        got=f"{conn_id}: {account}; the address: {location.account}",
+        expected="both of one account",
+        action="correct the address or the connection; an account that anybody may read is read without "
+        "CONFIDENTIAL_SPARK_BLOB_CONN_ID, and results have a connection of their own, "
+        "CONFIDENTIAL_SPARK_RESULTS_CONN_ID",
+    )
 
 
 def _connection_error(conn_id: str, got: str) -> ConfigurationError:

@@ -9,10 +9,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.failures import failure_named
+from confidential_spark.hooks.blob.answers import client_errors, code_of, odd_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,26 +33,36 @@ def storage_errors(place: str, sas: str = "", shown: str = "") -> Iterator[None]
     :raises InputError: ``storage-…``, and what a SAS token lacks.
     """
     try:
-        yield
-    except HttpResponseError as error:
-        if error.status_code is None:
-            # An identity that has no token: nothing was asked of the account.
-            raise named("storage-denied", f"{place}: {first_line(error)}") from None
-        raise _answered(error, place, sas, shown) from None
+        with client_errors():
+            yield
     except AzureError as error:
-        raise _unanswered(error, place) from None
+        raise _named(error, place, sas, shown) from None
 
 
 def named(code: str, got: str) -> InputError:
     """Return the error of a row in the failure table."""
     row = failure_named(code)
-    assert row is not None  # noqa: S101 - only such codes are given
+    assert row is not None, code  # noqa: S101 - only the table's names are given
     return InputError(row.meaning, code=code, got=got, action=row.action, retryable=row.retryable)
 
 
 def first_line(error: Exception) -> str:
     """Return the first line of a message: the following ones repeat it, and quote the request."""
     return str(error).partition("\n")[0]
+
+
+def _named(error: AzureError, place: str, sas: str, shown: str) -> InputError:
+    if odd := odd_answer(error):
+        return named(odd[0], f"{place}: {odd[1]}")
+    if not isinstance(error, HttpResponseError):
+        return _unanswered(error, place)
+    if error.status_code is not None:
+        return _answered(error, place, sas, shown)
+    if isinstance(error, ClientAuthenticationError):
+        # An identity that has no token: nothing was asked of the account.
+        return named("storage-denied", f"{place}: {first_line(error)}")
+    # An answer that broke off, again and again.
+    return _unanswered(error, place)
 
 
 def _unanswered(error: AzureError, place: str) -> InputError:
@@ -78,8 +89,7 @@ def _unanswered(error: AzureError, place: str) -> InputError:
 
 
 def _answered(error: HttpResponseError, place: str, sas: str, shown: str) -> InputError:
-    status, code = error.status_code or 0, getattr(error, "error_code", None)
-    word = str(getattr(code, "value", code) or error.reason or "")
+    status, word = error.status_code or 0, code_of(error) or error.reason or ""
     got = f"{place}: HTTP {status} {word}"
     if status in REFUSED:
         return _denied(error, f"{got}, {shown}".removesuffix(", "), sas)
@@ -145,6 +155,7 @@ def _sas_error(code: str, message: str, got: str, now: datetime) -> InputError:
 
 def _service_time(error: HttpResponseError) -> datetime:
     try:
+        # Without a response it has no headers, which is caught.
         return parsedate_to_datetime(error.response.headers["Date"]).astimezone(UTC)  # type: ignore[union-attr]
     except (AttributeError, KeyError, TypeError, ValueError):
         return datetime.now(UTC)

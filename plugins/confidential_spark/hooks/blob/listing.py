@@ -9,7 +9,7 @@ from azure.core import MatchConditions
 from azure.storage.blob import BlobPrefix
 
 from confidential_spark.core.errors import InputError
-from confidential_spark.hooks.blob.failures import storage_errors
+from confidential_spark.hooks.blob.failures import named, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,13 +77,17 @@ class BlobListing:
         return next((blob for blob in self.folder(parent, name) if blob.path == path and blob.etag), None)
 
     def read(self, blob: Blob, start: int, length: int) -> bytes:
-        """Return a part of a blob, in the version that was listed."""
+        """Return a part of a blob, in the version that was listed; the part must lie within its size."""
         client = self.account.container.get_blob_client(blob.path)
         with self._errors(blob.path):
-            content = client.download_blob(
+            answer = client.download_blob(
                 start, length, etag=f'"{blob.etag}"', match_condition=MatchConditions.IfNotModified
             )
-            return bytes(content.readall())
+            content = bytes(answer.readall())
+        if len(content) != length:
+            url = self.account.location.url(blob.path)
+            raise named("storage-garbage", f"{url}: {len(content)} bytes where {length} were asked for")
+        return content
 
     def _blobs(self, item: BlobProperties | BlobPrefix, folder: str) -> Iterator[Blob]:
         path = str(item.name)

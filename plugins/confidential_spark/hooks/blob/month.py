@@ -41,7 +41,7 @@ class BlobMonth:
 
     :param location: an address, or a template.
     :raises ConfigurationError: ``input-uri``, ``input-scheme``, ``input-credential``,
-        ``storage-connection-invalid``.
+        ``storage-connection-…``.
     """
 
     def __init__(self, location: str) -> None:

@@ -41,7 +41,7 @@ def enclave_blobs(manifest: Mapping[str, Any] | None, settings: Settings) -> lis
 
     :param manifest: what `resolve_input` returned.
     :raises InputError: ``storage-…``.
-    :raises ConfigurationError: ``storage-connection-invalid``.
+    :raises ConfigurationError: ``storage-connection-…``.
     """
     if not manifest or BLOBS not in manifest:
         return None

@@ -23,7 +23,7 @@ class BlobSettings(DeploymentSettings):
     conn_id: str | None = Field(
         default=None,
         description="Connection of type `wasb` or `adls` whose account key, SAS token or identity reads the "
-        "input; its credentials go to its own account and to no other. Unset: as anybody may.",
+        "input, which must be of its own account. Unset: the input is read as anybody may.",
     )
     suffix: Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] = Field(
         default=AZURE_SUFFIX,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
 from confidential_spark.core.errors import ConfigurationError, ResultError
+from confidential_spark.core.failures import failure_named
+from confidential_spark.hooks.blob.answers import code_of, odd_answer
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -23,14 +25,6 @@ TIME_FRAME = re.compile(r"not valid in the specified time frame: [\w\s:,\[\]-]{0
 CONNECTION = "correct the Airflow connection of the results, or CONFIDENTIAL_SPARK_RESULTS_DIR"
 
 
-def code_of(error: AzureError) -> str:
-    """Return the service's code of a refusal; empty when it did not answer."""
-    if not isinstance(error, HttpResponseError):
-        return ""
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
-
-
 def named_error(error: AzureError, what: str, url: str, shown: str = "") -> ConfidentialSparkError:
     """Return what a request ended with.
 
@@ -41,6 +35,8 @@ def named_error(error: AzureError, what: str, url: str, shown: str = "") -> Conf
     if isinstance(error, ClientAuthenticationError) and error.status_code is None:
         # Of an identity that gives no token: the storage was not asked.
         return _forbidden(what, f"{url}: {type(error).__name__}")
+    if odd := odd_answer(error):
+        return _odd(odd[0], what, f"{url}: {odd[1]}")
     if not isinstance(error, HttpResponseError) or error.status_code is None:
         return _unreachable(what, f"{url}: {_reason(error)}")
     status, code = error.status_code, code_of(error)
@@ -66,6 +62,13 @@ def named_error(error: AzureError, what: str, url: str, shown: str = "") -> Conf
         expected="a storage account that takes block blobs, leases and conditional writes",
         action="look the code up in Azure's documentation; then run again",
     )
+
+
+def _odd(name: str, what: str, got: str) -> ConfidentialSparkError:
+    row = failure_named(name)
+    assert row is not None, name  # noqa: S101 - only the table's names are given
+    message = f"{row.meaning.removesuffix('.')}: it was asked to {what}. {UNTOUCHED}"
+    return ResultError(message, code=name, got=got, action=row.action)
 
 
 def _forbidden(what: str, got: str) -> ConfidentialSparkError:

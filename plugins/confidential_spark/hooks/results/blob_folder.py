@@ -16,7 +16,8 @@ from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobLeaseClient, ContentSettings
 
-from confidential_spark.hooks.results.blob_errors import code_of, named_error
+from confidential_spark.hooks.blob.answers import NO_REDIRECTS, client_errors, code_of, require_blob_service
+from confidential_spark.hooks.results.blob_errors import named_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 
-OPTIONS: Mapping[str, Any] = {"connection_timeout": 10, "read_timeout": 60, "permit_redirects": False}
-"""Seconds for a connection, and between two pieces of an answer. The Blob service never redirects."""
+OPTIONS: Mapping[str, Any] = {"connection_timeout": 10, "read_timeout": 60, **NO_REDIRECTS}
+"""Seconds for a connection, and between two pieces of an answer."""
 NOTHING = ""
 ABSENT = "BlobNotFound"
 NOT_MET = frozenset({"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet", ABSENT})
@@ -205,9 +206,10 @@ class BlobFolder:
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {**OPTIONS, "raw_response_hook": self._note_time}
+        return {**OPTIONS, "raw_response_hook": self._look_at}
 
-    def _note_time(self, response: Any) -> None:
+    def _look_at(self, response: Any) -> None:
+        require_blob_service(response)
         if date := response.http_response.headers.get("Date"):
             self._now = parsedate_to_datetime(date)
 
@@ -216,7 +218,8 @@ class BlobFolder:
         """Name what the storage refuses; an expected refusal ends the block quietly."""
         asked = _Asked()
         try:
-            yield asked
+            with client_errors():
+                yield asked
         except AzureError as error:
             asked.code = code_of(error)
             if asked.code not in expected:

@@ -47,7 +47,7 @@ class Lease:
 
         :raises ResultError: ``results-lease-lost``, retryable.
         """
-        if not self._folder.renew(self.name, self.id):
+        if not self.is_ours():
             raise ResultError(
                 "This task lost its hold on the try: the storage was away for longer than a lease lasts.",
                 code="results-lease-lost",
@@ -56,6 +56,10 @@ class Lease:
                 action="nothing: the task tries again; nothing of this attempt was kept",
                 retryable=True,
             )
+
+    def is_ours(self) -> bool:
+        """Renew the lease; return False when somebody else has it, or has had it."""
+        return self._folder.renew(self.name, self.id)
 
     def release(self) -> None:
         """Give the lease back; one that cannot be given back expires."""

@@ -10,6 +10,9 @@ condition that the marker is still the one it read; else it begins again. A swee
 no marker names reads the marker, lists the blobs, rewrites the marker on the same condition, and deletes each
 blob only if it is still the listed one. So no commit names what was deleted: where the publisher read the
 marker before the rewriting, its commit fails; where it read it afterwards, it has written its blobs anew.
+
+Where a key has no marker, a sweep takes the try's lease first, which a publisher needs for its commit; a try
+that is gone has no publisher. A process that was stopped before its commit looks at its lease afterwards.
 """
 
 from __future__ import annotations
@@ -92,13 +95,14 @@ class _Try:
 class _StaleVersions:
     """Versions to remove, and what was read before they were found.
 
+    :param marker: None: the key was never published.
     :param etag: of the marker.
     :param listed: the blobs of all versions.
     :param over: those that were replaced long ago.
     :param dead: those that no marker ever named.
     """
 
-    marker: Marker
+    marker: Marker | None
     etag: str
     listed: Sequence[Entry]
     over: list[str]
@@ -151,6 +155,7 @@ class BlobStore(ResultStore):
             try:
                 yield local
             except Exception:
+                # Whatever ended the block, which goes on its way.
                 self._tries.keep_if_possible(key, attempt, local, before, lease)
                 raise
             self._tries.keep(key, attempt, local, before, lease)
@@ -272,6 +277,9 @@ class BlobStore(ResultStore):
             lease.require()
             following = self._following(marker, new)
             if self._write_marker(following, etag):
+                if marker is None and not lease.is_ours():
+                    # This process was stopped for so long that a sweep may have taken its blobs.
+                    self._write_version(new)
                 return following
         raise ResultError(
             "Others publish the same results all the time.",
@@ -304,34 +312,45 @@ class BlobStore(ResultStore):
         return Marker(key=new.key, version=new.attempt, published_at=now, files=dict(new.files))
 
     def _stale_versions(self, key: str, grace: timedelta) -> _StaleVersions | None:
-        """Return the versions that were replaced longer ago, and what killed publishers left, if any.
-
-        Nothing while no version is what readers see.
-        """
+        """Return the versions that were replaced longer ago, and what killed publishers left, if any."""
         marker, etag = self._marker(key)
-        if marker is None:
-            return None
         listed = list(self._folder.entries(self._version(key, "")))
         now = self._folder.now
         written = [(name, newest.modified) for name, newest in newest_of(listed)]
-        known = {marker.version, *(each.version for each in marker.replaced)}
+        known = {marker.version, *(each.version for each in marker.replaced)} if marker else set()
         # Without a marker that names it, it was never what readers saw: its publisher died before the commit.
         dead = [name for name, at in written if name not in known and at < now - grace]
-        stale = _StaleVersions(marker, etag, listed, marker.over(grace, now), dead)
+        over = marker.over(grace, now) if marker else []
+        stale = _StaleVersions(marker, etag, listed, over, dead)
         return stale if stale.names else None
 
     def _sweep_versions(self, key: str, grace: timedelta) -> list[str]:
         """Remove stale versions, and return them; nothing if somebody commits at the same time."""
         stale = self._stale_versions(key, grace)
-        if stale is None or not self._write_marker(stale.marker.without(stale.over), stale.etag):
+        if stale is None:
             return []
-        for entry in reversed(stale.listed):
-            if entry.name.removeprefix(self._version(key, "")).partition("/")[0] in stale.names:
-                self._folder.delete(entry.name, etag=entry.etag)
+        if stale.marker is None:
+            return [name for version in stale.dead for name in self._sweep_unpublished(key, version, stale)]
+        if not self._write_marker(stale.marker.without(stale.over), stale.etag):
+            return []
+        removed = [self._remove_version(key, version, stale) for version in stale.names]
         for version in stale.over:
             # What a publisher left that died right after its commit must not be published once more.
             self._tries.remove_if_free(key, version)
-        return [f"{self._folder.url}/{self._version(key, version)}" for version in stale.names]
+        return removed
+
+    def _sweep_unpublished(self, key: str, version: str, stale: _StaleVersions) -> list[str]:
+        """Remove a version of a key without a marker, unless a publisher is at work on it or just was."""
+        with self._tries.unless_held(key, version) as is_dead:
+            if is_dead and self._marker(key)[0] is None:
+                return [self._remove_version(key, version, stale)]
+        return []
+
+    def _remove_version(self, key: str, version: str, stale: _StaleVersions) -> str:
+        for entry in reversed(stale.listed):
+            if entry.name.startswith(f"{self._version(key, version)}/"):
+                self._folder.delete(entry.name, etag=entry.etag)
+        return f"{self._folder.url}/{self._version(key, version)}"
 
     def _stale_tries(self, key: str, retention: Retention) -> list[tuple[str, str]]:
         """Return the tries that nobody touched for long, and the refused ones: kind and attempt."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 from confidential_spark.hooks.durable_files import storage_errors
 from confidential_spark.hooks.results.blob_folder import NOTHING
-from confidential_spark.hooks.results.blob_lease import leased, leased_if_free
+from confidential_spark.hooks.results.blob_lease import Lease, leased, leased_if_free
 from confidential_spark.hooks.results.blob_marker import FileDigest
 from confidential_spark.hooks.results.store import (
     KEPT_REFUSED,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.hooks.results.blob_folder import BlobFolder, Entry
-    from confidential_spark.hooks.results.blob_lease import Lease
 
 log = logging.getLogger(__name__)
 LOCK = ".lock"
@@ -148,6 +147,17 @@ class BlobTries:
                     kept = self._keep_refused(key, attempt)
                 self.remove(key, attempt, lease)
         return kept
+
+    @contextmanager
+    def unless_held(self, key: str, attempt: str) -> Iterator[bool]:
+        """Keep publishers from a try; yield False where one is at work on it. A try that is gone has none."""
+        lease = Lease(self._folder, f"{self.place(key, attempt)}{LOCK}")
+        held = lease.acquire()
+        try:
+            yield held is not False
+        finally:
+            if held:
+                lease.release()
 
     def refused(self, key: str) -> list[tuple[str, Entry]]:
         """Return the refused tries of a key, oldest first, each with its newest blob."""

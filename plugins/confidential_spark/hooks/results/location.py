@@ -19,7 +19,7 @@ def results_at(location: Location) -> Results:
     """Return the results of a deployment.
 
     :param location: its ``results_dir``.
-    :raises ConfigurationError: ``results-location``, ``storage-connection-invalid``.
+    :raises ConfigurationError: ``results-location``, ``storage-connection-…``.
     """
     if is_folder(location):
         return FolderResults(Path(location))
@@ -58,7 +58,7 @@ def blob_folder_at(location: str) -> BlobFolder:
 def account_at(location: str) -> BlobAccount:
     """Return the account of an address, with the credentials of the deployment's connection.
 
-    :raises ConfigurationError: ``results-location``, ``storage-connection-invalid``.
+    :raises ConfigurationError: ``results-location``, ``storage-connection-…``.
     """
     from confidential_spark.hooks.blob.account import BlobAccount
     from confidential_spark.hooks.blob.settings import blob_settings

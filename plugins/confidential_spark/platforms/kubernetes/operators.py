@@ -233,7 +233,7 @@ class CleanKubernetesRunOperator(CleanStagingOperator):
 def work_folder(settings: KubernetesSettings) -> WorkFolder:
     """Return the blobs through which the files of tries go.
 
-    :raises ConfigurationError: ``work-not-configured``, ``results-location``, ``storage-connection-invalid``.
+    :raises ConfigurationError: ``work-not-configured``, ``results-location``, ``storage-connection-…``.
     """
     # Imported late: Azure's libraries are large, and other platforms need none of them.
     from confidential_spark.hooks.blob.work import WorkFolder

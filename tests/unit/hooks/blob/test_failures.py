@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from confidential_spark.core.errors import InputError
 from confidential_spark.hooks.blob.failures import sas_problem, storage_errors
 
@@ -35,6 +40,7 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
             False,
             id="certificate",
         ),
+        pytest.param(IncompleteReadError("cut"), "storage-unreachable", True, id="cut-again-and-again"),
         pytest.param(
             ClientAuthenticationError("DefaultAzureCredential failed\nEnvironmentCredential: …"),
             "storage-denied",

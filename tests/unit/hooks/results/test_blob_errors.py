@@ -55,7 +55,9 @@ NO_TOKEN = ClientAuthenticationError(f"no token {CANARY}")
         pytest.param(answered(500, "InternalError"), AWAY, "500", id="failed"),
         pytest.param(ServiceResponseError("reset"), AWAY, "ServiceResponseError", id="reset"),
         pytest.param(TIMEOUT, AWAY, "WithReason, TimeoutError", id="timeout"),
-        pytest.param(answered(302), REFUSED, "302", id="redirect"),
+        pytest.param(answered(302), ("storage-redirected", False), "302", id="redirect"),
+        pytest.param(answered(409, "BlobArchived"), ("storage-blob-archived", False), "409", id="archived"),
+        pytest.param(answered(200), ("storage-garbage", False), "200", id="success-as-a-refusal"),
         pytest.param(answered(409, "BlobImmutableDueToPolicy"), REFUSED, "409 Blob", id="policy"),
     ],
 )
@@ -67,6 +69,13 @@ def test_each_is_named(error, named: tuple[str, bool], got: str) -> None:
     assert CANARY not in str(found)
 
 
-def test_an_answer_without_a_code_is_named() -> None:
-    error = HttpResponseError(response=SimpleNamespace(status_code=418, reason="teapot"))
-    assert named_error(error, "list", URL).code == "results-refused"
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        pytest.param({}, "storage-garbage", id="of-no-blob-service"),
+        pytest.param({"x-ms-request-id": "4880b545"}, "results-refused", id="of-the-service"),
+    ],
+)
+def test_an_answer_without_a_code_is_named(headers: dict[str, str], code: str) -> None:
+    error = HttpResponseError(response=SimpleNamespace(status_code=418, reason="teapot", headers=headers))
+    assert named_error(error, "list", URL).code == code
