@@ -27,7 +27,7 @@ JARS = RUNNER_DIR
 SPARK_JARS = sorted(Path(pyspark.__file__).parent.glob("jars/*.jar"))
 ONE_PROCESS, PODS = Lock.NO_SOCKETS.value, Lock.GATE.value
 NO_SOCKETS = tuple(option for option in Lock.NO_SOCKETS.jvm_options if option.startswith("-D"))
-SETTINGS = spark_settings(cores=2, small=True) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
+SETTINGS = spark_settings(cores=2) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
 # A stuck JVM fails its test, and not the whole run.
 TIMEOUT_SECONDS = 120
 LOOK_SECONDS = 0.1
