@@ -231,6 +231,17 @@ class RunnerCalls:
         except Py4JJavaError as error:
             raise self._translated(error) from None
 
+    def plans(self, request: Mapping[str, Any], input_uri: str | None = None) -> list[JavaObject]:
+        """Return how Spark would execute the request's queries."""
+        executions = self._queries(request, input_uri).executions()
+        return [executions.apply(index)._2().executedPlan() for index in range(executions.size())]
+
+    def method_bytes(self, plan: JavaObject) -> list[int]:
+        """Return the size of the largest method in each class that Spark generates for a plan."""
+        package = getattr(self.java.org.apache.spark.sql.execution.debug, "package$")
+        stages = getattr(package, "MODULE$").codegenStringSeq(plan)
+        return [stages.apply(index)._3().maxMethodCodeSize() for index in range(stages.size())]
+
     def _queries(self, request: Mapping[str, Any] | bytes, input_uri: str | None) -> JavaObject:
         return self.runner.Queries(self.spark, *self._read(request, input_uri))
 
