@@ -92,7 +92,7 @@ class Settings(DeploymentSettings):
         f"`{PUBLIC_DATA_SET}`. "
         "Unset: a synthetic month, labelled so, under a simulated policy; under any other a refusal.",
     )
-    synthetic_rows: Annotated[int, Field(ge=1_000, le=20_000_000)] = Field(
+    synthetic_rows: Annotated[int, Field(ge=1_000, le=100_000_000)] = Field(
         default=10_000, description="Rows of a synthetic month."
     )
     local_policy: str = Field(

@@ -27,7 +27,7 @@ JARS = RUNNER_DIR
 SPARK_JARS = sorted(Path(pyspark.__file__).parent.glob("jars/*.jar"))
 ONE_PROCESS, PODS = Lock.NO_SOCKETS.value, Lock.GATE.value
 NO_SOCKETS = tuple(option for option in Lock.NO_SOCKETS.jvm_options if option.startswith("-D"))
-SETTINGS = spark_settings(cores=2, small=True) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
+SETTINGS = spark_settings(cores=2) | FIXED_SETTINGS | ONE_PROCESS_SETTINGS
 # A stuck JVM fails its test, and not the whole run.
 TIMEOUT_SECONDS = 120
 LOOK_SECONDS = 0.1
@@ -230,6 +230,17 @@ class RunnerCalls:
             figures.write(self.path(rows / "figures.json"))
         except Py4JJavaError as error:
             raise self._translated(error) from None
+
+    def plans(self, request: Mapping[str, Any], input_uri: str | None = None) -> list[JavaObject]:
+        """Return how Spark would execute the request's queries."""
+        executions = self._queries(request, input_uri).executions()
+        return [executions.apply(index)._2().executedPlan() for index in range(executions.size())]
+
+    def method_bytes(self, plan: JavaObject) -> list[int]:
+        """Return the size of the largest method in each class that Spark generates for a plan."""
+        package = getattr(self.java.org.apache.spark.sql.execution.debug, "package$")
+        stages = getattr(package, "MODULE$").codegenStringSeq(plan)
+        return [stages.apply(index)._3().maxMethodCodeSize() for index in range(stages.size())]
 
     def _queries(self, request: Mapping[str, Any] | bytes, input_uri: str | None) -> JavaObject:
         return self.runner.Queries(self.spark, *self._read(request, input_uri))

@@ -10,6 +10,7 @@ from confidential_spark.agent.launch.allowed_settings import (
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.enclave.java import JavaRuntime
 from confidential_spark.enclave.spark import (
+    LATE_OPTIMISATION,
     MEBIBYTE,
     SMALL_INPUT_BYTES,
     SparkInstallation,
@@ -45,18 +46,22 @@ def test_the_agent_admits_every_choice(size, cores, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "first_compiler_only", "heap", "partitions"),
+    ("size", "compilation", "heap"),
     [
-        pytest.param(0, True, "-Xmx512m", "2", id="no-input"),
-        pytest.param(LARGE - 1, True, "-Xmx512m", "2", id="small"),
-        pytest.param(LARGE, False, "-Xmx1536m", "4", id="large"),
+        pytest.param(0, ["-XX:TieredStopAtLevel=1"], "-Xmx512m", id="no-input"),
+        pytest.param(LARGE - 1, ["-XX:TieredStopAtLevel=1"], "-Xmx512m", id="small"),
+        pytest.param(LARGE, list(LATE_OPTIMISATION), "-Xmx1536m", id="large"),
     ],
 )
-def test_size_decides(size, first_compiler_only, heap, partitions):
+def test_size_decides(size, compilation, heap):
     chosen = runtime(input_bytes=size)
-    assert ("-XX:TieredStopAtLevel=1" in chosen.jvm_options) is first_compiler_only
+    assert [option for option in chosen.jvm_options if option.startswith("-XX:Tier")] == compilation
     assert heap in chosen.jvm_options
-    assert chosen.spark_conf["spark.sql.shuffle.partitions"] == partitions
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_each_core_takes_one_part_of_a_shuffle(size):
+    assert runtime(input_bytes=size, cores=3).spark_conf["spark.sql.shuffle.partitions"] == "3"
 
 
 def test_everything_is_encrypted_on_loopback_and_in_utc():

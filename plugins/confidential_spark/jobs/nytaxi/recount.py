@@ -76,17 +76,20 @@ def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> Reco
         "ends_at": month.shift(1).first_second,
         "cap": outlier_cap_cents,
     }
+    query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     with recounting() as connection:
-        create_trips_view(connection, files)
         for macro in MACROS:
             connection.execute(macro)
-        query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-        connection.execute(query, parameters)
+        into = "CREATE TEMP TABLE recounted AS"
+        for file in files:
+            create_trips_view(connection, file)
+            connection.execute(f"{into}\n{query}", parameters)
+            into = "INSERT INTO recounted"
         return _read(connection)
 
 
 def _read(connection: duckdb.DuckDBPyConnection) -> Recount:
-    everything = _row(connection, ["trips", *MONEY, *REJECT_RULES, *COUNT_RULES], "true")
+    everything = _row(connection, ["trips", *MONEY, *REJECT_RULES, *COUNT_RULES], "reason IS NOT NULL")
     firsts: dict[int, int] = dict(
         _rows(connection, "SELECT reason, sum(trips) FROM recounted GROUP BY reason")  # type: ignore[arg-type]
     )
@@ -115,7 +118,7 @@ def _row(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], conditio
 
 def _by(connection: duckdb.DuckDBPyConnection, key: str) -> dict[Any, dict[str, int]]:
     sums = ", ".join(f"sum({name})" for name in MEASURES)
-    query = f"SELECT {key}, {sums} FROM recounted WHERE reason = 0 GROUP BY 1 ORDER BY 1"  # noqa: S608 - own names
+    query = f"SELECT {key}, {sums} FROM recounted WHERE {key} IS NOT NULL GROUP BY 1 ORDER BY 1"  # noqa: S608 - own names
     return {row[0]: dict(zip(MEASURES, map(int, row[1:]), strict=True)) for row in _rows(connection, query)}
 
 

@@ -1,6 +1,6 @@
--- The month's figures, recounted from the view `trips` as docs/results.md defines them; written without the job's code.
--- One row per (first reason to reject, hour, zone, payment type); everything is a whole number, UTC by arithmetic.
-CREATE TEMP TABLE recounted AS
+-- The figures of the view `trips`, recounted as docs/results.md defines them; written without the job's code.
+-- One row per first reason to reject, 0 for none, and of the accepted rows one per hour, one per zone and one per
+-- payment type: a few hundred, which files can be added up by. Whole numbers throughout, UTC by arithmetic.
 -- Millions of rows have a few hundred different texts. Each is judged once, which takes half the time.
 WITH zones AS MATERIALIZED (
     SELECT id, zone_of(CAST(id AS VARCHAR)) AS zone
@@ -72,7 +72,7 @@ counted AS (
         -- No row from before 1970 is accepted.
         CASE WHEN met % 512 = 0 THEN pickup_s // 3600 % 24 END AS hour,
         pickup_zone,
-        payment_type,
+        payment_type AS payment,
         count(*) AS trips,
         sum(total) AS total,
         sum(fare) AS fare,
@@ -83,13 +83,21 @@ counted AS (
         max(pickup_s) AS last_pickup_s
     FROM judged
     GROUP BY ALL
+),
+keyed AS (
+    SELECT
+        *,
+        -- The place of the first rule that rejects, 0 where none does.
+        CASE WHEN met % 512 = 0 THEN 0 ELSE bit_count((met & -met) - 1) + 1 END AS reason,
+        CASE WHEN reason = 0 THEN greatest(coalesce(pickup_zone, 0), 0) END AS zone,
+        CASE WHEN reason = 0 THEN payment_name(payment) END AS payment_type
+    FROM counted
 )
 SELECT
-    -- The place of the first rule that rejects, 0 where none does.
-    CASE WHEN met % 512 = 0 THEN 0 ELSE bit_count((met & -met) - 1) + 1 END AS reason,
+    reason,
     hour,
-    CASE WHEN reason = 0 THEN greatest(coalesce(pickup_zone, 0), 0) END AS zone,
-    CASE WHEN reason = 0 THEN payment_name(counted.payment_type) END AS payment_type,
+    zone,
+    payment_type,
     sum(trips) AS trips,
     coalesce(sum(total), 0) AS revenue_cents,
     coalesce(sum(fare), 0) AS fare_cents,
@@ -114,13 +122,13 @@ SELECT
     sum(trips) FILTER ((met & 8192) > 0) AS vendor_missing,
     sum(trips) FILTER ((met & 16384) > 0) AS payment_missing,
     sum(trips) FILTER ((met & 28672) = 28672) AS vendor_payment_passengers_missing,
-    sum(trips) FILTER (counted.payment_type IS NULL AND (met & 16384) = 0) AS payment_unrecognised,
-    sum(trips) FILTER (counted.payment_type = 7) AS payment_flex_fare,
+    sum(trips) FILTER (payment IS NULL AND (met & 16384) = 0) AS payment_unrecognised,
+    sum(trips) FILTER (payment = 7) AS payment_flex_fare,
     sum(trips) FILTER (pickup_zone IS NULL) AS pickup_zone_missing,
     sum(trips) FILTER (pickup_zone IN (264, 265)) AS pickup_zone_unknown,
     sum(trips) FILTER (pickup_zone = -1) AS pickup_zone_invalid,
     sum(trips) FILTER ((met & 32768) > 0) AS dropoff_zone_missing,
     sum(trips) FILTER ((met & 65536) > 0) AS dropoff_zone_unknown,
     sum(trips) FILTER ((met & 131072) > 0) AS dropoff_zone_invalid
-FROM counted
-GROUP BY ALL
+FROM keyed
+GROUP BY GROUPING SETS ((reason), (hour), (zone), (payment_type))

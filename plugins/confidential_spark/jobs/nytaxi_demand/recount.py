@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,11 @@ def recount(files: Sequence[Path], month: Month, outlier_cap_cents: int) -> dict
         "cap": outlier_cap_cents,
     }
     query = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    counted = Counter[tuple[int, int]]()
     with recounting() as connection:
-        create_trips_view(connection, files)
         connection.execute(UNITS)
-        rows = connection.execute(query, parameters).fetchall()
-    return {(day, zone): trips for day, zone, trips in rows}
+        for file in files:
+            create_trips_view(connection, file)
+            for day, zone, trips in connection.execute(query, parameters).fetchall():
+                counted[day, zone] += trips
+    return dict(sorted(counted.items()))

@@ -34,4 +34,3 @@ SELECT
     CAST(sum(trips) AS BIGINT) AS trips
 FROM counted
 GROUP BY day, zone
-ORDER BY day, zone

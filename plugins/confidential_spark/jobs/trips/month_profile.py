@@ -58,17 +58,22 @@ WHERE hour >= $starts_at // 3600 AND hour < $ends_at // 3600
 GROUP BY ALL
 """  # noqa: S608 - own names
 _UNRECOGNISED_RATE_CODES = f'SELECT count(*) FROM trips WHERE "rateCodeId" NOT IN {RATE_CODES}'  # noqa: S608
-_EQUAL_ROWS = """
-SELECT count(*), count(DISTINCT digest)
+# Codes are text in some files and numbers in others.
+_DIGESTS = """
+INSERT INTO digests
+SELECT digest
 FROM (
     SELECT hash(
-        "vendorID", "tpepPickupDateTime", "tpepDropoffDateTime", "passengerCount", "tripDistance",
-        "puLocationId", "doLocationId", "paymentType", "fareAmount", "tipAmount", "totalAmount"
+        CAST("vendorID" AS VARCHAR), "tpepPickupDateTime", "tpepDropoffDateTime",
+        CAST("passengerCount" AS DOUBLE), "tripDistance", CAST("puLocationId" AS VARCHAR),
+        CAST("doLocationId" AS VARCHAR), CAST("paymentType" AS VARCHAR),
+        "fareAmount", "tipAmount", "totalAmount"
     ) AS digest
     FROM trips
 )
 WHERE digest % CAST($one_in AS UBIGINT) = 0
 """
+_EQUAL_ROWS = "SELECT count(*), count(DISTINCT digest) FROM digests"
 
 
 @dataclass(frozen=True)
@@ -133,11 +138,17 @@ def profile(files: Sequence[Path], month: Month, rows: int) -> Profile:
     :raises ResultError: ``recount-failed``: the input can no longer be read, or memory does not suffice.
     """
     bounds = {"starts_at": month.first_second, "ends_at": month.shift(1).first_second}
+    one_in = -(-rows // COMPARED_ROWS) or 1
+    trips = Counter[tuple[str, int, int]]()
+    rate_codes = 0
     with recounting() as connection:
-        create_trips_view(connection, files)
-        counts = connection.execute(_COUNTS, bounds).fetchall()
-        ((rate_codes,),) = connection.execute(_UNRECOGNISED_RATE_CODES).fetchall()
-        one_in = -(-rows // COMPARED_ROWS) or 1
-        ((compared, different),) = connection.execute(_EQUAL_ROWS, {"one_in": one_in}).fetchall()
-    trips = {(vendor, day, hour): int(count) for vendor, day, hour, count in counts}
+        connection.execute("CREATE TEMP TABLE digests (digest UBIGINT)")
+        for file in files:
+            create_trips_view(connection, file)
+            for vendor, day, hour, count in connection.execute(_COUNTS, bounds).fetchall():
+                trips[vendor, day, hour] += int(count)
+            ((unrecognised,),) = connection.execute(_UNRECOGNISED_RATE_CODES).fetchall()
+            rate_codes += unrecognised
+            connection.execute(_DIGESTS, {"one_in": one_in})
+        ((compared, different),) = connection.execute(_EQUAL_ROWS).fetchall()
     return Profile(trips, rate_codes, compared, compared - different)

@@ -1,4 +1,4 @@
-"""The trips of a month as the recounts in DuckDB read them: one view, whatever the files look like.
+"""The trips of a month as the recounts in DuckDB read them: one view of each file, whatever it looks like.
 
 The versions of the table are told here by the names of the pick-up time and of the zone, as `docs/results.md`
 lists them, and not by what the job or the preflight made of the files.
@@ -49,24 +49,18 @@ WHOLE = """CASE WHEN isnan({0}) THEN NULL WHEN {0} = floor({0}) AND abs({0}) < 1
 COUNT = "CASE WHEN NOT isnan({0}) THEN {0} END"
 
 
-def create_trips_view(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-    """Create the view `trips` over a month's files, for every query of the connection.
+def create_trips_view(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Create the view `trips` over one of a month's files, in the place of the one before.
+
+    DuckDB keeps buffers for each file of a query: the memory of a view over all files would grow with them.
 
     Its columns have the names of Azure's layout: times TIMESTAMP (UTC), distance and amounts DOUBLE, ids and
     codes VARCHAR or whole numbers, as the files have them. What a version does not have is null, and so is
     `rateCodeId`, a number, where the files have none that can be read: no job reads it.
     """
-    trips = [_trips(connection, str(file)) for file in files]
-    whole = trips[0]
-    for more in trips[1:]:
-        whole = whole.union(more)
-    whole.create_view(TRIPS_VIEW)
-
-
-def _trips(connection: duckdb.DuckDBPyConnection, file: str) -> duckdb.DuckDBPyRelation:
-    found = connection.read_parquet(file, hive_partitioning=False)
+    found = connection.read_parquet(str(file), hive_partitioning=False)
     # DuckDB gives another name to the second of two columns whose names differ by case only.
-    names = dict(zip(_top_level(connection, file), found.columns, strict=True))
+    names = dict(zip(_top_level(connection, str(file)), found.columns, strict=True))
     types = dict(zip(found.columns, map(str, found.types), strict=True))
     columns = []
     for name, sources in NAMES.items():
@@ -75,7 +69,7 @@ def _trips(connection: duckdb.DuckDBPyConnection, file: str) -> duckdb.DuckDBPyR
             column = ""
         value = f'"{column}"' if column else "NULL"
         columns.append(f'{_value(name, value, types.get(column, ""))} AS "{name}"')
-    return found.project(", ".join(columns))
+    found.project(", ".join(columns)).create_view(TRIPS_VIEW, replace=True)
 
 
 def _can_be_read(found: duckdb.DuckDBPyRelation, column: str) -> bool:

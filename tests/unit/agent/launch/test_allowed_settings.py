@@ -34,6 +34,8 @@ from tests.support.launch_settings import allowed_spark_setting
         "--patch-module=java.base=/host",
         "-Xmx",
         "-Xmx0g",
+        "-XX:Tier4InvocationThreshold=0",
+        "-XX:Tier4LoadFeedback=3",
     ],
 )
 def test_refuses_jvm_options_that_bring_code(option):

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from annotated_types import Le
 from confidential_spark.core.errors import ConfigurationError, InputError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.input.contract import (
@@ -20,6 +21,7 @@ from confidential_spark.jobs.input.contract import (
 )
 from confidential_spark.jobs.input.manifest import read_manifest
 from confidential_spark.jobs.nytaxi.trip_schema import TRIP_COLUMNS
+from confidential_spark.settings import Settings
 from confidential_spark.simulation.trips import month as trips
 from confidential_spark.simulation.trips.model import TripModel, allot
 from hypothesis import given
@@ -95,6 +97,25 @@ def test_large_months_are_split_into_files_and_row_groups(tmp_path, monkeypatch)
         (2000, 3),
         (1000, 2),
     ]
+
+
+def test_no_more_than_one_row_group_is_made_at_a_time(tmp_path, monkeypatch):
+    pieces, chunk = [], TripModel.chunk
+
+    def recorded(model: TripModel, first: int, last: int) -> pa.Table:
+        pieces.append(range(first, last))
+        return chunk(model, first, last)
+
+    monkeypatch.setattr(trips, "ROWS_PER_FILE", 2_000)
+    monkeypatch.setattr(trips, "ROWS_PER_GROUP", 700)
+    monkeypatch.setattr(TripModel, "chunk", recorded)
+    trips.write_month(MAY, 5_000, tmp_path)
+    assert max(map(len, pieces)) == 700
+    assert [row for piece in pieces for row in piece] == list(range(5_000))
+
+
+def test_the_settings_bound_is_the_models():
+    assert Le(trips.MAX_ROWS) in Settings.model_fields["synthetic_rows"].metadata
 
 
 @pytest.mark.parametrize(
