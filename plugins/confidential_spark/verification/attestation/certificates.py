@@ -36,18 +36,22 @@ class Chain:
         """The certificate of the signing key."""
         return self.certificates[0]
 
-    @classmethod
-    def read(
-        cls,
-        pem: bytes,
-        roots: Sequence[RootCertificate],
-        now: datetime,
-        what: str,
-        code: Refusal,
-        *,
-        length: int,
-        ca: bool = False,
-    ) -> Chain:
+
+class ChainReader:
+    """Reads the chains of one quote and its collateral: what they share is decoded and verified once.
+
+    :ivar roots: in one of which a chain must end.
+    """
+
+    def __init__(self, roots: Sequence[RootCertificate], now: datetime) -> None:
+        self.roots = roots
+        self._now = now
+        # A certificate that was decoded before takes the place of an equal one.
+        self._decoded: dict[x509.Certificate, x509.Certificate] = {}
+        # Each path to a root, with whether its first certificate is an authority.
+        self._verified: set[tuple[tuple[x509.Certificate, ...], bool]] = set()
+
+    def read(self, pem: bytes, what: str, code: Refusal, *, length: int, ca: bool = False) -> Chain:
         """Read and verify a PEM chain, leaf first, root last.
 
         :param what: the chain's name in messages.
@@ -56,21 +60,66 @@ class Chain:
         :raises VerificationError: ``code``; a genuine chain of collateral that is not valid now is
             ``collateral-expired`` or ``collateral-not-yet-valid``.
         """
-        certificates = _load(pem, what, code, length)
+        certificates = self._load(pem, what, code, length)
         last = spki_sha256(certificates[-1])
-        root = next((root for root in roots if root.spki_sha256 == last), None)
+        root = next((root for root in self.roots if root.spki_sha256 == last), None)
         if root is None:
             got = f"{certificates[-1].subject.rfc4514_string()}, key {last}"
-            known = ", ".join(f"{root.subject}, key {root.spki_sha256}" for root in roots)
+            known = ", ".join(f"{root.subject}, key {root.spki_sha256}" for root in self.roots)
             expected = known or "Intel's SGX root, named by the policy"
             message = f"The {what} ends in a root that the policy does not pin."
             refuse(code, message, got=got, expected=expected)
         start = max(certificate.not_valid_before_utc for certificate in certificates)
         end = min(certificate.not_valid_after_utc for certificate in certificates)
-        # At a time when all were valid, if there is one: a forgery must not pass for an expired chain.
-        _require_path(certificates, min(max(now, start), end), what, code, ca)
-        _require_valid_at(start, end, now, what, code)
-        return cls(tuple(certificates), root)
+        if (certificates, ca) not in self._verified:
+            # At a time when all were valid, if there is one: a forgery must not pass for an expired chain.
+            self._require_path(certificates, min(max(self._now, start), end), what, code, ca)
+        _require_valid_at(start, end, self._now, what, code)
+        return Chain(certificates, root)
+
+    def _load(self, pem: bytes, what: str, code: Refusal, length: int) -> tuple[x509.Certificate, ...]:
+        try:
+            loaded = x509.load_pem_x509_certificates(pem)
+            certificates = tuple(self._decoded.get(certificate, certificate) for certificate in loaded)
+            canonical = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+            if b"".join(pem.split()) != b"".join(canonical.split()):
+                raise ValueError("more than certificates, or not canonical base64")
+            for certificate in (each for each in certificates if each not in self._decoded):
+                # cryptography parses these on first use; a broken one must be noticed where it has a name.
+                _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+                _ = certificate.public_key(), certificate.extensions
+                self._decoded[certificate] = certificate
+        except Exception as error:  # the DER decides which
+            refuse(code, f"The {what} is unreadable.", got=repr(error), expected="certificates in PEM")
+        if len(certificates) != length:
+            message, got = f"The {what} has a wrong length.", f"{len(certificates)} certificates"
+            refuse(code, message, got=got, expected=f"{length} certificates")
+        return certificates
+
+    def _require_path(
+        self, certificates: tuple[x509.Certificate, ...], at: datetime, what: str, code: Refusal, ca: bool
+    ) -> None:
+        def require_kind(_policy: object, _certificate: object, constraints: x509.BasicConstraints) -> None:
+            if constraints.ca is not ca:
+                raise ValueError(f"basic constraints say CA:{constraints.ca}")
+
+        leaf_policy = ExtensionPolicy.permit_all().require_present(
+            x509.BasicConstraints, Criticality.CRITICAL, require_kind
+        )
+        authorities, root = ExtensionPolicy.webpki_defaults_ca(), certificates[-1]
+        builder = PolicyBuilder().store(Store([root])).time(at).max_chain_depth(1)
+        builder = builder.extension_policies(ee_policy=leaf_policy, ca_policy=authorities)
+        try:
+            if ((root,), True) not in self._verified:
+                root.verify_directly_issued_by(root)
+            path = builder.build_client_verifier().verify(certificates[0], list(certificates[1:-1])).chain
+            if tuple(path) != certificates:
+                raise ValueError(f"{len(path)} certificates suffice")
+        except Exception as error:  # of x509.verification, InvalidSignature, ValueError
+            expected = "each certificate issued and signed by the next, all but the first authorities"
+            refuse(code, f"The {what} is no path to its root.", got=repr(error), expected=expected)
+        # The paths of its authorities are parts of it.
+        self._verified |= {(certificates[i:], ca or i > 0) for i in range(len(certificates))}
 
 
 def require_current_crl(
@@ -111,59 +160,21 @@ def require_current(issued: datetime, due: datetime | None, now: datetime, what:
         refuse(Refusal.COLLATERAL_EXPIRED, message, got=got, expected=expected, action=_OTHER_TIME)
 
 
-def require_not_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> None:
+def require_not_revoked(
+    crl: x509.CertificateRevocationList, issuer: x509.Certificate, certificate: x509.Certificate
+) -> None:
     """Accept a certificate that its issuer has not revoked.
 
+    :param issuer: of the revocation list.
     :raises VerificationError: ``certificate-revoked``; ``collateral-mismatch`` for another issuer's list.
     """
-    if crl.issuer != certificate.issuer:
-        got, expected = crl.issuer.rfc4514_string(), certificate.issuer.rfc4514_string()
+    if issuer.subject != certificate.issuer:
+        got, expected = issuer.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         message = "The revocation list is of another issuer."
         refuse(Refusal.COLLATERAL_MISMATCH, message, got=got, expected=expected)
     if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
         got = f"{certificate.subject.rfc4514_string()}, serial {certificate.serial_number:x}"
         refuse(Refusal.CERTIFICATE_REVOKED, got=got, expected="certificates that are not revoked")
-
-
-def _load(pem: bytes, what: str, code: Refusal, length: int) -> list[x509.Certificate]:
-    try:
-        certificates = x509.load_pem_x509_certificates(pem)
-        canonical = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-        if b"".join(pem.split()) != b"".join(canonical.split()):
-            raise ValueError("more than certificates, or not canonical base64")
-        for certificate in certificates:
-            # cryptography parses these on first use; a broken one must be noticed here, where it has a name.
-            _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-            _ = certificate.public_key(), certificate.extensions
-    except Exception as error:  # the DER decides which
-        refuse(code, f"The {what} is unreadable.", got=repr(error), expected="certificates in PEM")
-    if len(certificates) != length:
-        message, got = f"The {what} has a wrong length.", f"{len(certificates)} certificates"
-        refuse(code, message, got=got, expected=f"{length} certificates")
-    return certificates
-
-
-def _require_path(
-    certificates: list[x509.Certificate], now: datetime, what: str, code: Refusal, ca: bool
-) -> None:
-    def require_kind(_policy: object, _certificate: object, constraints: x509.BasicConstraints) -> None:
-        if constraints.ca is not ca:
-            raise ValueError(f"basic constraints say CA:{constraints.ca}")
-
-    leaf_policy = ExtensionPolicy.permit_all().require_present(
-        x509.BasicConstraints, Criticality.CRITICAL, require_kind
-    )
-    authorities = ExtensionPolicy.webpki_defaults_ca()
-    builder = PolicyBuilder().store(Store([certificates[-1]])).time(now).max_chain_depth(1)
-    builder = builder.extension_policies(ee_policy=leaf_policy, ca_policy=authorities)
-    try:
-        certificates[-1].verify_directly_issued_by(certificates[-1])
-        path = builder.build_client_verifier().verify(certificates[0], certificates[1:-1]).chain
-        if path != certificates:
-            raise ValueError(f"{len(path)} certificates suffice")
-    except Exception as error:  # of x509.verification, InvalidSignature, ValueError
-        expected = "each certificate issued and signed by the next, all but the first authorities"
-        refuse(code, f"The {what} is no path to its root.", got=repr(error), expected=expected)
 
 
 def _require_valid_at(start: datetime, end: datetime, now: datetime, what: str, code: Refusal) -> None:

@@ -6,7 +6,7 @@ Source: Intel SGX and TDX Provisioning Certification Service API v4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from cryptography import x509
+
+    from confidential_spark.verification.attestation.certificates import Chain, ChainReader
 
 MAX_COLLATERAL_BYTES = 4 * 1024 * 1024
 _MAX_CRL_DIGITS = 1024 * 1024
@@ -72,27 +74,30 @@ class Collateral:
         """When the first of TCB info and QE identity is due for renewal."""
         return min(self.tcb_info.due, self.qe_identity.due)
 
-    def require_genuine(self, quote_chain: certificates.Chain, now: datetime, max_age: timedelta) -> None:
+    def require_genuine(
+        self, quote_chain: Chain, reader: ChainReader, now: datetime, max_age: timedelta
+    ) -> None:
         """Accept current collateral, signed under the quote's root, that does not revoke the quote's chain.
 
+        :param reader: for chains under that root.
         :raises VerificationError: ``collateral-…``, ``certificate-revoked``.
         """
-        self._require_same_pck_chain(quote_chain, now)
+        self._require_same_pck_chain(quote_chain, reader)
         # Two certificates: the root itself issued the signer. A PCK key (a chain of three) signs quotes only.
-        tcb_chain = self._chain("tcb_info_issuer_chain", quote_chain, now)
-        qe_chain = self._chain("qe_identity_issuer_chain", quote_chain, now)
-        crl_chain = self._chain("pck_crl_issuer_chain", quote_chain, now, ca=True)
+        tcb_chain = self._chain("tcb_info_issuer_chain", reader)
+        qe_chain = self._chain("qe_identity_issuer_chain", reader)
+        crl_chain = self._chain("pck_crl_issuer_chain", reader, ca=True)
         for document, chain in ((self.tcb_info, tcb_chain), (self.qe_identity, qe_chain)):
             _require_signed(document, chain.leaf)
             certificates.require_current(document.issued, document.due, now, document.what)
             _require_fresh(document, now, max_age)
-        root_crl = certificates.require_current_crl(
-            self._der("root_ca_crl"), quote_chain.certificates[-1], now, "root's CRL"
-        )
+        root = quote_chain.certificates[-1]
+        root_crl = certificates.require_current_crl(self._der("root_ca_crl"), root, now, "root's CRL")
         pck_crl = certificates.require_current_crl(self._der("pck_crl"), crl_chain.leaf, now, "PCK CRL")
-        for chain in (quote_chain, tcb_chain, qe_chain, crl_chain):
-            certificates.require_not_revoked(root_crl, chain.certificates[-2])
-        certificates.require_not_revoked(pck_crl, quote_chain.leaf)
+        chains = (quote_chain, tcb_chain, qe_chain, crl_chain)
+        for issued in dict.fromkeys(chain.certificates[-2] for chain in chains):
+            certificates.require_not_revoked(root_crl, root, issued)
+        certificates.require_not_revoked(pck_crl, crl_chain.leaf, quote_chain.leaf)
 
     def require_platform(self, fmspc: bytes, pce_id: bytes) -> None:
         """Accept TCB info about the SGX platform that the PCK certificate names.
@@ -115,21 +120,18 @@ class Collateral:
             message = f"The TCB info's {name} is not that of the platform."
             require_equal(Refusal.COLLATERAL_MISMATCH, got, expected, message)
 
-    def _chain(
-        self, name: str, quote_chain: certificates.Chain, now: datetime, *, length: int = 2, ca: bool = False
-    ) -> certificates.Chain:
+    def _chain(self, name: str, reader: ChainReader, *, length: int = 2, ca: bool = False) -> Chain:
         pem, what = self.members.text(name, max_length=64 * 1024).encode(), name.replace("_", " ")
-        roots, code = (quote_chain.root,), Refusal.COLLATERAL_CHAIN
-        return certificates.Chain.read(pem, roots, now, what, code, length=length, ca=ca)
+        return reader.read(pem, what, Refusal.COLLATERAL_CHAIN, length=length, ca=ca)
 
     def _der(self, name: str) -> bytes:
         return bytes.fromhex(self.members.text(name, r"([0-9a-f]{2})+", max_length=_MAX_CRL_DIGITS))
 
-    def _require_same_pck_chain(self, quote_chain: certificates.Chain, now: datetime) -> None:
+    def _require_same_pck_chain(self, quote_chain: Chain, reader: ChainReader) -> None:
         # dcap-qvl would prefer this chain to the quote's own, which is the one that the token's hash covers.
         if self.members.members.get("pck_certificate_chain") is None:
             return
-        leaf = self._chain("pck_certificate_chain", quote_chain, now, length=3).leaf
+        leaf = self._chain("pck_certificate_chain", reader, length=3).leaf
         if leaf != quote_chain.leaf:
             message = "The collateral names another PCK certificate than the quote."
             got, expected = (f"serial {one.serial_number:x}" for one in (leaf, quote_chain.leaf))
@@ -184,7 +186,7 @@ def _require_fresh(document: SignedDocument, now: datetime, max_age: timedelta) 
 def _time(document: JsonObject, name: str) -> datetime:
     text = document.text(name, _TIME)
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        return datetime.fromisoformat(text)
     except ValueError:
         message = f"The {document.what}'s {name} is no date."
         refuse(Refusal.COLLATERAL_MALFORMED, message, got=text, expected="a date")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import dcap_qvl
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from confidential_spark.verification.attestation.certificates import Chain
+from confidential_spark.verification.attestation.certificates import ChainReader
 from confidential_spark.verification.attestation.collateral import Collateral
 from confidential_spark.verification.attestation.sgx_quote import SgxQuote
 from confidential_spark.verification.refusals import Refusal, refuse
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from confidential_spark.verification.attestation.certificates import Chain
     from confidential_spark.verification.policy.policy import DcapPolicy
     from confidential_spark.verification.policy.root_certificates import RootCertificate
 
@@ -83,9 +84,12 @@ def verify_quote(
     """
     quote = SgxQuote.parse(raw)
     collateral = Collateral.parse(collateral_json)
-    pem, trusted = quote.pck_chain_pem.rstrip(b"\0"), policy.roots if roots is None else roots
-    chain = Chain.read(pem, trusted, now, "quote's chain", Refusal.QUOTE_CHAIN, length=3)
-    collateral.require_genuine(chain, now, policy.max_collateral_age)
+    pem = quote.pck_chain_pem.rstrip(b"\0")
+    reader = ChainReader(policy.roots if roots is None else roots, now)
+    chain = reader.read(pem, "quote's chain", Refusal.QUOTE_CHAIN, length=3)
+    # Who vouches for the quote's chain is under the same root.
+    reader.roots = (chain.root,)
+    collateral.require_genuine(chain, reader, now, policy.max_collateral_age)
     pck = _pck_extension(pem)
     collateral.require_platform(pck.fmspc, pck.pce_id)
     claims = _dcap_claims(raw, collateral, chain.certificates[-1].public_bytes(Encoding.DER), now)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.simulation.hardware.pck_extension import sgx_extension
-from confidential_spark.verification.attestation.certificates import Chain
+from confidential_spark.verification.attestation.certificates import ChainReader
 from confidential_spark.verification.policy.root_certificates import read_root
 from confidential_spark.verification.refusals import Refusal
 
@@ -22,7 +22,7 @@ SECOND = timedelta(seconds=1)
 
 def read(*certificates, code=Refusal.QUOTE_CHAIN, length=None, now=NOW, ca=False):
     chain, roots = pem(*certificates).encode(), [read_root(CA.root_der)]
-    return Chain.read(chain, roots, now, "chain", code, length=length or len(certificates), ca=ca)
+    return ChainReader(roots, now).read(chain, "chain", code, length=length or len(certificates), ca=ca)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_is_no_chain_is_refused(certificates, options, why):
 def test_what_is_more_than_certificates_is_unreadable(change):
     chain = change(pem(CA.tcb, CA.root).encode())
     with pytest.raises(VerificationError, match="unreadable"):
-        Chain.read(chain, [read_root(CA.root_der)], NOW, "chain", Refusal.QUOTE_CHAIN, length=2)
+        ChainReader([read_root(CA.root_der)], NOW).read(chain, "chain", Refusal.QUOTE_CHAIN, length=2)
 
 
 @pytest.mark.parametrize(
