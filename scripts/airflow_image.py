@@ -86,7 +86,7 @@ def context() -> IO[bytes]:
     rules = (ROOT / f"{DOCKERFILE}.dockerignore").read_text().splitlines()
     patterns = [line for line in rules if line and not line.startswith("#")]
     certificates = [
-        (f"{CERTIFICATES}/{path.name}", path.read_bytes())
+        (f"{CERTIFICATES}/{path.name}", path.read_text(encoding="ascii"))
         for path in sorted(MACHINE_CERTIFICATES.glob("*.crt"))
     ]
     files = sorted(exclude_paths(str(ROOT), patterns))

@@ -10,3 +10,5 @@ plugins=$project/plugins
 cp /opt/build/plugins/.airflowignore "$plugins/"
 echo "$plugins" >"$("$project/venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/confidential-spark.pth"
 "$project/venv/bin/python" -c 'import confidential_spark.settings as s; assert str(s.PROJECT_DIR) == "/opt/confidential-spark"'
+# Of uv; anybody could write to it.
+rm -f "$project/venv/.lock"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.airflow_image import build, context
+from scripts.airflow_image import context
+from tests.docker.conftest import REVISION
 from tests.support.places import ROOT
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 PROJECT = "/opt/confidential-spark"
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 # What Compose and the Helm chart give a container: a read-only root, and room for what is written.
 LEAST_RIGHTS = {
     "user": "50000:0",
@@ -34,12 +34,6 @@ LEAST_RIGHTS = {
 SQLITE = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////opt/airflow/var/airflow.db"}
 MIGRATED = "airflow db migrate >/dev/null 2>&1"
 KEY_BLOCK = re.compile(rb"-----BEGIN (RSA |EC |ENCRYPTED )?PRIVATE KEY-----")
-
-
-@pytest.fixture(scope="session")
-def airflow_image(engine: DockerClient, base_image: str) -> str:
-    """The image of the present sources."""
-    return build(engine, str(engine.images.get(base_image).id), "confidential-spark/airflow:test", REVISION)
 
 
 @pytest.fixture
@@ -63,7 +57,7 @@ def run(engine: DockerClient, airflow_image: str) -> Iterator[Callable[..., tupl
 def test_every_dag_is_there_and_none_has_an_import_error(run) -> None:
     code, output = run(
         *("bash", "-ec"),
-        f"{MIGRATED}; airflow dags list-import-errors; echo; airflow dags list -o json",
+        f"{MIGRATED}; airflow dags list-import-errors --local; echo; airflow dags list --local -o json",
         **SQLITE,
     )
 
