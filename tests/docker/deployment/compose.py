@@ -1,11 +1,14 @@
-"""Docker Compose: the engine's plugin, or Debian's program, installed if absent and permitted."""
+"""Docker Compose: the engine's plugin, or Debian's program, installed if absent and permitted.
+
+`python -m tests.docker.deployment.compose` installs it; exit code 3 means that it could not be had.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +22,21 @@ if TYPE_CHECKING:
 
 COMPOSE_FILE = ROOT / "docker" / "compose.yaml"
 PACKAGE = "docker-compose"
+NO_COMPOSE = 3
 
 
 class NoComposeError(Exception):
     """Compose cannot be had on this machine; the text says why."""
+
+
+def main() -> int:
+    """Install it, and return an exit code."""
+    try:
+        command()
+    except NoComposeError as error:
+        print(f"!!! NOT TESTED: no Compose: {error}", file=sys.stderr)
+        return NO_COMPOSE
+    return 0
 
 
 def command() -> list[str]:
@@ -84,7 +98,5 @@ class Compose:
         return self("exec", "-T", "--index", str(index), service, *arguments, check=check)
 
 
-def as_json(text: str) -> Any:
-    """Return the JSON in the output of a program of Airflow, which may have log lines before it."""
-    start = min(at for at in (text.find("[{"), text.find("{"), text.find("[]")) if at >= 0)
-    return json.loads(text[start:])
+if __name__ == "__main__":
+    raise SystemExit(main())
