@@ -8,7 +8,8 @@ umask 077
 mkdir -p "$folder"
 # The folder keeps others of this machine out. Compose mounts each file as it is, and containers have users of their own.
 chmod 0700 "$folder"
-put() { [ -e "$folder/$1" ] || { printf '%s\n' "$2" >"$folder/$1" && chmod 0444 "$folder/$1"; }; }
+# Without a newline at the end, which Airflow would take for a part of the secret.
+put() { [ -e "$folder/$1" ] || { printf '%s' "$2" >"$folder/$1" && chmod 0444 "$folder/$1"; }; }
 random() { head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 
 put database-password "$(random)"
