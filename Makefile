@@ -43,6 +43,10 @@ run: $(if $(ON_AKS),install-dev,install) ## Run a job through all four stages (J
 image: install ## Build and approve the enclave image for PLATFORM=dcsv3 on this machine's Docker engine (APPROVE=yes)
 	@$(RUN) scripts.make_image --approve "$$APPROVE"
 
+.PHONY: airflow-image
+airflow-image: install ## Build the image of Airflow with this project, on a Debian made here (docs/production.md: on Airflow's own)
+	@$(RUN) scripts.airflow_image
+
 .PHONY: ui
 ui: install ## Start Airflow on http://127.0.0.1:8080 (PORT=… INPUT=/data/yellow ROWS=…); Ctrl-C ends it
 	@$(RUN) scripts.ui --port "$$PORT" --input "$$INPUT" --rows "$$ROWS"
@@ -98,8 +102,8 @@ lint: install-dev ## Format check, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy plugins/confidential_spark scripts
 	PYTHONPATH=plugins $(BIN)/lint-imports
-	$(BIN)/shellcheck docker/enclave/*.sh .ci/run
-	$(BIN)/hadolint docker/enclave/Dockerfile*
+	$(BIN)/shellcheck docker/*.sh docker/*/*.sh tests/docker/deployment/*.sh .ci/run
+	$(BIN)/hadolint docker/enclave/Dockerfile* docker/airflow/Dockerfile
 	$(BIN)/python -m scripts.approve_measurement --check
 	$(BIN)/python -m scripts.generate_docs --check
 
@@ -131,6 +135,10 @@ lock: install-dev ## Compile requirements*.in into hashed lock files
 	for name in requirements requirements-simulated; do \
 	  $(BIN)/uv pip compile -q --generate-hashes --no-header --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
 	    docker/enclave/$$name.in -o docker/enclave/$$name.txt || exit 1; done
+	cp requirements.txt docker/airflow/requirements.txt  # its versions are kept wherever the image allows them
+	for name in requirements tools; do \
+	  $(BIN)/uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 \
+	    docker/airflow/$$name.in -o docker/airflow/$$name.txt || exit 1; done
 
 .PHONY: lock-jars
 lock-jars: ## Write the hashes of what docker/enclave/pom.xml names (needs Maven)

@@ -20,7 +20,8 @@ from datetime import timedelta
 
 import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
-from confidential_spark.pipelines.defaults import DEFAULT_ARGS, Tag
+from confidential_spark.pipelines.alerts import default_args
+from confidential_spark.pipelines.defaults import Tag
 from confidential_spark.pipelines.housekeeping import HousekeepingOperator
 from confidential_spark.pipelines.params import remove_param
 
@@ -34,7 +35,7 @@ from confidential_spark.pipelines.params import remove_param
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
-    default_args=DEFAULT_ARGS,
+    default_args=default_args(),
     tags={Tag.PLATFORM},
     params={"remove": remove_param()},
 )

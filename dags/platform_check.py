@@ -30,7 +30,8 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 from confidential_spark.core.platforms import Platform
-from confidential_spark.pipelines.defaults import DEFAULT_ARGS, Tag
+from confidential_spark.pipelines.alerts import default_args
+from confidential_spark.pipelines.defaults import Tag
 from confidential_spark.platforms import operators_of
 
 
@@ -43,7 +44,7 @@ from confidential_spark.platforms import operators_of
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
-    default_args=DEFAULT_ARGS,
+    default_args=default_args(),
     tags={Tag.PLATFORM},
 )
 def platform_check() -> None:

@@ -10,6 +10,7 @@ from confidential_spark.image_build.settings import image_settings
 from docker.client import DockerClient
 from docker.errors import DockerException
 
+from scripts.airflow_image import build
 from scripts.debian_base import cache_folder, ensure_base
 from tests.docker.image_tasks import built_image, run_task
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.enclave.image import EnclaveImage
 
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 NO_ENGINE = "!!! NOT TESTED: no Docker engine answers; `make test-docker` installs and starts one"
 
 
@@ -58,3 +60,9 @@ def run_image_task(engine, base_image) -> Callable[..., Any]:
 def enclave_image(engine, base_image) -> EnclaveImage:
     """The simulated enclave image of the present sources, signed; built only when they have changed."""
     return built_image(engine)
+
+
+@pytest.fixture(scope="session")
+def airflow_image(engine: DockerClient, base_image: str) -> str:
+    """The image of the present sources."""
+    return build(engine, str(engine.images.get(base_image).id), "confidential-spark/airflow:test", REVISION)

@@ -8,6 +8,7 @@ import pytest
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.hooks.blob.settings import BlobSettings, blob_settings
 from confidential_spark.image_build.settings import ImageSettings, image_settings
+from confidential_spark.pipelines.settings import AlertSettings, alert_settings
 from confidential_spark.platforms.docker.settings import DockerSettings, docker_settings
 from confidential_spark.platforms.kubernetes.settings import KubernetesSettings, kubernetes_settings
 from confidential_spark.settings import PROJECT_DIR, DeploymentSettings, Settings, get_settings
@@ -17,7 +18,8 @@ from scripts.generate_docs import SETTINGS, settings_page
 if TYPE_CHECKING:
     from pathlib import Path
 
-GROUPS = (Settings, BlobSettings, DockerSettings, KubernetesSettings, ImageSettings)
+READERS = (get_settings, docker_settings, kubernetes_settings, image_settings, alert_settings)
+GROUPS = (Settings, BlobSettings, DockerSettings, KubernetesSettings, ImageSettings, AlertSettings)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +69,15 @@ def test_an_empty_variable_is_none(monkeypatch, group: type[DeploymentSettings],
             "AKS_TOLERATIONS", '[{"key": 1}]', r"CONFIDENTIAL_SPARK_AKS_TOLERATIONS\.0\.key", id="in"
         ),
         pytest.param("AKS_TOLERATIONS", "[{", r"tolerations.*Expecting", id="no-json"),
+        pytest.param(
+            "ALERT_NOTIFIERS", '[{"notifier": "x"}]', r"ALERT_NOTIFIERS\.0\.notifier", id="notifier"
+        ),
     ],
 )
 def test_a_wrong_variable_is_named(deploy, variable: str, value: str, said: str) -> None:
     deploy(**{variable: value})
     with pytest.raises(ConfigurationError, match=said) as refusal:
-        [read() for read in (get_settings, docker_settings, kubernetes_settings, image_settings)]
+        [read() for read in READERS]
     assert refusal.value.code == "settings-invalid"
 
 

@@ -19,7 +19,8 @@ from confidential_spark.image_build.operators import (
     SignEnclaveOperator,
 )
 from confidential_spark.image_build.settings import image_settings
-from confidential_spark.pipelines.defaults import DEFAULT_ARGS, FIRST_MONTH, Tag
+from confidential_spark.pipelines.alerts import default_args
+from confidential_spark.pipelines.defaults import FIRST_MONTH, Tag
 from confidential_spark.pipelines.job import result_of
 
 DAG_ID = "enclave_image"
@@ -47,7 +48,7 @@ def enclave_image_dag(*, doc_md: str) -> DAG:
         is_paused_upon_creation=False,
         max_active_runs=1,
         dagrun_timeout=approval_timeout() + WORK_TIMEOUT,
-        default_args={**DEFAULT_ARGS, "execution_timeout": BUILD_TIMEOUT},
+        default_args={**default_args(), "execution_timeout": BUILD_TIMEOUT},
         tags={Tag.PLATFORM},
         render_template_as_native_obj=True,
     ) as dag:

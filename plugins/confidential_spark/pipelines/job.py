@@ -13,8 +13,8 @@ from confidential_spark.operators.check import CheckResultsOperator
 from confidential_spark.operators.inputs import ResolveInputOperator
 from confidential_spark.operators.publish import PublishOperator
 from confidential_spark.operators.verify import VerifyEvidenceOperator
+from confidential_spark.pipelines.alerts import deadline_alerts, default_args
 from confidential_spark.pipelines.defaults import (
-    DEFAULT_ARGS,
     FIRST_MONTH,
     MONTHLY,
     attestation_pool,
@@ -56,7 +56,8 @@ def confidential_dag(
         is_paused_upon_creation=platform is not Platform.LOCAL,
         max_active_runs=4,
         dagrun_timeout=run_timeout(),
-        default_args=DEFAULT_ARGS,
+        default_args=default_args(),
+        deadline=deadline_alerts() or None,
         params=params,
         tags={job_tag(job), trust_tag(platform)},
         render_template_as_native_obj=True,
