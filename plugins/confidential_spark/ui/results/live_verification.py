@@ -16,9 +16,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
+from confidential_spark.hooks.index.entry import signed_names
 from confidential_spark.jobs.job import publication_key
 from confidential_spark.verification import VerificationReport, load_policy, verify_evidence
-from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 from confidential_spark.verification.policy.ledger import MAX_LEDGER_BYTES
 from confidential_spark.verification.refusals import Refusal
 
@@ -242,25 +243,6 @@ def state_of(folder: Path) -> State:
 def size_of(state: State) -> int:
     """Return how many bytes a folder in this state holds."""
     return sum(entry[2] for entry in state if len(entry) > 2)
-
-
-def signed_names(evidence: bytes | None) -> tuple[str, str]:
-    """Return the run id and the end of the run that a bundle names, unverified; empty where it names none."""
-    try:
-        members = Evidence.parse(evidence or b"").statement.predicate.members
-    except ConfidentialSparkError:
-        return "", ""
-    run_id, at = members.get("run_id"), members.get("finished_at")
-    return run_id if isinstance(run_id, str) else "", str(at) if is_moment(at) else ""
-
-
-def is_moment(value: object) -> bool:
-    """Whether it is ISO 8601 with a zone, at a time that the verifier's clock can have."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return moment is not None and moment.utcoffset() is not None and moment.timestamp() >= 0
-    except (ValueError, OverflowError):
-        return False
 
 
 def too_large(size: int, limit: int) -> ConfidentialSparkError:
