@@ -39,6 +39,7 @@ MAX_BYTES_ON_PAGE = 1024 * 1024 * 1024
 SLOW_MS = 500.0
 
 State = tuple[tuple[Any, ...], ...]
+VersionState = tuple[State, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,11 @@ class Judge:
 
         :param run_id: of the run that a page says made it; empty: the evidence's own.
         """
-        return self._kept.get((result.folder, run_id), self._state(result))
+        return self.known_in(self.state(result), result, run_id)
+
+    def known_in(self, state: VersionState, result: PublishedResult, run_id: str = "") -> Judgement | None:
+        """Return what was found of the version in this state, see :meth:`known`."""
+        return self._kept.get((result.folder, run_id), state)
 
     def judge(
         self, result: PublishedResult, run_id: str = "", *, limit: int = MAX_BYTES_ON_PAGE
@@ -160,7 +165,7 @@ class Judge:
 
         :param limit: bytes; a larger version is not checked.
         """
-        state = self._state(result)
+        state = self.state(result)
         kept = self._kept.get((result.folder, run_id), state)
         if kept and kept.elapsed_ms > SLOW_MS:
             return kept
@@ -169,7 +174,7 @@ class Judge:
         report = self._verify(result, claim, size_of(state[0]), limit)
         elapsed = (time.perf_counter() - began) * 1000
         judgement = Judgement(report, claim, datetime.now(UTC), elapsed)
-        if state == self._state(result):
+        if state == self.state(result):
             self._kept.put((result.folder, run_id), state, judgement)
         return judgement
 
@@ -200,7 +205,8 @@ class Judge:
             expected_job_file_sha256=self._program,
         )
 
-    def _state(self, result: PublishedResult) -> tuple[State, tuple[str, ...]]:
+    def state(self, result: PublishedResult) -> VersionState:
+        """Return the state of everything that a judgement depends on: first that of the version's files."""
         basis = (self._basis, self._program, self.dag_id, result.key, str(self.fault or ""))
         return state_of(result.folder), basis
 

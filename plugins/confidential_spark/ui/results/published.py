@@ -12,10 +12,13 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from confidential_spark.hooks.index.places import FolderIndex
 from confidential_spark.hooks.results.store import KEY_PREFIXES, VERSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from confidential_spark.hooks.index.index import IndexFile
 
 DOCUMENTS = ("evidence.json", "summary.json", "report.json")
 MAX_BYTES = 16 * 1024 * 1024
@@ -78,6 +81,18 @@ class PublishedResults(Protocol):
         :param version: return this one instead, while it is kept.
         """
 
+    def listed(self, dag_id: str) -> dict[str, PublishedResult]:
+        """Return all versions of a DAG that are published now, by key, in order."""
+
+    def provide(self, dag_id: str, result: PublishedResult) -> None:
+        """Make the files of a listed version readable on this machine.
+
+        :raises ResultError: what the storage refuses.
+        """
+
+    def index(self, dag_id: str) -> IndexFile:
+        """Return where the index of a DAG's results is."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -102,6 +117,22 @@ class Published:
             return None
         folder = _folders(entry.parent / VERSIONS / key).get(version) if version else entry.resolve()
         return PublishedResult(key, entry, folder) if folder else None
+
+    def listed(self, dag_id: str) -> dict[str, PublishedResult]:
+        """Return all versions of a DAG that are published now, by key, in order."""
+        home = self.root / dag_id
+        versions = sorted(self.index(dag_id).versions().items())
+        return {
+            key: PublishedResult(key, home / key, home / VERSIONS / key / version)
+            for key, version in versions
+        }
+
+    def provide(self, dag_id: str, result: PublishedResult) -> None:
+        """Do nothing: they are."""
+
+    def index(self, dag_id: str) -> IndexFile:
+        """Return where the index of a DAG's results is."""
+        return FolderIndex(self.root, dag_id)
 
     def _entries(self, dag_id: str) -> dict[str, Path]:
         folder = _folders(self.root).get(dag_id)
