@@ -13,6 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import itemgetter
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
@@ -231,19 +233,33 @@ def state_of(folder: Path) -> State:
     The time of change cannot be set back, as that of modification can.
     """
     found: list[tuple[Any, ...]] = []
-    for place, folders, names in os.walk(folder):
-        for path in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - half the time
-            if len(found) > MAX_FILES:
-                return (*found, ("more",))
-            try:
-                stat = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - half the time
-            except OSError as error:
-                found.append((path, repr(error)))
-            else:
-                found.append(
-                    (path, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-                )
-    return tuple(sorted(found, key=lambda entry: str(entry[0])))
+    waiting: list[str | Path] = [folder]
+    while waiting and len(found) <= MAX_FILES:
+        waiting += _look_at(waiting.pop(), found)
+    # By path alone: two entries of one path are the work of somebody who writes meanwhile.
+    return tuple(sorted(found, key=itemgetter(0)))
+
+
+def _look_at(place: str | Path, found: list[tuple[Any, ...]]) -> list[str]:
+    """Add what is in a folder, and return the folders among it."""
+    try:
+        with os.scandir(place) as entries:
+            listed = list(entries)
+    except OSError as error:
+        found.append((str(place), repr(error)))
+        return []
+    folders = []
+    for entry in listed:
+        try:
+            stat = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            found.append((entry.path, repr(error)))
+            continue
+        times = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        found.append((entry.path, stat.st_mode, stat.st_size, *times))
+        if S_ISDIR(stat.st_mode):
+            folders.append(entry.path)
+    return folders
 
 
 def size_of(state: State) -> int:

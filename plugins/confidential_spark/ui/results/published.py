@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confidential_spark.hooks.index.places import FolderIndex
@@ -84,6 +85,9 @@ class PublishedResults(Protocol):
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
         """Return all versions of a DAG that are published now, by key, in order."""
 
+    def count(self, dag_id: str) -> int:
+        """Return how many results of a DAG are published."""
+
     def provide(self, dag_id: str, result: PublishedResult) -> None:
         """Make the files of a listed version readable on this machine.
 
@@ -120,12 +124,15 @@ class Published:
 
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
         """Return all versions of a DAG that are published now, by key, in order."""
-        home = self.root / dag_id
         versions = sorted(self.index(dag_id).versions().items())
-        return {
-            key: PublishedResult(key, home / key, home / VERSIONS / key / version)
-            for key, version in versions
-        }
+        return {key: _listed(self.root, dag_id, key, version) for key, version in versions}
+
+    def count(self, dag_id: str) -> int:
+        """Return how many results of a DAG are published."""
+        try:
+            return sum(name.startswith(KEY_PREFIXES) for name in os.listdir(self.root / dag_id))  # noqa: PTH208 - names
+        except OSError:
+            return 0
 
     def provide(self, dag_id: str, result: PublishedResult) -> None:
         """Do nothing: they are."""
@@ -138,6 +145,13 @@ class Published:
         folder = _folders(self.root).get(dag_id)
         entries = _folders(folder) if folder else {}
         return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
+
+
+@lru_cache(maxsize=8192)
+def _listed(root: Path, dag_id: str, key: str, version: str) -> PublishedResult:
+    """Return a version that a listing names; kept, because paths take a page's time to be made."""
+    home = root / dag_id
+    return PublishedResult(key, home / key, home / VERSIONS / key / version)
 
 
 def _content(path: Path, limit: int) -> bytes | None:

@@ -52,6 +52,10 @@ class PublishedBlobs:
         )
         return {key: PublishedResult(key, place, place) for key, place in places if place}
 
+    def count(self, dag_id: str) -> int:
+        """Return how many results of a DAG are published."""
+        return len(self._copies.current(dag_id))
+
     def provide(self, dag_id: str, result: PublishedResult) -> None:
         """Copy them, unless they are here."""
         self._copies.fetch(dag_id, result.key, result.folder)

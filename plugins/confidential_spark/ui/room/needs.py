@@ -10,7 +10,7 @@ from confidential_spark.ui.room.matrix import Matrix, ranges
 from confidential_spark.ui.views.calendar_view import CellState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from confidential_spark.ui.room.runs import DagFacts, Waiting
@@ -74,8 +74,8 @@ def needs(
     """
     cells = [cell for year in grid.years for cell in year.cells] if grid else []
     return (
-        *_limited([_refused(dag_id, cell) for cell in cells if cell.line.state is CellState.REFUSED]),
-        *_limited([_failed(dag_id, cell) for cell in cells if cell.line.state is CellState.FAILED]),
+        *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.REFUSED], _refused),
+        *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.FAILED], _failed),
         *(_question(each) for each in waiting),
         *(_not_ready(report) for report in reports.values() if is_unready(report)),
         *_paused(dag_id, facts),
@@ -94,17 +94,12 @@ def is_unready(report: Mapping[str, Any]) -> bool:
     return report.get("ready") is False and there
 
 
-def _limited(found: Sequence[Need]) -> Iterable[Need]:
-    yield from found[:MAX_OF_A_KIND]
-    if len(found) > MAX_OF_A_KIND:
-        more = len(found) - MAX_OF_A_KIND
-        yield Need(
-            found[0].sign,
-            found[0].tone,
-            f"{more} more like these",
-            "They are marked in the matrix below.",
-            (),
-        )
+def _limited(dag_id: str, cells: Sequence[Cell], need: Callable[[str, Cell], Need]) -> Iterable[Need]:
+    shown = [need(dag_id, cell) for cell in cells[:MAX_OF_A_KIND]]
+    yield from shown
+    if more := len(cells) - len(shown):
+        like = shown[0]
+        yield Need(like.sign, like.tone, f"{more} more like these", "They are marked in the matrix below.", ())
 
 
 def _refused(dag_id: str, cell: Cell) -> Need:

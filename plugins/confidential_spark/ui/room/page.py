@@ -208,7 +208,7 @@ def _jobs(shown: str, ours: Sequence[str], published: PublishedResults) -> tuple
 def _platforms(shown: str, ours: Sequence[str], published: PublishedResults) -> tuple[Choice, ...]:
     dags = [(platform, JOB_OF[shown].dag_id(platform)) for platform in Platform]
     return tuple(
-        Choice(platform, dag_id, dag_id == shown, f"{len(published.index(dag_id).versions()):,} published")
+        Choice(platform, dag_id, dag_id == shown, f"{published.count(dag_id):,} published")
         for platform, dag_id in dags
         if dag_id in ours
     )

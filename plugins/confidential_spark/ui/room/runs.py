@@ -13,8 +13,6 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import case, func, select
 
-from confidential_spark.core.errors import InputError
-from confidential_spark.core.months import Month
 from confidential_spark.core.stages import ENCLAVE_RUN_KEY
 from confidential_spark.operators.platform_check import REPORT_KEY
 from confidential_spark.ui import airflow_runs as runs_of
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from sqlalchemy.orm import Session
+
+    from confidential_spark.core.months import Month
 
 PLATFORM_CHECK = "platform_check"
 MAX_ACTIVE_SHOWN = 50
@@ -60,10 +60,7 @@ class Run(NamedTuple):
         """The month that it was asked for, if any."""
         start = self.data_interval_start
         asked = mapping(self.conf).get("month") or (f"{start:%Y-%m}" if start else "")
-        try:
-            return Month.parse(asked)
-        except InputError:
-            return None
+        return month_of(f"month={asked}") if isinstance(asked, str) else None
 
 
 @dataclass(frozen=True)
