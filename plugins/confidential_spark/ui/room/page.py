@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
@@ -99,6 +100,13 @@ class RoomPage:
     health: tuple[PlatformHealth, ...]
     is_from_2009: bool
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether nothing here can be more than simulated, or all that is proven is no more."""
+        counts = {text.partition(" ")[2] for text, _ in self.proof.counts}
+        best = PLATFORMS[self.dag_id].trust
+        return best == TRUST_SIMULATED or ("SIMULATED" in counts and "hardware" not in counts)
+
 
 @dataclass(frozen=True)
 class Known:
@@ -171,12 +179,12 @@ def known_of(dag_id: str, published: PublishedResults, verifier: Verifier) -> Kn
         return Known(None, {})
     judge = judge_of(dag_id)
     known = known_results(judge, results, INDEXES.get(published.index(dag_id)))
-    unknown = [each for each in reversed(known.values()) if each.judgement is None]
+    unknown = [each for each in known.values() if each.judgement is None]
     until = time.monotonic() + INLINE_S
     while unknown and time.monotonic() < until and unknown[-1].result.folder.is_dir():
         each = unknown.pop()
         known[each.key] = verify(judge, each.result)
-    verifier.want(judge, published, [each.result for each in unknown])
+    verifier.want(judge, published, [each.result for each in reversed(unknown)])
     return Known(judge, known)
 
 
