@@ -30,7 +30,9 @@ EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
 # By name: they are in a checkout, and not in the wheel that auditors install.
-FURTHER_COMMANDS = tuple(f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "results"))
+FURTHER_COMMANDS = tuple(
+    f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "index", "results")
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -36,6 +36,15 @@ class LazyApp:
 APPS = [{"app": LazyApp(), "url_prefix": URL_PREFIX, "name": "Confidential Spark"}]
 VIEWS = [
     {
+        "name": "Control room",
+        "href": "confidential-spark/room",
+        "destination": "nav",
+        "nav_top_level": True,
+        "icon": "confidential-spark/icon.svg",
+        "icon_dark_mode": "confidential-spark/icon-dark.svg",
+        "url_route": "control-room",
+    },
+    {
         "name": "Confidential runs",
         "href": "confidential-spark/",
         "destination": "nav",
@@ -52,7 +61,7 @@ VIEWS = [
 
 
 class ConfidentialSparkPlugin(AirflowPlugin):
-    """Pages "Confidential runs" (navigation) and "Enclave report" (tab of a DAG run)."""
+    """Pages "Control room" and "Confidential runs" (navigation) and "Enclave report" (tab of a DAG run)."""
 
     name = "confidential_spark"
     fastapi_apps = APPS

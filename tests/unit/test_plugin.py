@@ -17,6 +17,7 @@ def test_airflow_registers_the_pages_and_reports_no_error(airflow_database):
     assert errors == {}
     assert len(ours) == 1
     assert [(view["name"], view["destination"]) for view in ours[0].external_views] == [
+        ("Control room", "nav"),
         ("Confidential runs", "nav"),
         ("Enclave report", "dag_run"),
     ]

@@ -3,7 +3,8 @@
 # No postponed annotations here: FastAPI reads them.
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from hashlib import sha256
+from http import HTTPStatus
 from typing import Annotated
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -17,19 +18,21 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
-from confidential_spark.hooks.results.location import blob_folder_at, is_folder
-from confidential_spark.settings import PROJECT_DIR, get_settings
+from confidential_spark.settings import PROJECT_DIR
 from confidential_spark.ui import queries
-from confidential_spark.ui.rendering import SCRIPT, STYLESHEET, render
+from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
-from confidential_spark.ui.results.published import DOCUMENTS, Published, PublishedResults
+from confidential_spark.ui.results.deployment import PublishedDep
+from confidential_spark.ui.results.deployment import published as published
+from confidential_spark.ui.results.published import DOCUMENTS
+from confidential_spark.ui.room_routes import add_room_routes
 from confidential_spark.ui.runbook_pages import runbook_page
 from confidential_spark.ui.views.calendar_view import CellState
 
 log = logging.getLogger(__name__)
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -50,22 +53,6 @@ PageName = Annotated[str, PathParam(max_length=100)]
 Version = Annotated[str, Query(max_length=300)]
 
 
-def published() -> PublishedResults:
-    """Return the published results of this deployment, as this request sees them."""
-    settings = get_settings()
-    if is_folder(settings.results_dir):
-        return Published(Path(settings.results_dir))
-    # Imported late: Azure's libraries are large, and results in a folder need none of them.
-    from confidential_spark.hooks.results.blob_copies import BlobCopies
-    from confidential_spark.ui.results.published_blobs import PublishedBlobs
-
-    folder = blob_folder_at(str(settings.results_dir))
-    return PublishedBlobs(BlobCopies(folder, settings.cache_dir / "results"))
-
-
-PublishedDep = Annotated[PublishedResults, Depends(published)]
-
-
 def create_app() -> FastAPI:
     """Return the application; every route needs a user of Airflow."""
     app = FastAPI(
@@ -81,19 +68,39 @@ def create_app() -> FastAPI:
     app.get("/", response_class=HTMLResponse)(list_page)
     app.get("/style.css")(stylesheet)
     app.get("/page.js")(script)
+    app.get("/icon.svg")(icon)
+    app.get("/icon-dark.svg")(icon_dark)
     app.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(run_page)
     app.get("/runbooks/{name}", response_class=HTMLResponse)(runbook)
     app.get("/results/{dag_id}/{key}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(result_page)
     app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
     app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
+    add_room_routes(app)
     return app
 
 
 async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Let no page load, run or be framed by anything foreign."""
+    """Let no page load, run or be framed by anything foreign, and send no page that has not changed."""
     response = await call_next(request)
     response.headers.update(HEADERS)
+    if request.method == "GET" and response.status_code == HTTPStatus.OK and is_page(response):
+        return await unless_known(request, response)
     return response
+
+
+def is_page(response: Response) -> bool:
+    """Whether it is one of our pages, and no download."""
+    return response.headers.get("content-type", "").startswith("text/html")
+
+
+async def unless_known(request: Request, response: Response) -> Response:
+    """Return a page with its ETag, or 304 where the browser has it."""
+    content = b"".join([part async for part in response.body_iterator])  # type: ignore[attr-defined]
+    etag = f'"{sha256(content).hexdigest()[:32]}"'
+    headers = {**HEADERS, "ETag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return HTMLResponse(content, headers=headers)
 
 
 async def error_page(request: Request, error: Exception) -> HTMLResponse:
@@ -181,3 +188,13 @@ def stylesheet() -> Response:
 def script() -> Response:
     """Return the one script; without it the pages say the same."""
     return Response(SCRIPT, media_type="text/javascript")
+
+
+def icon() -> Response:
+    """Return the sign of the control room in Airflow's navigation."""
+    return Response(ICON, media_type="image/svg+xml")
+
+
+def icon_dark() -> Response:
+    """Return the same sign on dark paper."""
+    return Response(ICON_DARK, media_type="image/svg+xml")

@@ -9,8 +9,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 HERE = Path(__file__).parent
+MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 STYLESHEET = (HERE / "static" / "style.css").read_text(encoding="utf-8")
 SCRIPT = (HERE / "static" / "page.js").read_text(encoding="utf-8")
+ICON, ICON_DARK = ((HERE / "static" / name).read_text("utf-8") for name in ("icon.svg", "icon-dark.svg"))
 
 
 def count(value: int) -> str:
@@ -47,6 +49,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(count=count, moment=moment, span=span)
+    environment.globals.update(month_names=MONTH_NAMES)
     return environment
 
 

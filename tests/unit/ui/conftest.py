@@ -18,6 +18,7 @@ from confidential_spark.agent.protocol import SIMULATED_NOTICE, arguments_sha256
 from confidential_spark.jobs import JOBS
 from confidential_spark.simulation.hardware.keys import token_signing_key
 from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
+from confidential_spark.ui.room.verifier import Verifier
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.factories.bundles import IDENTITY, POLICY, make_bundle
@@ -199,18 +200,35 @@ def api_server(airflow_database: Path) -> Any:
     return create_app(apps="core")
 
 
+class VerifierByHand(Verifier):
+    """Verifies when a test says so."""
+
+    def start(self) -> None:
+        """Leave it to the test."""
+
+
 @pytest.fixture
-def browse(api_server: Any, tmp_path: Path) -> Iterator[Callable[[str | None], TestClient]]:
+def by_hand() -> VerifierByHand:
+    """What verifies for the control room, at a test's word: ``by_hand.work(rest=0)``."""
+    return VerifierByHand()
+
+
+@pytest.fixture
+def browse(
+    api_server: Any, tmp_path: Path, by_hand: VerifierByHand
+) -> Iterator[Callable[[str | None], TestClient]]:
     """Return a browser for a user of a role, or for a stranger."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
     from confidential_spark.ui.results.published import Published
+    from confidential_spark.ui.room_routes import verifier
     from fastapi.testclient import TestClient
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
     app.dependency_overrides[published] = lambda: Published(tmp_path)
+    app.dependency_overrides[verifier] = lambda: by_hand
 
     def browse(role: str | None = "viewer") -> TestClient:
         headers = {}

@@ -215,11 +215,11 @@ def test_a_list_that_is_out_of_time_says_not_verified_yet_and_goes_on(browse, pu
 
     assert "2018-05, published, not verified yet, NOT VERIFIED YET, claims simulated, proves nothing" in page
     assert "1 not verified<" in page
-    assert 'http-equiv="refresh"' in page
+    assert 'data-poll="' in page
     monkeypatch.setattr(queries, "LIST_SECONDS", 60.0)
     page = client.get("/").text
     assert "2018-05, passed" in page
-    assert 'http-equiv="refresh"' not in page
+    assert 'data-poll="' not in page
     monkeypatch.setattr(queries, "LIST_SECONDS", 0.0)
     assert "2018-05, passed" in client.get("/").text
 
@@ -314,7 +314,7 @@ def test_a_green_run_shows_verdict_stages_steps_checks_figures_and_the_command(b
         assert text in page, text
     assert "alg-not-rs256" not in page  # what the report beside the files says of the verification
     assert page.count("<rect") == 24 + 2
-    assert 'http-equiv="refresh"' not in page
+    assert 'data-poll="' not in page
 
 
 def test_a_running_run_refreshes_itself_and_shows_no_result(browse, publish, dag_run):
@@ -323,7 +323,7 @@ def test_a_running_run_refreshes_itself_and_shows_no_result(browse, publish, dag
     page = browse().get(RUN).text
 
     assert "RUNNING" in page
-    assert 'http-equiv="refresh"' in page
+    assert 'data-poll="' in page
 
 
 def test_a_run_whose_month_was_replaced_shows_no_foreign_result(browse, publish, dag_run):

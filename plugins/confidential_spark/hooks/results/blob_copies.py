@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ResultError
 from confidential_spark.hooks.durable_files import best_effort, storage_errors
+from confidential_spark.hooks.index.places import BlobIndex
 from confidential_spark.hooks.results.blob_marker import ENDING
 from confidential_spark.hooks.results.blob_tries import download
 from confidential_spark.hooks.results.store import KEY_PREFIXES, SAFE_NAME, VERSIONS
@@ -22,6 +23,7 @@ from confidential_spark.hooks.results.store import KEY_PREFIXES, SAFE_NAME, VERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from confidential_spark.hooks.index.index import IndexFile
     from confidential_spark.hooks.results.blob_folder import BlobFolder, Entry
 
 MAX_COPIES = 500
@@ -60,6 +62,10 @@ class BlobCopies:
                         found[name.removesuffix(ENDING)] = version
             self._current[dag_id] = found
         return self._current[dag_id]
+
+    def index(self, dag_id: str) -> IndexFile:
+        """Return where the index of a DAG's results is."""
+        return BlobIndex(self._folder, dag_id)
 
     def place(self, dag_id: str, key: str, version: str) -> Path | None:
         """Return where the copy of a version is, or would be; None when there is no such version.

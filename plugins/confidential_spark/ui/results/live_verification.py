@@ -13,12 +13,15 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import itemgetter
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
+from confidential_spark.hooks.index.entry import signed_names
 from confidential_spark.jobs.job import publication_key
 from confidential_spark.verification import VerificationReport, load_policy, verify_evidence
-from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 from confidential_spark.verification.policy.ledger import MAX_LEDGER_BYTES
 from confidential_spark.verification.refusals import Refusal
 
@@ -38,6 +41,7 @@ MAX_BYTES_ON_PAGE = 1024 * 1024 * 1024
 SLOW_MS = 500.0
 
 State = tuple[tuple[Any, ...], ...]
+VersionState = tuple[State, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,11 @@ class Judge:
 
         :param run_id: of the run that a page says made it; empty: the evidence's own.
         """
-        return self._kept.get((result.folder, run_id), self._state(result))
+        return self.known_in(self.state(result), result, run_id)
+
+    def known_in(self, state: VersionState, result: PublishedResult, run_id: str = "") -> Judgement | None:
+        """Return what was found of the version in this state, see :meth:`known`."""
+        return self._kept.get((result.folder, run_id), state)
 
     def judge(
         self, result: PublishedResult, run_id: str = "", *, limit: int = MAX_BYTES_ON_PAGE
@@ -159,7 +167,7 @@ class Judge:
 
         :param limit: bytes; a larger version is not checked.
         """
-        state = self._state(result)
+        state = self.state(result)
         kept = self._kept.get((result.folder, run_id), state)
         if kept and kept.elapsed_ms > SLOW_MS:
             return kept
@@ -168,7 +176,7 @@ class Judge:
         report = self._verify(result, claim, size_of(state[0]), limit)
         elapsed = (time.perf_counter() - began) * 1000
         judgement = Judgement(report, claim, datetime.now(UTC), elapsed)
-        if state == self._state(result):
+        if state == self.state(result):
             self._kept.put((result.folder, run_id), state, judgement)
         return judgement
 
@@ -199,7 +207,8 @@ class Judge:
             expected_job_file_sha256=self._program,
         )
 
-    def _state(self, result: PublishedResult) -> tuple[State, tuple[str, ...]]:
+    def state(self, result: PublishedResult) -> VersionState:
+        """Return the state of everything that a judgement depends on: first that of the version's files."""
         basis = (self._basis, self._program, self.dag_id, result.key, str(self.fault or ""))
         return state_of(result.folder), basis
 
@@ -224,43 +233,38 @@ def state_of(folder: Path) -> State:
     The time of change cannot be set back, as that of modification can.
     """
     found: list[tuple[Any, ...]] = []
-    for place, folders, names in os.walk(folder):
-        for path in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - half the time
-            if len(found) > MAX_FILES:
-                return (*found, ("more",))
-            try:
-                stat = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - half the time
-            except OSError as error:
-                found.append((path, repr(error)))
-            else:
-                found.append(
-                    (path, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-                )
-    return tuple(sorted(found, key=lambda entry: str(entry[0])))
+    waiting: list[str | Path] = [folder]
+    while waiting and len(found) <= MAX_FILES:
+        waiting += _look_at(waiting.pop(), found)
+    # By path alone: two entries of one path are the work of somebody who writes meanwhile.
+    return tuple(sorted(found, key=itemgetter(0)))
+
+
+def _look_at(place: str | Path, found: list[tuple[Any, ...]]) -> list[str]:
+    """Add what is in a folder, and return the folders among it."""
+    try:
+        with os.scandir(place) as entries:
+            listed = list(entries)
+    except OSError as error:
+        found.append((str(place), repr(error)))
+        return []
+    folders = []
+    for entry in listed:
+        try:
+            stat = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            found.append((entry.path, repr(error)))
+            continue
+        times = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        found.append((entry.path, stat.st_mode, stat.st_size, *times))
+        if S_ISDIR(stat.st_mode):
+            folders.append(entry.path)
+    return folders
 
 
 def size_of(state: State) -> int:
     """Return how many bytes a folder in this state holds."""
     return sum(entry[2] for entry in state if len(entry) > 2)
-
-
-def signed_names(evidence: bytes | None) -> tuple[str, str]:
-    """Return the run id and the end of the run that a bundle names, unverified; empty where it names none."""
-    try:
-        members = Evidence.parse(evidence or b"").statement.predicate.members
-    except ConfidentialSparkError:
-        return "", ""
-    run_id, at = members.get("run_id"), members.get("finished_at")
-    return run_id if isinstance(run_id, str) else "", str(at) if is_moment(at) else ""
-
-
-def is_moment(value: object) -> bool:
-    """Whether it is ISO 8601 with a zone, at a time that the verifier's clock can have."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return moment is not None and moment.utcoffset() is not None and moment.timestamp() >= 0
-    except (ValueError, OverflowError):
-        return False
 
 
 def too_large(size: int, limit: int) -> ConfidentialSparkError:

@@ -10,12 +10,16 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from confidential_spark.hooks.index.places import FolderIndex
 from confidential_spark.hooks.results.store import KEY_PREFIXES, VERSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from confidential_spark.hooks.index.index import IndexFile
 
 DOCUMENTS = ("evidence.json", "summary.json", "report.json")
 MAX_BYTES = 16 * 1024 * 1024
@@ -80,6 +84,21 @@ class PublishedResults(Protocol):
         :param version: return this one instead, while it is kept.
         """
 
+    def listed(self, dag_id: str) -> dict[str, PublishedResult]:
+        """Return all versions of a DAG that are published now, by key, in order."""
+
+    def count(self, dag_id: str) -> int:
+        """Return how many results of a DAG are published."""
+
+    def provide(self, dag_id: str, result: PublishedResult) -> None:
+        """Make the files of a listed version readable on this machine.
+
+        :raises ResultError: what the storage refuses.
+        """
+
+    def index(self, dag_id: str) -> IndexFile:
+        """Return where the index of a DAG's results is."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -105,10 +124,36 @@ class Published:
         folder = _folders(entry.parent / VERSIONS / key).get(version) if version else entry.resolve()
         return PublishedResult(key, entry, folder) if folder else None
 
+    def listed(self, dag_id: str) -> dict[str, PublishedResult]:
+        """Return all versions of a DAG that are published now, by key, in order."""
+        versions = sorted(self.index(dag_id).versions().items())
+        return {key: _listed(self.root, dag_id, key, version) for key, version in versions}
+
+    def count(self, dag_id: str) -> int:
+        """Return how many results of a DAG are published."""
+        try:
+            return sum(name.startswith(KEY_PREFIXES) for name in os.listdir(self.root / dag_id))  # noqa: PTH208 - names
+        except OSError:
+            return 0
+
+    def provide(self, dag_id: str, result: PublishedResult) -> None:
+        """Do nothing: they are."""
+
+    def index(self, dag_id: str) -> IndexFile:
+        """Return where the index of a DAG's results is."""
+        return FolderIndex(self.root, dag_id)
+
     def _entries(self, dag_id: str) -> dict[str, Path]:
         folder = _folders(self.root).get(dag_id)
         entries = _folders(folder) if folder else {}
         return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
+
+
+@lru_cache(maxsize=8192)
+def _listed(root: Path, dag_id: str, key: str, version: str) -> PublishedResult:
+    """Return a version that a listing names; kept, because paths take a page's time to be made."""
+    home = root / dag_id
+    return PublishedResult(key, home / key, home / VERSIONS / key / version)
 
 
 def _content(path: Path, limit: int) -> bytes | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from confidential_spark.ui.results.published import PublishedResult
 
 if TYPE_CHECKING:
+    from confidential_spark.hooks.index.index import IndexFile
     from confidential_spark.hooks.results.blob_copies import BlobCopies
 
 # One page copies for so long; what is left is "not verified yet", until the page is loaded again.
@@ -42,6 +43,26 @@ class PublishedBlobs:
         if not place.is_dir() and self._has_time():
             self._copies.fetch(dag_id, key, place)
         return PublishedResult(key, place, place, copied_from=f"{self._copies.url}/{dag_id}")
+
+    def listed(self, dag_id: str) -> dict[str, PublishedResult]:
+        """Return all versions of a DAG that are published now, by key, in order; no file is copied for it."""
+        places = (
+            (key, self._copies.place(dag_id, key, version))
+            for key, version in sorted(self._copies.current(dag_id).items())
+        )
+        return {key: PublishedResult(key, place, place) for key, place in places if place}
+
+    def count(self, dag_id: str) -> int:
+        """Return how many results of a DAG are published."""
+        return len(self._copies.current(dag_id))
+
+    def provide(self, dag_id: str, result: PublishedResult) -> None:
+        """Copy them, unless they are here."""
+        self._copies.fetch(dag_id, result.key, result.folder)
+
+    def index(self, dag_id: str) -> IndexFile:
+        """Return where the index of a DAG's results is."""
+        return self._copies.index(dag_id)
 
     def _has_time(self) -> bool:
         """Whether to copy one more version; the first one always."""

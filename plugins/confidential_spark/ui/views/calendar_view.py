@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import InputError
@@ -107,6 +108,7 @@ def calendar(lines: Mapping[Month, MonthLine], today: date | None = None) -> tup
     )
 
 
+@lru_cache(maxsize=4096)
 def month_of(key: str) -> Month | None:
     """Return the month that a publication key names, if it names one."""
     try:

@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 import yaml
+from confidential_spark.hooks.index.entry import is_moment
 from confidential_spark.jobs import JOBS
 from confidential_spark.ui.results import live_verification as module
-from confidential_spark.ui.results.live_verification import Judge, KeptJudgements, is_moment
+from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
 from confidential_spark.ui.results.published import Published
 from confidential_spark.verification import Outcome
 

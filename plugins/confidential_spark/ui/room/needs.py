@@ -1,0 +1,151 @@
+"""What needs a person, most urgent first, each with where to go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from confidential_spark.ui.room.matrix import Matrix, ranges
+from confidential_spark.ui.views.calendar_view import CellState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from confidential_spark.ui.room.runs import DagFacts, Waiting
+    from confidential_spark.ui.views.calendar_view import Cell
+
+MAX_OF_A_KIND = 6
+MAX_RANGES = 8
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where to go.
+
+    :param href: relative to the list page.
+    :param leaves: whether it is one of Airflow's own pages, outside of the frame.
+    """
+
+    label: str
+    href: str
+    leaves: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """One line of the list."""
+
+    sign: str
+    tone: str
+    what: str
+    detail: str
+    links: tuple[Link, ...]
+
+
+def result_link(dag_id: str, key: str, label: str = "Evidence") -> Link:
+    """Return the link to a published result's page."""
+    return Link(label, f"results/{quote(dag_id, safe='')}/{quote(key, safe='')}")
+
+
+def run_link(dag_id: str, run_id: str, label: str = "Run") -> Link:
+    """Return the link to a run's page within Airflow."""
+    place = f"../dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}/plugin/enclave-report"
+    return Link(label, place, leaves=True)
+
+
+def gaps_link(dag_id: str, first: object, last: object, label: str) -> Link:
+    """Return the link to the preview of filling the gaps of a range."""
+    return Link(label, f"gaps/{quote(dag_id, safe='')}?first={first}&last={last}")
+
+
+def needs(
+    dag_id: str,
+    grid: Matrix | None,
+    waiting: Sequence[Waiting],
+    reports: Mapping[str, Mapping[str, Any]],
+    facts: DagFacts | None,
+) -> tuple[Need, ...]:
+    """Return what needs a person.
+
+    :param grid: the DAG's months; None for a job without months.
+    :param reports: the latest report of each platform.
+    """
+    cells = [cell for year in grid.years for cell in year.cells] if grid else []
+    return (
+        *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.REFUSED], _refused),
+        *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.FAILED], _failed),
+        *(_question(each) for each in waiting),
+        *(_not_ready(report) for report in reports.values() if is_unready(report)),
+        *_paused(dag_id, facts),
+        *(_gaps(dag_id, grid) if grid else ()),
+    )
+
+
+def is_unready(report: Mapping[str, Any]) -> bool:
+    """Whether a platform is there and cannot run enclaves."""
+    rows = report.get("rows")
+    there = (
+        any(isinstance(row, dict) and row.get("status") != "NOT HERE" for row in rows)
+        if isinstance(rows, list)
+        else False
+    )
+    return report.get("ready") is False and there
+
+
+def _limited(dag_id: str, cells: Sequence[Cell], need: Callable[[str, Cell], Need]) -> Iterable[Need]:
+    shown = [need(dag_id, cell) for cell in cells[:MAX_OF_A_KIND]]
+    yield from shown
+    if more := len(cells) - len(shown):
+        like = shown[0]
+        yield Need(
+            like.sign, like.tone, f"{more} more like these", "They are marked in the matrix below.", ()
+        )
+
+
+def _refused(dag_id: str, cell: Cell) -> Need:
+    links = [result_link(dag_id, cell.line.key)] if cell.line.key else []
+    if cell.line.run_id:
+        links.append(run_link(dag_id, cell.line.run_id))
+    return Need(
+        "⊘", "bad", f"{cell.month} refused", f"{cell.line.words}. Treat it as an incident.", tuple(links)
+    )
+
+
+def _failed(dag_id: str, cell: Cell) -> Need:
+    links = [run_link(dag_id, cell.line.run_id)] if cell.line.run_id else []
+    return Need("✗", "bad", f"{cell.month} failed", cell.line.words, tuple(links))
+
+
+def _question(waiting: Waiting) -> Need:
+    place = f"../dags/{quote(waiting.dag_id, safe='')}/runs/{quote(waiting.run_id, safe='')}/required_actions"
+    since = f"since {waiting.since:%Y-%m-%d %H:%M} UTC" if waiting.since else ""
+    return Need(
+        "?", "warn", waiting.subject, f"{waiting.dag_id}, {since}", (Link("Review", place, leaves=True),)
+    )
+
+
+def _not_ready(report: Mapping[str, Any]) -> Need:
+    verdict = str(report.get("verdict", ""))[:300]
+    link = Link("Platform check", "../dags/platform_check", leaves=True)
+    return Need("✗", "bad", f"Platform {str(report.get('platform'))[:40]} is not ready", verdict, (link,))
+
+
+def _paused(dag_id: str, facts: DagFacts | None) -> Iterable[Need]:
+    if facts and facts.is_paused:
+        link = Link("Open the DAG", f"../dags/{quote(dag_id, safe='')}", leaves=True)
+        yield Need(
+            "…", "idle", f"{dag_id} is paused", "No month is scheduled, and queued runs wait.", (link,)
+        )
+
+
+def _gaps(dag_id: str, grid: Matrix) -> Iterable[Need]:
+    if not grid.gaps:
+        return
+    count, named = len(grid.gaps), ranges(grid.gaps)
+    more = " …" if len(named) > MAX_RANGES else ""
+    label = f"Fill the gap{'s' if count > 1 else ''} ({count})"
+    link = gaps_link(dag_id, grid.gaps[0], grid.gaps[-1], label)
+    what = f"{count} gap{'s' if count > 1 else ''}"
+    yield Need("○", "idle", what, " ".join(named[:MAX_RANGES]) + more, (link,))

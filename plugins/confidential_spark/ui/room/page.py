@@ -1,0 +1,248 @@
+"""The control room's page of one job on one platform."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.core.platforms import Platform
+from confidential_spark.jobs import JOBS
+from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
+from confidential_spark.ui.queries import LAST_SINGLE_RESULTS, counts_of, judge_of
+from confidential_spark.ui.room.known_results import INDEXES, KnownResult, known_results, verify
+from confidential_spark.ui.room.known_state import known_state
+from confidential_spark.ui.room.live import Live, live, typical_duration
+from confidential_spark.ui.room.matrix import Matrix, Shade, matrix
+from confidential_spark.ui.room.needs import Need, is_unready, needs
+from confidential_spark.ui.room.runs import (
+    PLATFORM_CHECK,
+    active_runs,
+    dag_facts,
+    newest_runs,
+    platform_reports,
+    waiting_answers,
+)
+from confidential_spark.ui.views.calendar_view import month_of
+from confidential_spark.ui.views.month_lines import month_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from confidential_spark.core.months import Month
+    from confidential_spark.hooks.index.entry import IndexEntry
+    from confidential_spark.ui.results.live_verification import Judge
+    from confidential_spark.ui.results.published import PublishedResults
+    from confidential_spark.ui.results.published_state import PublishedState
+    from confidential_spark.ui.room.verifier import Verifier
+
+IMAGE_DAG = "enclave_image"
+# A page verifies a few versions itself, so that a small deployment sees verdicts at once; others come later.
+INLINE_S = 0.04
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to switch the page.
+
+    :param note: how many results are published there; says nothing of what they prove.
+    """
+
+    label: str
+    dag_id: str
+    is_chosen: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PlatformHealth:
+    """What the latest check of a platform found."""
+
+    platform: str
+    tone: str
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What this server has verified of what is published."""
+
+    published: int
+    verified: int
+    counts: tuple[tuple[str, str], ...]
+    waiting: int
+    oldest: str
+
+
+@dataclass(frozen=True)
+class RoomPage:
+    """The control room.
+
+    :param singles: results that are no months, latest first.
+    """
+
+    dag_id: str
+    job: str
+    platform: str
+    title: str
+    jobs: tuple[Choice, ...]
+    platforms: tuple[Choice, ...]
+    shade: Shade
+    needs: tuple[Need, ...]
+    matrix: Matrix | None
+    singles: tuple[PublishedState, ...]
+    proof: Proof
+    live: Live
+    health: tuple[PlatformHealth, ...]
+    is_from_2009: bool
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether nothing here can be more than simulated, or all that is proven is no more."""
+        counts = {text.partition(" ")[2] for text, _ in self.proof.counts}
+        best = PLATFORMS[self.dag_id].trust
+        return best == TRUST_SIMULATED or ("SIMULATED" in counts and "hardware" not in counts)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A DAG's published versions as the page shows them."""
+
+    judge: Judge | None
+    results: Mapping[str, KnownResult]
+
+    @property
+    def entries(self) -> dict[str, IndexEntry]:
+        """What the versions say of themselves, by key."""
+        return {key: known.entry for key, known in self.results.items() if known.entry}
+
+    @property
+    def months(self) -> dict[Month, IndexEntry]:
+        """What the months among them say of themselves."""
+        return {month: entry for key, entry in self.entries.items() if (month := month_of(key))}
+
+
+def room_page(
+    session: Session,
+    visible: Collection[str],
+    published: PublishedResults,
+    verifier: Verifier,
+    *,
+    dag_id: str = "",
+    shade: str = "",
+    first: Month | None = None,
+) -> RoomPage | None:
+    """Return the control room, or None where the user may see no DAG of this project, or not the one named.
+
+    :param visible: ids of the DAGs that the user may see.
+    :param dag_id: the DAG whose months are shown; empty for the first that has any.
+    """
+    ours = [each for each in PLATFORMS if each in visible]
+    shown = dag_id or (ours[0] if ours else "")
+    if shown not in ours:
+        return None
+    known = known_of(shown, published, verifier)
+    states = {key: known_state(shown, each) for key, each in known.results.items()}
+    grid = _matrix(session, shown, known, states, Shade.named(shade), first)
+    facts = dag_facts(session, [shown]).get(shown)
+    reports = platform_reports(session) if PLATFORM_CHECK in visible else {}
+    questions = waiting_answers(session, [each for each in (*ours, IMAGE_DAG) if each in visible])
+    entries = known.entries.values()
+    return RoomPage(
+        dag_id=shown,
+        job=JOB_OF[shown].name,
+        platform=PLATFORMS[shown],
+        title=JOB_OF[shown].title,
+        jobs=_jobs(shown, ours, published),
+        platforms=_platforms(shown, ours, published),
+        shade=Shade.named(shade),
+        needs=needs(shown, grid, questions, reports, facts),
+        matrix=grid,
+        singles=tuple(states[key] for key in sorted(states, reverse=True) if not month_of(key))[
+            :LAST_SINGLE_RESULTS
+        ],
+        proof=_proof(known, states),
+        live=live(active_runs(session, ours), typical_duration(entries), shown),
+        health=tuple(_health(reports.get(platform), platform) for platform in Platform) if reports else (),
+        is_from_2009=first is not None,
+    )
+
+
+def known_of(dag_id: str, published: PublishedResults, verifier: Verifier) -> Known:
+    """Return what is known of a DAG's published versions; what is not verified yet will be, soon."""
+    results = published.listed(dag_id)
+    if not results:
+        return Known(None, {})
+    judge = judge_of(dag_id)
+    known = known_results(judge, results, INDEXES.get(published.index(dag_id)))
+    unknown = [each for each in known.values() if each.judgement is None]
+    until = time.monotonic() + INLINE_S
+    while unknown and time.monotonic() < until and unknown[-1].result.folder.is_dir():
+        each = unknown.pop()
+        known[each.key] = verify(judge, each.result)
+    verifier.want(judge, published, [each.result for each in reversed(unknown)])
+    return Known(judge, known)
+
+
+def _matrix(
+    session: Session,
+    dag_id: str,
+    known: Known,
+    states: Mapping[str, PublishedState],
+    shade: Shade,
+    first: Month | None,
+) -> Matrix | None:
+    if dag_id not in MONTHLY:
+        return None
+    months = {month for key in states if (month := month_of(key))}
+    lines = month_lines(tuple(states.values()), newest_runs(session, dag_id, months))
+    return matrix(lines, known.months, shade=shade, first=first)
+
+
+def _jobs(shown: str, ours: Sequence[str], published: PublishedResults) -> tuple[Choice, ...]:
+    platform = PLATFORMS[shown]
+    choices = []
+    for job in JOBS.values():
+        dags = [job.dag_id(each) for each in (platform, *Platform) if job.dag_id(each) in ours]
+        if dags:
+            choices.append(Choice(job.title, dags[0], job is JOB_OF[shown]))
+    return tuple(choices)
+
+
+def _platforms(shown: str, ours: Sequence[str], published: PublishedResults) -> tuple[Choice, ...]:
+    dags = [(platform, JOB_OF[shown].dag_id(platform)) for platform in Platform]
+    return tuple(
+        Choice(platform, dag_id, dag_id == shown, f"{published.count(dag_id):,} published")
+        for platform, dag_id in dags
+        if dag_id in ours
+    )
+
+
+def _proof(known: Known, states: Mapping[str, PublishedState]) -> Proof:
+    checked = [each.judgement.checked_at for each in known.results.values() if each.judgement]
+    proven = sum(bool(state.trust) for state in states.values())
+    return Proof(
+        published=len(states),
+        verified=proven,
+        counts=counts_of(tuple(states.values())),
+        waiting=sum(each.judgement is None for each in known.results.values()),
+        oldest=f"{min(checked):%Y-%m-%d %H:%M:%S} UTC" if checked else "",
+    )
+
+
+def _health(report: Mapping[str, Any] | None, platform: Platform) -> PlatformHealth:
+    if report is None:
+        return PlatformHealth(platform, "idle", "not checked", "DAG platform_check has left no report of it.")
+    when, verdict = str(report.get("checked_at", ""))[:40], str(report.get("verdict", ""))[:300]
+    if report.get("ready") is True:
+        tone = "warn" if report.get("trust") == "simulated" else "good"
+        word = "ready, SIMULATED" if tone == "warn" else "ready"
+    elif is_unready(report):
+        tone, word = "bad", "not ready"
+    else:
+        tone, word = "idle", "not here"
+    return PlatformHealth(platform, tone, word, f"{verdict} · checked {when}")

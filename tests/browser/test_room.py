@@ -1,0 +1,137 @@
+"""The control room in a real browser: eighteen years of months, both themes, narrow and wide, by keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confidential_spark.core.stages import TASK_IDS
+
+from tests.browser.test_pages import GREEN, POOR_CONTRAST, PREFIX, SANDBOX
+from tests.support import axe
+from tests.unit.ui.conftest import DAG_ID, SUMMARY, with_checks
+
+ROOM = f"{PREFIX}/room?dag_id={DAG_ID}"
+ELSEWHERE = {("spark.run_spark", "enclave_run"): {}}
+PAGES = {"room": ROOM, "room-rows": f"{ROOM}&shade=rows"}
+
+
+@pytest.fixture
+def eighteen_years(publish, dag_run, tmp_path):
+    """Months of every state; those of 2009 to 2017 are copies of another month, so they are refused."""
+    genuine = publish(key="month=2018-01", report=with_checks())
+    months = [f"{year}-{number:02d}" for year in range(2009, 2018) for number in range(1, 13)]
+    for month in months[:30] + months[33:70] + months[71:]:
+        folder = tmp_path / DAG_ID / ".versions" / f"month={month}" / "try-1"
+        folder.parent.mkdir(parents=True)
+        shutil.copytree(genuine, folder)
+        (tmp_path / DAG_ID / f"month={month}").symlink_to(f".versions/month={month}/try-1")
+    for number in range(2, 9):
+        rows = {"accepted": number * 800_000}
+        checks = with_checks("warn") if number == 3 else with_checks()
+        publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report=checks)
+    dag_run("success", GREEN)
+    failed = {**dict.fromkeys(TASK_IDS, "upstream_failed"), "spark.run_spark": "failed"}
+    start = datetime.now(UTC) - timedelta(seconds=75)
+    for state, month, tasks in (
+        ("failed", "2018-09", failed),
+        ("running", "2018-10", {**dict.fromkeys(TASK_IDS[:4], "success"), "spark.run_spark": "running"}),
+        ("queued", "2018-11", {}),
+    ):
+        dag_run(
+            state, tasks, run_id=f"manual__{month}", conf={"month": month}, start_date=start, xcoms=ELSEWHERE
+        )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_the_text_can_be_read(visit, eighteen_years, complaints, keep_screenshot, name, theme):
+    page = visit(PAGES[name], scheme=theme)
+    page.get_by_text("0 of", exact=False).first.wait_for(state="attached")
+    keep_screenshot(page, f"{name}-{theme}")
+    assert page.evaluate(POOR_CONTRAST) == []
+    assert complaints == []
+
+
+@pytest.mark.parametrize(("width", "zoom"), [(400, 1), (768, 1), (1100, 2), (1600, 1)])
+def test_nothing_overflows_sideways(visit, eighteen_years, keep_screenshot, width, zoom):
+    # A browser's zoom leaves the page fewer, larger pixels.
+    page = visit(ROOM, width=width // zoom)
+    keep_screenshot(page, f"room-{width}-zoom-{zoom}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width // zoom
+
+
+@pytest.mark.parametrize("outside", ["light", "dark"])
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_it_follows_airflows_theme_and_not_the_systems(visit, eighteen_years, outside, system):
+    page = visit("/api/v2/version", scheme=system)
+    page.evaluate(f"""
+        new Promise(done => {{
+            document.documentElement.className = "{outside}";
+            const frame = document.createElement("iframe");
+            frame.sandbox = "{SANDBOX}";
+            frame.src = "{ROOM}";
+            frame.onload = done;
+            document.body.append(frame);
+        }})""")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    papers = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}
+    inside = page.frames[1]
+    assert inside.evaluate(paper) == papers[outside]
+    other = "dark" if outside == "light" else "light"
+    page.evaluate(f"document.documentElement.className = '{other}'")
+    inside.wait_for_function(f"{paper} === '{papers[other]}'")
+
+
+def test_the_keyboard_reaches_everything(visit, eighteen_years):
+    page = visit(ROOM)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+    assert page.locator("[data-grid] a[tabindex='0']").count() == 1, "the matrix is one stop"
+    page.locator("[data-grid] a[tabindex='0']").focus()
+    for key, label in (
+        ("ArrowRight", "2009-02"),
+        ("ArrowDown", "2010-02"),
+        ("ArrowLeft", "2010-01"),
+        ("ArrowUp", "2009-01"),
+    ):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.ariaLabel").startswith(label)
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.ariaLabel").startswith("2009-01"), "it stops at the edge"
+
+
+def test_what_changes_is_shown_without_a_reload_and_the_focus_stays(visit, eighteen_years, publish):
+    page = visit(ROOM)
+    page.evaluate("window.stays = true")
+    page.locator("[aria-label^='2018-02']").focus()
+    publish(key="month=2011-07", report=with_checks())
+    page.locator("[aria-label^='2011-07, passed']").wait_for(timeout=60_000)
+    assert page.evaluate("window.stays")
+    assert page.evaluate("document.activeElement.ariaLabel").startswith("2018-02")
+    assert page.locator("[data-clock]").text_content().startswith("live ")
+
+
+def test_it_says_the_same_without_its_script(visit, eighteen_years, browser):
+    page = visit("/api/v2/version")
+    page.route("**/page.js", lambda route: route.abort())
+    page.goto(page.url.replace("/api/v2/version", ROOM))
+    assert page.locator("[aria-label^='2018-02']").count() == 1
+    assert page.locator("[data-clock]").is_hidden()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(visit, eighteen_years, name, theme):
+    if not axe.program().is_file():
+        pytest.skip("!!! NOT TESTED: no axe-core; `python -m tests.support.axe` installs it")
+    page = visit(PAGES[name], scheme=theme)
+    page.evaluate(axe.program().read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")
+    assert [
+        (each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in found["violations"]
+    ] == []
