@@ -1,4 +1,4 @@
-"""More blobs than the service sends in one answer, which is 5,000; to upload as many takes Azurite minutes."""
+"""More blobs than the service sends in one answer, which is 5,000; Azurite takes minutes to get as many."""
 
 from __future__ import annotations
 
