@@ -10,9 +10,12 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import itemgetter
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.jobs.job import SparkJob
     from confidential_spark.ui.results.published import PublishedResult
+    from confidential_spark.ui.results.published_state import PublishedState
     from confidential_spark.verification import Policy
 
 EVIDENCE = "evidence.json"
@@ -65,6 +69,7 @@ class Judgement:
 
     :param checked_at: when the page verified.
     :param fresh: whether that was for this very page.
+    :param in_lists: what lists say of the version, once one has said it: it follows from the same files.
     """
 
     report: VerificationReport
@@ -72,6 +77,7 @@ class Judgement:
     checked_at: datetime
     elapsed_ms: float
     fresh: bool = True
+    in_lists: list[PublishedState] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def counts(self) -> str:
@@ -224,19 +230,22 @@ def state_of(folder: Path) -> State:
     The time of change cannot be set back, as that of modification can.
     """
     found: list[tuple[Any, ...]] = []
-    for place, folders, names in os.walk(folder):
-        for path in (os.path.join(place, name) for name in (*folders, *names)):  # noqa: PTH118 - half the time
-            if len(found) > MAX_FILES:
-                return (*found, ("more",))
-            try:
-                stat = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - half the time
-            except OSError as error:
-                found.append((path, repr(error)))
-            else:
-                found.append(
-                    (path, stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-                )
-    return tuple(sorted(found, key=lambda entry: str(entry[0])))
+    folders = [os.fspath(folder)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if len(found) > MAX_FILES:
+                    return (*found, ("more",))
+                try:
+                    stat = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    found.append((entry.path, repr(error)))
+                    continue
+                times = stat.st_mtime_ns, stat.st_ctime_ns
+                found.append((entry.path, stat.st_mode, stat.st_size, *times, stat.st_ino))
+                if S_ISDIR(stat.st_mode):
+                    folders.append(entry.path)
+    return tuple(sorted(found, key=itemgetter(0)))
 
 
 def size_of(state: State) -> int:
