@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from operator import itemgetter
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.jobs.job import SparkJob
     from confidential_spark.ui.results.published import PublishedResult
+    from confidential_spark.ui.results.published_state import PublishedState
     from confidential_spark.verification import Policy
 
 EVIDENCE = "evidence.json"
@@ -69,6 +70,7 @@ class Judgement:
 
     :param checked_at: when the page verified.
     :param fresh: whether that was for this very page.
+    :param in_lists: what lists say of the version, once one has said it: it follows from the same files.
     """
 
     report: VerificationReport
@@ -76,6 +78,7 @@ class Judgement:
     checked_at: datetime
     elapsed_ms: float
     fresh: bool = True
+    in_lists: list[PublishedState] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def counts(self) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from confidential_spark.hooks.index.places import FolderIndex
-from confidential_spark.hooks.results.store import KEY_PREFIXES, VERSIONS
+from confidential_spark.hooks.results.store import KEY_PREFIXES, SAFE_NAME, VERSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,28 +100,43 @@ class PublishedResults(Protocol):
         """Return where the index of a DAG's results is."""
 
 
+class _Listing(NamedTuple):
+    """What one DAG has published.
+
+    :param home: its folder, without links.
+    :param entries: what readers see, by key.
+    """
+
+    home: Path
+    entries: dict[str, Path]
+
+
 @dataclass(frozen=True)
 class Published:
-    """The results folder: one folder per DAG, one entry per published month or run.
+    """The results folder as one request sees it: one folder per DAG, one entry per published month or run.
+
+    A DAG's folder is listed once, when it is first asked for; entries that are made later are not seen.
 
     :param root: the deployment's ``results_dir``.
     """
 
     root: Path
+    _listings: dict[str, _Listing] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def keys(self, dag_id: str) -> list[str]:
         """Return what is published for a DAG, e.g. ``month=2018-05``, in order."""
-        return sorted(self._entries(dag_id))
+        return sorted(self._listing(dag_id).entries)
 
     def result(self, dag_id: str, key: str, version: str = "") -> PublishedResult | None:
         """Return the version that is published now, or None.
 
         :param version: return this one instead, while it is kept.
         """
-        entry = self._entries(dag_id).get(key)
+        home, entries = self._listing(dag_id)
+        entry = entries.get(key)
         if entry is None:
             return None
-        folder = _folders(entry.parent / VERSIONS / key).get(version) if version else entry.resolve()
+        folder = _folders(entry.parent / VERSIONS / key).get(version) if version else _current(entry, home)
         return PublishedResult(key, entry, folder) if folder else None
 
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
@@ -143,10 +158,24 @@ class Published:
         """Return where the index of a DAG's results is."""
         return FolderIndex(self.root, dag_id)
 
-    def _entries(self, dag_id: str) -> dict[str, Path]:
-        folder = _folders(self.root).get(dag_id)
-        entries = _folders(folder) if folder else {}
-        return {name: path for name, path in entries.items() if name.startswith(KEY_PREFIXES)}
+    def _listing(self, dag_id: str) -> _Listing:
+        if dag_id not in self._listings:
+            home = _folders(self.root).get(dag_id)
+            listing = (
+                _Listing(home.resolve(), _folders(home, KEY_PREFIXES)) if home else _Listing(self.root, {})
+            )
+            self._listings[dag_id] = listing
+        return self._listings[dag_id]
+
+
+def _current(entry: Path, home: Path) -> Path:
+    """Return the version that readers of an entry see; only what is no link of the store is followed."""
+    try:
+        kind, key, version = entry.readlink().parts
+    except (OSError, ValueError):
+        return entry.resolve()
+    plain = (kind, key) == (VERSIONS, entry.name) and SAFE_NAME.fullmatch(version)
+    return home / kind / key / version if plain else entry.resolve()
 
 
 @lru_cache(maxsize=8192)
@@ -169,10 +198,10 @@ def _content(path: Path, limit: int) -> bytes | None:
     return content if len(content) <= limit else None
 
 
-def _folders(parent: Path) -> dict[str, Path]:
+def _folders(parent: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Path]:
     try:
-        return {
-            path.name: path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")
-        }
+        with os.scandir(parent) as entries:
+            names = [each.name for each in entries if each.name.startswith(prefixes) and each.is_dir()]
     except OSError:
         return {}
+    return {name: parent / name for name in names if not name.startswith(".")}

@@ -61,10 +61,18 @@ class PublishedState:
 
 
 def published_state(dag_id: str, result: PublishedResult, judgement: Judgement | None) -> PublishedState:
-    """Return what a list says of a version.
+    """Return what a list says of a version; its report and summary are read once for each judgement.
 
     :param judgement: None while it is not verified.
     """
+    if judgement is None:
+        return _state(dag_id, result, None)
+    if not judgement.in_lists:
+        judgement.in_lists.append(_state(dag_id, result, judgement))
+    return judgement.in_lists[0]
+
+
+def _state(dag_id: str, result: PublishedResult, judgement: Judgement | None) -> PublishedState:
     report = result.document("report.json")
     rows = mapping(result.document("summary.json").get("rows")).get("accepted")
     note, tone = remarks(check_lines(objects(report.get("checks"))))
