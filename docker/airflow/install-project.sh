@@ -7,7 +7,5 @@ plugins=/opt/project/plugins
 /opt/tools/bin/uv pip install -q --python /opt/confidential-spark/venv/bin/python --no-deps --no-index --compile-bytecode \
   --target "$plugins" /opt/build/wheels/*.whl
 cp /opt/build/plugins/.airflowignore "$plugins/"
-venv=/opt/confidential-spark/venv
-echo /opt/confidential-spark/plugins >"$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/confidential-spark.pth"
-# Of uv; anybody could write to them.
-rm -f "$venv/.lock" "$plugins/.lock"
+# Of uv; anybody could write to it.
+rm -f "$plugins/.lock"
