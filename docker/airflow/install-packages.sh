@@ -15,3 +15,6 @@ python3 -m venv /opt/tools
 /opt/tools/bin/uv venv -q --python "$(command -v python3)" "$project/venv"
 /opt/tools/bin/uv pip install -q --python "$project/venv/bin/python" --require-hashes --build-constraints tools.txt \
   --compile-bytecode -r requirements.txt
+# Of uv; anybody could write to it.
+rm -f "$project/venv/.lock"
+echo "$project/plugins" >"$("$project/venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/confidential-spark.pth"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,5 +65,7 @@ def enclave_image(engine, base_image) -> EnclaveImage:
 
 @pytest.fixture(scope="session")
 def airflow_image(engine: DockerClient, base_image: str) -> str:
-    """The image of the present sources."""
+    """The image of the present sources, or the one that `AIRFLOW_IMAGE` names."""
+    if named := os.environ.get("AIRFLOW_IMAGE"):
+        return named
     return build(engine, str(engine.images.get(base_image).id), "confidential-spark/airflow:test", REVISION)
