@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.ui import queries
+from confidential_spark.ui.gaps_routes import add_gaps_routes
 from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.ui.results.deployment import PublishedDep
@@ -30,10 +31,11 @@ log = logging.getLogger(__name__)
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Own addresses only; without any, browsers would not say which page sent a form.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 IF_REPLACED = "If a later run has replaced the result since, load its page again."
@@ -71,6 +73,7 @@ def create_app() -> FastAPI:
     app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
     app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
     add_room_routes(app)
+    add_gaps_routes(app)
     return app
 
 

@@ -99,7 +99,9 @@ def _limited(dag_id: str, cells: Sequence[Cell], need: Callable[[str, Cell], Nee
     yield from shown
     if more := len(cells) - len(shown):
         like = shown[0]
-        yield Need(like.sign, like.tone, f"{more} more like these", "They are marked in the matrix below.", ())
+        yield Need(
+            like.sign, like.tone, f"{more} more like these", "They are marked in the matrix below.", ()
+        )
 
 
 def _refused(dag_id: str, cell: Cell) -> Need:
