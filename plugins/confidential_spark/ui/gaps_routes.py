@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.common.db.common import SessionDep
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathParam
 from fastapi.concurrency import run_in_threadpool
@@ -25,13 +25,9 @@ from confidential_spark.ui.rendering import render
 from confidential_spark.ui.results.deployment import PublishedDep
 from confidential_spark.ui.room.live import typical_duration
 from confidential_spark.ui.room.page import known_of
-from confidential_spark.ui.room_routes import VerifierDep, month_or_none
+from confidential_spark.ui.room_routes import MAY_SEE_RUNS, VerifierDep, month_or_none
 
 MAX_FORM_BYTES = 64 * 1024
-MAY_SEE_RUNS = [
-    Depends(requires_access_dag("GET", entity))
-    for entity in (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
-]
 OWN_PAGE = Depends(require_own_page)
 DagId = Annotated[str, PathParam(max_length=250)]
 FillId = Annotated[str, PathParam(max_length=40)]
@@ -149,7 +145,8 @@ async def cancel(dag_id: DagId, fill: FillId, request: Request, session: Session
             answer = await api.delete(dag_id, run.run_id)
         elif run.state == "running" and form.get("running") == ["on"]:
             answer = await api.fail(dag_id, run.run_id)
-        if answer and not answer.is_done and answer.status != 404:
+        gone = answer and answer.status == 404 and run.state == "queued"
+        if answer and not answer.is_done and not gone:
             status = answer.status if answer.status in (401, 403, 409) else 502
             raise HTTPException(status, f"Airflow did not cancel {run.month}: {answer.said}.")
     begun = any(run.state != "queued" for run in page.runs)
@@ -192,9 +189,8 @@ def order_named(name: str) -> Order:
 
 
 def may_run(user: GetUserDep, dag_id: str) -> bool:
-    """Whether Airflow would let the user trigger the DAG; Airflow itself decides again when it is asked to."""
+    """Whether Airflow would let the user trigger the DAG; when it is asked to, it decides again."""
     manager = get_auth_manager()
     details = DagDetails(id=dag_id)
-    return manager.is_authorized_dag(
-        method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user
-    )
+    run = DagAccessEntity.RUN
+    return manager.is_authorized_dag(method="POST", access_entity=run, details=details, user=user)

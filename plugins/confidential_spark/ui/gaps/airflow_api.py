@@ -4,20 +4,15 @@ The calls stay within the process and go through the whole application that the 
 nothing depends on how this server is reached from outside.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: FastAPI reads them.
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
 from airflow.configuration import conf
-from fastapi import HTTPException
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fastapi import Request
+from fastapi import HTTPException, Request
 
 # As plugin.py calls it, which is above all of this.
 AIRFLOW = "confidential_spark.airflow"

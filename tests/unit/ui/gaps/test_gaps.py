@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
@@ -25,17 +26,23 @@ FILL = "20261129T101500Z"
 def dag(dag_run, airflow_database):
     """Airflow knows the real DAG, and that it is switched on."""
     from airflow.models.dag import DagModel
+    from airflow.models.dag_version import DagVersion
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
     from airflow.utils.session import create_session
     from confidential_spark.pipelines.job import confidential_dag
     from confidential_spark.pipelines.params import month_param
-    from sqlalchemy import update
+    from sqlalchemy import delete, update
 
     dag_run("success", {}, run_id="known")
     dag = confidential_dag(JOBS["nytaxi"], Platform.LOCAL, doc_md="", params={"month": month_param()})
     with create_session() as session:
+        session.execute(delete(DagVersion).where(DagVersion.dag_id == DAG_ID))
         SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), bundle_name="tests", session=session)
+        session.flush()
+        # The latest, whatever versions the runs of tests bring along.
+        latest = {"version_number": 1000, "created_at": datetime(2100, 1, 1, tzinfo=UTC)}
+        session.execute(update(DagVersion).where(DagVersion.dag_id == DAG_ID).values(**latest))
         switched = update(DagModel).where(DagModel.dag_id == DAG_ID)
         session.execute(switched.values(is_paused=False, is_stale=False, max_active_runs=4))
     return dag
@@ -103,7 +110,7 @@ def test_what_is_queued_or_runs_is_no_gap(browse, months, dag_run):
     dag_run("running", {"spark.run_spark": "running"}, run_id="b", conf={"month": "2018-06"}, xcoms={})
     html = browse("user").get(f"/gaps/{DAG_ID}?{RANGE}").text
     assert checked(html) == ["2018-07", "2018-03"]
-    assert "2 other runs of nytaxi_local may go first: 4 may go on at once." in html
+    assert "2 other runs of nytaxi_local may go first: 16 may go on at once." in html
 
 
 def test_a_gap_whose_last_run_failed_says_so(browse, months, dag_run):
@@ -253,16 +260,36 @@ def test_other_names_are_no_fillings(browse, months, name):
     assert "<script>" not in answer.text
 
 
-def test_the_warning_of_a_paused_dag_and_a_missing_pool(browse, months, dag_run):
+@pytest.mark.parametrize(
+    ("slots", "said"),
+    [
+        (0, "The pool enclave_local has no slots"),
+        (None, "There is no pool enclave_local"),
+        (1, ", 1 at once"),
+    ],
+)
+def test_what_would_keep_the_runs_waiting(browse, months, slots, said):
     from airflow.models.dag import DagModel
+    from airflow.models.pool import Pool
     from airflow.utils.session import create_session
-    from sqlalchemy import update
+    from sqlalchemy import delete, select, update
 
+    ours = Pool.pool == "enclave_local"
     with create_session() as session:
         session.execute(update(DagModel).where(DagModel.dag_id == DAG_ID).values(is_paused=True))
-    html = browse("user").get(f"/gaps/{DAG_ID}?{RANGE}").text
+        before = session.scalar(select(Pool.slots).where(ours))
+        session.execute(delete(Pool).where(ours))
+        if slots is not None:
+            session.add(Pool(pool="enclave_local", slots=slots, include_deferred=False))
+    try:
+        html = browse("user").get(f"/gaps/{DAG_ID}?{RANGE}").text
+    finally:
+        with create_session() as session:
+            session.execute(delete(Pool).where(ours))
+            if before is not None:
+                session.add(Pool(pool="enclave_local", slots=before, include_deferred=False))
     assert "nytaxi_local is paused" in html
-    assert "There is no pool enclave_local" in html
+    assert said in html
 
 
 def test_page_and_plugin_agree_on_where_airflow_is():
