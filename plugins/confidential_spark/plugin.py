@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 URL_PREFIX = "/confidential-spark"
+# Where a request finds Airflow's own application, in which this one is mounted.
+AIRFLOW = "confidential_spark.airflow"
 
 
 class LazyApp:
@@ -30,7 +32,7 @@ class LazyApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        await self.app(scope, receive, send)
+        await self.app({**scope, AIRFLOW: scope.get("app")}, receive, send)
 
 
 APPS = [{"app": LazyApp(), "url_prefix": URL_PREFIX, "name": "Confidential Spark"}]

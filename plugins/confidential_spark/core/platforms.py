@@ -18,3 +18,8 @@ class Platform(StrEnum):
     def trust(self) -> str:
         """The best trust level evidence from here can reach."""
         return TRUST_SIMULATED if self is Platform.LOCAL else TRUST_HARDWARE
+
+    @property
+    def enclave_pool(self) -> str:
+        """Name of the pool whose slots are the jobs in enclaves that may run here at once."""
+        return f"enclave_{self}"

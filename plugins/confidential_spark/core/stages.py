@@ -21,3 +21,12 @@ ENCLAVE_RUN_KEY = "enclave_run"
 VERIFICATION_KEY = "verification"
 FAILED_CHECKS_KEY = "failed_checks"
 FAILURE_KEY = "failure"
+
+# In the `conf` of a run that fills a gap: which filling it belongs to. It is no Param: it changes no result.
+FILL_KEY = "fill"
+FILL_PREFIX = "gaps"
+
+
+def fill_run_id(fill: str, month: str) -> str:
+    """Return the id of the run that fills one gap, e.g. ``gaps__20261129T101500Z__2013-11``."""
+    return f"{FILL_PREFIX}__{fill}__{month}"

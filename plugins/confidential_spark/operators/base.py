@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -14,8 +14,9 @@ from confidential_spark.agent.errors import AgentError
 from confidential_spark.core.errors import ConfidentialSparkError, InputError, parts_of, shorten
 from confidential_spark.core.months import Month
 from confidential_spark.core.runbooks import RUNBOOKS, runbook_of
-from confidential_spark.core.stages import FAILURE_KEY
+from confidential_spark.core.stages import FAILURE_KEY, FILL_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
+from confidential_spark.operators.filling import skip_after_failure
 from confidential_spark.operators.outcomes.links import LINKS
 from confidential_spark.operators.outcomes.retries import interruptions
 from confidential_spark.settings import PROJECT_DIR, Settings, get_settings
@@ -121,7 +122,7 @@ def require_known_params(context: Context) -> None:
     :raises InputError: ``param-unknown``.
     """
     declared = context["dag"].params
-    if unknown := sorted(set(context["dag_run"].conf or {}) - set(declared)):
+    if unknown := sorted(set(context["dag_run"].conf or {}) - set(declared) - {FILL_KEY}):
         raise InputError(
             "The run was triggered with a Param that this DAG does not have.",
             code="param-unknown",
@@ -217,9 +218,11 @@ class ConfidentialOperator(BaseOperator):
     """Base of the operators: subclasses write :meth:`run`, and raise this project's errors.
 
     :param job: the Spark job of the DAG.
+    :cvar begins_run: whether nothing of a run happens before this task.
     """
 
     operator_extra_links = LINKS
+    begins_run: ClassVar[bool] = False
 
     def __init__(self, *, job: SparkJob, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -230,6 +233,8 @@ class ConfidentialOperator(BaseOperator):
         self.log.info("%s %s", STARTED, self.task_id)
         with airflow_failures(self.log, context["ti"]):
             scope = run_scope(context, self.job)
+            if self.begins_run:
+                skip_after_failure(context)
             if scope.month:
                 self.log.info("%s", month_text(context, scope.month))
             return self.run(context, scope)

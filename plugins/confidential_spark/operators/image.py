@@ -52,6 +52,8 @@ class ResolvePublishedImageOperator(ConfidentialOperator):
     :param platform: whose policy decides.
     """
 
+    begins_run = True
+
     def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         super().__init__(inlets=list(IMAGE_ASSETS.values()), **kwargs)
         self.platform = platform

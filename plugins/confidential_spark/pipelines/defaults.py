@@ -64,7 +64,7 @@ def trust_tag(platform: Platform) -> Tag:
 
 def enclave_pool(platform: Platform) -> str:
     """Return the pool whose slots are the jobs in enclaves that a platform may run at once."""
-    return f"enclave_{platform}"
+    return platform.enclave_pool
 
 
 def attestation_pool(platform: Platform) -> str:

@@ -17,7 +17,16 @@ from confidential_spark.core.stages import ENCLAVE_RUN_KEY, FAILED_CHECKS_KEY, V
 from confidential_spark.jobs import JOBS
 from confidential_spark.ui.views.calendar_view import CellState, month_of
 from confidential_spark.ui.views.report_view import Line, check_lines, mapping, objects, step_lines, text
-from confidential_spark.ui.views.run_view import ACTIVE_RUNS, PASSED, QUEUED, WAITING, Task, Verdict, verdict
+from confidential_spark.ui.views.run_view import (
+    ACTIVE_RUNS,
+    PASSED,
+    QUEUED,
+    STOPPED,
+    WAITING,
+    Task,
+    Verdict,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -82,6 +91,8 @@ def cell_state(found: Verdict) -> CellState:
     """Return the state of a month whose newest run came to this."""
     if found is PASSED:
         return CellState.PASSED
+    if found is STOPPED:
+        return CellState.MISSING
     if found is QUEUED:
         return CellState.QUEUED
     if found.tone == "busy":

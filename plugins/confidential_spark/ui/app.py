@@ -8,9 +8,8 @@ from http import HTTPStatus
 from typing import Annotated
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
-from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -20,12 +19,15 @@ from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
 from confidential_spark.settings import PROJECT_DIR
 from confidential_spark.ui import queries
+from confidential_spark.ui.gaps_routes import add_gaps_routes
 from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.ui.results.deployment import PublishedDep
 from confidential_spark.ui.results.deployment import published as published
 from confidential_spark.ui.results.published import DOCUMENTS
-from confidential_spark.ui.room_routes import add_room_routes
+from confidential_spark.ui.room.neighbours import neighbours
+from confidential_spark.ui.room.page import known_of
+from confidential_spark.ui.room_routes import MAY_SEE_RUNS, VerifierDep, add_room_routes
 from confidential_spark.ui.runbook_pages import runbook_page
 from confidential_spark.ui.views.calendar_view import CellState
 
@@ -33,18 +35,14 @@ log = logging.getLogger(__name__)
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Own addresses only; without any, browsers would not say which page sent a form.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 IF_REPLACED = "If a later run has replaced the result since, load its page again."
-# One entity for each kind of thing a page shows, so that a role without XComs sees no evidence either.
-MAY_SEE_RUNS = [
-    Depends(requires_access_dag("GET", entity))
-    for entity in (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
-]
 DagId = Annotated[str, PathParam(max_length=250)]
 RunId = Annotated[str, PathParam(max_length=250)]
 Key = Annotated[str, PathParam(max_length=300)]
@@ -76,6 +74,7 @@ def create_app() -> FastAPI:
     app.get("/results/{dag_id}/{key}/archive.zip", dependencies=MAY_SEE_RUNS)(download_archive)
     app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
     add_room_routes(app)
+    add_gaps_routes(app)
     return app
 
 
@@ -130,15 +129,18 @@ def run_page(dag_id: DagId, run_id: RunId, session: SessionDep, results: Publish
     page = queries.run_page(session, dag_id, run_id, results)
     if page is None:
         raise HTTPException(404, "There is no enclave report: no such run of a DAG of this project.")
-    return render("run.html", root="../../", page=page)
+    return render("run.html", root="../../", page=page, beside=None)
 
 
-def result_page(dag_id: DagId, key: Key, session: SessionDep, results: PublishedDep) -> str:
+def result_page(
+    dag_id: DagId, key: Key, session: SessionDep, results: PublishedDep, verifier: VerifierDep
+) -> str:
     """Show one published result, which may be older than Airflow's memory of the run."""
     page = queries.result_page(session, dag_id, key, results)
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
-    return render("run.html", root="../../", page=page)
+    beside = neighbours(dag_id, key, known_of(dag_id, results, verifier).results)
+    return render("run.html", root="../../", page=page, beside=beside)
 
 
 def runbook(name: PageName) -> Response:

@@ -51,6 +51,8 @@ class ResolveSimulatedImageOperator(ConfidentialOperator):
     :param platform: whose policy decides.
     """
 
+    begins_run = True
+
     def __init__(self, *, platform: Platform, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.platform = platform

@@ -147,7 +147,9 @@ def room_page(
         return None
     known = known_of(shown, published, verifier)
     states = {key: known_state(shown, each) for key, each in known.results.items()}
-    grid = _matrix(session, shown, known, states, Shade.named(shade), first)
+    grid = None
+    if shown in MONTHLY:
+        grid = matrix_of(session, shown, known, states, shade=Shade.named(shade), first=first)
     facts = dag_facts(session, [shown]).get(shown)
     reports = platform_reports(session) if PLATFORM_CHECK in visible else {}
     questions = waiting_answers(session, [each for each in (*ours, IMAGE_DAG) if each in visible])
@@ -188,16 +190,20 @@ def known_of(dag_id: str, published: PublishedResults, verifier: Verifier) -> Kn
     return Known(judge, known)
 
 
-def _matrix(
+def matrix_of(
     session: Session,
     dag_id: str,
     known: Known,
     states: Mapping[str, PublishedState],
-    shade: Shade,
-    first: Month | None,
-) -> Matrix | None:
-    if dag_id not in MONTHLY:
-        return None
+    *,
+    shade: Shade = Shade.PROOF,
+    first: Month | None = None,
+) -> Matrix:
+    """Return all months of a DAG.
+
+    :param states: what is said of each published version, by key.
+    :param first: the first month that is expected; without one, the first that anything is known of.
+    """
     months = {month for key in states if (month := month_of(key))}
     lines = month_lines(tuple(states.values()), newest_runs(session, dag_id, months))
     return matrix(lines, known.months, shade=shade, first=first)

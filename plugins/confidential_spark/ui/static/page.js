@@ -134,6 +134,6 @@ document.addEventListener("DOMContentLoaded", () => {
         button.textContent = "Selected: press Ctrl+C";
       }
     });
-    block.after(button);
+    (block.closest("pre") || block).after(button);
   }
 });

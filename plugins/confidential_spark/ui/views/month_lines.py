@@ -30,9 +30,11 @@ def month_line(published: PublishedState | None, run: MonthRun | None) -> MonthL
     if published:
         words = f"{published.word}, {published.proof}"
         return MonthLine(published.state, words, published.key, rows=published.rows)
-    return MonthLine(
-        CellState.MISSING, "the last run passed and nothing of it is published", "", run.run_id if run else ""
+    ended_well = run is None or run.state is not CellState.MISSING
+    words = (
+        "the last run passed and nothing of it is published" if ended_well or run is None else run.sentence
     )
+    return MonthLine(CellState.MISSING, words, "", run.run_id if run else "")
 
 
 def failed_since(run: MonthRun, published: PublishedState | None) -> bool:

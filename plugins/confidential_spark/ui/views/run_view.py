@@ -17,6 +17,7 @@ QUEUED_STATES = frozenset({"queued", "scheduled"})
 ACTIVE_RUNS = frozenset({"running", "queued", "restarting"})
 FAILED_STATES = frozenset({"failed", "upstream_failed"})
 NOT_REACHED = "not reached"
+FIRST = "image.resolve_image"
 JUDGES = ("validation.verify_evidence", "validation.check_results")
 """Tasks whose failure means that a proof or a figure was refused, not that something broke."""
 
@@ -82,6 +83,12 @@ PASSED = Verdict(
     "be verified now.",
 )
 
+STOPPED = Verdict(
+    "NOT STARTED",
+    "idle",
+    "An earlier month of the same filling of gaps failed, so this one was not started.",
+)
+
 
 def stages(tasks: Sequence[Task]) -> tuple[Stage, ...]:
     """Return the four stages in order; tasks a job does not have are left out."""
@@ -115,6 +122,8 @@ def verdict(run_state: str, tasks: Mapping[str, str]) -> Verdict:
     if run_state in ACTIVE_RUNS:
         waits = run_state == "queued" or not set(tasks.values()) - QUEUED_STATES - {WAITING}
         return QUEUED if waits else RUNNING
+    if run_state == "success" and tasks.get(FIRST) == "skipped":
+        return STOPPED
     if run_state == "success" and all(tasks.get(judge) == "success" for judge in JUDGES):
         return PASSED
     published = tasks.get("validation.publish") == "success"
