@@ -12,7 +12,8 @@ import sys
 
 import dcap_qvl
 import jwt
-from cryptography.x509 import load_der_x509_certificate
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificate
 
 from benchmarks.programs.own_figures import measured
 from tests.support.factories.bundles import ISSUER, Bundle, make_bundle
@@ -28,8 +29,11 @@ def by_libraries(bundle: Bundle) -> None:
     options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
     jwt.decode(bundle.token, key, algorithms=["RS256"], issuer=ISSUER, options=options)
     collateral = dcap_qvl.QuoteCollateralV3.from_json(json.dumps(bundle.collateral))
-    root = bundle.policy["dcap"]["roots"][0]
-    dcap_qvl.verify_with_root_ca(bundle.quote, collateral, root, int(bundle.now.timestamp()))
+    root = load_pem_x509_certificate(bundle.policy["dcap"]["roots"][0].encode())
+    seconds = int(bundle.now.timestamp())
+    verifier = dcap_qvl.QuoteVerifier(root.public_bytes(Encoding.DER))
+    policy = dcap_qvl.QuotePolicy.claims_only(seconds)
+    verifier.verify_with_policy(bundle.quote, collateral, seconds, policy)
 
 
 def by_ours(bundle: Bundle) -> None:
