@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-with DAG("empty"):
+with DAG("empty", schedule=None):
     pass

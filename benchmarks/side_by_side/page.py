@@ -13,13 +13,13 @@ HEAD = """\
 
 <!-- Made by `make bench` from benchmarks/results.json. -->
 
-What an attested run costs beside what one would run without it. **(a)** is the taxi job's PySpark form under a
-default `spark-submit`, kept in `benchmarks/pyspark`. A ratio below 1 means that this project takes less. Ratios are
-of medians; unless a line says memory, of **CPU seconds of all processes**, whose number neighbours change less than
-the wall time. All subjects ran in turn.
+What an attested run costs beside what one would run without it. **(a)** is the taxi job's PySpark form
+under a default `spark-submit`, kept in `benchmarks/pyspark`. A ratio below 1 means that this project takes
+less. Ratios are of medians; unless a line says memory, of **CPU seconds of all processes**, which neighbours
+change less than the wall time. Subjects that are compared ran in turn.
 
-`make bench` makes this page anew, `make bench QUICK=1` a shorter one in `var/bench`; how:
-[benchmarks/README.md](../benchmarks/README.md).
+`make bench` makes this page anew, `make bench QUICK=1` a shorter one in `var/bench`;
+[benchmarks/README.md](../benchmarks/README.md) says how.
 
 ![Each answer beside its goal](performance.svg)
 """
@@ -36,18 +36,15 @@ def conditions(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield when, where and with what."""
     machine, cores = record["machine"], record["machine"]["cores"]
     yield "## How it was measured\n"
-    yield (
-        f"{record['at']}, at most {record['rounds']} runs of each subject; {machine['processor']}, {cores} cores, "
-        f"{machine['memory_gib']} GiB. "
-        + ", ".join(f"{name} {v}" for name, v in record["versions"].items())
-        + "."
-    )
+    where = f"{machine['processor']}, {cores} cores, {machine['memory_gib']} GiB"
+    yield f"{record['at']}, at most {record['rounds']} runs of each subject; {where}."
+    yield ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + "."
     before, after = machine["load"], record["load_at_end"]
     yield f"\nLoad average of {cores} cores: {before} at the start, {after} at the end."
     if max(before, after) > cores:
         yield (
-            "**The machine was shared**: more processes wanted a core than it has. This stretches wall times, and "
-            "CPU seconds too, as caches are shared; trust the ratios, and no single figure.\n"
+            "**The machine was shared**: more wanted a core than there are. That stretches wall times, "
+            "and CPU seconds too, as caches are shared. Trust ratios, and no single figure.\n"
         )
 
 
@@ -67,9 +64,6 @@ def cost_rows(costs: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[st
     yield "| subject | runs | CPU s | from – to | wall s | peak MiB |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for title, runs in costs.items():
-        if not runs:
-            yield f"| {title} | not measured | | | | |"
-            continue
         cpu = [run["cpu_s"] for run in runs]
         spread = f"{number(min(cpu))} – {number(max(cpu))}"
         wall, peak = (statistics.median(run[name] for run in runs) for name in ("wall_s", "peak_mib"))

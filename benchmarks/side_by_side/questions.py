@@ -40,19 +40,18 @@ class Question:
     figure: Figure = Figure.CPU
 
 
-def questions(bench: Bench, *, rows: int, live: bool) -> Iterator[Question]:
-    """Yield the lines, the quick ones first.
+def groups(bench: Bench, *, rows: int, live: bool) -> Iterator[list[Question]]:
+    """Yield the lines in groups whose subjects are run in turn, the quick ones first.
 
     :param rows: of the large month.
     :param live: whether to start whole Airflows as well, which takes many minutes.
     """
-    yield from of_airflow()
-    yield Question("SparkPi: our launcher / spark-submit", bench.pi(), DEFAULT_PI, 0.40)
-    yield from of_month(bench, SMALL, whole_goal=1.0, stage_goal=0.40)
-    yield from of_month(bench, rows, whole_goal=1.0, stage_goal=0.55)
-    yield from of_growth(bench, rows)
+    pi = Question("SparkPi: our launcher / spark-submit", bench.pi(), DEFAULT_PI, 0.40)
+    yield [*of_airflow(), pi, *of_month(bench, SMALL, whole_goal=1.0, stage_goal=0.40)]
+    yield [*of_month(bench, rows, whole_goal=1.0, stage_goal=0.55)]
+    yield [*of_growth(bench, rows)]
     if live:
-        yield from of_live_airflow(bench)
+        yield [*of_live_airflow(bench)]
 
 
 def of_airflow() -> Iterator[Question]:

@@ -21,23 +21,25 @@ Costs = dict[str, list[Cost]]
 
 
 def run_rounds(
-    questions: Sequence[Question], rounds: int, say: Callable[[str], None], keep: Callable[[Costs], None]
-) -> Costs:
-    """Return the costs of each subject, by its title; a subject that fails has fewer.
+    questions: Sequence[Question],
+    rounds: int,
+    costs: Costs,
+    say: Callable[[str], None],
+    keep: Callable[[], None],
+) -> None:
+    """Add to the costs of each subject, by its title; a subject that fails has fewer.
 
-    :param keep: gets what there is after each run: hours must not be lost to an interruption.
+    :param keep: called after each run: hours must not be lost to an interruption.
     """
     subjects = {one.title: one for question in questions for one in (question.one, question.other) if one}
-    costs: Costs = {title: [] for title in subjects}
     for number in range(1, rounds + 1):
         for title, subject in subjects.items():
             load = Path("/proc/loadavg").read_text().split()[0]
             cost = run_once(subject, say)
             if cost:
-                costs[title].append(cost)
+                costs.setdefault(title, []).append(cost)
                 say(f"{number}/{rounds}  {title:44} {line(cost)}  (load {load})")
-                keep(costs)
-    return costs
+                keep()
 
 
 def run_once(subject: Subject, say: Callable[[str], None]) -> Cost | None:
