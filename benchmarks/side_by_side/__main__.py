@@ -57,7 +57,8 @@ def measure_all(options: argparse.Namespace, results: Path) -> None:
     rounds = options.rounds or (1 if options.quick else 3)
     rows = options.rows or (1_000_000 if options.quick else 9_000_000)
     live = not (options.quick or options.no_live)
-    found = list(groups(Bench(VAR / "inputs"), rows=rows, live=live))
+    bench = Bench(VAR / "inputs")
+    found = list(groups(bench, rows=rows, live=live))
     lines = [line for group in found for line in group]
     start, costs = started(rounds), Costs()
 
@@ -66,7 +67,7 @@ def measure_all(options: argparse.Namespace, results: Path) -> None:
 
     for number, group in enumerate(found):
         times = rounds if number == 0 else options.large_rounds or rounds
-        run_rounds(group, times, costs, partial(print, flush=True), keep)
+        run_rounds(group, times, costs, prepare=bench.prepare, say=partial(print, flush=True), keep=keep)
 
 
 def write_page(found: Record, docs: Path) -> None:

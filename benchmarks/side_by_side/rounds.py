@@ -24,16 +24,20 @@ def run_rounds(
     questions: Sequence[Question],
     rounds: int,
     costs: Costs,
+    *,
+    prepare: Callable[[Subject], None],
     say: Callable[[str], None],
     keep: Callable[[], None],
 ) -> None:
     """Add to the costs of each subject, by its title; a subject that fails has fewer.
 
+    :param prepare: called before each run.
     :param keep: called after each run: hours must not be lost to an interruption.
     """
     subjects = {one.title: one for question in questions for one in (question.one, question.other) if one}
     for number in range(1, rounds + 1):
         for title, subject in subjects.items():
+            prepare(subject)
             load = Path("/proc/loadavg").read_text().split()[0]
             cost = run_once(subject, say)
             if cost:

@@ -34,10 +34,12 @@ class Subject:
     """A command to be measured.
 
     :param command: `{folder}` in it becomes an empty folder of this run's own.
+    :param rows: of the month that it reads, which is made before it is measured; 0 for none.
     """
 
     title: str
     command: Sequence[str]
+    rows: int = 0
 
     def argv(self, folder: Path) -> list[str]:
         """Return the command line of one run."""
@@ -51,8 +53,13 @@ class Bench:
     inputs: Path
 
     def month(self, rows: int) -> Path:
-        """Return the folder of a synthetic month."""
-        return write_month(MONTH, rows, self.inputs / str(rows)).resolve()
+        """Return the folder of a synthetic month, which need not be there yet."""
+        return self.inputs.resolve() / str(rows) / f"puYear={MONTH.year}" / f"puMonth={MONTH.month}"
+
+    def prepare(self, subject: Subject) -> None:
+        """Make the month that a subject reads, unless it is there."""
+        if subject.rows:
+            write_month(MONTH, subject.rows, self.inputs / str(subject.rows))
 
     @property
     def archive(self) -> str:
@@ -63,39 +70,39 @@ class Bench:
     def make_run(self, rows: int) -> Subject:
         """Return all four stages."""
         command = ("make", "--no-print-directory", "run", f"MONTH={MONTH}", f"INPUT={self.month(rows)}")
-        return Subject(f"make run, {rows:,} rows", command)
+        return Subject(f"make run, {rows:,} rows", command, rows)
 
     def spark_stage(self, rows: int) -> Subject:
         """Return the job alone, as the agent runs it."""
         folders = (self.archive, str(self.month(rows)), "--", "--month", str(MONTH))
-        return Subject(f"Spark stage, {rows:,} rows", program("spark_stage", "nytaxi", *folders))
+        return Subject(f"Spark stage, {rows:,} rows", program("spark_stage", "nytaxi", *folders), rows)
 
     def default_submit(self, rows: int) -> Subject:
         """Return the baseline (a): the job's PySpark form under a default spark-submit."""
         places = ("--input", self.month(rows).as_uri(), "--output", "{folder}")
         command = (SUBMIT, BASELINE, "--month", str(MONTH), *places)
-        return Subject(f"(a) spark-submit, {rows:,} rows", command)
+        return Subject(f"(a) spark-submit, {rows:,} rows", command, rows)
 
     def bare_count(self, rows: int) -> Subject:
         """Return what the project was seeded with."""
         file = str(ROOT / "benchmarks" / "programs" / "bare_count.py")
-        return Subject(f"bare count + one aggregation, {rows:,} rows", (SUBMIT, file, str(self.month(rows))))
+        command = (SUBMIT, file, str(self.month(rows)))
+        return Subject(f"bare count + one aggregation, {rows:,} rows", command, rows)
 
     def recount(self, rows: int) -> Subject:
         """Return the checks' recount alone."""
-        return Subject(f"DuckDB's recount, {rows:,} rows", program("recounted", str(MONTH), self._at(rows)))
+        command = program("recounted", str(MONTH), str(self.month(rows)))
+        return Subject(f"DuckDB's recount, {rows:,} rows", command, rows)
 
     def engine(self, name: str, rows: int) -> Subject:
         """Return another engine's sums of the month."""
-        return Subject(f"{name}, sums only, {rows:,} rows", program("engine_month", name, self._at(rows)))
+        command = program("engine_month", name, str(self.month(rows)))
+        return Subject(f"{name}, sums only, {rows:,} rows", command, rows)
 
     def pi(self) -> Subject:
         """Return SparkPi as the agent runs it."""
         command = program("spark_stage", "sparkpi", self.archive, "--", "--partitions", PARTITIONS)
         return Subject("SparkPi, our launcher", command)
-
-    def _at(self, rows: int) -> str:
-        return str(self.month(rows))
 
 
 DEFAULT_PI = Subject("SparkPi, spark-submit", (SUBMIT, PI, PARTITIONS))
@@ -110,7 +117,7 @@ def sequence(subject: Subject, times: int) -> Subject:
     """Return a subject that is run several times, one after the other."""
     loop = f'for _ in $(seq {times}); do "$@" || exit; rm -rf "$0"/*; done'
     title = f"{times} × {subject.title}"
-    return Subject(title, ("bash", "-c", loop, "{folder}", *subject.command))
+    return Subject(title, ("bash", "-c", loop, "{folder}", *subject.command), subject.rows)
 
 
 def environment() -> dict[str, str]:

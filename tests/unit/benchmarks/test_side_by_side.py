@@ -69,8 +69,16 @@ def test_a_failure_shows_the_commands_last_lines(tmp_path):
 
 def test_a_failed_subject_costs_nothing_and_stops_no_other():
     failing, working = Subject("failing", python("1/0")), Subject("working", python("pass"))
-    costs, said, kept = {}, [], []
-    run_rounds([Question("q", failing, working)], 2, costs, said.append, lambda: kept.append(1))
+    costs, prepared, said, kept = {}, [], [], []
+    run_rounds(
+        [Question("q", failing, working)],
+        2,
+        costs,
+        prepare=prepared.append,
+        say=said.append,
+        keep=lambda: kept.append(1),
+    )
+    assert prepared == 2 * [failing, working]
     assert {title: len(runs) for title, runs in costs.items()} == {"working": 2}
     assert len(kept) == 2
     assert sum("ZeroDivisionError" in line for line in said) == 2
