@@ -126,4 +126,6 @@ def environment() -> dict[str, str]:
         "PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}",
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": "127.0.0.1",
+        # A busy machine makes slow figures, which say so, and not none.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
     }
