@@ -8,9 +8,9 @@ PYTHONPATH=plugins:. python -m benchmarks.spark_month --month 2018-05 --input FO
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
-import threading
 import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from confidential_spark.enclave.class_archive import TrainingJob, build_class_ar
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import SparkRuntime, choose_runtime, host_installation
 
+from benchmarks.side_by_side.cost import PeakMemory
 from tests.support.job_launch import job_launch
 from tests.support.places import ROOT
 from tests.support.pyspark_baseline import submit
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JOB = ROOT / "include" / "jobs" / "nytaxi.py"
-SAMPLE_SECONDS = 0.1
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ class Measured:
     aggregation: str
 
     def text(self) -> str:
-        return f"{self.wall:.1f} s wall, {self.cpu:.1f} s CPU, {self.peak:.0f} MiB RSS · {self.aggregation}"
+        return f"{self.wall:.1f} s wall, {self.cpu:.1f} s CPU, {self.peak:.0f} MiB · {self.aggregation}"
 
 
 def compare(measured: dict[str, list[Measured]], one: str, other: str) -> None:
@@ -125,53 +125,13 @@ def measure(form: Callable[[Path], list[str]]) -> Measured:
         (folder / "output").mkdir()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.monotonic()
-        with PeakMemory() as memory:
+        with PeakMemory(os.getpid()) as memory:
             lines = form(folder)
         wall = time.monotonic() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     aggregation = next(line for line in lines if line.startswith("Aggregation duration"))
-    return Measured(wall, cpu, memory.peak / 1024, aggregation)
-
-
-class PeakMemory:
-    """Samples the resident memory of this process' children."""
-
-    def __init__(self) -> None:
-        self.peak = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, sum(map(resident_kib, descendants("self"))))
-
-
-def descendants(process: str) -> list[str]:
-    """Return the ids of all children and their children."""
-    try:
-        tasks = Path(f"/proc/{process}/task").glob("*/children")
-        children = [child for file in tasks for child in file.read_text().split()]
-    except OSError:
-        return []
-    return children + [grandchild for child in children for grandchild in descendants(child)]
-
-
-def resident_kib(process: str) -> int:
-    """Return the resident memory of a process in KiB, 0 when it is gone."""
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Rss:")), 0)
+    return Measured(wall, cpu, memory.peak_kib / 1024, aggregation)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How Spark is started: JVM options and settings by input size, cores and memory.
 
-The choices were measured (`benchmarks/spark_month.py`): a month of 10,000 rows lives from a quick start, one
+The choices were measured (`make bench`): a month of 10,000 rows lives from a quick start, one
 of 9 million rows from the optimising compiler.
 """
 

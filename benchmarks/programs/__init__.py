@@ -1,0 +1,1 @@
+"""What `make bench` measures, each as a program of its own: `python -m benchmarks.programs.NAME`."""
