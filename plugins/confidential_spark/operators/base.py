@@ -16,7 +16,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.core.runbooks import RUNBOOKS, runbook_of
 from confidential_spark.core.stages import FAILURE_KEY, FILL_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
-from confidential_spark.operators.filling import skip_after_failure
+from confidential_spark.operators.outcomes.filling import skip_after_failure
 from confidential_spark.operators.outcomes.links import LINKS
 from confidential_spark.operators.outcomes.retries import interruptions
 from confidential_spark.settings import PROJECT_DIR, Settings, get_settings

@@ -19,7 +19,7 @@ from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
 from confidential_spark.settings import PROJECT_DIR
 from confidential_spark.ui import queries
-from confidential_spark.ui.gaps_routes import add_gaps_routes
+from confidential_spark.ui.gaps.routes import add_gaps_routes
 from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.ui.results.deployment import PublishedDep
@@ -27,7 +27,7 @@ from confidential_spark.ui.results.deployment import published as published
 from confidential_spark.ui.results.published import DOCUMENTS
 from confidential_spark.ui.room.neighbours import neighbours
 from confidential_spark.ui.room.page import known_of
-from confidential_spark.ui.room_routes import MAY_SEE_RUNS, VerifierDep, add_room_routes
+from confidential_spark.ui.room.routes import MAY_SEE_RUNS, VerifierDep, add_room_routes
 from confidential_spark.ui.runbook_pages import runbook_page
 from confidential_spark.ui.views.calendar_view import CellState
 

@@ -223,7 +223,7 @@ def browse(
     from airflow.plugins_manager import get_fastapi_plugins
     from confidential_spark.ui.app import published
     from confidential_spark.ui.results.published import Published
-    from confidential_spark.ui.room_routes import verifier
+    from confidential_spark.ui.room.routes import verifier
     from fastapi.testclient import TestClient
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")

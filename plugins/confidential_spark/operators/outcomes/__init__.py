@@ -1,1 +1,1 @@
-"""What follows when a task ends: another try, or the way to a page that helps."""
+"""What follows from how tasks end: another try, a page that helps, the next run of a fill."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow.models.pool import Pool
 from sqlalchemy import select
 
-from confidential_spark.operators.filling import MAX_MONTHS
+from confidential_spark.operators.outcomes.filling import MAX_MONTHS
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.room.known_state import known_state
 from confidential_spark.ui.room.live import typical_duration

@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.months import Month
 from confidential_spark.core.stages import fill_run_id
-from confidential_spark.operators.filling import MAX_MONTHS
+from confidential_spark.operators.outcomes.filling import MAX_MONTHS
 from confidential_spark.ui.gaps.airflow_api import AirflowApi, require_own_page
 from confidential_spark.ui.gaps.filling import conf_of, filling, fillings, new_fill_id
 from confidential_spark.ui.gaps.plan import Order, plan
@@ -25,7 +25,7 @@ from confidential_spark.ui.rendering import render
 from confidential_spark.ui.results.deployment import PublishedDep
 from confidential_spark.ui.room.live import typical_duration
 from confidential_spark.ui.room.page import known_of
-from confidential_spark.ui.room_routes import MAY_SEE_RUNS, VerifierDep, month_or_none
+from confidential_spark.ui.room.routes import MAY_SEE_RUNS, VerifierDep, month_or_none
 
 MAX_FORM_BYTES = 64 * 1024
 OWN_PAGE = Depends(require_own_page)

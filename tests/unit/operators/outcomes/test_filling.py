@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.stages import FILL_KEY, fill_run_id
-from confidential_spark.operators.filling import IDS_AT_ONCE, skip_after_failure
+from confidential_spark.operators.outcomes.filling import IDS_AT_ONCE, skip_after_failure
 
 FILL = "20261129T101500Z"
 
