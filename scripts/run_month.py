@@ -262,7 +262,8 @@ def run_dag(run: LocalRun, conf: dict[str, str]) -> int:
     """Run the DAG, show its progress and return 0 or 1."""
     log_path = run.home / "logs" / f"run-{run.dag_id}{f'-{run.month}' if run.month else ''}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    options = ["--at", run.at.isoformat(), "--conf", json.dumps(conf)]
+    file = ROOT / "dags" / f"{run.job.name}.py"
+    options = ["--file", str(file), "--at", run.at.isoformat(), "--conf", json.dumps(conf)]
     command = [sys.executable, "-m", "scripts.dag_run", run.dag_id, *options]
     enclave = "simulated enclave" if simulated(run.platform) else "enclave"
     print(

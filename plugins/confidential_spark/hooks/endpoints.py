@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.hooks.attestation import AttestationHook
-from confidential_spark.hooks.collateral import CollateralHook
-from confidential_spark.simulation.service.server import LoopbackAttestationService
-from confidential_spark.verification import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from confidential_spark.core.platforms import Platform
-    from confidential_spark.hooks.attestation import AttestationProvider
+    from confidential_spark.hooks.attestation import AttestationHook, AttestationProvider
+    from confidential_spark.hooks.collateral import CollateralHook
     from confidential_spark.settings import Settings
     from confidential_spark.verification import Policy
 
@@ -38,8 +35,15 @@ class AttestationEndpoints:
 @contextmanager
 def attestation_endpoints(platform: Platform, settings: Settings) -> Iterator[AttestationEndpoints]:
     """Yield the endpoints that the platform's policy asks for; a simulated service ends with the block."""
+    # Imported late: DAG files import this module, and need no cryptography to be parsed.
+    from confidential_spark.hooks.attestation import AttestationHook
+    from confidential_spark.hooks.collateral import CollateralHook
+    from confidential_spark.verification import load_policy
+
     policy = load_policy(settings.policy_path(platform))
     if policy.trust == TRUST_SIMULATED:
+        from confidential_spark.simulation.service.server import LoopbackAttestationService
+
         with LoopbackAttestationService() as service:
             yield AttestationEndpoints(AttestationHook.from_url(service.url), CollateralHook(service.url))
     else:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
@@ -50,7 +48,6 @@ from confidential_spark.platforms.kubernetes.pod_specs import (
     launch_secret,
 )
 from confidential_spark.platforms.kubernetes.spark_conf import ExecutorPlan, driver_runtime
-from confidential_spark.platforms.kubernetes.trigger import EnclavePodTrigger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +65,7 @@ CLOCK_MARGIN_SECONDS = 10.0
 TRIGGER_MARGIN = timedelta(minutes=30)
 
 
-class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPodOperator):
+class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask):
     """Run one Spark job in enclaves on a Kubernetes cluster.
 
     This operator's pod is Spark's driver; executors are pods that Spark makes. All names follow from the
@@ -76,8 +73,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
     in its place, the pods go on; the next try finds them and goes on with them. Every other end of the task
     removes them.
 
-    Of its base it uses the connection and the making of pods. Following and ending a pod are this project's:
-    the base gives up an API that is away for half a minute, and runs a job again whose pod has ended while
+    The pod is built by Airflow's own operator for pods. Following and ending it are this project's: that
+    operator gives up an API that is away for half a minute, and runs a job again whose pod has ended while
     nobody looked.
 
     :param platform: ``aks``.
@@ -97,8 +94,7 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         manifest: Any,
         **kwargs: Any,
     ) -> None:
-        super().__init__(base_container_name=ENCLAVE, random_name_suffix=False, **kwargs)
-        self.do_xcom_push = True
+        super().__init__(**kwargs)
         self.platform = platform
         self.enclave_image = image
         self.manifest = manifest
@@ -164,15 +160,22 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
         self.log.info("Pod %s of image %s is made", enclave.names.driver, image.digest)
 
     def create_driver(self, context: Context, plan: PodPlan) -> None:
-        """Make the driver's pod, as the base class builds pods: with Airflow's labels and mutation hook."""
-        self.kubernetes_conn_id = self.wing.conn_id
-        self.namespace = self.wing.namespace
-        self.full_pod_spec = PodGenerator.deserialize_model_dict(driver_pod(plan))
-        # To the base class a returned value means one more container.
-        self.do_xcom_push = False
-        pod = self.build_pod_request_obj(context)
-        self.do_xcom_push = True
-        self.cluster.create_pod(pod)
+        """Make the driver's pod as Airflow builds pods: with its labels and mutation hook."""
+        # Imported late: DAG files import this module, and the cluster's client is large.
+        from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+        from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+
+        builder = KubernetesPodOperator(
+            task_id=self.task_id,
+            kubernetes_conn_id=self.wing.conn_id,
+            namespace=self.wing.namespace,
+            full_pod_spec=PodGenerator.deserialize_model_dict(driver_pod(plan)),
+            base_container_name=ENCLAVE,
+            random_name_suffix=False,
+            # A returned value would mean one more container.
+            do_xcom_push=False,
+        )
+        self.cluster.create_pod(builder.build_pod_request_obj(context))
 
     def follow(self, context: Context, enclave: KubernetesEnclave) -> bool:
         """Copy the driver's log until its end, or what there is of it now; return whether it has ended."""
@@ -226,6 +229,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask, KubernetesPo
 
         :raises TaskDeferred: always.
         """
+        from confidential_spark.platforms.kubernetes.trigger import EnclavePodTrigger
+
         limit = timedelta(minutes=self.wing.deadline_minutes) + TRIGGER_MARGIN
         trigger = EnclavePodTrigger(
             names=[enclave.names.driver],

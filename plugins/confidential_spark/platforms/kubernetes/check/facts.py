@@ -11,14 +11,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from kubernetes.client import AuthorizationV1Api, NetworkingV1Api, VersionApi
-from kubernetes.client.exceptions import ApiException
-from kubernetes.utils.quantity import parse_quantity
-
 from confidential_spark.core.failures import Diagnosis, LogWatcher
 from confidential_spark.platforms.kubernetes.check.probe import probe_facts, probe_pod
 from confidential_spark.platforms.kubernetes.check.rows import ABSENT, ClusterFacts, NodeFacts, QuotaFacts
-from confidential_spark.platforms.kubernetes.client.failures import REFUSED, pod_diagnosis
+from confidential_spark.platforms.kubernetes.client.failures import REFUSED, api_exception, pod_diagnosis
 from confidential_spark.platforms.kubernetes.names import (
     ENCLAVE_CONTAINER,
     EPC_RESOURCE,
@@ -67,6 +63,9 @@ class ClusterView:
 
         :raises EnclaveError: ``kubernetes-…``.
         """
+        # Imported late, here and below: DAG files import this module, and the client is large.
+        from kubernetes.client import VersionApi
+
         version = self._ask(lambda core: VersionApi(core.api_client).get_code(**_timeout()))
         return ClusterFacts(
             address=str(self.cluster.client.api_client.configuration.host),
@@ -129,6 +128,8 @@ class ClusterView:
             "resource": resource,
             "subresource": subresource,
         }
+        from kubernetes.client import AuthorizationV1Api
+
         body = {"spec": {"resourceAttributes": asked}}
         review = self._ask(
             lambda core: AuthorizationV1Api(core.api_client).create_self_subject_access_review(
@@ -142,6 +143,8 @@ class ClusterView:
         return str((found.metadata.labels or {}).get(LEVEL_LABEL, "none")) if found else ABSENT
 
     def _quotas(self, core: CoreV1Api) -> tuple[QuotaFacts, ...]:
+        from kubernetes.utils.quantity import parse_quantity
+
         return tuple(
             QuotaFacts(
                 quota.metadata.name,
@@ -154,6 +157,8 @@ class ClusterView:
         )
 
     def _policies(self, core: CoreV1Api) -> tuple[str, ...]:
+        from kubernetes.client import NetworkingV1Api
+
         found = NetworkingV1Api(core.api_client).list_namespaced_network_policy(self._namespace, **_timeout())
         return tuple(policy.metadata.name for policy in found.items)
 
@@ -196,7 +201,7 @@ def _if_there(ask: Callable[[], T]) -> T | None:
 def _unless(status: int, ask: Callable[[], T]) -> T | None:
     try:
         return ask()
-    except ApiException as error:
+    except api_exception() as error:
         if error.status != status:
             raise
     return None
@@ -211,6 +216,8 @@ def _nodes(core: CoreV1Api) -> tuple[NodeFacts, ...]:
 
 
 def _epc(resources: dict[str, Any] | None) -> int | None:
+    from kubernetes.utils.quantity import parse_quantity
+
     quantity = (resources or {}).get(EPC_RESOURCE)
     return None if quantity is None else int(parse_quantity(quantity))
 

@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.sdk.exceptions import AirflowException
-from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 from yaml import YAMLError
 
 from confidential_spark.core.errors import ConfigurationError, EnclaveError
@@ -28,6 +25,7 @@ from confidential_spark.platforms.kubernetes.client.failures import (
     UNAUTHORIZED,
     WAITED_FOR,
     already_exists,
+    api_exception,
     is_being_deleted,
     kubernetes_failures,
 )
@@ -59,7 +57,7 @@ REACHED = {"Scheduled": 1, "Pulling": 2, "Pulled": 2, "Created": 2, "Started": 2
 LATER = 3
 # What the provider and kubernetes-client raise over a connection or its files; Airflow's own API that is away
 # raises none of them, and may be back at the next try.
-UNUSABLE = (AirflowException, ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError)
+UNUSABLE = (AirflowException, YAMLError, OSError, ValueError, TypeError, AttributeError)
 
 
 class Cluster:
@@ -143,7 +141,7 @@ class Cluster:
         """Return the new pod or the one that is there, or None when that one has just gone."""
         try:
             return client.create_namespaced_pod(self.namespace, pod, **_timeout())
-        except ApiException as error:
+        except api_exception() as error:
             if not (already_exists(error) or is_being_deleted(error)):
                 raise
         with _absence_allowed():
@@ -156,7 +154,7 @@ class Cluster:
         def create(client: CoreV1Api) -> None:
             try:
                 client.create_namespaced_secret(self.namespace, secret, **_timeout())
-            except ApiException as error:
+            except api_exception() as error:
                 if not already_exists(error):
                     raise
 
@@ -267,7 +265,7 @@ def _timeout() -> dict[str, Any]:
 def _absence_allowed() -> Iterator[None]:
     try:
         yield
-    except ApiException as error:
+    except api_exception() as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
 
@@ -277,9 +275,13 @@ def kubernetes_client(conn_id: str) -> CoreV1Api:
 
     :raises ConfigurationError: ``kubernetes-connection-invalid``.
     """
+    # Imported late: DAG files import this module, and the client is large.
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+    from kubernetes.config.config_exception import ConfigException
+
     try:
         return KubernetesHook(conn_id=conn_id).core_v1_client
-    except UNUSABLE as error:
+    except (*UNUSABLE, ConfigException) as error:
         raise ConfigurationError(
             "The Kubernetes connection is not usable.",
             code="kubernetes-connection-invalid",

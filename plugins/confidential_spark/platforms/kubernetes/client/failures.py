@@ -13,7 +13,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from confidential_spark.core.errors import EnclaveError, shorten
@@ -21,6 +20,8 @@ from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from kubernetes.client.exceptions import ApiException
 
     from confidential_spark.platforms.kubernetes.client.pods import PodState
 
@@ -30,7 +31,6 @@ WEBHOOK_FAILING = "webhook-failing"
 REFUSED = "kubernetes-refused"
 POD_LOST = "pod-lost"
 TERMINATED = "terminated"
-API_ERRORS = (ApiException, HTTPError, OSError)
 # What passes by itself: an overloaded or restarting server, and one that could not be asked at all.
 PASSING = frozenset({0, None, 408, 429, 500, 502, 503, 504})
 # An API server that has just started forbids everything until it has read the admission plugins' objects.
@@ -46,6 +46,16 @@ SIGKILL_CODE = 137
 NOT_FOR_MEMORY = "[killed-from-outside] SIGKILL, and the kubelet says: not for the container's memory limit"
 
 
+def api_exception() -> Any:
+    """Return the class of the client's errors.
+
+    Imported late: the client has hundreds of modules, and DAG files that need none of them import this one.
+    """
+    from kubernetes.client.exceptions import ApiException
+
+    return ApiException
+
+
 @contextmanager
 def kubernetes_failures() -> Iterator[None]:
     """Turn what the client raises within the block into this project's errors.
@@ -54,7 +64,7 @@ def kubernetes_failures() -> Iterator[None]:
     """
     try:
         yield
-    except API_ERRORS as error:
+    except (api_exception(), HTTPError, OSError) as error:
         raise api_error(error) from error
 
 
@@ -69,13 +79,13 @@ def api_error(error: Exception) -> EnclaveError:
         return diagnosis.error()
     if passing:
         return Diagnosis.named(API_AWAY, said).error()
-    unauthorized = isinstance(error, ApiException) and error.status == HTTPStatus.UNAUTHORIZED
+    unauthorized = isinstance(error, api_exception()) and error.status == HTTPStatus.UNAUTHORIZED
     return Diagnosis.named(UNAUTHORIZED if unauthorized else REFUSED, said).error()
 
 
 def is_passing(error: Exception) -> bool:
     """Whether the API says nothing about the request itself, so that it may be sent again."""
-    if not isinstance(error, ApiException) or error.status in PASSING:
+    if not isinstance(error, api_exception()) or error.status in PASSING:
         return True
     if error.status == HTTPStatus.CONFLICT:
         # Two requests changed one object, a quota for example, or one of this name is on its way out.
@@ -96,7 +106,7 @@ def is_being_deleted(error: ApiException) -> bool:
 
 def words_of(error: Exception) -> str:
     """Return what the server, or the library, says is wrong."""
-    if isinstance(error, ApiException) and error.body:
+    if isinstance(error, api_exception()) and error.body:
         return str(_status_of(error).get("message") or shorten(_text(error.body)))
     return f"{type(error).__name__}: {getattr(error, 'reason', None) or error}"
 
