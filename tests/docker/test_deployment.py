@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.error import URLError
 
 import pytest
 
@@ -37,7 +39,7 @@ USER = "tester"
 SETTINGS = {
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "CONFIDENTIAL_SPARK_BLOB_EMULATOR": f"http://127.0.0.1:10000/{ACCOUNT}",
     "CONFIDENTIAL_SPARK_BLOB_CONN_ID": "trips",
@@ -58,6 +60,12 @@ class Deployment(LiveAirflow):
             "POST", "/auth/token", {"username": USER, "password": self.password}, token=None
         )
         return str(answer.body["access_token"])
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """Return a run's state; unknown, while the API server has too much to do to tell."""
+        with suppress(TimeoutError, URLError):
+            return super().state(dag_id, run_id)
+        return "unknown"
 
     def __call__(self, *arguments: str, check: bool = True) -> str:
         assert self.compose is not None
@@ -178,7 +186,7 @@ def test_a_month_is_published_though_a_worker_is_lost(
                 return container
         return None
 
-    lost = wait_until(at_work, "Spark runs on a worker", 600)
+    lost = wait_until(at_work, "Spark runs on a worker", 900)
     engine.containers.get(lost).remove(force=True, v=True)
 
     wait_until(lambda: deployment.state(DAG, run_id) in FINISHED, f"{run_id} has ended", 900)
