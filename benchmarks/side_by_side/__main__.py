@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ DOCS = PROJECT_DIR / "docs"
 
 def main() -> int:
     """Return 1 where a line has no answer."""
+    # As Ctrl-C does: what is being measured ends with the bench.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = parse_options()
     results, docs = (VAR / "quick.json", VAR) if options.quick else (RESULTS, DOCS)
     if not options.page:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +45,19 @@ def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path
     with (
         (folder / "output.log").open("w+", encoding="utf-8", errors="replace") as log,
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         ) as process,
         PeakMemory(process.pid) as memory,
     ):
-        code = process.wait()
+        try:
+            code = process.wait()
+        finally:
+            end_group(process.pid)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = (folder / "output.log").read_text(encoding="utf-8", errors="replace").splitlines()
     if code != 0:
@@ -55,6 +65,12 @@ def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     own = next((json.loads(line.removeprefix(PREFIX)) for line in lines if line.startswith(PREFIX)), {})
     return Cost(**{"wall_s": wall, "cpu_s": cpu, "peak_mib": memory.peak_kib / 1024, **own})
+
+
+def end_group(leader: int) -> None:
+    """End what a command left running, or the command itself after an interruption."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGTERM)
 
 
 class PeakMemory:
