@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
-from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, parts_of
+from confidential_spark.core.error_parts import parts_of
+from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 from confidential_spark.core.months import Month
 from confidential_spark.core.platforms import Platform
 from confidential_spark.core.runbooks import RUNBOOKS, runbook_of

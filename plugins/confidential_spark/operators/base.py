@@ -11,7 +11,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from confidential_spark.agent.errors import AgentError
-from confidential_spark.core.errors import ConfidentialSparkError, InputError, parts_of, shorten
+from confidential_spark.core.error_parts import parts_of
+from confidential_spark.core.errors import ConfidentialSparkError, InputError, shorten
 from confidential_spark.core.months import Month
 from confidential_spark.core.runbooks import RUNBOOKS, runbook_of
 from confidential_spark.core.stages import FAILURE_KEY, FILL_KEY

@@ -10,7 +10,7 @@ from airflow.models.dagrun import DagRun
 from sqlalchemy import select
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
-from confidential_spark.core.errors import parts_of
+from confidential_spark.core.error_parts import parts_of
 from confidential_spark.core.stages import FAILURE_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import airflow_runs as runs_of
