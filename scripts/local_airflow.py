@@ -42,6 +42,9 @@ def environment(home: Path, port: int = 8080) -> dict[str, str]:
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # A DAG file that has changed is read at once in any case; reading all of them twice a minute, each
+        # in a new process, is most of what an idle DAG processor does.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__API__HOST": "127.0.0.1",
         # On the loopback, for its one user.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",

@@ -14,7 +14,7 @@ PROJECT = ROOT
 DAG_VARIABLE = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 LIBRARIES = (
     *("docker", "kubernetes", "kubernetes_asyncio", "azure", "pyarrow", "duckdb", "dcap_qvl"),
-    *("cryptography.x509", "confidential_spark.simulation"),
+    "confidential_spark.simulation",
 )
 PROGRAM = f"""
 import runpy, sys

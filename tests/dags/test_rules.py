@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from confidential_spark.core.platforms import Platform
@@ -134,3 +135,18 @@ def test_bad_choices_are_refused_in_the_form(dag_bag, field, value) -> None:
 
     with pytest.raises(ParamValidationError, match=r"is not|does not match|is less"):
         dag_bag.get_dag("nytaxi_local").params.get_param(field).resolve(value)
+
+
+def test_a_run_that_has_begun_goes_before_one_that_has_not(job_dag) -> None:
+    """Else a back-fill would do the early tasks of all runs before it starts the first enclave."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(job_dag))
+    weight = {task.task_id: task.weight_rule.get_weight(SimpleNamespace(task=task)) for task in dag.tasks}
+    later = [
+        (task.task_id, following)
+        for task in dag.tasks
+        for following in task.get_flat_relative_ids(upstream=False)
+    ]
+    assert later
+    assert [pair for pair in later if weight[pair[0]] >= weight[pair[1]]] == []

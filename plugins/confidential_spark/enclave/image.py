@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from confidential_spark.agent.protocol import TRUST_HARDWARE, TRUST_SIMULATED
 from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError, EnclaveError
-from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from confidential_spark.verification import Policy
+    from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 PREFIX = "org.confidential-spark."
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
@@ -117,6 +117,9 @@ class EnclaveImage:
     @property
     def identity(self) -> EnclaveClaims:
         """The enclave's identity, to be judged by a policy."""
+        # Imported late: settings import this module, and need no certificates to be read.
+        from confidential_spark.verification.attestation.identity import EnclaveClaims
+
         return EnclaveClaims(
             debuggable=self.debuggable,
             mrenclave=self.mrenclave,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, RetryAction, RetryRule
+from airflow.sdk import CronDataIntervalTimetable, RetryAction, RetryRule, WeightRule
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from confidential_spark.core.platforms import Platform
@@ -110,4 +110,7 @@ DEFAULT_ARGS: dict[str, object] = {
     # After an interruption; after a fault the policy waits longer each time.
     "retry_delay": FIRST_DELAY,
     "execution_timeout": TASK_TIMEOUT,
+    # Runs that have begun go first: Airflow's own rule would do the early tasks of every run of a back-fill
+    # before it starts the first of them in an enclave, whose pool is empty meanwhile.
+    "weight_rule": WeightRule.UPSTREAM,
 }
