@@ -37,7 +37,7 @@ def conditions(record: Mapping[str, Any]) -> Iterator[str]:
     machine, cores = record["machine"], record["machine"]["cores"]
     yield "## How it was measured\n"
     where = f"{machine['processor']}, {cores} cores, {machine['memory_gib']} GiB"
-    yield f"{record['at']}, at most {record['rounds']} runs of each subject; {where}."
+    yield f"{record['at']}, rounds: {record['rounds']}; {where}."
     yield ", ".join(f"{name} {number}" for name, number in record["versions"].items()) + "."
     before, after = machine["load"], record["load_at_end"]
     yield f"\nLoad average of {cores} cores: {before} at the start, {after} at the end."

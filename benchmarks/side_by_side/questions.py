@@ -48,7 +48,7 @@ def groups(bench: Bench, *, rows: int, live: bool) -> Iterator[list[Question]]:
     """
     pi = Question("SparkPi: our launcher / spark-submit", bench.pi(), DEFAULT_PI, 0.40)
     yield [pi, *of_month(bench, SMALL, whole_goal=1.0, stage_goal=0.40), *of_airflow()]
-    yield [*of_month(bench, rows, whole_goal=1.0, stage_goal=0.55)]
+    yield [*of_month(bench, rows, whole_goal=1.0, stage_goal=0.55, recount_goal=4)]
     yield [*of_growth(bench, rows)]
     if live:
         yield [*of_live_airflow(bench)]
@@ -59,22 +59,27 @@ def of_airflow() -> Iterator[Question]:
     imports = Subject("imports of a task", program("task_imports", DAG_FILE))
     yield Question("One task's start: our imports, CPU s", imports, goal=0.3)
     parse, empty = (program("parsed_dag", file) for file in (DAG_FILE, EMPTY_DAG_FILE))
-    yield Question("Parsing: nytaxi.py / an empty DAG", Subject("parse", parse), Subject("empty", empty), 3)
-    ours, bare = (Subject(name, program("verified", name)) for name in ("ours", "bare"))
+    # Without a goal: 3 times is of all that the DAG processor does for a file, its fork included.
+    parsed = Subject("parse of nytaxi.py", parse), Subject("parse of an empty DAG", empty)
+    yield Question("Parsing, after Airflow's imports: nytaxi.py / an empty DAG", *parsed)
+    names = {"ours": "verification of a bundle", "bare": "PyJWT and dcap-qvl alone"}
+    ours, bare = (Subject(title, program("verified", name)) for name, title in names.items())
     yield Question("Verification / bare PyJWT and dcap-qvl", ours, bare, 3)
     for results, goal in ((400, 0.06), (648, 0.1)):
         listed = Subject(f"list page, {results} results", program("listed", str(results)))
         yield Question(f"List page with {results} results, CPU s", listed, goal=goal)
 
 
-def of_month(bench: Bench, rows: int, *, whole_goal: float, stage_goal: float) -> Iterator[Question]:
+def of_month(
+    bench: Bench, rows: int, *, whole_goal: float, stage_goal: float, recount_goal: float | None = None
+) -> Iterator[Question]:
     """Yield a month of this size beside each baseline."""
     size = short(rows)
     whole, stage, submit = bench.make_run(rows), bench.spark_stage(rows), bench.default_submit(rows)
     yield Question(f"{size} rows: make run / (a)", whole, submit, whole_goal)
     yield Question(f"{size} rows: Spark stage / (a)", stage, submit, stage_goal)
     yield Question(f"{size} rows: Spark stage / (a), memory", stage, submit, figure=Figure.MEMORY)
-    yield Question(f"{size} rows: make run / DuckDB's recount", whole, bench.recount(rows), 4)
+    yield Question(f"{size} rows: make run / DuckDB's recount", whole, bench.recount(rows), recount_goal)
     yield Question(f"{size} rows: Spark stage / bare count", stage, bench.bare_count(rows))
     for engine in ("duckdb", "polars"):
         yield Question(f"{size} rows: Spark stage / {engine}, sums only", stage, bench.engine(engine, rows))
