@@ -13,7 +13,8 @@ from confidential_spark.pipelines.settings import alert_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow.sdk import BaseNotifier, DeadlineAlert
+    from airflow.sdk.bases.notifier import BaseNotifier
+    from airflow.sdk.definitions.deadline import DeadlineAlert
 
     from confidential_spark.pipelines.settings import Event, NotifierEntry
 
@@ -44,8 +45,9 @@ def deadline_alerts() -> list[DeadlineAlert]:
     if not found:
         return []
     # Imported late: most deployments have no alerts.
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference, SyncCallback
     from airflow.sdk.bases.notifier import BaseNotifier
+    from airflow.sdk.definitions.callback import AsyncCallback, SyncCallback
+    from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
     interval = timedelta(hours=alert_settings().deadline_hours)
     alerts = []
@@ -76,7 +78,7 @@ def notifier_of(entry: NotifierEntry) -> BaseNotifier:
     """
     notifier = _notifier_class(entry.notifier)
     try:
-        return notifier(**entry.arguments)
+        return cast("BaseNotifier", notifier(**entry.arguments))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             "A notifier of alerts refuses its arguments.",
@@ -97,7 +99,7 @@ def _notifier_class(path: str) -> Any:
         raise _unknown(path, str(error)) from error
     if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
         raise _unknown(path, "it is no subclass of airflow.sdk.BaseNotifier")
-    return cast("Any", found)
+    return found
 
 
 def _unknown(path: str, why: str) -> ConfigurationError:
