@@ -13,7 +13,7 @@ from confidential_spark.pipelines.settings import alert_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow.sdk import BaseNotifier
+    from airflow.sdk.bases.notifier import BaseNotifier
     from airflow.sdk.definitions.deadline import DeadlineAlert
 
     from confidential_spark.pipelines.settings import Event, NotifierEntry
@@ -78,7 +78,7 @@ def notifier_of(entry: NotifierEntry) -> BaseNotifier:
     """
     notifier = _notifier_class(entry.notifier)
     try:
-        return notifier(**entry.arguments)
+        return cast("BaseNotifier", notifier(**entry.arguments))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             "A notifier of alerts refuses its arguments.",
