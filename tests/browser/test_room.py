@@ -11,6 +11,9 @@ from confidential_spark.core.stages import TASK_IDS
 from tests.browser.test_pages import GREEN, POOR_CONTRAST, PREFIX, SANDBOX
 from tests.support import axe
 from tests.unit.ui.conftest import DAG_ID, SUMMARY, with_checks
+from tests.unit.ui.gaps.test_gaps import dag, runs
+
+__all__ = ["dag"]
 
 ROOM = f"{PREFIX}/room?dag_id={DAG_ID}"
 ELSEWHERE = {("spark.run_spark", "enclave_run"): {}}
@@ -151,3 +154,31 @@ def test_axe_finds_nothing(visit, eighteen_years, name, theme):
     assert [
         (each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in found["violations"]
     ] == []
+
+
+def test_gaps_are_filled_and_cancelled_in_airflows_frame(visit, dag, publish, site, complaints):
+    """With the browser's own Origin, from the sandbox that Airflow shows pages in."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    for month in ("2018-01", "2018-04"):
+        publish(key=f"month={month}", report=with_checks())
+    page = visit("/api/v2/version")
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="user", role="USER"))
+    page.context.add_cookies([{"name": "_token", "value": token, "url": site, "httpOnly": True}])
+    page.evaluate(f"""
+        new Promise(done => {{
+            const frame = document.createElement("iframe");
+            frame.sandbox = "{SANDBOX}";
+            frame.src = "{GAPS}?first=2018-01&last=2018-04";
+            frame.onload = done;
+            document.body.append(frame);
+        }})""")
+    frame = page.frames[1]
+    frame.get_by_role("button", name="Start 2 runs").click()
+    frame.get_by_text("0 of 2 runs are over").wait_for()
+    assert [month for month, *_ in runs()] == ["2018-03", "2018-02"], "newest first"
+    frame.get_by_role("button", name="Cancel the rest").click()
+    frame.get_by_role("heading", name="Fill the gaps of nytaxi_local").wait_for()
+    assert runs() == []
+    assert complaints == []

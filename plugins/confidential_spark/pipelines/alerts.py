@@ -78,7 +78,7 @@ def notifier_of(entry: NotifierEntry) -> BaseNotifier:
     """
     notifier = _notifier_class(entry.notifier)
     try:
-        return cast("BaseNotifier", notifier(**entry.arguments))
+        return notifier(**entry.arguments)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             "A notifier of alerts refuses its arguments.",

@@ -26,7 +26,7 @@ from confidential_spark.ui.results.deployment import PublishedDep
 from confidential_spark.ui.results.deployment import published as published
 from confidential_spark.ui.results.published import DOCUMENTS
 from confidential_spark.ui.room.neighbours import neighbours
-from confidential_spark.ui.room.page import known_of
+from confidential_spark.ui.room.page import known_near
 from confidential_spark.ui.room.routes import MAY_SEE_RUNS, VerifierDep, add_room_routes
 from confidential_spark.ui.runbook_pages import runbook_page
 from confidential_spark.ui.views.calendar_view import CellState
@@ -139,7 +139,7 @@ def result_page(
     page = queries.result_page(session, dag_id, key, results)
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
-    beside = neighbours(dag_id, key, known_of(dag_id, results, verifier).results)
+    beside = neighbours(dag_id, key, known_near(dag_id, key, results, verifier).results)
     return render("run.html", root="../../", page=page, beside=beside)
 
 

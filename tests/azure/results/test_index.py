@@ -9,6 +9,8 @@ import pytest
 from confidential_spark.hooks.index.entry import IndexEntry
 from confidential_spark.hooks.index.index import FILE, note_publication, read_index
 from confidential_spark.hooks.index.places import BlobIndex, FolderIndex
+from confidential_spark.hooks.results.blob_copies import BlobCopies
+from confidential_spark.ui.results.published_blobs import PublishedBlobs
 
 from tests.azure.results.conftest import MAY, FolderPlace, staged
 
@@ -63,3 +65,19 @@ def test_an_index_that_is_too_large_is_made_anew(place, open_index) -> None:
     assert read_index(open_index()).entries == {}
     note_publication(open_index(), MAY, IndexEntry(version="one"))
     assert set(read_index(open_index()).entries) == {MAY}
+
+
+def test_a_page_lists_versions_in_blob_and_copies_one_when_it_is_verified(blobs, tmp_path) -> None:
+    store = blobs.results().store(DAG_ID)
+    for attempt, key in (("a.1", "month=2018-06"), ("b.1", MAY), ("b.2", MAY)):
+        store.publish(staged(store, attempt, key))
+    results = PublishedBlobs(BlobCopies(blobs.folder(), tmp_path / "copies"))
+    listed = results.listed(DAG_ID)
+    assert {key: result.version for key, result in listed.items()} == {MAY: "b.2", "month=2018-06": "a.1"}
+    assert results.count(DAG_ID) == 2
+    assert not any(result.folder.exists() for result in listed.values())
+
+    results.provide(DAG_ID, listed[MAY])
+    assert listed[MAY].document("summary.json") == {"attempt": "b.2"}
+    note_publication(results.index(DAG_ID), MAY, IndexEntry(version="b.2"))
+    assert read_index(BlobIndex(blobs.folder(), DAG_ID)).entry(MAY, "b.2") is not None

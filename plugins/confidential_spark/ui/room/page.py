@@ -190,6 +190,21 @@ def known_of(dag_id: str, published: PublishedResults, verifier: Verifier) -> Kn
     return Known(judge, known)
 
 
+def known_near(dag_id: str, key: str, published: PublishedResults, verifier: Verifier) -> Known:
+    """Return what is known of a DAG's versions; a month and its neighbours are verified now."""
+    known = known_of(dag_id, published, verifier)
+    month = month_of(key)
+    if known.judge is None or month is None:
+        return known
+    near = [known.results.get(f"month={month.shift(by)}") for by in (0, -1, 1, -12)]
+    now = {
+        each.key: verify(known.judge, each.result)
+        for each in near
+        if each and each.judgement is None and each.result.folder.is_dir()
+    }
+    return Known(known.judge, {**known.results, **now})
+
+
 def matrix_of(
     session: Session,
     dag_id: str,
