@@ -76,7 +76,7 @@ def test_an_airflow_that_does_not_answer_is_not_a_wrong_connection(monkeypatch) 
     def away(**_: object) -> None:
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
 
-    monkeypatch.setattr(cluster, "KubernetesHook", away)
+    monkeypatch.setattr("airflow.providers.cncf.kubernetes.hooks.kubernetes.KubernetesHook", away)
     with pytest.raises(AirflowRuntimeError):
         kubernetes_client("kubernetes_default")
 
