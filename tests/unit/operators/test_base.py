@@ -18,6 +18,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.jobs.sparkpi import SPARKPI
 from confidential_spark.operators.base import airflow_failures, month_text, run_month, run_scope
+from confidential_spark.operators.outcomes.links import RunbookLink
 
 RUN_AFTER = datetime(2026, 3, 7, tzinfo=UTC)
 PARAMS = {"month": None, "input": None, "publish": True}
@@ -177,7 +178,6 @@ class FakeTask:
     task_id = "run_spark"
 
     def __init__(self) -> None:
-        self.task = SimpleNamespace()
         self.xcoms: dict[str, object] = {}
 
     def xcom_push(self, key: str, value: object) -> None:
@@ -205,7 +205,7 @@ def test_retries_only_what_a_retry_can_help(error, raised, caplog) -> None:
     assert failure.value.__cause__ is None
     assert f"✘ run_spark: {error}" in caplog.text
     assert task.xcoms == {"failure": str(error)}
-    assert task.task.failure_code == "x"
+    assert RunbookLink().get_link(task, ti_key=None).endswith("/runbooks/x")
 
 
 def test_a_named_failure_is_told_part_by_part(caplog) -> None:

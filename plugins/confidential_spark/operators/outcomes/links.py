@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 PAGES = "confidential-spark"
+# Why a task of this process failed, by its id, until Airflow makes its links, right after it has ended.
+_CODES: dict[str, str] = {}
+
+
+def remember_failure(task_id: str, code: str) -> None:
+    """Let the link of a task that fails lead to this failure's runbook."""
+    _CODES[task_id] = code
 
 
 def page_address(*parts: str) -> str:
@@ -38,8 +45,7 @@ class RunbookLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the page's address."""
-        code: Any = getattr(operator, "failure_code", None)
-        return page_address("runbooks", code or operator.task_id)
+        return page_address("runbooks", _CODES.pop(operator.task_id, operator.task_id))
 
 
 LINKS = (EnclaveReportLink(), RunbookLink())

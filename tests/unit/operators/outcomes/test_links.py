@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from confidential_spark.operators.base import ConfidentialOperator
-from confidential_spark.operators.outcomes.links import LINKS
+from confidential_spark.operators.outcomes.links import LINKS, remember_failure
 
 TI = SimpleNamespace(dag_id="nytaxi_local", run_id="manual__2018-05-01T00:00:00+00:00")
 
@@ -21,7 +21,8 @@ TI = SimpleNamespace(dag_id="nytaxi_local", run_id="manual__2018-05-01T00:00:00+
 )
 def test_links_are_on_airflow_s_own_host(monkeypatch, base_url: str, below: str) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
-    failed = SimpleNamespace(task_id="spark.run_spark", failure_code="spark-failed")
+    remember_failure("spark.run_spark", "spark-failed")
+    failed = SimpleNamespace(task_id="spark.run_spark")
     report, runbook = (link.get_link(failed, ti_key=TI) for link in LINKS)
     run = "manual__2018-05-01T00%3A00%3A00%2B00%3A00"
     assert report == f"{below}/confidential-spark/runs/nytaxi_local/{run}"

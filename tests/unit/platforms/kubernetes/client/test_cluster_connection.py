@@ -71,7 +71,6 @@ def test_a_connection_that_nobody_made_is_named(monkeypatch) -> None:
 def test_an_airflow_that_does_not_answer_is_not_a_wrong_connection(monkeypatch) -> None:
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse
-    from confidential_spark.platforms.kubernetes.client import cluster
 
     def away(**_: object) -> None:
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
