@@ -28,7 +28,7 @@ ENUMERATIONS: dict[str, type[StrEnum]] = {"Failure": Failure, "Refusal": Refusal
 # An error that passes on the code of another one, or of a row of the failure table.
 PASSED_ON = (".code", ".name", ".value")
 # Codes of another program: what the stand-in of an Azure service answers.
-FOREIGN = frozenset({"answers.py"})
+FOREIGN = "simulation/service/answers.py"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -85,7 +85,7 @@ class Sources:
         self._calls: list[Call] = []
         self._calls_of: dict[str, list[Call]] = defaultdict(list)
         for path in sorted(folder.rglob("*.py")):
-            if path.name not in FOREIGN:
+            if not path.as_posix().endswith(FOREIGN):
                 module = Module(path, ast.parse(path.read_text(encoding="utf-8")))
                 self._calls += _calls(module, module.tree, None)
         for call in self._calls:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -73,22 +74,34 @@ def client_errors() -> Iterator[None]:
         raise UnreadableAnswerError(f"an answer that gives {type(error).__name__}") from None
 
 
-def odd_answer(error: AzureError) -> tuple[str, str] | None:
-    """Return the failure's name and what came, where an answer is odd; None for an ordinary one."""
+@dataclass(frozen=True)
+class OddAnswer:
+    """An answer that is no refusal of the service.
+
+    :param code: the failure's name.
+    :param got: what came.
+    """
+
+    code: str
+    got: str
+
+
+def odd_answer(error: AzureError) -> OddAnswer | None:
+    """Return what is odd about an answer; None for an ordinary one."""
     if isinstance(error, UnreadableAnswerError):
-        return "storage-garbage", str(error)
+        return OddAnswer(code="storage-garbage", got=str(error))
     if not isinstance(error, HttpResponseError):
         return None
     status, code = error.status_code, code_of(error)
     if status is None:
         return None
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST and status != HTTPStatus.NOT_MODIFIED:
-        return "storage-redirected", f"HTTP {status} to {_host(error.response)}"
+        return OddAnswer(code="storage-redirected", got=f"HTTP {status} to {_host(error.response)}")
     if code in ARCHIVED:
-        return "storage-blob-archived", f"HTTP {status} {code}"
+        return OddAnswer(code="storage-blob-archived", got=f"HTTP {status} {code}")
     is_refusal = status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in PASSING
     if status < HTTPStatus.MULTIPLE_CHOICES or (is_refusal and _is_foreign(error.response)):
-        return "storage-garbage", f"HTTP {status} {code or error.reason or ''}".rstrip()
+        return OddAnswer(code="storage-garbage", got=f"HTTP {status} {code or error.reason or ''}".rstrip())
     return None
 
 

@@ -53,7 +53,7 @@ def first_line(error: Exception) -> str:
 
 def _named(error: AzureError, place: str, sas: str, shown: str) -> InputError:
     if odd := odd_answer(error):
-        return named(odd[0], f"{place}: {odd[1]}")
+        return named(odd.code, f"{place}: {odd.got}")
     if not isinstance(error, HttpResponseError):
         return _unanswered(error, place)
     if error.status_code is not None:

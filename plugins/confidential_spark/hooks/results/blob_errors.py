@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
 
     from confidential_spark.core.errors import ConfidentialSparkError
+    from confidential_spark.hooks.blob.answers import OddAnswer
 
 FORBIDDEN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -36,7 +37,7 @@ def named_error(error: AzureError, what: str, url: str, shown: str = "") -> Conf
         # Of an identity that gives no token: the storage was not asked.
         return _forbidden(what, f"{url}: {type(error).__name__}")
     if odd := odd_answer(error):
-        return _odd(odd[0], what, f"{url}: {odd[1]}")
+        return _odd(odd, what, url)
     if not isinstance(error, HttpResponseError) or error.status_code is None:
         return _unreachable(what, f"{url}: {_reason(error)}")
     status, code = error.status_code, code_of(error)
@@ -64,11 +65,11 @@ def named_error(error: AzureError, what: str, url: str, shown: str = "") -> Conf
     )
 
 
-def _odd(name: str, what: str, got: str) -> ConfidentialSparkError:
-    row = failure_named(name)
-    assert row is not None, name  # noqa: S101 - only the table's names are given
+def _odd(odd: OddAnswer, what: str, url: str) -> ConfidentialSparkError:
+    row = failure_named(odd.code)
+    assert row is not None, odd.code  # noqa: S101 - only the table's names are given
     message = f"{row.meaning.removesuffix('.')}: it was asked to {what}. {UNTOUCHED}"
-    return ResultError(message, code=name, got=got, action=row.action)
+    return ResultError(message, code=odd.code, got=f"{url}: {odd.got}", action=row.action)
 
 
 def _forbidden(what: str, got: str) -> ConfidentialSparkError:

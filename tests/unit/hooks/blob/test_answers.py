@@ -72,10 +72,10 @@ def test_a_success_must_be_the_services(status, headers, passes):
 )
 def test_an_odd_answer_has_a_name(error, name):
     odd = odd_answer(error)
-    assert (odd[0] if odd else None) == name
+    assert (odd.code if odd else None) == name
     if odd:
-        assert failure_named(odd[0]) is not None
-        assert CANARY not in odd[1]
+        assert failure_named(odd.code) is not None
+        assert CANARY not in odd.got
 
 
 def test_the_clients_own_stumbling_becomes_an_error_of_its_kind():
