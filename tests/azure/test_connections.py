@@ -10,7 +10,7 @@ from azure.core.pipeline.transport import HttpTransport
 
 from tests.support.azure.azurite import ACCOUNT, KEY, wasb_connection
 from tests.support.fakes.faulty_service import FaultyService
-from tests.unit.ui.conftest import api_server, browse  # noqa: F401 - fixtures
+from tests.unit.ui.conftest import api_server, browse, by_hand  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

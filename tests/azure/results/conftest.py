@@ -14,7 +14,7 @@ from confidential_spark.hooks.results.folder_store import FolderResults
 from confidential_spark.hooks.results.store import REQUIRED_FILES
 
 from tests.support.azure.results import CONTAINER, BlobPlace
-from tests.unit.ui.conftest import api_server, browse, show  # noqa: F401 - fixtures
+from tests.unit.ui.conftest import api_server, browse, by_hand, show  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

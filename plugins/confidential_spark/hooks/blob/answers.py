@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NO_REDIRECTS: Mapping[str, Any] = {"permit_redirects": False}
 # The service sends at least one of them with every answer, refusals included.
 OF_THE_SERVICE = ("x-ms-request-id", "x-ms-version", "x-ms-error-code")
+# Azurite leaves them out where it gives an identity a key for signatures.
+EMULATOR = "Azurite-Blob"
 ARCHIVED = frozenset({"BlobArchived", "BlobBeingRehydrated"})
 # Also sent by gateways on the way; each is worth a retry, whoever it is.
 PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -108,7 +110,8 @@ def odd_answer(error: AzureError) -> OddAnswer | None:
 def _is_foreign(response: Any) -> bool:
     """Whether somebody else has sent a response; None is no response at all."""
     headers = getattr(response, "headers", {})
-    return response is not None and not any(name in headers for name in OF_THE_SERVICE)
+    known = any(name in headers for name in OF_THE_SERVICE) or EMULATOR in str(headers.get("Server", ""))
+    return response is not None and not known
 
 
 def _is_of_client(error: BaseException) -> bool:
