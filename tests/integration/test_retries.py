@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from confidential_spark.operators import retries
+from confidential_spark.operators.outcomes import retries
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG_FILE = """
