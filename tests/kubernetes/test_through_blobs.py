@@ -273,5 +273,5 @@ def test_the_platform_check_tries_the_blobs_out(configure, address, blob_names):
     assert (row.name, row.status) == ("work", Status.OK)
     assert blob_names() == []
     configure(aks_work="https://elsewhere.blob.core.windows.net/work")
-    with pytest.raises(ConfigurationError, match="storage-connection-invalid"):
+    with pytest.raises(ConfigurationError, match="storage-connection-account"):
         work_row(kubernetes_settings())

@@ -40,7 +40,7 @@ class WorkFolder:
     """The blobs below one prefix.
 
     :param location: its address.
-    :raises ConfigurationError: ``results-location``, ``storage-connection-invalid``.
+    :raises ConfigurationError: ``results-location``, ``storage-connection-invalid`` or ``…-account``.
     """
 
     def __init__(self, location: str) -> None:
