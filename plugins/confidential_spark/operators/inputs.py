@@ -117,7 +117,7 @@ def read_input(location: str, month: Month, contract: InputContract, *, for_exec
         return BlobMonth(location).manifest(month, contract)
     from confidential_spark.jobs.input.file_count import require_few_files
     from confidential_spark.jobs.input.manifest import read_manifest
-    from confidential_spark.jobs.input.page_checksums import require_page_checksums
+    from confidential_spark.jobs.input.parquet.page_checksums import require_page_checksums
     from confidential_spark.jobs.input.sidecar_checksums import require_sidecar_checksums
 
     manifest = read_manifest(location, month, contract)

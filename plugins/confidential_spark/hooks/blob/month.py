@@ -19,8 +19,9 @@ from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.jobs.input.blob_location import parse_blob_location
 from confidential_spark.jobs.input.layouts import month_input
 from confidential_spark.jobs.input.manifest import InputFile, manifest_of
-from confidential_spark.jobs.input.page_checksums import require_page_checksums
-from confidential_spark.jobs.input.parquet_footer import read_footer
+from confidential_spark.jobs.input.parquet.footer import read_footer
+from confidential_spark.jobs.input.parquet.page_checksums import require_page_checksums
+from confidential_spark.jobs.input.parquet.survival import require_survivable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from confidential_spark.core.months import Month
     from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.manifest import InputManifest
-    from confidential_spark.jobs.input.parquet_footer import Footer
+    from confidential_spark.jobs.input.parquet.footer import Footer
 
 # As many as executors take, and a launch file has items.
 MOST_FILES = 256
@@ -61,6 +62,7 @@ class BlobMonth:
                 place, paths = month_input(skeleton.build(month), month)
                 _require_few(paths)
                 skeleton.fill(paths)
+                require_survivable(paths)
                 inspected = [_inspect(path, skeleton.blobs[path].etag) for path in paths]
                 uri = skeleton.address(place.parent if place.is_file() else place)
                 return manifest_of(uri, month, contract, paths, inspected)
@@ -103,6 +105,7 @@ def judge_copy(
     :raises InputError: as :func:`.manifest.read_manifest`; ``input-checksum``.
     """
     paths = [folder / file.name for file in now.files]
+    require_survivable(paths)
     inspected = [
         _inspect(path, file.etag, sha256)
         for path, file, sha256 in zip(paths, now.files, digests, strict=True)

@@ -15,7 +15,7 @@ from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.folder import MAX_COMMIT_BYTES
 from confidential_spark.jobs.input.layouts import TLC_LAYOUT
 from confidential_spark.jobs.input.location import AZURE_LAYOUT, MONTH_FOLDER, month_uri
-from confidential_spark.jobs.input.parquet_footer import MAGIC, TAIL_BYTES
+from confidential_spark.jobs.input.parquet.footer import MAGIC, TAIL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

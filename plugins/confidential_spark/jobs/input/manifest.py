@@ -16,7 +16,8 @@ from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.folder import no_data, readable
 from confidential_spark.jobs.input.layouts import files_at, month_input
 from confidential_spark.jobs.input.location import local_folder
-from confidential_spark.jobs.input.parquet_footer import read_footer, require_readable
+from confidential_spark.jobs.input.parquet.footer import read_footer, require_readable
+from confidential_spark.jobs.input.parquet.survival import require_survivable
 from confidential_spark.jobs.input.recognition import recognise, spelling
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.months import Month
     from confidential_spark.jobs.input.contract import InputContract
-    from confidential_spark.jobs.input.parquet_footer import Footer
+    from confidential_spark.jobs.input.parquet.footer import Footer
 
 HASHING_THREADS = 4
 BLOBS = "blobs"
@@ -161,6 +162,7 @@ def read_again(uri: str, month: Month, contract: InputContract) -> InputManifest
 
 
 def _manifest(place: Path, paths: Sequence[Path], month: Month, contract: InputContract) -> InputManifest:
+    require_survivable(paths)
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         inspected = list(threads.map(_inspect, paths))
     return manifest_of(f"file://{place}", month, contract, paths, inspected)

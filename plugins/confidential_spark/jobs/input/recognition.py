@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from confidential_spark.jobs.input.contract import InputContract, SchemaVersion
-    from confidential_spark.jobs.input.parquet_footer import FileColumn, Footer
+    from confidential_spark.jobs.input.parquet.footer import FileColumn, Footer
 
 # A type, and those that hold each of its values.
 WIDENS = {

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.contract import InputContract, Kind
-from confidential_spark.jobs.input.parquet_footer import read_footer
+from confidential_spark.jobs.input.parquet.footer import read_footer
 from confidential_spark.jobs.input.recognition import recognise
 from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from hypothesis import given

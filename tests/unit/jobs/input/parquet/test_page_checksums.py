@@ -5,7 +5,7 @@ from confidential_spark.core.errors import InputError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.input.contract import InputContract, Kind
 from confidential_spark.jobs.input.manifest import read_manifest
-from confidential_spark.jobs.input.page_checksums import require_page_checksums
+from confidential_spark.jobs.input.parquet.page_checksums import require_page_checksums
 from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 
 from tests.conftest import SHARED

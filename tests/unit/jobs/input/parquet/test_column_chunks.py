@@ -10,9 +10,9 @@ import pytest
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.months import Month
 from confidential_spark.jobs.input.contract import InputContract, Kind
-from confidential_spark.jobs.input.encrypted_columns import encrypted_columns
 from confidential_spark.jobs.input.manifest import read_manifest
-from confidential_spark.jobs.input.page_checksums import require_page_checksums
+from confidential_spark.jobs.input.parquet.encrypted_columns import encrypted_columns
+from confidential_spark.jobs.input.parquet.page_checksums import require_page_checksums
 from confidential_spark.jobs.nytaxi.trip_schema import TRIPS
 from hypothesis import given
 from hypothesis import strategies as st

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from confidential_spark.agent.protocol import sha256_hex
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.contract import carries_synthetic_mark
-from confidential_spark.jobs.input.encrypted_columns import encrypted_columns
+from confidential_spark.jobs.input.parquet.encrypted_columns import encrypted_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

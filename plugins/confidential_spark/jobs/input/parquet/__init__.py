@@ -1,0 +1,1 @@
+"""What one Parquet file says of itself, read without its rows."""
