@@ -16,7 +16,7 @@ from confidential_spark.operators.verify import ValidationOperator, trust_label
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
     from confidential_spark.hooks.results.store import VersionFiles
     from confidential_spark.jobs.report import RunReport
@@ -27,14 +27,18 @@ class PublishOperator(ValidationOperator):
     """Publish the verified and checked try in one atomic step, and update the asset.
 
     :param verification: what `verify_evidence` returned.
+    :param by_month: the one of the outlets whose event has the month as its partition.
     """
 
     template_fields = ("run_result", "verification")
 
-    def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self, *, verification: Mapping[str, Any], by_month: Asset | None = None, **kwargs: Any
+    ) -> None:
         """Keep the verdict that the publication states."""
         super().__init__(**kwargs)
         self.verification = verification
+        self.by_month = by_month
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Publish and return where the result is and what it is worth.
@@ -58,6 +62,8 @@ class PublishOperator(ValidationOperator):
         value = {**report.to_xcom(), "results": str(published), "evidence": f"{published}/evidence.json"}
         for asset in self.outlets:
             context["outlet_events"][asset].extra = value
+        if self.by_month is not None:
+            context["outlet_events"][self.by_month].add_partitions(str(scope.month))
         return value
 
     def note_in_index(self, key: str, version: VersionFiles) -> None:
