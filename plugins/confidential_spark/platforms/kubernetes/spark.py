@@ -34,6 +34,7 @@ from confidential_spark.operators.launch import (
     launch_spec,
     quote_source,
 )
+from confidential_spark.operators.outcomes.links import EnclavePlace
 from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.names import (
@@ -106,6 +107,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask):
         store = result_store(self.settings.results_dir, scope.dag_id)
         with self.ended_with_the_task(context, enclave), store.hold(run.staging):
             self.start(context, scope, run, enclave)
+            place = EnclavePlace.pod(enclave.names.driver, self.wing.namespace, enclave.selector)
+            self.show_place(context, place)
         return self.go_on(context, {})
 
     def go_on(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
