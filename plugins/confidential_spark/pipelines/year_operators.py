@@ -17,6 +17,7 @@ from confidential_spark.hooks.results.store import month_key, year_key
 from confidential_spark.jobs.rollup.rollup import months_of_year
 from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures, is_manual, require_known_params
+from confidential_spark.operators.outcomes.lineage import lineage
 from confidential_spark.operators.outcomes.links import RunbookLink
 from confidential_spark.operators.verify import trust_label
 from confidential_spark.settings import get_settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from confidential_spark.core.platforms import Platform
@@ -135,6 +137,9 @@ class FindMonthsOperator(YearOperator):
 class PublishYearOperator(YearOperator):
     """Verify the twelve months, add them up, and publish the year with them in one atomic step."""
 
+    # Year and version: for lineage, when the task has ended.
+    published_as: tuple[str, str] = ("", "")
+
     def run(self, context: Context, year: str) -> dict[str, Any]:
         """Publish, and return where the year is and what it is worth.
 
@@ -151,6 +156,7 @@ class PublishYearOperator(YearOperator):
         finally:
             # Published, nothing is left; failed, the months are still where they are published.
             store.discard(staging)
+        self.published_as = (year, publication.version.name)
         self.log.info("Verify: %s", self.command(publication.place))
         self.log.info("%s %s: %s · %s", DONE, self.task_id, year, trust_label(made.statement["trust"]))
         value = {name: made.statement[name] for name in ("year", "trust", "notice", "synthetic", "computed")}
@@ -158,6 +164,17 @@ class PublishYearOperator(YearOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = value
         return value
+
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage:
+        """Return the twelve months and the year; OpenLineage's provider asks."""
+        year, version = self.published_as
+        root = f"{self.settings.results_dir}"
+        months, years = self.rollup.job.dag_id(self.platform), self.rollup.dag_id(self.platform)
+        return lineage(
+            inputs=[f"{root}/{months}/{month_key(month)}" for month in months_of_year(year)],
+            output=f"{root}/{years}/{year_key(year)}",
+            version=version,
+        )
 
     def make(self, folder: Path, year: str, run_id: str) -> Made:
         """Write the year into the folder, and judge it as an outsider would."""

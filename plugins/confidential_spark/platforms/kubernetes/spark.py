@@ -34,6 +34,7 @@ from confidential_spark.operators.launch import (
     launch_spec,
     quote_source,
 )
+from confidential_spark.operators.outcomes.lineage import ReadsInput
 from confidential_spark.operators.outcomes.links import EnclavePlace
 from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
@@ -66,7 +67,7 @@ CLOCK_MARGIN_SECONDS = 10.0
 TRIGGER_MARGIN = timedelta(minutes=30)
 
 
-class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask):
+class EnclaveSparkKubernetesOperator(ReadsInput, KubernetesTask, ResumableTask):
     """Run one Spark job in enclaves on a Kubernetes cluster.
 
     This operator's pod is Spark's driver; executors are pods that Spark makes. All names follow from the
