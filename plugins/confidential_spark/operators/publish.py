@@ -12,6 +12,7 @@ from confidential_spark.hooks.results.retention import Retention
 from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.outcomes.lineage import folders_of, lineage
+from confidential_spark.operators.outcomes.metrics import count_published
 from confidential_spark.operators.verify import ValidationOperator, trust_label
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class PublishOperator(ValidationOperator):
         policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
         self.announce(f"{run.key} · {trust_label(report.trust)}")
+        count_published(scope.dag_id, report.trust, synthetic=report.synthetic, timings=report.timings)
         value = {**report.to_xcom(), "results": str(published), "evidence": f"{published}/evidence.json"}
         for asset in self.outlets:
             context["outlet_events"][asset].extra = value

@@ -19,6 +19,7 @@ from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures, is_manual, require_known_params
 from confidential_spark.operators.outcomes.lineage import lineage
 from confidential_spark.operators.outcomes.links import RunbookLink
+from confidential_spark.operators.outcomes.metrics import count_published
 from confidential_spark.operators.verify import trust_label
 from confidential_spark.settings import get_settings
 
@@ -159,6 +160,7 @@ class PublishYearOperator(YearOperator):
         self.published_as = (year, publication.version.name)
         self.log.info("Verify: %s", self.command(publication.place))
         self.log.info("%s %s: %s · %s", DONE, self.task_id, year, trust_label(made.statement["trust"]))
+        count_published(ti.dag_id, made.statement["trust"], synthetic=made.statement["synthetic"])
         value = {name: made.statement[name] for name in ("year", "trust", "notice", "synthetic", "computed")}
         value |= {"totals": made.summary["totals"], "results": str(publication.place)}
         for asset in self.outlets:
