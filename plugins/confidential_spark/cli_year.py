@@ -70,6 +70,8 @@ def _verify(options: argparse.Namespace) -> int:
     except (ConfidentialSparkError, OSError, ValueError) as error:
         print(f"NOT CHECKED · {error}", file=sys.stderr, flush=True)
         return EXIT_NOT_CHECKED
+    # A terminal that cannot show a character must not turn a verdict into a crash.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     print(json.dumps(report.to_dict(), indent=2) if options.json else report.text(), flush=True)
     return EXIT[report.outcome]
 

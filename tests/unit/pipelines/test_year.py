@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -211,3 +214,25 @@ def test_what_the_reader_gives_wrongly_is_no_verdict(publish, deployment, capsys
 def test_an_absent_year_is_refused(deployment, capsys) -> None:
     assert verify(deployment) == 1
     assert "REFUSED · step 1, year-statement" in capsys.readouterr().out
+
+
+def test_a_terminal_of_ascii_gets_the_verdict(publish, deployment) -> None:
+    publish(*MONTHS)
+    execute(PublishYearOperator)
+    policy = deployment / "include" / "policies" / "simulation.yaml"
+    year = deployment / "results" / DAG_ID / "year=2018"
+    command = [
+        sys.executable,
+        "-m",
+        "confidential_spark",
+        "year",
+        "verify",
+        str(year),
+        "--policy",
+        str(policy),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[-1].startswith(b"VERIFIED ? the sum of its twelve months")

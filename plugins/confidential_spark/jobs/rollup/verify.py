@@ -211,10 +211,11 @@ class _Steps:
         self.given = read_statement(self.content)
         predicate = self.given.get("predicate")
         claimed = predicate if isinstance(predicate, dict) else {}
-        self.year, self.job = str(claimed.get("year")), str(claimed.get("job"))
-        months_of_year(self.year)
-        if self.job not in ROLLUPS:
-            raise statement_error(f"job {self.job}", f"one of {', '.join(ROLLUPS)}")
+        year, job = str(claimed.get("year")), str(claimed.get("job"))
+        months_of_year(year)
+        if job not in ROLLUPS:
+            raise statement_error(f"job {job}", f"one of {', '.join(ROLLUPS)}")
+        self.year, self.job = year, job
         return f"{self.job} {self.year}, made {claimed.get('made_at')} by {claimed.get('run_id')}"
 
     def files_match(self) -> str:

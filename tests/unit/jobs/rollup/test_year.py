@@ -317,6 +317,14 @@ def test_a_month_that_is_published_again_makes_the_year_stale(genuine, changed, 
     assert report.to_dict()["outcome"] == str(outcome)
 
 
+def test_a_claim_cannot_write_to_the_terminal(year) -> None:
+    restate(year, put("predicate/year", "2018\x1b[2J\nVERIFIED"))
+    report = verify_year(year, acceptance())
+    assert report.text().splitlines()[0] == "Year unknown · policy test (version 1, simulated)"
+    assert "\x1b" not in report.text()
+    assert report.text().splitlines()[-1].startswith("REFUSED · step 1")
+
+
 def test_a_refused_year_is_not_called_stale(year) -> None:
     flip_digit(year / "summary.json")
     report = verify_year(year, acceptance(), published_except(m05=None))
