@@ -1,10 +1,11 @@
 """# Housekeeping
 
 Every week, and by hand: what is older than it is kept, and how many bytes removing it would free: replaced
-versions, dead and refused tries, used nonces, drafts and old builds in the caches, old logs. **Nothing is removed
+versions, dead and refused tries, used nonces, drafts and old builds in the caches, old logs, and enclave images of
+the deployment's Docker engine that newer ones have replaced. **Nothing is removed
 unless the Param `remove` is on**; how long each thing is kept stands in `docs/results.md`.
 
-Every run of a job removes what its results folder keeps no longer anyway. On a terminal:
+Every run of a job removes what its results folder keeps no longer anyway. On a terminal, without the images:
 `confidential-spark housekeeping`.
 
 ## If it fails

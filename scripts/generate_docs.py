@@ -95,7 +95,6 @@ def dags_page() -> str:
 
 def dag_section(dag: DAG) -> str:
     """Return one DAG's section."""
-    schedule = getattr(dag.timetable, "expression", None)
     params = [
         f"| `{name}` | `{dag.params[name]!r}` | {dag.params.get_param(name).schema['description_md']} |"
         for name in dag.params
@@ -105,12 +104,20 @@ def dag_section(dag: DAG) -> str:
     return "\n".join(
         [
             f"## `{dag.dag_id}`\n",
-            f"{dag.description}. Schedule: {f'`{schedule}` (UTC)' if schedule else 'by hand'}. "
+            f"{dag.description}. Schedule: {schedule_text(dag)}. "
             f"At most {dag.max_active_runs} runs at once. Tags: {tags}.\n",
             *("| param | default | meaning |", "| --- | --- | --- |", *params, ""),
             *("| task | operator |", "| --- | --- |", *tasks, ""),
         ]
     )
+
+
+def schedule_text(dag: DAG) -> str:
+    """Return when a DAG runs."""
+    if expression := getattr(dag.timetable, "expression", None):
+        return f"`{expression}` (UTC)"
+    asset = getattr(dag.timetable, "asset_condition", None)
+    return f"each partition of asset `{asset.name}`, and by hand" if asset else "by hand"
 
 
 if __name__ == "__main__":

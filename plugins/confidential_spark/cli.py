@@ -31,7 +31,7 @@ MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
 # By name: they are in a checkout, and not in the wheel that auditors install.
 FURTHER_COMMANDS = tuple(
-    f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "index", "results")
+    f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "index", "results", "year")
 )
 
 

@@ -28,4 +28,5 @@ def test_dag_files_load_no_rules_of_a_job_and_no_data_libraries() -> None:
         "confidential_spark.jobs.input.blob_location",
         "confidential_spark.jobs.input.location",
         "confidential_spark.jobs.input.manifest",
+        "confidential_spark.jobs.rollup.rollup",
     }

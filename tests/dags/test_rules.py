@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 
 JOB_TASKS = {
     *("image.resolve_image", "attestation.mint_nonce", "attestation.attest_platform", "spark.run_spark"),
@@ -25,6 +26,11 @@ TASKS["enclave_image"] = {
     *("approve_measurement", "record_approval", "publish_image"),
 }
 TASKS["platform_check"] = {"check_local", "check_dcsv3", "check_aks"}
+TASKS |= {
+    rollup.dag_id(platform): {"find_months", "publish_year"}
+    for rollup in ROLLUPS.values()
+    for platform in Platform
+}
 TASKS["housekeeping"] = {"remove_stale"}
 DAG_IDS = sorted(TASKS)
 

@@ -33,7 +33,7 @@ class TaskStates(dict[str, Any]):
 
 def task_context(task_id: str = "task", **more: Any) -> dict[str, Any]:
     """What the image tasks need of Airflow's context."""
-    ti = SimpleNamespace(task_id=task_id, xcom_push=lambda **_: None)
+    ti = SimpleNamespace(dag_id="enclave_image", task_id=task_id, xcom_push=lambda **_: None)
     return {
         "ti": ti,
         "dag": SimpleNamespace(params={}),

@@ -47,6 +47,20 @@ def test_publishes_figures_tables_evidence_and_report(published) -> None:
     }
 
 
+def test_tells_consumers_of_the_asset_and_the_year_by_a_partition(green) -> None:
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        events = session.execute(
+            select(AssetModel.name, AssetEvent.partition_key)
+            .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+            .where(AssetEvent.source_run_id == green.run_id)
+        ).all()
+    assert {tuple(event) for event in events} == {("nytaxi_local", None), ("nytaxi_local_months", "2018-05")}
+
+
 def test_says_everywhere_that_it_was_simulated_and_synthetic(published, green) -> None:
     assert "SIMULATED" in (published / "evidence.json").read_text()
     report = json.loads((published / "report.json").read_text())

@@ -128,7 +128,7 @@ def test_a_run_triggered_by_rest_is_published_and_tells_the_asset(airflow) -> No
     [event] = [
         event
         for event in airflow.get("assets/events?order_by=-timestamp&limit=100").body["asset_events"]
-        if event["source_run_id"] == run
+        if event["source_run_id"] == run and event["name"] == DAG
     ]
     assert event["extra"]["month"] == "2017-05"
     assert event["extra"]["trust"] == "simulated"
@@ -157,11 +157,12 @@ def test_a_run_triggered_by_rest_is_published_and_tells_the_asset(airflow) -> No
     ],
 )
 def test_rest_refuses_bad_params_before_there_is_a_run(airflow, conf: dict[str, object], reason: str) -> None:
-    runs = airflow.rows("select count(*) from dag_run")
+    count = "select count(*) from dag_run where dag_id = ?"
+    runs = airflow.rows(count, DAG)
     answer = airflow.post(f"dags/{DAG}/dagRuns", {"logical_date": None, "conf": conf})
     assert answer.status == 400
     assert reason in answer.body["detail"]
-    assert airflow.rows("select count(*) from dag_run") == runs
+    assert airflow.rows(count, DAG) == runs
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from confidential_spark.core.stages import FAILURE_KEY, FILL_KEY
 from confidential_spark.jobs.job import SparkJob, publication_key
 from confidential_spark.operators.outcomes.filling import skip_after_failure
 from confidential_spark.operators.outcomes.links import LINKS, remember_failure
+from confidential_spark.operators.outcomes.metrics import count_refusal
 from confidential_spark.operators.outcomes.retries import interruptions
 from confidential_spark.settings import PROJECT_DIR, Settings, get_settings
 
@@ -49,6 +50,7 @@ def airflow_failures(log: Logger, ti: RuntimeTaskInstanceProtocol) -> Iterator[N
             log.debug("Where it was raised:", exc_info=error)
             ti.xcom_push(key=FAILURE_KEY, value=str(error))
             remember_failure(ti.task_id, error.code)
+            count_refusal(error, ti)
             # The agent's own errors are raised here only for a launch that it would refuse: final.
             retryable = isinstance(error, ConfidentialSparkError) and error.retryable
             raised = AirflowException if retryable else AirflowFailException

@@ -11,12 +11,15 @@ from confidential_spark.hooks.results.location import result_store, results_at
 from confidential_spark.hooks.results.retention import Retention
 from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
 from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.outcomes.lineage import folders_of, lineage
+from confidential_spark.operators.outcomes.metrics import count_published
 from confidential_spark.operators.verify import ValidationOperator, trust_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Asset, Context
 
     from confidential_spark.hooks.results.store import VersionFiles
     from confidential_spark.jobs.report import RunReport
@@ -27,14 +30,20 @@ class PublishOperator(ValidationOperator):
     """Publish the verified and checked try in one atomic step, and update the asset.
 
     :param verification: what `verify_evidence` returned.
+    :param by_month: the one of the outlets whose event has the month as its partition.
     """
 
     template_fields = ("run_result", "verification")
+    # The result's location, the same for each version, and the version: for lineage, when the task has ended.
+    published_as: tuple[str, str] = ("", "")
 
-    def __init__(self, *, verification: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self, *, verification: Mapping[str, Any], by_month: Asset | None = None, **kwargs: Any
+    ) -> None:
         """Keep the verdict that the publication states."""
         super().__init__(**kwargs)
         self.verification = verification
+        self.by_month = by_month
 
     def run(self, context: Context, scope: RunScope) -> dict[str, Any]:
         """Publish and return where the result is and what it is worth.
@@ -50,15 +59,34 @@ class PublishOperator(ValidationOperator):
         publication = store.publish(
             run.staging, digests, grace=self.settings.results_grace, may_replace=require_real_rows_kept
         )
+        self.published_as = (
+            f"{self.settings.results_dir}/{scope.dag_id}/{run.key}",
+            publication.version.name,
+        )
         report, published = read_report(publication.version), publication.place
         self.note_in_index(run.key, publication.version)
         policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
         self.announce(f"{run.key} · {trust_label(report.trust)}")
+        count_published(scope.dag_id, report.trust, synthetic=report.synthetic, timings=report.timings)
         value = {**report.to_xcom(), "results": str(published), "evidence": f"{published}/evidence.json"}
         for asset in self.outlets:
             context["outlet_events"][asset].extra = value
+        if self.by_month is not None:
+            context["outlet_events"][self.by_month].add_partitions(str(scope.month))
         return value
+
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage:
+        """Return what was read and published, and what the evidence proves; OpenLineage's provider asks."""
+        facts = self.verification["facts"]
+        tags = {name: facts.get(name) for name in ("mrenclave", "image_digest", "job_file_sha256")}
+        output, version = self.published_as
+        return lineage(
+            inputs=folders_of(facts.get("inputs")),
+            output=output,
+            version=version,
+            tags={"trust": self.verification.get("trust"), **tags},
+        )
 
     def note_in_index(self, key: str, version: VersionFiles) -> None:
         """Put the publication into the index that pages are drawn from; nothing depends on that."""

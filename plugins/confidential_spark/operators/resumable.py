@@ -11,21 +11,24 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from airflow.sdk.exceptions import TaskDeferred
 
 from confidential_spark.core.errors import ConfidentialSparkError, EnclaveError
 from confidential_spark.operators.attempt import EnclaveRun, StoredTry, save_log_position
 from confidential_spark.operators.base import ConfidentialOperator
+from confidential_spark.operators.outcomes.links import PLACE_KEY, REMOTE_LINKS, EnclavePlaceLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from airflow.sdk import Context
-    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol, TaskInstanceKey
 
     from confidential_spark.operators.base import RunScope
+    from confidential_spark.operators.outcomes.links import EnclavePlace
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class ResumableTask(ConfidentialOperator):
     :cvar away: codes of the errors that leave the enclave at work: its service does not answer, or not us.
     """
 
+    operator_extra_links = REMOTE_LINKS
     away: ClassVar[frozenset[str]]
     _next_position: float = 0.0
 
@@ -86,6 +90,17 @@ class ResumableTask(ConfidentialOperator):
         run = EnclaveRun.prepare(context, scope, self.job, self.settings)
         StoredTry.store(context, run)
         return run
+
+    def show_place(self, context: Context, place: EnclavePlace) -> None:
+        """Say where the enclave runs, for the task's buttons; they are no reason to lose a run."""
+        ti = context["ti"]
+        link, key = EnclavePlaceLink(), SimpleNamespace(dag_id=ti.dag_id, run_id=ti.run_id)
+        try:
+            ti.xcom_push(key=PLACE_KEY, value=place.to_xcom())
+            # Airflow itself makes a task's links only when it has ended.
+            ti.xcom_push(key=link.xcom_key, value=link.get_link(self, ti_key=cast("TaskInstanceKey", key)))
+        except Exception as error:
+            self.log.warning("The %s has no button on the task's page: %s", place.kind, error)
 
     def remember(self, context: Context, stamp: str) -> None:
         """Keep up to where the log is complete; that it cannot be kept is no reason to lose a run."""

@@ -104,6 +104,7 @@ def wire_stages(job: SparkJob, platform: Platform) -> None:
 
 def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, manifest: Any) -> None:
     """Put the validation stage after ``spark``; the try's staging is removed whatever happens."""
+    months = months_asset(**common) if common["job"].monthly else None
     with TaskGroup("validation", tooltip="Believe nothing: verify the evidence, check the results, publish"):
         verified = VerifyEvidenceOperator(
             task_id="verify_evidence", run_result=result_of(spark), image=result_of(image), **common
@@ -119,7 +120,8 @@ def wire_validation(common: dict[str, Any], image: Operator, spark: Operator, ma
             task_id="publish",
             run_result=result_of(spark),
             verification=result_of(verified),
-            outlets=[result_asset(**common)],
+            outlets=[result_asset(**common), *([months] if months else [])],
+            by_month=months,
             **common,
         )
         cleaned = operators_of(common["platform"]).clean(task_id="clean_staging", job=common["job"])
@@ -160,3 +162,13 @@ def result_of(task: Operator) -> Any:
 def result_asset(job: SparkJob, platform: Platform) -> Asset:
     """Return the asset that a published result updates; its event names the month and where it is."""
     return Asset(name=job.dag_id(platform), uri=f"confidential-spark://{platform}/{job.name}")
+
+
+def months_asset(job: SparkJob, platform: Platform) -> Asset:
+    """Return the asset whose events have the published month as their partition, ``YYYY-MM``.
+
+    It is another one than :func:`result_asset`: Airflow starts no plain consumer by a partition's event.
+    """
+    return Asset(
+        name=f"{job.dag_id(platform)}_months", uri=f"confidential-spark://{platform}/{job.name}/months"
+    )

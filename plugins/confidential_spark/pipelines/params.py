@@ -6,6 +6,7 @@ from airflow.sdk import Param
 
 from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET
+from confidential_spark.jobs.rollup.rollup import YEAR_PATTERN
 
 # Without TLS only an emulator on this machine, whose addresses verdict and pages show.
 INPUT_PATTERN = r"^((file|wasbs|abfss|https)://|http://(127\.0\.0\.1|localhost):)[^\s?#]+$"
@@ -22,6 +23,18 @@ def month_param() -> Param:
         description_md="`YYYY-MM` from 2009-01 on, e.g. `2018-05`. Leave empty for the run's data interval: "
         "a logical date stands for the last month that is over by then, `2018-06-01` and `2018-06-15` for "
         "`2018-05`. Leave empty in a back-fill, whose intervals are the months.",
+    )
+
+
+def year_param() -> Param:
+    """Return the trigger form's year field."""
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=YEAR_PATTERN,
+        title="Year",
+        section="Run",
+        description_md="`YYYY` from 2009 on, e.g. `2018`. A run that a month has started has its own.",
     )
 
 

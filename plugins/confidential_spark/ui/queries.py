@@ -12,6 +12,7 @@ from sqlalchemy import select
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.error_parts import parts_of
 from confidential_spark.core.stages import FAILURE_KEY
+from confidential_spark.operators.outcomes.links import PLACE_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import airflow_runs as runs_of
 from confidential_spark.ui.airflow_runs import JOB_OF, PLATFORMS
@@ -26,6 +27,7 @@ from confidential_spark.ui.views.report_view import (
     remarks,
     result_view,
     run_of,
+    text,
 )
 from confidential_spark.ui.views.run_view import PASSED, Stage, Verdict, failed_task, stages, verdict
 
@@ -43,6 +45,7 @@ LAST_SINGLE_RESULTS = 12
 # A list verifies for so long; the rest is "not verified yet", until the list is loaded again.
 LIST_SECONDS = 1.0
 MAX_FAILURE_TEXT = 4000
+RUN_SPARK = "spark.run_spark"
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,19 @@ class OtherRun:
 
 
 @dataclass(frozen=True)
+class EnclavePlace:
+    """Which container or pod a run's enclave has, or had; the platform's word, as the task kept it.
+
+    :param commands: how to look at it while it is there.
+    """
+
+    kind: str
+    name: str
+    where: str
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunPage:
     """The page of one run, or of one published result.
 
@@ -135,6 +151,7 @@ class RunPage:
     trust: str
     verdict: Verdict
     failure: Failure | None
+    place: EnclavePlace | None
     stages: tuple[Stage, ...]
     steps: tuple[Line, ...]
     failed_checks: tuple[Line, ...]
@@ -259,6 +276,7 @@ def run_page(session: Session, dag_id: str, run_id: str, published: PublishedRes
         trust=shown_trust(dag_id, result),
         verdict=claimed,
         failure=failure_of(session, run, states),
+        place=place_of(session, run),
         stages=stages(tasks),
         steps=result.steps if result else runs_of.steps_of_run(session, run, states),
         failed_checks=checks,
@@ -309,6 +327,7 @@ def result_page(session: Session, dag_id: str, key: str, published: PublishedRes
         trust=shown_trust(dag_id, result),
         verdict=live_verdict(result.judgement, result.checks),
         failure=None,
+        place=None,
         stages=(),
         steps=result.steps,
         failed_checks=(),
@@ -342,6 +361,15 @@ def shown_trust(dag_id: str, result: ResultView | None) -> str:
     if result and result.trust:
         return result.trust
     return TRUST_SIMULATED if PLATFORMS[dag_id].trust == TRUST_SIMULATED else ""
+
+
+def place_of(session: Session, run: DagRun) -> EnclavePlace | None:
+    """Return where the run's enclave is or was, or None on a platform where it is a process of the worker."""
+    told = runs_of.handed_object(session, run, RUN_SPARK, PLACE_KEY)
+    kind, name, where = (text(told.get(part)) for part in ("kind", "name", "where"))
+    commands = told.get("commands")
+    texts = tuple(filter(None, map(text, commands))) if isinstance(commands, list) else ()
+    return EnclavePlace(kind, name, where, texts) if kind and name else None
 
 
 def failure_of(session: Session, run: DagRun, tasks: Mapping[str, str]) -> Failure | None:

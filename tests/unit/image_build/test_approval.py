@@ -70,7 +70,7 @@ def deployment(tmp_path, deploy) -> SimpleNamespace:
 
 
 def context() -> dict[str, Any]:
-    ti = SimpleNamespace(task_id="task", xcom_push=lambda **_: None)
+    ti = SimpleNamespace(dag_id="enclave_image", task_id="task", xcom_push=lambda **_: None)
     return {
         "ti": ti,
         "outlet_events": Events(),

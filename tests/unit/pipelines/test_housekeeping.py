@@ -7,8 +7,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confidential_spark.operators.image import IMAGE_ASSETS
 from confidential_spark.pipelines.housekeeping import HousekeepingOperator
 from confidential_spark.settings import forget_settings
+
+from tests.unit.platforms.docker.test_old_images import Engine, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +34,18 @@ def draft(tmp_path: Path, monkeypatch) -> Iterator[Path]:
     forget_settings()
 
 
+PUBLISHED = "sha256:published"
+
+
+def events(reference: str) -> dict[Any, list[Any]]:
+    """Return the events of the images' assets: one of the simulated image, none of the other."""
+    hardware, simulated = IMAGE_ASSETS.values()
+    return {hardware: [], simulated: [SimpleNamespace(extra={"reference": reference, "digest": reference})]}
+
+
 def execute(*, remove: bool) -> dict[str, Any]:
-    ti = SimpleNamespace(task_id="remove_stale")
-    context: Any = {"params": {"remove": remove}, "ti": ti}
+    ti = SimpleNamespace(dag_id="housekeeping", task_id="remove_stale")
+    context: Any = {"params": {"remove": remove}, "ti": ti, "inlet_events": events(PUBLISHED)}
     return HousekeepingOperator(task_id="remove_stale").execute(context)
 
 
@@ -43,3 +55,28 @@ def test_it_removes_only_when_told_to(draft: Path) -> None:
     assert execute(remove=True) == {"removed": True, "count": 2, "bytes": 1_000}
     assert not draft.exists()
     assert execute(remove=True) == {"removed": True, "count": 0, "bytes": 0}
+
+
+@pytest.fixture
+def engine(draft: Path, monkeypatch) -> Engine:
+    """The deployment's engine, with three images that are old: one of them is published."""
+    stored = [image("old", 60), image("published", 50), image("busy", 45), image("now", 1)]
+    engine = Engine(stored)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setattr("confidential_spark.platforms.docker.enclave.connect", lambda *_, **__: engine)
+    return engine
+
+
+def test_images_are_counted_and_removed_only_when_told_to(engine: Engine) -> None:
+    assert execute(remove=False) == {"removed": False, "count": 4, "bytes": 3_000}
+    assert engine.removed == []
+    assert execute(remove=True) == {"removed": True, "count": 3, "bytes": 2_000}
+    assert engine.removed == ["sha256:old"]
+
+
+def test_an_engine_that_does_not_answer_keeps_nothing_else_from_going(
+    draft: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert execute(remove=True) == {"removed": True, "count": 2, "bytes": 1_000}
+    assert "images of the Docker engine are not looked at: [docker-unreachable]" in capsys.readouterr().out

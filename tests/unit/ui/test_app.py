@@ -372,6 +372,32 @@ def test_a_failed_run_shows_its_month_the_reason_and_the_runbook(browse, dag_run
     assert "<p>not reached</p>" in page
 
 
+def test_a_run_on_another_machine_names_its_container_or_pod(browse, dag_run):
+    commands = ["kubectl logs driver", "kubectl get pods --selector '<b>'"]
+    place = {"kind": "pod", "name": "driver", "where": "namespace n", "commands": commands}
+    dag_run("running", {"spark.run_spark": "running"}, xcoms={("spark.run_spark", "enclave_place"): place})
+    page = browse().get(RUN).text
+
+    assert '<h2 id="place">Where the enclave runs</h2>' in page
+    assert "Pod <code>driver</code>, namespace n." in page
+    assert "<code data-copy>kubectl logs driver</code>" in page
+    assert "--selector &#39;&lt;b&gt;&#39;</code>" in page
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param("text", id="text"),
+        pytest.param({"commands": "ls"}, id="neither-kind-nor-name"),
+        pytest.param({"kind": "", "name": "x", "where": 5, "commands": 7}, id="no-kind"),
+    ],
+)
+def test_without_a_place_nothing_is_said_of_one(browse, dag_run, place):
+    dag_run("running", {"spark.run_spark": "running"}, xcoms={("spark.run_spark", "enclave_place"): place})
+    assert "Where the enclave runs" not in browse().get(RUN).text
+
+
 @pytest.mark.parametrize("left", [None, {"not": "text"}, 5], ids=["nothing", "object", "number"])
 def test_a_failed_task_that_left_no_reason_still_has_a_runbook(browse, dag_run, left):
     dag_run("failed", BEFORE_SPARK, xcoms={("spark.resolve_input", "failure"): left})

@@ -116,7 +116,7 @@ class Publication:
 class ResultStore(ABC):
     """Staging, publishing and reading of one DAG's results.
 
-    Keys are ``month=YYYY-MM`` for monthly jobs and ``run=<id>`` for others.
+    Keys are ``month=YYYY-MM`` for monthly jobs, ``year=YYYY`` for their sums, and ``run=<id>`` for others.
     """
 
     @abstractmethod
@@ -292,6 +292,11 @@ class Results(ABC):
 def month_key(month: Month) -> str:
     """Return the key that a month's results are published under."""
     return f"{MONTH_PREFIX}{month}"
+
+
+def year_key(year: str) -> str:
+    """Return the key that the sum of a year's months is published under."""
+    return f"year={year}"
 
 
 def months_of(keys: Iterable[str]) -> list[Month]:

@@ -1,8 +1,10 @@
-"""Buttons on a task's page: the enclave's report of its run, and the runbook for its failure."""
+"""Buttons on a task's page: the report of its run, the runbook for its failure, its container or pod."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 PAGES = "confidential-spark"
+# XCom of a task whose enclave runs on another machine, pushed as soon as it is there.
+PLACE_KEY = "enclave_place"
 # Why a task of this process failed, by its id, until Airflow makes its links, right after it has ended.
 _CODES: dict[str, str] = {}
 
@@ -48,4 +52,55 @@ class RunbookLink(BaseOperatorLink):
         return page_address("runbooks", _CODES.pop(operator.task_id, operator.task_id))
 
 
-LINKS = (EnclaveReportLink(), RunbookLink())
+class EnclavePlaceLink(BaseOperatorLink):
+    """Leads to what the container or pod of the task is called, and how to look at it."""
+
+    name = "Container or pod"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address of the place on the page of the task's run."""
+        return f"{page_address('runs', ti_key.dag_id, ti_key.run_id)}#place"
+
+
+@dataclass(frozen=True)
+class EnclavePlace:
+    """Where a platform runs the enclave of a task.
+
+    :param kind: ``container`` or ``pod``.
+    :param where: which engine or cluster, by Airflow's name for it; never its address.
+    :param commands: how to look at it while it is there.
+    """
+
+    kind: str
+    name: str
+    where: str
+    commands: tuple[str, ...]
+
+    @classmethod
+    def container(cls, container_id: str, conn_id: str) -> Self:
+        """Return a container on a Docker engine."""
+        short = container_id[:12]
+        commands = (f"docker logs --follow {short}", f"docker inspect {short}")
+        return cls("container", short, f"the engine of connection {conn_id}", commands)
+
+    @classmethod
+    def pod(cls, name: str, namespace: str, selector: str) -> Self:
+        """Return Spark's driver on a Kubernetes cluster.
+
+        :param selector: of the driver and its executors.
+        """
+        kubectl = f"kubectl --namespace {shlex.quote(namespace)}"
+        commands = (
+            f"{kubectl} logs --follow {shlex.quote(name)}",
+            f"{kubectl} describe pod {shlex.quote(name)}",
+            f"{kubectl} get pods --selector {shlex.quote(selector)}",
+        )
+        return cls("pod", name, f"namespace {namespace}", commands)
+
+    def to_xcom(self) -> dict[str, object]:
+        """Return it as a small XCom value."""
+        return {**asdict(self), "commands": list(self.commands)}
+
+
+LINKS: tuple[BaseOperatorLink, ...] = (EnclaveReportLink(), RunbookLink())
+REMOTE_LINKS = (*LINKS, EnclavePlaceLink())

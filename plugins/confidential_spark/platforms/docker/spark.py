@@ -16,6 +16,8 @@ from confidential_spark.hooks.results.location import result_store
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.operators.attempt import log_position
 from confidential_spark.operators.launch import image_installation, image_places, launch_spec, quote_source
+from confidential_spark.operators.outcomes.lineage import ReadsInput
+from confidential_spark.operators.outcomes.links import EnclavePlace
 from confidential_spark.operators.resumable import ResumableTask
 from confidential_spark.platforms.docker.container import ENGINE_AWAY
 from confidential_spark.platforms.docker.enclave import (
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from confidential_spark.platforms.docker.enclave import DockerEnclave
 
 
-class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
+class EnclaveSparkDockerOperator(ReadsInput, DockerTask, ResumableTask, DockerOperator):
     """Run one Spark job inside an enclave on a Docker host.
 
     The container is known by the try's nonce, which is stored before there is a container. When the worker
@@ -71,6 +73,7 @@ class EnclaveSparkDockerOperator(DockerTask, ResumableTask, DockerOperator):
         store = result_store(self.settings.results_dir, scope.dag_id)
         with self.ended_with_the_task(context, enclave), store.hold(run.staging) as staging:
             container = self.started(context, scope, image, run, enclave)
+            self.show_place(context, EnclavePlace.container(container, self.wing.conn_id))
             enclave.follow(
                 container,
                 known_until=log_position(context),

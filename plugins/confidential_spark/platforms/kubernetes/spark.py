@@ -34,6 +34,8 @@ from confidential_spark.operators.launch import (
     launch_spec,
     quote_source,
 )
+from confidential_spark.operators.outcomes.lineage import ReadsInput
+from confidential_spark.operators.outcomes.links import EnclavePlace
 from confidential_spark.operators.resumable import ResumableTask, raise_if_cancelled
 from confidential_spark.platforms.kubernetes.client.failures import API_AWAY, UNAUTHORIZED
 from confidential_spark.platforms.kubernetes.names import (
@@ -65,7 +67,7 @@ CLOCK_MARGIN_SECONDS = 10.0
 TRIGGER_MARGIN = timedelta(minutes=30)
 
 
-class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask):
+class EnclaveSparkKubernetesOperator(ReadsInput, KubernetesTask, ResumableTask):
     """Run one Spark job in enclaves on a Kubernetes cluster.
 
     This operator's pod is Spark's driver; executors are pods that Spark makes. All names follow from the
@@ -106,6 +108,8 @@ class EnclaveSparkKubernetesOperator(KubernetesTask, ResumableTask):
         store = result_store(self.settings.results_dir, scope.dag_id)
         with self.ended_with_the_task(context, enclave), store.hold(run.staging):
             self.start(context, scope, run, enclave)
+            place = EnclavePlace.pod(enclave.names.driver, self.wing.namespace, enclave.selector)
+            self.show_place(context, place)
         return self.go_on(context, {})
 
     def go_on(self, context: Context, event: dict[str, Any]) -> dict[str, str]:

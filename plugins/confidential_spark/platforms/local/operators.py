@@ -19,6 +19,7 @@ from confidential_spark.operators.attestation import AttestPlatformOperator, rea
 from confidential_spark.operators.base import ConfidentialOperator
 from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE, require_approved
 from confidential_spark.operators.launch import Places, QuoteSource, launch_spec
+from confidential_spark.operators.outcomes.lineage import ReadsInput
 from confidential_spark.platforms.local.process import EnclaveProcess
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class AttestLocalPlatformOperator(AttestPlatformOperator):
             self._enclave.terminate()
 
 
-class EnclaveSparkLocalOperator(ConfidentialOperator):
+class EnclaveSparkLocalOperator(ReadsInput, ConfidentialOperator):
     """Run one Spark job in a simulated enclave on this machine.
 
     :param platform: ``local``.

@@ -1,0 +1,105 @@
+"""`confidential-spark year verify`: is a year the sum of its months? Not in the wheel: it verifies months."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from confidential_spark.jobs.rollup.months import Acceptance
+    from confidential_spark.jobs.rollup.verify import Published
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+EXIT = {"verified": 0, "refused": 1, "not-checked": 2, "stale": 3}
+EXIT_NOT_CHECKED = 2
+MAX_INPUT_BYTES = 16 * 1024 * 1024
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command's grammar."""
+    command = commands.add_parser(
+        "year",
+        help="check that a year is the sum of its verified months",
+        description="Verify each month's evidence below the year's folder, add the months up again, compare. "
+        "Each month is judged at the end of its own run, unless --at says when.",
+        epilog="Exit status: 0 verified, 1 refused, 2 could not check, 3 stale: a month was published again.",
+    )
+    command.set_defaults(run=_verify)
+    add = command.add_argument
+    add("action", choices=["verify"])
+    add("folder", type=Path, metavar="FOLDER", help="of the year, e.g. results/nytaxi_year_local/year=2018")
+    add("--policy", type=Path, required=True, help="which evidence is accepted (YAML)")
+    add("--published", metavar="LOCATION", help="of the months' results, …/DAG_ID: are they still these?")
+    add("--jwks", type=Path, metavar="FILE", help="the issuer's signing keys, fetched from <issuer>/certs")
+    add("--ledger", type=Path, metavar="FILE", help="approved measurements (default: the policy's)")
+    add("--job-file", type=Path, metavar="FILE", help="the job that must have run in each month")
+    add("--at", type=moment, metavar="ISO_TIME", help="judge every month at this time")
+    add("--json", action="store_true", help="print the report as JSON")
+
+
+def moment(text: str) -> datetime:
+    """Return a time with a zone.
+
+    :raises ValueError: it has none, or is no ISO time.
+    """
+    found = datetime.fromisoformat(text)
+    if found.utcoffset() is None:
+        raise ValueError("no zone")
+    return found
+
+
+def _verify(options: argparse.Namespace) -> int:
+    # Imported late: `verify --help` needs no pydantic.
+    from confidential_spark.core.errors import ConfidentialSparkError
+    from confidential_spark.jobs.rollup.verify import verify_year
+
+    # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
+    warnings.simplefilter("ignore")
+    try:
+        published = _published(options.published) if options.published else None
+        # A year is replaced by switching a link: what follows is all of the version it leads to now.
+        report = verify_year(options.folder.resolve(), _acceptance(options), published)
+    except (ConfidentialSparkError, OSError, ValueError) as error:
+        print(f"NOT CHECKED · {error}", file=sys.stderr, flush=True)
+        return EXIT_NOT_CHECKED
+    # A terminal that cannot show a character must not turn a verdict into a crash.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    print(json.dumps(report.to_dict(), indent=2) if options.json else report.text(), flush=True)
+    return EXIT[report.outcome]
+
+
+def _acceptance(options: argparse.Namespace) -> Acceptance:
+    from confidential_spark.jobs.rollup.months import Acceptance
+    from confidential_spark.verification.safe_files import read_regular
+
+    program = options.job_file and read_regular(options.job_file, MAX_INPUT_BYTES)
+    return Acceptance.of(
+        options.policy,
+        jwks=options.jwks and read_regular(options.jwks, MAX_INPUT_BYTES),
+        ledger=options.ledger,
+        job_file_sha256=sha256(program).hexdigest() if program is not None else None,
+        at=options.at,
+    )
+
+
+def _published(location: str) -> Published:
+    from confidential_spark.core.months import Month
+    from confidential_spark.hooks.results.location import result_store
+    from confidential_spark.hooks.results.store import month_key
+
+    root, _, dag_id = location.rstrip("/").rpartition("/")
+    store = result_store(root or ".", dag_id)
+
+    def published(month: str) -> tuple[str, bytes] | None:
+        files = store.current(month_key(Month.parse(month)))
+        return (files.name, files.content("evidence.json")) if files else None
+
+    return published
