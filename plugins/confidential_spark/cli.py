@@ -29,9 +29,9 @@ EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
-# By name: they are in a checkout, and not in the wheel that auditors install.
+# By name: the verifier does without them. Auditors install `audit`; the others are in a checkout only.
 FURTHER_COMMANDS = tuple(
-    f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "index", "results")
+    f"confidential_spark.cli_{name}" for name in ("audit", "explain", "housekeeping", "index", "results")
 )
 
 
