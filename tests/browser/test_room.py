@@ -28,6 +28,7 @@ PAGES = {
     "month": f"{PREFIX}/results/{MAY}",
     "gaps": f"{GAPS}?first=2011-01&last=2018-12",
     "filling": f"{GAPS}/{FILL}",
+    "audit": f"{PREFIX}/audit/{DAG_ID}?first=2017-06&last=2018-12",
 }
 
 
