@@ -41,13 +41,15 @@ from confidential_spark.verification.evidence.result_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from confidential_spark.audit.making.policy_files import PolicyFiles
     from confidential_spark.verification import VerificationReport
 
 MAX_MONTH_BYTES = 256 * 1024 * 1024
+# What a store says of a file that is not the published one: the month goes without it, and is refused.
+ALTERED = "results-altered"
 
 
 class MonthFiles(Protocol):
@@ -194,13 +196,17 @@ def month_contents(month: str, files: MonthFiles) -> dict[str, bytes]:
     present = set(files.names())
     contents: dict[str, bytes] = {}
     left = MAX_MONTH_BYTES
-    for name in [EVIDENCE, *sorted((COMPANIONS & present) - {EVIDENCE})]:
-        if name in present:
-            contents[name] = _content(month, files, name, min(left, MAX_EVIDENCE_BYTES))
-            left -= len(contents[name])
-    for name in sorted(listed(contents.get(EVIDENCE, b"")) & present - contents.keys()):
-        contents[name] = _content(month, files, name, left)
-        left -= len(contents[name])
+
+    def take(names: Iterable[str], limit: int) -> None:
+        nonlocal left
+        for name in names:
+            content = _content(month, files, name, min(left, limit))
+            if content is not None:
+                contents[name] = content
+                left -= len(content)
+
+    take(sorted(COMPANIONS & present), MAX_EVIDENCE_BYTES)
+    take(sorted(listed(contents.get(EVIDENCE, b"")) & present - contents.keys()), MAX_MONTH_BYTES)
     return contents
 
 
@@ -218,9 +224,13 @@ def listed(evidence: bytes) -> set[str]:
     return names
 
 
-def _content(month: str, files: MonthFiles, name: str, limit: int) -> bytes:
+def _content(month: str, files: MonthFiles, name: str, limit: int) -> bytes | None:
     try:
         return files.content(name, limit)
+    except ConfidentialSparkError as error:
+        if error.code != ALTERED:
+            raise
+        return None
     except ValueError as error:
         raise InputError(
             "A month is too large for a bundle.",
