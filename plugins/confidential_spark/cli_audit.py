@@ -50,7 +50,7 @@ def add_command(commands: Commands) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="a program that may have run",
+        help="the job that must have run; repeated: one of them",
     )
     add("--manifest-sha256", metavar="HEX", help="SHA-256 of manifest.json, as you were told it")
     add("--from", dest="first", metavar="YYYY-MM", help="first month (default: the bundle's)")

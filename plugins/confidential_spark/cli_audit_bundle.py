@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Actions = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EXIT_NOT_MADE = 2
+# What a bundle says of a month of which nothing is published, and a try that the enclave signed was refused.
+REFUSED = "try-refused"
 
 
 def add_action(actions: Actions) -> None:
@@ -94,6 +96,7 @@ def sources(options: argparse.Namespace) -> Sources:
         policy=settings.policy_path(platform),
         job_files=[job.file(settings.jobs_dir), *options.job_file],
         published=lambda month: store.current(f"month={month}"),
+        ended=lambda month: REFUSED if store.refused_tries(f"month={month}") else "",
     )
 
 

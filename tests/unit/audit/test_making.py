@@ -89,7 +89,7 @@ def test_what_is_not_verified_is_named(deployed, verify, tmp_path):
     version = publish(deployed.store, "2018-05", month_files("2018-05"))
     (version.location / "summary.json").write_text("{}")
     (version.location / "notes.txt").write_text("nobody vouches for this")
-    data = made(deployed.sources(ended={"2018-06": "spark-failed"}))
+    data = made(deployed.sources(ended=lambda month: "spark-failed"))
     files = files_of(data)
     assert "months/2018-05/notes.txt" not in files
     text = files["README.md"].decode()
@@ -307,6 +307,15 @@ class TestCommand:
     def test_says_what_is_not_verified(self, command):
         status, said = command(to="2018-07")
         assert (status, "1 MISSING (2018-07)" in said) == (1, True)
+
+    def test_a_month_whose_tries_were_refused_is_named_so(self, command, complete, tmp_path):
+        store = complete.store
+        staging = store.stage("month=2018-07", "run.1")
+        (staging / "envelope.json").write_text("{}")
+        assert store.discard_run("month=2018-07", "run", keep_signed=True)
+        status, said = command(to="2018-07")
+        assert status == 1
+        assert "2018-07  MISSING     the bundle says: MISSING try-refused" in said
 
     def test_overwrites_nothing(self, command, tmp_path):
         (tmp_path / "b.zip").write_text("mine")

@@ -7,7 +7,7 @@ into it as the deployment's word, for people; the auditor's own verification dec
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
@@ -41,7 +41,7 @@ from confidential_spark.verification.evidence.result_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from confidential_spark.audit.making.policy_files import PolicyFiles
@@ -73,7 +73,8 @@ class Sources:
     :param policy: path of the policy that the DAG's evidence must satisfy.
     :param job_files: the job's program, then older forms of it that months of the range were made with.
     :param published: month → the version that is published now, or None.
-    :param ended: month → how its last run ended, as a code, for months of which nothing is published.
+    :param ended: month → how its last run ended, as a code, or empty; asked of months of which nothing is
+        published.
     """
 
     job: str
@@ -81,7 +82,7 @@ class Sources:
     policy: Path
     job_files: Sequence[Path]
     published: Callable[[str], MonthFiles | None]
-    ended: Mapping[str, str] = field(default_factory=dict)
+    ended: Callable[[str], str] = lambda month: ""
 
 
 def bundle(sources: Sources, first: str, last: str) -> Iterator[bytes]:
@@ -144,8 +145,7 @@ class _Making:
     def _month(self, month: str) -> dict[str, bytes]:
         files = self._sources.published(month)
         if files is None:
-            reason = self._sources.ended.get(month, "")
-            self._found[month] = MonthEntry(found="MISSING", reason=reason)
+            self._found[month] = MonthEntry(found="MISSING", reason=self._sources.ended(month))
             return {}
         contents = month_contents(month, files)
         evidence = contents.get(EVIDENCE, b"")

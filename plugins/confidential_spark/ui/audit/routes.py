@@ -153,7 +153,7 @@ def sources(page: AuditPage, results: PublishedResults) -> Sources:
         policy=settings.policy_path(platform),
         job_files=[job.file(settings.jobs_dir)],
         published=published,
-        ended=page.missing,
+        ended=lambda month: page.missing.get(month, ""),
     )
 
 
