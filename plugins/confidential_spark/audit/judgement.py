@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from confidential_spark.audit.report import BundleReport, MonthVerdict, Verdict
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.verification import Outcome, VerificationReport, verify_evidence
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.verification.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,50 +87,31 @@ def judge_bundle(
     :raises VerificationError: ``audit-bundle-malformed``: the archive itself is broken.
     :raises OSError: a copy of a month's files cannot be written.
     """
-    judge = _Judge(contents, manifest, basis)
     return BundleReport(
         manifest=manifest,
-        verdicts=tuple(judge.verdict(month) for month in months),
+        verdicts=tuple(_verdict(contents, manifest, month, basis) for month in months),
         policy=basis.accepted_policy(),
         from_bundle=basis.from_bundle,
         faults=tuple(found),
     )
 
 
-@dataclass
-class _Judge:
-    contents: Contents
-    manifest: Manifest
-    basis: Basis
-    token_ids: dict[str, str] = field(default_factory=dict)
-
-    def verdict(self, month: str) -> MonthVerdict:
-        below = f"{MONTHS_FOLDER}/{month}"
-        if not any(name.startswith(f"{below}/") for name in self.contents.names()):
-            entry = self.manifest.months.get(month)
-            detail = f"the bundle says: {entry.found} {entry.reason}" if entry and entry.reason else ""
-            return MonthVerdict(month, Verdict.MISSING, detail=detail)
-        name = f"{below}/{EVIDENCE}"
-        evidence = read(self.contents, name) if name in self.contents.names() else b""
-        with self.contents.folder(below) as results:
-            report = judge_month(
-                month, self.manifest.dag_id, evidence[: MAX_EVIDENCE_BYTES + 1], results, self.basis
-            )
-        return self._distinct(month, report)
-
-    def _distinct(self, month: str, report: VerificationReport) -> MonthVerdict:
-        """Refuse what is right by itself, and not beside the other months."""
-        verdict = MonthVerdict.of(month, WORDS[report.outcome], report)
-        if verdict.word is not Verdict.VERIFIED:
-            return verdict
-        job, token = report.facts.job_name, report.facts.token_id or ""
-        if job != self.manifest.job:
-            detail = f"the enclave ran {job}, the bundle says {self.manifest.job}"
-            return MonthVerdict(month, Verdict.REFUSED, code="job-mismatch", detail=detail, report=report)
-        if (other := self.token_ids.setdefault(token, month)) != month:
-            detail = f"{other} has the same token"
-            return MonthVerdict(month, Verdict.REFUSED, code="token-replayed", detail=detail, report=report)
-        return verdict
+def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -> MonthVerdict:
+    below = f"{MONTHS_FOLDER}/{month}"
+    if not any(name.startswith(f"{below}/") for name in contents.names()):
+        entry = manifest.months.get(month)
+        detail = f"the bundle says: {entry.found} {entry.reason}" if entry and entry.reason else ""
+        return MonthVerdict(month, Verdict.MISSING, detail=detail)
+    name = f"{below}/{EVIDENCE}"
+    evidence = read(contents, name)[: MAX_EVIDENCE_BYTES + 1] if name in contents.names() else b""
+    with contents.folder(below) as results:
+        report = judge_month(month, manifest.dag_id, evidence, results, basis)
+    job = report.facts.job_name
+    if report.passed and job != manifest.job:
+        # A run's id is the pipeline's choice, so it does not tell which job ran.
+        detail = f"the enclave ran {job}, the bundle says {manifest.job}"
+        return MonthVerdict(month, Verdict.REFUSED, code=Refusal.JOB_MISMATCH, detail=detail, report=report)
+    return MonthVerdict.of(month, WORDS[report.outcome], report)
 
 
 def _text(value: Any) -> str:

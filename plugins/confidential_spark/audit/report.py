@@ -102,7 +102,7 @@ class BundleReport:
     @property
     def trust(self) -> str:
         """What was proven, in words."""
-        levels = {verdict.report.trust for verdict in self.verdicts if verdict.report} - {None}
+        levels = {report.trust for report in self._verified()}
         if not levels:
             return "nothing was proven"
         return SIMULATED_NOTICE if TRUST_SIMULATED in levels else ", ".join(sorted(map(str, levels)))
@@ -125,11 +125,13 @@ class BundleReport:
     def verdict(self) -> str:
         """Return the last line."""
         count = Counter(verdict.word for verdict in self.verdicts)
-        parts = [f"{self.word} · {count[Verdict.VERIFIED]} of {len(self.verdicts)} months VERIFIED"]
+        months = [verdict.month for verdict in self.verdicts]
+        span = f"{months[0]} to {months[-1]}" if months else "no month"
+        parts = [f"{self.word} · {span}: {count[Verdict.VERIFIED]} of {len(months)} months VERIFIED"]
         for word in (Verdict.REFUSED, Verdict.NOT_CHECKED, Verdict.MISSING):
             if count[word]:
-                months = [verdict.month for verdict in self.verdicts if verdict.word is word]
-                parts.append(f"{count[word]} {word} ({month_list(months)})")
+                such = [verdict.month for verdict in self.verdicts if verdict.word is word]
+                parts.append(f"{count[word]} {word} ({month_list(such)})")
         if self.faults:
             parts.append(f"{len(self.faults)} files are not the manifest's")
         parts.append(f"trust: {self.trust}")
@@ -178,14 +180,14 @@ class BundleReport:
         return self.faults[:MAX_SHOWN_FAULTS]
 
     def _not_compared(self) -> list[str]:
-        reports = [verdict.report for verdict in self.verdicts if verdict.report and verdict.report.passed]
-        return sorted({name for report in reports for name in report.not_compared})
+        return sorted({name for report in self._verified() for name in report.not_compared})
+
+    def _verified(self) -> list[VerificationReport]:
+        return [each.report for each in self.verdicts if each.report and each.word is Verdict.VERIFIED]
 
     def _to_compare(self) -> list[str]:
         """Return what a reader compares by eye, because nobody but the reader knows what was wanted."""
-        facts = [
-            verdict.report.facts for verdict in self.verdicts if verdict.report and verdict.report.passed
-        ]
+        facts = [report.facts for report in self._verified()]
         if not facts:
             return []
         programs = Counter(f"job: {each.job_name}, file SHA-256 {each.job_file_sha256}" for each in facts)
@@ -195,7 +197,7 @@ class BundleReport:
         counted = [*programs.items(), *enclaves.items(), *options.items()]
         return [
             "Compare by eye:",
-            *(f"   {shorten(line, 400)} ({count} months)" for line, count in counted),
+            *(f"   {shorten(line, 400)}: {count} of {len(facts)} verified months" for line, count in counted),
             f"   inputs: {inputs} files, each with its SHA-256 in --json",
         ]
 

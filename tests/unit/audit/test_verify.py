@@ -7,18 +7,23 @@ import os
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
 
 import pytest
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
-from confidential_spark.audit.archive import read_members, written
+from confidential_spark.audit.archive import directory, read_members, written
 from confidential_spark.audit.contents import ArchiveContents, faults, opened, read_manifest
+from confidential_spark.audit.making.bundle import bundle
 from confidential_spark.audit.manifest import CHECKSUM, MANIFEST, checksum_line
 from confidential_spark.core.errors import VerificationError
+from confidential_spark.hooks.results.folder_store import FolderStore
 
-from tests.support.published_range import month_files
+from tests.support.factories.bundles import make_bundle, run_report
+from tests.support.published_range import Range, month_files, publish
 from tests.unit.audit.conftest import FIRST, MONTHS, STEM
+from tests.unit.ui.conftest import DAG_ID
 
 MAY = "months/2018-05"
 
@@ -31,10 +36,11 @@ def test_a_bundle_as_it_was_made(verify, request, include, form):
     for month in MONTHS:
         assert f"\n{month}  VERIFIED " in said
     assert said.count(SIMULATED_NOTICE) == 2
-    assert "3 of 3 months VERIFIED · trust: SIMULATED" in said.splitlines()[-1]
+    verdict = "VERIFIED · 2018-04 to 2018-06: 3 of 3 months VERIFIED · trust: SIMULATED"
+    assert said.splitlines()[-1].startswith(verdict)
     assert "JUDGED BY" not in said
     assert "NOT COMPARED: arguments, image digest, nonce" in said
-    assert f"file SHA-256 {sha256(b'job file').hexdigest()} (3 months)" in said
+    assert f"file SHA-256 {sha256(b'job file').hexdigest()}: 3 of 3 verified months" in said
 
 
 def test_json_says_the_same(verify, bundle_zip):
@@ -323,7 +329,17 @@ def test_members_that_no_bundle_has(verify, bundle_zip, name):
     assert (status, "[audit-bundle-malformed]" in said) == (1, True), said
 
 
+def another_crc(path):
+    """Give the first file another CRC, in its header and in the directory."""
+    with path.open("rb") as file:
+        members = read_members(file)
+    members[0] = members[0]._replace(crc=members[0].crc ^ 1)
+    spoil(path, 0, members[0].header)
+    spoil(path, members[-1].end, directory(members))
+
+
 CONTAINERS = {
+    "another-crc": another_crc,
     "deflated": deflated,
     "bomb": bomb,
     "text-before": lambda path: path.write_bytes(b"#!/bin/sh\n" + path.read_bytes()),
@@ -398,6 +414,33 @@ def test_months_of_another_job_are_refused(verify, unpacked):
     relist(unpacked, lambda text: text.replace('"job": "nytaxi"', '"job": "nytaxi_demand"'))
     status, said = verify(unpacked)
     assert (status, said.count("REFUSED     run-id-mismatch")) == (1, 3), said
+
+
+def test_a_month_of_another_job_under_this_ones_run_id_is_refused(verify, include, tmp_path):
+    """The pipeline chooses run ids; what the enclave ran, it cannot."""
+    demand = {"name": "nytaxi_demand"}
+    other = make_bundle(
+        runtime=lambda members: {**members, "job": {**members["job"], **demand}},
+        predicate=lambda members: {**members, "job": {**members["job"], **demand}},
+    )
+    store = FolderStore(tmp_path / "results", DAG_ID)
+    publish(
+        store, "2018-05", {**other.results, "evidence.json": other.evidence, "report.json": report_of(other)}
+    )
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(b"".join(bundle(Range(store, include).sources(), "2018-05", "2018-05")))
+    status, said = verify(path)
+    assert (status, "2018-05  REFUSED     job-mismatch the enclave ran nytaxi_demand" in said) == (1, True), (
+        said
+    )
+    assert "trust: nothing was proven" in said
+    assert "Compare by eye" not in said
+
+
+def report_of(made):
+    expected = {**made.expected, "expected_job": None}
+    facts = made.verify(**expected).to_dict()["facts"]
+    return json.dumps(run_report(replace(made, expected=expected)) | {"job": facts["job_name"]}).encode()
 
 
 def test_a_forger_who_lists_everything_anew_is_found_by_the_evidence(verify, unpacked):
