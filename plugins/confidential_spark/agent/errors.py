@@ -65,6 +65,6 @@ def one_line(code: str, message: str, got: object, expected: object, action: str
 
 def shorten(value: object, limit: int = TEXT_LIMIT) -> str:
     """Return ``value`` as one line of at most ``limit`` printable characters, whatever a host put into it."""
-    text = value if isinstance(value, str) else repr(value)
-    head = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1])
+    head = (value if isinstance(value, str) else repr(value))[: limit + 1]
+    head = head if head.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in head)
     return head if len(head) <= limit else head[: limit - 1] + "…"

@@ -34,9 +34,7 @@ def loads(
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         _require_bounded(text)
-        value = json.loads(
-            text, object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite_float
-        )
+        value = _JSON.decode(text)
         _require_depth_and_text(value)
     except _RepeatedMember as error:
         code, message = duplicate or malformed, f"The {what} names a member twice."
@@ -75,6 +73,9 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number beyond the range of floats")
     return number
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite_float)
 
 
 def _require_bounded(text: str) -> None:

@@ -46,8 +46,9 @@ class ChainReader:
     def __init__(self, roots: Sequence[RootCertificate], now: datetime) -> None:
         self.roots = roots
         self._now = now
-        # A certificate that was decoded before takes the place of an equal one.
+        # A certificate that was decoded before takes the place of an equal one, as a chain does.
         self._decoded: dict[x509.Certificate, x509.Certificate] = {}
+        self._chains: dict[tuple[bytes, int], tuple[x509.Certificate, ...]] = {}
         # Each path to a root, with whether its first certificate is an authority.
         self._verified: set[tuple[tuple[x509.Certificate, ...], bool]] = set()
 
@@ -60,7 +61,7 @@ class ChainReader:
         :raises VerificationError: ``code``; a genuine chain of collateral that is not valid now is
             ``collateral-expired`` or ``collateral-not-yet-valid``.
         """
-        certificates = self._load(pem, what, code, length)
+        certificates = self._chains.get((pem, length)) or self._load(pem, what, code, length)
         last = spki_sha256(certificates[-1])
         root = next((root for root in self.roots if root.spki_sha256 == last), None)
         if root is None:
@@ -86,14 +87,14 @@ class ChainReader:
                 raise ValueError("more than certificates, or not canonical base64")
             for certificate in (each for each in certificates if each not in self._decoded):
                 # cryptography parses these on first use; a broken one must be noticed where it has a name.
-                _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-                _ = certificate.public_key(), certificate.extensions
+                _ = certificate.subject, certificate.issuer, certificate.public_key(), certificate.extensions
                 self._decoded[certificate] = certificate
         except Exception as error:  # the DER decides which
             refuse(code, f"The {what} is unreadable.", got=repr(error), expected="certificates in PEM")
         if len(certificates) != length:
             message, got = f"The {what} has a wrong length.", f"{len(certificates)} certificates"
             refuse(code, message, got=got, expected=f"{length} certificates")
+        self._chains[pem, length] = certificates
         return certificates
 
     def _require_path(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
@@ -43,9 +44,7 @@ def read_root(source: object, base: Path | None = None) -> RootCertificate:
     if isinstance(source, RootCertificate):
         return source
     try:
-        certificate = _certificate(_content(source, base))
-        _require_self_issued_ca(certificate)
-        return RootCertificate(spki_sha256(certificate), certificate.subject.rfc4514_string())
+        return _root(_content(source, base))
     except Exception as error:  # OSError, ValueError, UnsupportedAlgorithm: there is no root to trust
         message, got = "A root certificate of the policy cannot be used.", f"{shorten(source, 60)}: {error}"
         expected = "dcap.roots: paths of PEM files, PEM text or DER, one self-signed CA certificate each"
@@ -56,6 +55,19 @@ def spki_sha256(certificate: x509.Certificate) -> str:
     """Return the hex SHA-256 of a certificate's SubjectPublicKeyInfo."""
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
+
+
+# A policy is read with each bundle that it judges; its roots are few.
+@lru_cache(maxsize=64)
+def _root(data: bytes) -> RootCertificate:
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"more than {_MAX_BYTES} bytes")
+    if _PEM_START in data:
+        (certificate,) = x509.load_pem_x509_certificates(data)
+    else:
+        certificate = x509.load_der_x509_certificate(data)
+    _require_self_issued_ca(certificate)
+    return RootCertificate(spki_sha256(certificate), certificate.subject.rfc4514_string())
 
 
 def _require_self_issued_ca(certificate: x509.Certificate) -> None:
@@ -78,12 +90,3 @@ def _content(source: object, base: Path | None) -> bytes:
     if isinstance(source, str) and source.lstrip().startswith(_PEM_START.decode()):
         return source.encode("ascii")
     return read_regular((base or Path()) / source, _MAX_BYTES)
-
-
-def _certificate(data: bytes) -> x509.Certificate:
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"more than {_MAX_BYTES} bytes")
-    if _PEM_START not in data:
-        return x509.load_der_x509_certificate(data)
-    (certificate,) = x509.load_pem_x509_certificates(data)
-    return certificate
