@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.audit.months import MAX_MONTHS
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
-from confidential_spark.ui.room.matrix import last_month_over, months_between
+from confidential_spark.ui.room.matrix import AT_WORK, last_month_over, months_between
 from confidential_spark.ui.room.needs import Link, result_link, run_link
 from confidential_spark.ui.room.page import Choice, known_of
 from confidential_spark.ui.room.runs import newest_runs
@@ -155,6 +155,8 @@ def audit_month(dag_id: str, month: Month, known: KnownResult | None, run: Month
         line = month_line(None, run)
         link = run_link(dag_id, line.run_id, str(month)) if line.run_id else None
         words = f"{line.state.word}: {line.words}" if run else "no run is known"
+        if line.state in AT_WORK:
+            words = f"a run is {line.state.word}"
         return AuditMonth(month, "MISSING", "idle", words, link, REASONS.get(line.state, ""))
     link = result_link(dag_id, known.key, str(month))
     if known.judgement is None:

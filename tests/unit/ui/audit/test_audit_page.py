@@ -85,7 +85,23 @@ def test_every_month_has_its_verdict_now(browse, months):
         assert count in answer.text
     assert "<strong>SIMULATED</strong>" in answer.text
     assert f'href="../results/{DAG_ID}/month%3D2018-05"' in answer.text
-    assert 'data-poll="' not in answer.text
+    assert 'data-poll="5"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("state", "tasks", "said"),
+    [
+        pytest.param("running", {"spark.run_spark": "running"}, "a run is running", id="running"),
+        pytest.param("queued", {}, "a run is queued", id="queued"),
+    ],
+)
+def test_a_month_at_work_is_missing_until_it_is_published(
+    browse, again, dag_run, deployment, state, tasks, said
+):
+    dag_run(state, tasks, run_id="now", conf={"month": "2018-05"}, xcoms={})
+    html = browse("viewer").get(PAGE).text
+    assert words(html)["2018-05"] == "MISSING"
+    assert f"<td>{said}</td>" in html
 
 
 def test_without_a_range_it_begins_with_what_is_known(browse, months):
@@ -129,7 +145,7 @@ class TestRecheck:
         again.work()
         html = user.get(PAGE).text
         assert "3 of 3 published months of 2018-04 to 2018-07" in html
-        assert 'data-poll="' not in html
+        assert 'data-poll="5"' in html
         assert "Re-verify 3 published months" in html
         assert words(html)["2018-06"] == "REFUSED"
         after = verdict_times(user)
