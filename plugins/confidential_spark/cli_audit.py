@@ -66,7 +66,7 @@ def _verify(options: argparse.Namespace) -> int:
     import json
 
     from confidential_spark.audit.report import EXIT_NOT_CHECKED, EXIT_REFUSED
-    from confidential_spark.cli import _print
+    from confidential_spark.cli import print_verdict
     from confidential_spark.core.errors import ConfidentialSparkError, VerificationError
 
     warnings.simplefilter("ignore")
@@ -74,11 +74,11 @@ def _verify(options: argparse.Namespace) -> int:
         report = verified(options)
     except ConfidentialSparkError as error:
         if isinstance(error, VerificationError) and error.code.startswith("audit-"):
-            return _print(f"REFUSED · {error}", EXIT_REFUSED)
+            return print_verdict(f"REFUSED · {error}", EXIT_REFUSED)
         print(f"NOT CHECKED · {error}", file=sys.stderr, flush=True)
         return EXIT_NOT_CHECKED
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
-    return _print(text, report.exit_status)
+    return print_verdict(text, report.exit_status)
 
 
 def verified(options: argparse.Namespace) -> BundleReport:
@@ -115,15 +115,15 @@ def given(options: argparse.Namespace) -> Basis:
     :raises ConfidentialSparkError: it is unusable.
     """
     from confidential_spark.audit.basis import Basis
-    from confidential_spark.cli import _clock, _read, _sha256
+    from confidential_spark.cli import clock, file_sha256, read_file
     from confidential_spark.verification import load_policy
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.policy.ledger import read_ledger
 
     return Basis(
         policy=load_policy(options.policy) if options.policy else None,
-        jwks=_read(options.jwks, MAX_JWKS_BYTES) if options.jwks else None,
+        jwks=read_file(options.jwks, MAX_JWKS_BYTES) if options.jwks else None,
         ledger=read_ledger(options.ledger) if options.ledger else None,
-        job_digests=tuple(str(_sha256(path)) for path in options.job_file),
-        at=_clock(options.at) if options.at else None,
+        job_digests=tuple(str(file_sha256(path)) for path in options.job_file),
+        at=clock(options.at) if options.at else None,
     )
