@@ -106,7 +106,7 @@ lint: install-dev ## Format check, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy plugins/confidential_spark scripts
 	PYTHONPATH=plugins $(BIN)/lint-imports
-	$(BIN)/shellcheck docker/*.sh docker/*/*.sh tests/docker/deployment/*.sh .ci/run
+	$(BIN)/shellcheck docker/*.sh docker/*/*.sh tests/docker/deployment/*.sh plugins/confidential_spark/audit/making/*.sh .ci/run
 	$(BIN)/hadolint docker/enclave/Dockerfile* docker/airflow/Dockerfile
 	$(BIN)/python -m scripts.approve_measurement --check
 	$(BIN)/python -m scripts.generate_docs --check

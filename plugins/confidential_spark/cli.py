@@ -29,9 +29,10 @@ EXIT_REFUSED = 1
 EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
-# By name: they are in a checkout, and not in the wheel that auditors install.
+# By name: the verifier does without them. Auditors install `audit`; the others are in a checkout only.
 FURTHER_COMMANDS = tuple(
-    f"confidential_spark.cli_{name}" for name in ("explain", "housekeeping", "index", "results", "year")
+    f"confidential_spark.cli_{name}"
+    for name in ("audit", "explain", "housekeeping", "index", "results", "year")
 )
 
 
@@ -85,10 +86,10 @@ def _verify(options: argparse.Namespace) -> int:
         report = VerificationReport.not_checked(str(options.policy), error)
     status = {Outcome.VERIFIED: EXIT_VERIFIED, Outcome.REFUSED: EXIT_REFUSED}
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
-    return _print(text, status.get(report.outcome, EXIT_NOT_CHECKED))
+    return print_verdict(text, status.get(report.outcome, EXIT_NOT_CHECKED))
 
 
-def _print(text: str, status: int) -> int:
+def print_verdict(text: str, status: int) -> int:
     """Print a report and return its status: a verdict on a full disk or in a closed pipe is none."""
     if sys.stdout is None:
         return _not_printed("standard output is closed")
@@ -119,30 +120,38 @@ def _report(options: argparse.Namespace) -> VerificationReport:
     # A published month is replaced by switching a link: what follows is all of the version it leads to now.
     evidence, folder = _resolve_together(options.evidence, options.results or options.evidence.parent)
     return verify_evidence(
-        evidence=_read(evidence, MAX_EVIDENCE_BYTES),
+        evidence=read_file(evidence, MAX_EVIDENCE_BYTES),
         results=_require_folder(folder),
-        jwks=None if options.jwks is None else _read(options.jwks, MAX_JWKS_BYTES),
+        jwks=None if options.jwks is None else read_file(options.jwks, MAX_JWKS_BYTES),
         policy=policy,
-        now=_clock(options.at),
+        now=clock(options.at),
         expected_nonce=_nonce(options.nonce),
         expected_run_id=options.run_id,
         expected_image_digest=options.image_digest,
         expected_month=options.month,
-        expected_job_file_sha256=_sha256(options.job_file),
+        expected_job_file_sha256=file_sha256(options.job_file),
         ledger=options.ledger,
     )
 
 
-def _sha256(path: Path | None) -> str | None:
+def file_sha256(path: Path | None) -> str | None:
+    """Return the hex SHA-256 of a job's file.
+
+    :raises InputError: ``file-unreadable``.
+    """
     if path is None:
         return None
-    content = _read(path, MAX_JOB_BYTES)
+    content = read_file(path, MAX_JOB_BYTES)
     if len(content) > MAX_JOB_BYTES:
         raise _unusable("file-unreadable", "The job file is too large.", f"{path}", f"{MAX_JOB_BYTES} bytes")
     return sha256(content).hexdigest()
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_file(path: Path, limit: int) -> bytes:
+    """Return what stands in a file, at most one byte more than ``limit``.
+
+    :raises InputError: ``file-unreadable``.
+    """
     try:
         return read_regular(path, limit)
     except (OSError, ValueError) as error:
@@ -174,7 +183,11 @@ def _require_folder(folder: Path) -> Path:
     return folder
 
 
-def _clock(text: str | None) -> datetime:
+def clock(text: str | None) -> datetime:
+    """Return the time to judge at; without one, now.
+
+    :raises InputError: ``time-malformed``.
+    """
     if text is None:
         return datetime.now(UTC)
     with suppress(ValueError):

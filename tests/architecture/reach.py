@@ -1,4 +1,4 @@
-"""Which modules the verifier consists of."""
+"""Which modules the verifier consists of, and which an auditor installs besides."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from functools import cache
 import grimp
 
 
-@cache
 def reached_by_verify() -> frozenset[str]:
     """Return what `confidential-spark verify` imports of the package, late imports and parents included."""
+    return _reached_by("__main__", "cli", "verification.verify")
+
+
+def reached_by_audit() -> frozenset[str]:
+    """Return what `confidential-spark audit verify` imports besides."""
+    return _reached_by("cli_audit") - reached_by_verify()
+
+
+@cache
+def _reached_by(*names: str) -> frozenset[str]:
     graph = grimp.build_graph("confidential_spark", cache_dir=None, exclude_type_checking_imports=True)
-    starts = {f"confidential_spark.{name}" for name in ("__main__", "cli", "verification.verify")}
+    starts = {f"confidential_spark.{name}" for name in names}
     reached = starts.union(*map(graph.find_upstream_modules, starts))
     parts = [name.split(".") for name in reached]
     return frozenset(".".join(names[:end]) for names in parts for end in range(1, len(names) + 1))

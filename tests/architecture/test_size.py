@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import confidential_spark.agent
+import confidential_spark.audit
 import confidential_spark.verification
 import pytest
 
-from tests.architecture.reach import reached_by_verify
+from tests.architecture.reach import reached_by_audit, reached_by_verify
 
 PACKAGE = Path(confidential_spark.agent.__file__).parents[1]
 LAYOUT_TOKENS = {
@@ -72,6 +73,7 @@ def files(modules: frozenset[str]) -> list[Path]:
     ("stated_in", "counted"),
     [
         pytest.param(confidential_spark.verification, lambda: files(reached_by_verify()), id="verification"),
+        pytest.param(confidential_spark.audit, lambda: files(reached_by_audit()), id="audit"),
         pytest.param(confidential_spark.agent, lambda: list((PACKAGE / "agent").rglob("*.py")), id="agent"),
     ],
 )
@@ -81,7 +83,14 @@ def test_no_more_is_to_be_read_than_the_docstring_says(stated_in, counted):
     The agent's was raised once, from 3,000: since enclaves exchange input and results with Azure Storage
     themselves, the agent has a client for it, which no host's volume can replace.
     """
-    stated = int(re.search(r"at most ([0-9],[0-9]{3}) lines of code", stated_in.__doc__)[1].replace(",", ""))
+    stated = int(
+        re.search(r"at most ([0-9],[0-9]{3}|[0-9]{3}) lines of code", stated_in.__doc__)[1].replace(",", "")
+    )
     sizes = {path.relative_to(PACKAGE): lines_of_code(path.read_text()) for path in counted()}
     assert sum(sizes.values()) <= stated, sizes
-    assert stated <= {confidential_spark.verification: 3000, confidential_spark.agent: 3200}[stated_in]
+    most = {
+        confidential_spark.verification: 3000,
+        confidential_spark.audit: 800,
+        confidential_spark.agent: 3200,
+    }
+    assert stated <= most[stated_in]

@@ -1,4 +1,4 @@
-"""The wheel for auditors: what `verify` imports and nothing else, and it works without the rest."""
+"""The wheel for auditors: what they verify with and nothing else, and it works without the rest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from confidential_spark.audit.making.bundle import bundle
 
-from tests.architecture.reach import reached_by_verify
+from tests.architecture.reach import reached_by_audit, reached_by_verify
 from tests.support.factories.bundles import POLICY, make_bundle
+from tests.support.published_range import published_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +48,8 @@ def modules(wheel: Path) -> Iterator[str]:
             yield name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def test_holds_what_verify_imports_and_nothing_else(wheel: Path) -> None:
-    assert set(modules(wheel)) == reached_by_verify()
+def test_holds_what_verify_and_audit_verify_import_and_nothing_else(wheel: Path) -> None:
+    assert set(modules(wheel)) == reached_by_verify() | reached_by_audit()
     others = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith(".py")}
     assert {name for name in others if ".dist-info/" not in name} == {"confidential_spark/py.typed"}
 
@@ -88,3 +90,68 @@ def test_verifies_without_this_repository(wheel: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "VERIFIED" in done.stdout
+
+
+BLOCK = """
+import sys
+class NoAirflow:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("airflow", "azure", "pyarrow", "requests"):
+            raise AssertionError(f"{name} is imported")
+sys.meta_path.insert(0, NoAirflow())
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "code_of_a_change"),
+    [
+        pytest.param("folder", "result-digest-mismatch", id="folder"),
+        pytest.param("zip", "audit-bundle-malformed", id="zip"),
+    ],
+)
+def test_verify_all_runs_with_the_wheel_alone(
+    wheel: Path, tmp_path: Path, form: str, code_of_a_change: str
+) -> None:
+    """On an auditor's machine: the console script, four libraries, no Airflow, no checkout."""
+    deployed = published_range(tmp_path)
+    stem = "audit-nytaxi_local-2018-04-to-2018-06"
+    bundle_zip = tmp_path / "bundle.zip"
+    bundle_zip.write_bytes(b"".join(bundle(deployed.sources(), "2018-04", "2018-06")))
+    with zipfile.ZipFile(bundle_zip) as file:
+        file.extractall(tmp_path / "unpacked")
+    script = tmp_path / "confidential-spark"
+    code = BLOCK + RUN.format(wheel=str(wheel), libraries=sysconfig.get_path("platlib"))
+    script.write_text(f"#!{sys.executable} -IS\n{code}")
+    script.chmod(0o755)
+    command = ["sh", str(tmp_path / "unpacked" / stem / "verify-all.sh")]
+    if form == "zip":
+        command = [str(script), "audit", "verify", str(bundle_zip)]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        given = [*command, *options]
+        return subprocess.run(
+            given, cwd=tmp_path, env=environment, capture_output=True, check=False, text=True
+        )
+
+    policy = str(deployed.include / "policies" / "simulation.yaml")
+    done = run("--policy", policy)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 of 3 months VERIFIED · trust: SIMULATED" in done.stdout
+    assert run("--trust-bundle").returncode == 0
+    assert run().returncode == 2
+
+    changed = tmp_path / "unpacked" / stem / "months" / "2018-05" / "summary.json"
+    changed.write_bytes(changed.read_bytes() + b" ")
+    bundle_zip.write_bytes(bundle_zip.read_bytes().replace(b"PAR1", b"PAR2", 1))
+    done = run("--policy", policy)
+    assert done.returncode == 1
+    assert code_of_a_change in done.stdout
+
+
+def test_the_wheel_makes_no_bundles(wheel: Path, tmp_path: Path) -> None:
+    code = RUN.format(wheel=str(wheel), libraries=sysconfig.get_path("platlib"))
+    command = [sys.executable, "-I", "-S", "-c", code, "audit", "bundle"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert "invalid choice: 'bundle'" in done.stderr

@@ -6,7 +6,10 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confidential_spark.cli import main
 from confidential_spark.core.stages import TASK_IDS
+from confidential_spark.ui.audit import routes as audit
+from confidential_spark.ui.audit.rechecks import Rechecks
 
 from tests.browser.test_pages import GREEN, POOR_CONTRAST, PREFIX, SANDBOX
 from tests.support import axe
@@ -28,6 +31,7 @@ PAGES = {
     "month": f"{PREFIX}/results/{MAY}",
     "gaps": f"{GAPS}?first=2011-01&last=2018-12",
     "filling": f"{GAPS}/{FILL}",
+    "audit": f"{PREFIX}/audit/{DAG_ID}?first=2017-06&last=2018-12",
 }
 
 
@@ -181,4 +185,20 @@ def test_gaps_are_filled_and_cancelled_in_airflows_frame(visit, dag, publish, si
     frame.get_by_role("button", name="Cancel the rest").click()
     frame.get_by_role("heading", name="Fill the gaps of nytaxi_local").wait_for()
     assert runs() == []
+    assert complaints == []
+
+
+def test_a_range_is_verified_anew_and_handed_out(visit, eighteen_years, complaints, tmp_path, monkeypatch):
+    """By keyboard: the button, then the verdicts without loading the page again, then the bundle."""
+    monkeypatch.setattr(audit, "RECHECKS", Rechecks())
+    page = visit(f"{PREFIX}/audit/{DAG_ID}?first=2017-12&last=2018-09")
+    page.get_by_role("button", name="Re-verify 9 published months").press("Enter")
+    page.get_by_text("Verified anew at").wait_for(timeout=60_000)
+    assert page.get_by_role("status").inner_text() == "8 VERIFIED 1 REFUSED 1 MISSING"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the bundle").press("Enter")
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.name == f"audit-{DAG_ID}-2017-12-to-2018-09.zip"
+    assert main(["audit", "verify", str(path), "--trust-bundle", "--from", "2018-01", "--to", "2018-08"]) == 0
     assert complaints == []

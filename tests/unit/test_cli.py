@@ -109,7 +109,7 @@ def test_refusal_shows_got_and_expected(run):
 
 
 @pytest.mark.parametrize("results", [None, "month", "also"], ids=["beside", "same-link", "another-link"])
-@pytest.mark.parametrize("moment", ["_resolve", "_read"])
+@pytest.mark.parametrize("moment", ["_resolve", "read_file"])
 def test_a_month_that_is_replaced_meanwhile_is_no_false_alarm(run, monkeypatch, results, moment):
     link = run.folder / "month"
     for version in versions()[:2]:

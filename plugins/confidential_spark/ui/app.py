@@ -19,6 +19,7 @@ from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
 from confidential_spark.settings import PROJECT_DIR
 from confidential_spark.ui import queries
+from confidential_spark.ui.audit.routes import add_audit_routes
 from confidential_spark.ui.gaps.routes import add_gaps_routes
 from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
@@ -75,6 +76,7 @@ def create_app() -> FastAPI:
     app.get("/results/{dag_id}/{key}/{name}", dependencies=MAY_SEE_RUNS)(download)
     add_room_routes(app)
     add_gaps_routes(app)
+    add_audit_routes(app)
     return app
 
 

@@ -16,7 +16,7 @@ from confidential_spark.operators.outcomes.links import PLACE_KEY
 from confidential_spark.settings import get_settings
 from confidential_spark.ui import airflow_runs as runs_of
 from confidential_spark.ui.airflow_runs import JOB_OF, PLATFORMS
-from confidential_spark.ui.results.live_verification import MAX_BYTES_IN_LIST, Judge
+from confidential_spark.ui.results.live_verification import KEPT, MAX_BYTES_IN_LIST, Judge
 from confidential_spark.ui.results.published_state import PublishedState, published_state
 from confidential_spark.ui.views.calendar_view import CellState, Year, calendar, month_of
 from confidential_spark.ui.views.month_lines import month_lines
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from confidential_spark.ui.results.live_verification import Claim
+    from confidential_spark.ui.results.live_verification import Claim, KeptJudgements
     from confidential_spark.ui.results.published import PublishedResult, PublishedResults
 
 LAST_RUNS = 25
@@ -160,10 +160,13 @@ class RunPage:
     other: OtherRun | None
 
 
-def judge_of(dag_id: str) -> Judge:
-    """Return who verifies what one of this project's DAGs has published."""
+def judge_of(dag_id: str, kept: KeptJudgements = KEPT) -> Judge:
+    """Return who verifies what one of this project's DAGs has published.
+
+    :param kept: the verdicts that it remembers.
+    """
     settings = get_settings()
-    return Judge(dag_id, JOB_OF[dag_id], settings.policy_path(PLATFORMS[dag_id]), settings.jobs_dir)
+    return Judge(dag_id, JOB_OF[dag_id], settings.policy_path(PLATFORMS[dag_id]), settings.jobs_dir, kept)
 
 
 def list_page(session: Session, visible: Collection[str], published: PublishedResults) -> ListPage:

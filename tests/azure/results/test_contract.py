@@ -142,6 +142,7 @@ class TestTries:
         with pytest.raises(VerificationError, match="token-expired"):
             refuse()
         (kept,) = store.discard_run(MAY, "manual", keep_signed=True)
+        assert (store.refused_tries(MAY), store.refused_tries("month=2018-06")) == (1, 0)
         assert str(kept).endswith("/.refused/month=2018-05/manual.1")
 
     def test_the_latest_refused_tries_are_kept(self, place, store) -> None:

@@ -178,6 +178,10 @@ class BlobStore(ResultStore):
         require_safe("key", key)
         return [self._tries.url(key, attempt) for attempt in self._tries.of_run(key, run)]
 
+    def refused_tries(self, key: str) -> int:
+        """Return how many prefixes are below ``.refused``."""
+        return len(self._tries.refused(require_safe("key", key)))
+
     def publish(
         self,
         staging: Location,

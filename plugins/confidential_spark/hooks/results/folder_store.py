@@ -137,6 +137,10 @@ class FolderStore(ResultStore):
         folders = sorted(_try_of(lock) for lock in locks)
         return [staging for staging in folders if run_of(staging.name) == run]
 
+    def refused_tries(self, key: str) -> int:
+        """Return how many folders are below ``.refused``."""
+        return len(self._refused(require_safe("key", key)))
+
     def _keep_refused(self, staging: Path, key: str) -> Path:
         refused = self._folder(REFUSED, key) / staging.name
         refused.parent.mkdir(parents=True, exist_ok=True)

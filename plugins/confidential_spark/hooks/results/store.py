@@ -161,6 +161,13 @@ class ResultStore(ABC):
         """Return the unpublished tries of a run."""
 
     @abstractmethod
+    def refused_tries(self, key: str) -> int:
+        """Return how many refused tries of a key are kept for inspection.
+
+        :raises ConfigurationError: ``results-name``.
+        """
+
+    @abstractmethod
     def publish(
         self,
         staging: Location,
