@@ -30,10 +30,7 @@ EXIT_NOT_CHECKED = 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
 # By name: the verifier does without them. Auditors install `audit`; the others are in a checkout only.
-FURTHER_COMMANDS = tuple(
-    f"confidential_spark.cli_{name}"
-    for name in ("audit", "explain", "housekeeping", "index", "results", "year")
-)
+FURTHER_COMMANDS = ("audit", "explain", "housekeeping", "index", "results", "year")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
-    for further in filter(find_spec, FURTHER_COMMANDS):
+    for further in filter(find_spec, map("confidential_spark.cli_{}".format, FURTHER_COMMANDS)):
         import_module(further).add_command(commands)
     return top
 
