@@ -127,6 +127,30 @@ def test_the_keyboard_reaches_everything(visit, eighteen_years):
     assert page.evaluate("document.activeElement.ariaLabel").startswith("2009-01"), "it stops at the edge"
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_the_focus_can_be_seen_at_every_stop(visit, eighteen_years, name):
+    page = visit(PAGES[name], width=400)
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    unseen, stops = [], 0
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        html, style, width, inside = page.evaluate("""() => {
+            const element = document.activeElement, look = getComputedStyle(element);
+            const place = element.getBoundingClientRect();
+            const across = place.right > 0 && place.left < innerWidth;
+            const inside = across && place.bottom > 0 && place.top < innerHeight;
+            const html = element.outerHTML.slice(0, 120);
+            return [html, look.outlineStyle, parseFloat(look.outlineWidth), inside];
+        }""")
+        if html.startswith("<body"):
+            break
+        stops += 1
+        if style == "none" or width < 1 or not inside:
+            unseen.append(html)
+    assert stops > 1
+    assert unseen == []
+
+
 def chosen(page):
     return page.evaluate("""() => {
         const form = document.querySelector("[data-range]");
