@@ -2,7 +2,6 @@
 
 # No postponed annotations here: FastAPI reads them.
 from typing import Annotated
-from urllib.parse import urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -77,10 +76,8 @@ def range_page(
     if dag_id not in MONTHLY or begin is None or end is None:
         raise HTTPException(404, "A range is two months of a DAG of this project.")
     begin, end = min(begin, end), max(begin, end)
-    if action == "audit":
-        asked = {"job": JOB_OF[dag_id].name, "platform": PLATFORMS[dag_id].value, "from": begin, "to": end}
-        return RedirectResponse(f"audit?{urlencode(asked)}", status_code=303)
-    return RedirectResponse(f"gaps/{dag_id}?{urlencode({'first': begin, 'last': end})}", status_code=303)
+    page = "audit" if action == "audit" else "gaps"
+    return RedirectResponse(f"{page}/{dag_id}?first={begin}&last={end}", status_code=303)
 
 
 def trends_page(dag_id: DagId, results: PublishedDep, verifier: VerifierDep) -> str:

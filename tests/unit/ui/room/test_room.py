@@ -290,7 +290,7 @@ def test_an_index_that_is_no_index_changes_nothing(browse, publish, by_hand, tmp
         ),
         pytest.param(
             {"first": "2012-03", "last": "2012-03", "action": "audit"},
-            "audit?job=nytaxi&platform=local&from=2012-03&to=2012-03",
+            f"audit/{DAG_ID}?first=2012-03&last=2012-03",
             id="audit",
         ),
     ],
