@@ -96,6 +96,10 @@ cluster: install-dev ## Bring up a single-node Kubernetes and print its kubeconf
 test-kubernetes: install-dev ## Run the Kubernetes tests on a real cluster: KUBECONFIG's with its KUBERNETES_…_IMAGE, or an own one (KUBERNETES_OUTAGES=yes)
 	@$(BIN)/python -m tests.kubernetes.equipped $(BIN)/pytest -q --durations=10 tests/kubernetes
 
+.PHONY: screenshots
+screenshots: install-dev ## Take the pictures of docs/images, of real pages over simulated months (Chromium; minutes)
+	@$(RUN) tests.support.screenshots
+
 .PHONY: bench
 bench: install-dev ## Measure everything side by side and write docs/performance.md (hours; QUICK=1: minutes, in var/bench)
 	@PYTHONPATH=plugins:. $(RUN) benchmarks.side_by_side $(if $(filter 1 yes,$(QUICK)),--quick) $(ARGS)

@@ -118,7 +118,7 @@ def test_works_in_the_frame_that_airflow_puts_it_in(visit, results, complaints):
                 const inside = frame.contentDocument;
                 done([inside.querySelector(".word").textContent,
                       getComputedStyle(inside.querySelector(".stages")).display,
-                      inside.querySelectorAll("svg rect").length]);
+                      inside.querySelectorAll(".chart svg rect").length]);
             }};
             document.body.append(frame);
         }})""")

@@ -32,6 +32,9 @@ PAGES = {
     "gaps": f"{GAPS}?first=2011-01&last=2018-12",
     "filling": f"{GAPS}/{FILL}",
     "audit": f"{PREFIX}/audit/{DAG_ID}?first=2017-06&last=2018-12",
+    "refused": f"{PREFIX}/results/{DAG_ID}/month=2012-05",
+    "list": f"{PREFIX}/",
+    "runbook": f"{PREFIX}/runbooks/commands",
 }
 
 
@@ -128,6 +131,97 @@ def test_the_keyboard_reaches_everything(visit, eighteen_years):
     assert page.evaluate("document.activeElement.ariaLabel").startswith("2009-01"), "it stops at the edge"
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_the_focus_can_be_seen_at_every_stop(visit, eighteen_years, name):
+    page = visit(PAGES[name], width=400)
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    unseen, stops = [], 0
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        html, style, width, inside = page.evaluate("""() => {
+            const element = document.activeElement, look = getComputedStyle(element);
+            const place = element.getBoundingClientRect();
+            const across = place.right > 0 && place.left < innerWidth;
+            const inside = across && place.bottom > 0 && place.top < innerHeight;
+            const html = element.outerHTML.slice(0, 120);
+            return [html, look.outlineStyle, parseFloat(look.outlineWidth), inside];
+        }""")
+        if html.startswith("<body"):
+            break
+        stops += 1
+        if style == "none" or width < 1 or not inside:
+            unseen.append(html)
+    assert stops > 1
+    assert unseen == []
+
+
+def chosen(page):
+    return page.evaluate("""() => {
+        const form = document.querySelector("[data-range]");
+        const { first, last } = form.elements;
+        return [first.value, last.value, document.querySelectorAll(".picked").length];
+    }""")
+
+
+def cell(page, month):
+    return page.locator(f"[data-grid] td[data-month='{month}'] a")
+
+
+def test_a_range_is_chosen_by_keyboard(visit, eighteen_years):
+    page = visit(ROOM)
+    cell(page, "2011-06").focus()
+    page.keyboard.press("ArrowRight")
+    assert chosen(page)[2] == 0, "moving alone chooses nothing"
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    assert chosen(page) == ["2011-07", "2012-09", 15]
+    assert page.locator("[data-said]").text_content() == "2011-07 to 2012-09: 15 months, 3 not published."
+    page.keyboard.press("Escape")
+    assert chosen(page)[2] == 0
+    for key in ("Shift+ArrowUp", "ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url(f"**/results/{DAG_ID}/month%3D2011-11")
+
+
+def test_a_range_is_chosen_by_mouse_and_no_month_is_opened(visit, eighteen_years):
+    page = visit(ROOM)
+    address = page.url
+    cell(page, "2012-03").hover()
+    page.mouse.down()
+    cell(page, "2012-01").hover()
+    cell(page, "2011-11").hover()
+    page.mouse.up()
+    assert chosen(page) == ["2011-11", "2012-03", 5]
+    cell(page, "2013-01").click(modifiers=["Shift"])
+    assert chosen(page) == ["2012-03", "2013-01", 11]
+    assert page.url == address
+    cell(page, "2012-05").click()
+    page.wait_for_url(f"**/results/{DAG_ID}/month%3D2012-05")
+
+
+def test_a_chosen_range_stays_while_months_change(visit, eighteen_years, publish):
+    page = visit(ROOM)
+    cell(page, "2011-06").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    publish(key="month=2011-07", report=with_checks())
+    page.locator("[aria-label^='2011-07, passed']").wait_for(timeout=60_000)
+    assert chosen(page) == ["2011-06", "2011-07", 2]
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with-our-script", "without-it"])
+def test_a_range_leads_to_its_gaps(visit, eighteen_years, script):
+    page = visit("/api/v2/version")
+    if not script:
+        page.route("**/page.js", lambda route: route.abort())
+    page.goto(page.url.replace("/api/v2/version", ROOM))
+    page.locator("select[name=first]").select_option("2011-01")
+    page.locator("select[name=last]").select_option("2012-12")
+    if script:
+        assert chosen(page) == ["2011-01", "2012-12", 24]
+    page.get_by_role("button", name="Fill the gaps of the range").click()
+    page.wait_for_url(f"**/gaps/{DAG_ID}?first=2011-01&last=2012-12")
+
+
 def test_what_changes_is_shown_without_a_reload_and_the_focus_stays(visit, eighteen_years, publish):
     page = visit(ROOM)
     page.evaluate("window.stays = true")
@@ -147,12 +241,13 @@ def test_it_says_the_same_without_its_script(visit, eighteen_years, browser):
     assert page.locator("[data-clock]").is_hidden()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1100), ("dark", 400)])
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(visit, eighteen_years, name, theme):
+def test_axe_finds_nothing(visit, eighteen_years, name, theme, width):
     if not axe.program().is_file():
         pytest.skip("!!! NOT TESTED: no axe-core; `python -m tests.support.axe` installs it")
-    page = visit(PAGES[name], scheme=theme)
+    page = visit(PAGES[name], scheme=theme, width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     page.evaluate(axe.program().read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")
     assert [

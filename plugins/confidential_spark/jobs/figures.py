@@ -56,6 +56,26 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class ComparedFigure:
+    """What a check compares with earlier months.
+
+    :param of: the number, from the `totals` of a summary.
+    :param show: the number as people read it.
+    """
+
+    label: str
+    of: Callable[[Mapping[str, int]], float]
+    show: Callable[[float], str]
+
+    def value(self, summary: Mapping[str, Any]) -> float | None:
+        """Return the number, or None where the summary has no such totals."""
+        try:
+            return float(self.of(summary["totals"]))
+        except (KeyError, TypeError, ValueError, ArithmeticError):
+            return None
+
+
+@dataclass(frozen=True)
 class ResultChart:
     """A result table as a bar chart, one bar a row.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
+from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import and_, case, func, select
 
 from confidential_spark.core.errors import InputError
@@ -27,12 +28,15 @@ from confidential_spark.ui.views.run_view import (
     Verdict,
     verdict,
 )
+from confidential_spark.ui.views.timeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy.orm import Session
+
+    from confidential_spark.ui.views.timeline import Timeline
 
 MONTHLY_FIRST = sorted(JOBS.values(), key=lambda job: not job.monthly)
 PLATFORMS = {job.dag_id(platform): platform for job in MONTHLY_FIRST for platform in Platform}
@@ -42,6 +46,17 @@ MONTHLY = frozenset(dag_id for dag_id, job in JOB_OF.items() if job.monthly)
 # A list looks no further back; a DAG of 200 months has room for 10 runs of each.
 MAX_RUNS = 2000
 VERIFY, CHECK, PUBLISH = "validation.verify_evidence", "validation.check_results", "validation.publish"
+# What Airflow calls the component that started a run, in words.
+TRIGGERED = {
+    "cli": "on the command line",
+    "operator": "another DAG",
+    "rest_api": "by the API",
+    "ui": "by hand",
+    "test": "on the command line, without a scheduler",
+    "timetable": "the schedule",
+    "asset": "other results that were published",
+    "backfill": "a back-fill",
+}
 STARTED = func.coalesce(DagRun.start_date, DagRun.run_after)
 
 
@@ -121,6 +136,26 @@ def month_asked_for(run: DagRun) -> str:
         return str(Month.parse(asked))
     except InputError:
         return ""
+
+
+def triggered_by(session: Session, dag_id: str, run_id: str) -> str:
+    """Return who or what started a run, e.g. ``ann, by hand``; empty when Airflow does not know the run."""
+    columns = select(DagRun.run_type, DagRun.triggered_by, DagRun.triggering_user_name)
+    row = session.execute(columns.where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
+    if row is None:
+        return ""
+    kind, component, user = row
+    if component is DagRunTriggeredByType.TEST:
+        # Airflow names no user of its own there.
+        user = None
+    how = TRIGGERED.get(getattr(component, "value", ""), text(kind))
+    return f"{text(user)}, {how}" if user else how
+
+
+def timeline_of(session: Session, dag_id: str, run_id: str) -> Timeline | None:
+    """Return when the tasks of a run worked, or None when Airflow does not know the run."""
+    run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return timeline(dag_id, run_id, tasks_of(session, [run])[run.id]) if run else None
 
 
 def steps_of_run(session: Session, run: DagRun, tasks: Mapping[str, str]) -> tuple[Line, ...]:

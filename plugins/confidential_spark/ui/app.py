@@ -29,8 +29,8 @@ from confidential_spark.ui.results.published import DOCUMENTS
 from confidential_spark.ui.room.neighbours import neighbours
 from confidential_spark.ui.room.page import known_near
 from confidential_spark.ui.room.routes import MAY_SEE_RUNS, VerifierDep, add_room_routes
-from confidential_spark.ui.runbook_pages import runbook_page
 from confidential_spark.ui.views.calendar_view import CellState
+from confidential_spark.ui.views.runbook_view import runbook_page
 
 log = logging.getLogger(__name__)
 HEADERS = {

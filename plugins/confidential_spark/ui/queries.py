@@ -30,6 +30,7 @@ from confidential_spark.ui.views.report_view import (
     text,
 )
 from confidential_spark.ui.views.run_view import PASSED, Stage, Verdict, failed_task, stages, verdict
+from confidential_spark.ui.views.timeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from confidential_spark.ui.results.live_verification import Claim, KeptJudgements
-    from confidential_spark.ui.results.published import PublishedResult, PublishedResults
+    from confidential_spark.ui.results.published import (
+        PublishedResult,
+        PublishedResults,
+        ReplacedVersion,
+    )
+    from confidential_spark.ui.views.timeline import Timeline
 
 LAST_RUNS = 25
 LAST_SINGLE_RESULTS = 12
@@ -143,6 +149,8 @@ class RunPage:
     """The page of one run, or of one published result.
 
     :param steps: of this page's own verification, else of the pipeline's at the time.
+    :param timeline: when the tasks worked; None when Airflow does not know the run.
+    :param replaced: the versions that this result replaced and that are still kept, the latest first.
     """
 
     dag_id: str
@@ -158,6 +166,8 @@ class RunPage:
     result: ResultView | None
     proof: Verdict | None
     other: OtherRun | None
+    timeline: Timeline | None = None
+    replaced: tuple[ReplacedVersion, ...] = ()
 
 
 def judge_of(dag_id: str, kept: KeptJudgements = KEPT) -> Judge:
@@ -286,6 +296,7 @@ def run_page(session: Session, dag_id: str, run_id: str, published: PublishedRes
         result=result,
         proof=None if claimed is proof else proof,
         other=other,
+        timeline=timeline(dag_id, run_id, tasks),
     )
 
 
@@ -308,7 +319,15 @@ def result_of_run(
         return None, other_run(session, run.dag_id, publisher)
     if tasks.get(runs_of.PUBLISH) != "success":
         return None, OtherRun("What an earlier try of this run made is still published.", key=key)
-    return result_view(judge, result, run.run_id), None
+    return with_trigger(session, run.dag_id, result_view(judge, result, run.run_id)), None
+
+
+def with_trigger(session: Session, dag_id: str, result: ResultView) -> ResultView:
+    """Return a result's view with who started its run, where its provenance is proven."""
+    if result.provenance is None:
+        return result
+    triggered = runs_of.triggered_by(session, dag_id, result.run_id) if result.run_id else ""
+    return replace(result, provenance=replace(result.provenance, triggered=triggered))
 
 
 def other_run(session: Session, dag_id: str, run_id: str) -> OtherRun:
@@ -322,7 +341,7 @@ def result_page(session: Session, dag_id: str, key: str, published: PublishedRes
     found = published.result(dag_id, key) if dag_id in PLATFORMS else None
     if found is None:
         return None
-    result = result_view(judge_of(dag_id), found)
+    result = with_trigger(session, dag_id, result_view(judge_of(dag_id), found))
     return RunPage(
         dag_id=dag_id,
         run_id=result.run_id,
@@ -337,6 +356,8 @@ def result_page(session: Session, dag_id: str, key: str, published: PublishedRes
         result=result,
         proof=None,
         other=newer_run(session, dag_id, key, result),
+        timeline=runs_of.timeline_of(session, dag_id, result.run_id) if result.run_id else None,
+        replaced=published.replaced(dag_id, key),
     )
 
 

@@ -40,6 +40,18 @@ def span(value: timedelta | None) -> str:
     )
 
 
+def size(value: int) -> str:
+    """Return a number of bytes, e.g. ``278 kB``."""
+    number, units = float(value), ("kB", "MB", "GB", "TB")
+    if value < 1000:
+        return f"{value} bytes"
+    for unit in units:
+        number /= 1000
+        if number < 999.5 or unit == units[-1]:
+            break
+    return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
@@ -48,7 +60,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=count, moment=moment, span=span)
+    environment.filters.update(count=count, moment=moment, size=size, span=span)
     environment.globals.update(month_names=MONTH_NAMES)
     return environment
 

@@ -190,3 +190,18 @@ def test_a_run_on_blobs_verifies_from_a_copy(spelt, deploy, run_dag, machines, t
     assert "VERIFIED" in done.stdout, (command, done.stderr)
     assert main(["results", "get", f"{spelt[0]}/{DAG}", MAY, str(copy)]) == 2
     assert main(["results", "get", f"{spelt[0]}/{DAG}", "month=2018-06", str(tmp_path / "other")]) == 2
+
+
+def test_pages_name_the_versions_that_were_replaced(blobs: BlobPlace, tmp_path: Path) -> None:
+    def replaced(key: str = MAY) -> list[str]:
+        copies = BlobCopies(blobs.folder(), tmp_path / "copies")
+        return [each.version for each in PublishedBlobs(copies).replaced(DAG, key)]
+
+    store = blobs.results().store(DAG)
+    for attempt in ("run.1", "run.2", "run.3"):
+        store.publish(staged(store, attempt))
+    assert replaced() == ["run.2", "run.1"], "the latest first"
+    assert replaced("month=2018-06") == []
+    # Readers follow the marker's metadata; its content is needed for the history alone.
+    blobs.folder().write(f"{DAG}/{MAY}.json", b"{}", metadata={"version": "run.3"})
+    assert replaced() == []

@@ -313,7 +313,7 @@ def test_a_green_run_shows_verdict_stages_steps_checks_figures_and_the_command(b
     ):
         assert text in page, text
     assert "alg-not-rs256" not in page  # what the report beside the files says of the verification
-    assert page.count("<rect") == 24 + 2
+    assert page.count("<rect") == 24 + 2 + len(TASK_IDS)
     assert 'data-poll="' not in page
 
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from confidential_spark.core.errors import ResultError
 from confidential_spark.hooks.durable_files import best_effort, storage_errors
 from confidential_spark.hooks.index.places import BlobIndex
-from confidential_spark.hooks.results.blob_marker import ENDING
+from confidential_spark.hooks.results.blob_marker import ENDING, MAX_MARKER_BYTES, Marker
 from confidential_spark.hooks.results.blob_tries import download
 from confidential_spark.hooks.results.store import KEY_PREFIXES, SAFE_NAME, VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from confidential_spark.hooks.index.index import IndexFile
     from confidential_spark.hooks.results.blob_folder import BlobFolder, Entry
@@ -77,6 +78,23 @@ class BlobCopies:
             return None
         state = "\n".join(f"{blob.name}\t{blob.etag}" for blob in blobs)
         return self._cache / hashlib.sha256(f"{self._folder.url}\n{state}".encode()).hexdigest() / version
+
+    def replaced(self, dag_id: str, key: str) -> dict[str, datetime]:
+        """Return the versions of a key that were replaced and are still kept, and when that was.
+
+        A marker that is malformed names none: what is published follows from its metadata.
+
+        :raises ResultError: what the storage refuses.
+        """
+        if key not in self.current(dag_id):
+            return {}
+        name, there = f"{dag_id}/{key}{ENDING}", self._versions(dag_id)
+        try:
+            found = self._folder.read(name, MAX_MARKER_BYTES)
+            replaced = Marker.model_validate_json(found[0]).replaced if found else ()
+        except ValueError:
+            return {}
+        return {each.version: each.at for each in replaced if (key, each.version) in there}
 
     def fetch(self, dag_id: str, key: str, place: Path) -> None:
         """Make the copy unless it is there; the ones that were used longest ago are removed.

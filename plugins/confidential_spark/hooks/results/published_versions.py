@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ResultError
@@ -74,6 +75,16 @@ class PublishedVersions:
     def current(self) -> Path | None:
         """Return the version that readers see now, or None."""
         return self.marker.resolve() if self.marker.is_symlink() and self.marker.is_dir() else None
+
+    def replaced(self) -> dict[str, datetime]:
+        """Return the versions that were replaced and are still kept, and when that was."""
+        try:
+            notes = [path for path in self._folder.iterdir() if path.name.endswith(REPLACED)]
+            times = {note.name.removesuffix(REPLACED): note.stat().st_mtime for note in notes}
+        except OSError:
+            return {}
+        kept = {name: at for name, at in times.items() if self.version(name).is_dir()}
+        return {name: datetime.fromtimestamp(at, UTC) for name, at in kept.items()}
 
     def version(self, name: str) -> Path:
         """Return where a version is, or would be."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from confidential_spark.core.errors import ConfigurationError, ResultError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from confidential_spark.core.months import Month
     from confidential_spark.jobs.checks.limits import JobLimits
     from confidential_spark.jobs.checks.subject import PublishedResults
+    from confidential_spark.jobs.figures import ComparedFigure
     from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.manifest import InputManifest, InputTotals
 
@@ -30,12 +31,14 @@ class JobRules(Generic[SubjectT]):
     :param subject: what its checks look at.
     :param checks: name → check; a check yields results, and may raise where it cannot look.
     :param input: what its monthly input must look like; None for jobs without input.
+    :param history: check → the figure that it compares with those of earlier months.
     """
 
     limits: type[JobLimits]
     subject: type[SubjectT]
     checks: Mapping[str, Callable[[SubjectT], Iterator[CheckResult]]]
     input: InputContract | None = None
+    history: Mapping[str, ComparedFigure] = field(default_factory=dict)
 
 
 def run_checks(

@@ -17,6 +17,7 @@ from confidential_spark.jobs.checks.subject import (
 )
 from confidential_spark.jobs.nytaxi.month_limits import NytaxiLimits
 from confidential_spark.jobs.nytaxi.plausibility import (
+    HISTORY,
     check_clocks,
     check_days,
     check_equal_rows,
@@ -206,4 +207,4 @@ CHECKS: Mapping[str, Callable[[NytaxiMonth], Iterator[CheckResult]]] = {
     "clocks": check_clocks,
     "trailing": check_trailing,
 }
-RULES = JobRules(limits=NytaxiLimits, subject=NytaxiMonth, checks=CHECKS, input=TRIPS)
+RULES = JobRules(limits=NytaxiLimits, subject=NytaxiMonth, checks=CHECKS, input=TRIPS, history=HISTORY)

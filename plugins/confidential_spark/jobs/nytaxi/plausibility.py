@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from confidential_spark.jobs.checks.result import CheckResult, Severity
+from confidential_spark.jobs.figures import ComparedFigure, dollars
 from confidential_spark.jobs.trips.month_profile import QUIET_HOURS, UNRECOGNISED, VENDORS, night
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def check_trailing(subject: NytaxiMonth) -> Iterator[CheckResult]:
                 "not compared: not enough history",
             )
             continue
-        score = robust_z_score(figure(subject.summary.measures()), [figure(totals) for totals in history])
+        score = robust_z_score(
+            figure.of(subject.summary.measures()), [figure.of(totals) for totals in history]
+        )
         yield CheckResult(
             f"trailing_{name}",
             Severity.WARN,
@@ -158,13 +161,22 @@ def _per_trip(measure: str) -> Callable[[Mapping[str, int]], float]:
 
 
 # Figure → how it follows from a month's totals: cents, thousandths of a mile and seconds.
-TRAILING: Mapping[str, Callable[[Mapping[str, int]], float]] = {
-    "trips": lambda totals: totals["trips"],
-    "revenue_cents": lambda totals: totals["revenue_cents"],
-    "fare_per_trip": _per_trip("fare_cents"),
-    "distance_per_trip": _per_trip("distance_millimiles"),
-    "duration_per_trip": _per_trip("duration_s"),
+TRAILING: Mapping[str, ComparedFigure] = {
+    "trips": ComparedFigure("Trips", lambda totals: totals["trips"], "{:,.0f}".format),
+    "revenue_cents": ComparedFigure(
+        "Revenue", lambda totals: totals["revenue_cents"], lambda cents: dollars(round(cents))
+    ),
+    "fare_per_trip": ComparedFigure(
+        "Fare per trip", _per_trip("fare_cents"), lambda cents: dollars(round(cents))
+    ),
+    "distance_per_trip": ComparedFigure(
+        "Distance per trip", _per_trip("distance_millimiles"), lambda value: f"{value / 1000:.2f} miles"
+    ),
+    "duration_per_trip": ComparedFigure(
+        "Duration per trip", _per_trip("duration_s"), lambda value: f"{value / 60:.1f} min"
+    ),
 }
+HISTORY = {f"trailing_{name}": figure for name, figure in TRAILING.items()}
 
 
 def _check_minima(

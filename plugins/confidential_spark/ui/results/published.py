@@ -14,9 +14,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from confidential_spark.hooks.index.places import FolderIndex
+from confidential_spark.hooks.results.published_versions import PublishedVersions
 from confidential_spark.hooks.results.store import KEY_PREFIXES, SAFE_NAME, VERSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from confidential_spark.hooks.index.index import IndexFile
@@ -72,6 +75,17 @@ class PublishedResult:
             return []
 
 
+@dataclass(frozen=True)
+class ReplacedVersion:
+    """A version that readers saw before, and that is kept for a while.
+
+    :param at: when it was replaced.
+    """
+
+    version: str
+    at: datetime
+
+
 class PublishedResults(Protocol):
     """What is published, wherever it is."""
 
@@ -83,6 +97,9 @@ class PublishedResults(Protocol):
 
         :param version: return this one instead, while it is kept.
         """
+
+    def replaced(self, dag_id: str, key: str) -> tuple[ReplacedVersion, ...]:
+        """Return the versions of a published key that were replaced and are still kept, the latest first."""
 
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
         """Return all versions of a DAG that are published now, by key, in order."""
@@ -139,6 +156,12 @@ class Published:
         folder = _folders(entry.parent / VERSIONS / key).get(version) if version else _current(entry, home)
         return PublishedResult(key, entry, folder) if folder else None
 
+    def replaced(self, dag_id: str, key: str) -> tuple[ReplacedVersion, ...]:
+        """Return the versions of a published key that were replaced and are still kept, the latest first."""
+        entry = self._listing(dag_id).entries.get(key)
+        kept = PublishedVersions(entry.parent, key).replaced() if entry else {}
+        return latest_first(kept)
+
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
         """Return all versions of a DAG that are published now, by key, in order."""
         versions = sorted(self.index(dag_id).versions().items())
@@ -166,6 +189,15 @@ class Published:
             )
             self._listings[dag_id] = listing
         return self._listings[dag_id]
+
+
+def latest_first(kept: Mapping[str, datetime]) -> tuple[ReplacedVersion, ...]:
+    """Return replaced versions, the one that was replaced last first.
+
+    :param kept: when each was replaced.
+    """
+    found = sorted(kept.items(), key=lambda item: (item[1], item[0]), reverse=True)
+    return tuple(ReplacedVersion(version, at) for version, at in found)
 
 
 def _current(entry: Path, home: Path) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from confidential_spark.ui.results.published import PublishedResult
+from confidential_spark.ui.results.published import PublishedResult, latest_first
 
 if TYPE_CHECKING:
     from confidential_spark.hooks.index.index import IndexFile
     from confidential_spark.hooks.results.blob_copies import BlobCopies
+    from confidential_spark.ui.results.published import ReplacedVersion
 
 # One page copies for so long; what is left is "not verified yet", until the page is loaded again.
 COPY_SECONDS = 1.0
@@ -43,6 +44,10 @@ class PublishedBlobs:
         if not place.is_dir() and self._has_time():
             self._copies.fetch(dag_id, key, place)
         return PublishedResult(key, place, place, copied_from=f"{self._copies.url}/{dag_id}")
+
+    def replaced(self, dag_id: str, key: str) -> tuple[ReplacedVersion, ...]:
+        """Return the versions of a published key that were replaced and are still kept, the latest first."""
+        return latest_first(self._copies.replaced(dag_id, key))
 
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
         """Return all versions of a DAG that are published now, by key, in order; no file is copied for it."""

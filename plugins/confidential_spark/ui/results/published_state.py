@@ -34,6 +34,7 @@ class PublishedState:
     :param claimed: the trust that the report beside it names, which proves nothing.
     :param word: short, for a tag.
     :param signed_at: when the enclave signed, or None.
+    :param refusal: why it is refused; empty when it is not, or when a check of the results did not pass.
     """
 
     key: str
@@ -44,6 +45,7 @@ class PublishedState:
     run_id: str
     rows: int | None
     signed_at: datetime | None
+    refusal: str = ""
 
     @property
     def tone(self) -> str:
@@ -88,7 +90,14 @@ def _state(dag_id: str, result: PublishedResult, judgement: Judgement | None) ->
         run_id=run_of(dag_id, judgement.claim, report) if judgement else "",
         rows=rows if is_whole(rows) and state is not CellState.REFUSED else None,
         signed_at=datetime.fromisoformat(at) if at else None,
+        refusal=refusal_of(judgement),
     )
+
+
+def refusal_of(judgement: Judgement | None) -> str:
+    """Return why a verification refused a version; empty when it did not."""
+    refused = judgement is not None and judgement.report.outcome is Outcome.REFUSED
+    return text(judgement.report.code) if judgement and refused else ""
 
 
 def state_and_word(judgement: Judgement | None, tone: str) -> tuple[CellState, str]:

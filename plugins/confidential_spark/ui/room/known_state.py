@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from confidential_spark.ui.results.published_state import PublishedState, state_and_word
+from confidential_spark.ui.results.published_state import PublishedState, refusal_of, state_and_word
 from confidential_spark.ui.views.calendar_view import CellState
 from confidential_spark.ui.views.report_view import run_of, text
 
@@ -31,6 +31,7 @@ def known_state(dag_id: str, known: KnownResult) -> PublishedState:
         run_id=run_of(dag_id, judgement.claim, {}) if judgement else "",
         rows=rows if state is not CellState.REFUSED else None,
         signed_at=datetime.fromisoformat(at) if at else entry.signed_at if entry else None,
+        refusal=refusal_of(judgement),
     )
 
 

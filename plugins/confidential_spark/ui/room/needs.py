@@ -108,9 +108,10 @@ def _refused(dag_id: str, cell: Cell) -> Need:
     links = [result_link(dag_id, cell.line.key)] if cell.line.key else []
     if cell.line.run_id:
         links.append(run_link(dag_id, cell.line.run_id))
-    return Need(
-        "⊘", "bad", f"{cell.month} refused", f"{cell.line.words}. Treat it as an incident.", tuple(links)
-    )
+    if cell.line.refusal:
+        links.append(Link("Runbook", f"runbooks/{quote(cell.line.refusal, safe='')}"))
+    why = cell.line.words.removeprefix("REFUSED ")
+    return Need("⊘", "bad", f"{cell.month} refused", f"{why}. Treat it as an incident.", tuple(links))
 
 
 def _failed(dag_id: str, cell: Cell) -> Need:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from confidential_spark.core.months import Month
     from confidential_spark.ui.room.known_results import KnownResult
 
-SHOWN_MEASURES = 3
+SHOWN_MEASURES = 4
 MONTHS = 13
 
 
@@ -47,13 +47,17 @@ class Comparisons:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The section."""
+    """The section.
+
+    :param warned: check that warned → the last twelve months of the figure that it compares.
+    """
 
     month: Month
     neighbours: tuple[Neighbour, ...]
     rows: tuple[Comparisons, ...]
     lines: tuple[Trend, ...]
     unverified: int
+    warned: Mapping[str, Trend]
 
 
 def neighbours(dag_id: str, key: str, known: Mapping[str, KnownResult]) -> Neighbours | None:
@@ -94,4 +98,30 @@ def neighbours(dag_id: str, key: str, known: Mapping[str, KnownResult]) -> Neigh
             )
     shown = {month, *(each.month for each in found)}
     unverified = sum(credible[at].judgement is None for at in shown & credible.keys())
-    return Neighbours(month, found, tuple(rows), tuple(lines), unverified)
+    warned = _warned_lines(dag_id, month, credible)
+    return Neighbours(month, found, tuple(rows), tuple(lines), unverified, warned)
+
+
+def _warned_lines(dag_id: str, month: Month, credible: Mapping[Month, KnownResult]) -> dict[str, Trend]:
+    """Return the last twelve months of each figure whose comparison with earlier months gave a warning."""
+    own = credible.get(month)
+    warned = own.entry.warned if own and own.entry else ()
+    history = JOB_OF[dag_id].rules().history if warned else {}
+    # Read only where something warned: the index has the figures of headlines alone.
+    months = [at for at in (month.shift(by) for by in range(1 - MONTHS, 1)) if at in credible]
+    summaries = {at: credible[at].result.document("summary.json") for at in months if history.keys() & warned}
+    found = {}
+    for check in warned:
+        figure = history.get(check)
+        if figure is None:
+            continue
+        points = [
+            Point(at, f"month={at}", value, figure.show(value), "", credible[at].judgement is not None)
+            for at, summary in summaries.items()
+            if (value := figure.value(summary)) is not None
+        ]
+        if len(points) > 1:
+            name = f"history-{check.replace('_', '-')}"
+            title = f"{figure.label}, last 12 months"
+            found[check] = trend(name, title, points, figure.show)
+    return found

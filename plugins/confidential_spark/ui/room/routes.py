@@ -9,12 +9,12 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi import Path as PathParam
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.errors import InputError
 from confidential_spark.core.months import Month
-from confidential_spark.ui.airflow_runs import JOB_OF, PLATFORMS
+from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.rendering import render
 from confidential_spark.ui.results.deployment import PublishedDep
 from confidential_spark.ui.room.compare import comparison
@@ -41,6 +41,7 @@ VerifierDep = Annotated[Verifier, Depends(verifier)]
 def add_room_routes(app: FastAPI) -> None:
     """Add the pages."""
     app.get("/room", response_class=HTMLResponse)(room)
+    app.get("/range")(range_page)
     app.get("/trends/{dag_id}", response_class=HTMLResponse, dependencies=MAY_SEE_RUNS)(trends_page)
     app.get("/compare", response_class=HTMLResponse)(compare_page)
 
@@ -62,6 +63,21 @@ def room(
     if page is None:
         raise HTTPException(404, "There is no DAG of this project of that name that you may see.")
     return render("room.html", root="", page=page, states=CellState, shades=Shade)
+
+
+def range_page(
+    dag_id: Name = "",
+    first: Name = "",
+    last: Name = "",
+    action: Name = "",
+) -> RedirectResponse:
+    """Lead from two months of the matrix to what is done with the range; the page there asks for rights."""
+    begin, end = month_or_none(first), month_or_none(last)
+    if dag_id not in MONTHLY or begin is None or end is None:
+        raise HTTPException(404, "A range is two months of a DAG of this project.")
+    begin, end = min(begin, end), max(begin, end)
+    page = "audit" if action == "audit" else "gaps"
+    return RedirectResponse(f"{page}/{dag_id}?first={begin}&last={end}", status_code=303)
 
 
 def trends_page(dag_id: DagId, results: PublishedDep, verifier: VerifierDep) -> str:

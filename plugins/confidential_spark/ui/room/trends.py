@@ -156,8 +156,13 @@ def trend(name: str, title: str, points: Sequence[Point], show: Callable[[Value]
     years = tuple((x_of(month), month.year) for month in januaries[::step])
     middle = (low + high) / 2
     whole = all(isinstance(value, int) for value in values)
-    shown_middle = show(round(middle) if whole else middle)
-    return Trend(name, title, placed, _lines(placed), years, show(high), shown_middle, show(low))
+    top, center, bottom = (on_axis(show(each)) for each in (high, round(middle) if whole else middle, low))
+    return Trend(name, title, placed, _lines(placed), years, top, center, bottom)
+
+
+def on_axis(text: str) -> str:
+    """Return a value as it stands beside a line: whole dollars, because there is little room."""
+    return text.partition(".")[0] if text.lstrip("-").startswith("$") else text
 
 
 def _lines(points: Sequence[Point]) -> tuple[str, ...]:

@@ -60,10 +60,67 @@ document.addEventListener("keydown", (event) => {
   } while (!link && rows[row] && rows[row].cells[column]);
   event.preventDefault();
   if (!link) return;
+  if (event.shiftKey) chooseRange(range.from || cell.dataset.month, monthOf(link));
   cell.closest("[data-grid]").querySelectorAll('a[tabindex="0"]').forEach((each) => { each.tabIndex = -1; });
   link.tabIndex = 0;
   link.focus();
 });
+
+// A range of months: dragged over, or from the month that had the focus to the one that gets it while Shift is held.
+// The two lists of the form below the matrix say the same, and are what is sent.
+const range = { from: "", to: "", dragged: false };
+const monthOf = (target) => {
+  const cell = target instanceof Element ? target.closest("[data-grid] td[data-month]") : null;
+  return cell && document.querySelector("[data-range]") ? cell.dataset.month : "";
+};
+const showRange = () => {
+  const form = document.querySelector("[data-range]");
+  if (!form) return;
+  const [first, last] = [range.from, range.to].sort();
+  const cells = [...document.querySelectorAll("[data-grid] td[data-month]")];
+  const picked = cells.filter((cell) => first && cell.dataset.month >= first && cell.dataset.month <= last);
+  for (const cell of cells) cell.classList.toggle("picked", picked.includes(cell));
+  const unpublished = picked.filter((cell) => !cell.querySelector('a[href*="results/"]')).length;
+  form.querySelector("[data-said]").textContent = first
+    ? `${first} to ${last}: ${picked.length} month${picked.length === 1 ? "" : "s"}, ${unpublished} not published.` : "";
+};
+const chooseRange = (from, to) => {
+  [range.from, range.to] = [from, to];
+  const form = document.querySelector("[data-range]");
+  const [first, last] = [from, to].sort();
+  if (form && from) [form.elements.first.value, form.elements.last.value] = [first, last];
+  showRange();
+};
+document.addEventListener("change", (event) => {
+  const form = event.target instanceof Element ? event.target.closest("[data-range]") : null;
+  if (form) chooseRange(form.elements.first.value, form.elements.last.value);
+});
+let pressed = "";
+let before = "";
+document.addEventListener("pointerdown", (event) => {
+  range.dragged = false;
+  // The press moves the focus; a range begins where it was.
+  before = monthOf(document.activeElement);
+  pressed = event.button === 0 && event.pointerType !== "touch" && !event.shiftKey ? monthOf(event.target) : "";
+});
+document.addEventListener("pointerover", (event) => {
+  const month = pressed && event.buttons === 1 ? monthOf(event.target) : "";
+  if (!month || (month === pressed && !range.dragged)) return;
+  range.dragged = true;
+  chooseRange(pressed, month);
+});
+document.addEventListener("pointerup", () => { pressed = ""; });
+document.addEventListener("dragstart", (event) => { if (monthOf(event.target)) event.preventDefault(); });
+document.addEventListener("click", (event) => {
+  const month = monthOf(event.target);
+  const byKey = event.detail === 0;
+  if (!month || byKey || !(range.dragged || event.shiftKey)) return;
+  // The month is chosen, and its page not opened.
+  event.preventDefault();
+  event.stopPropagation();
+  if (!range.dragged) chooseRange(range.from || before || month, month);
+}, true);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && range.from) chooseRange("", ""); });
 
 // The parts of a page that change are asked for again; while nothing has changed, the answer is empty.
 const address = (element) => {
@@ -81,6 +138,7 @@ const replaceParts = (text) => {
     const focused = part.contains(document.activeElement) ? address(document.activeElement) : "";
     part.replaceChildren(...document.importNode(other, true).childNodes);
     prepareGrids(part);
+    showRange();
     if (focused) {
       const again = [...part.querySelectorAll("a[href], [id]")].find((each) => address(each) === focused);
       if (again) again.focus({ preventScroll: true });
@@ -119,6 +177,7 @@ const poll = async () => {
 
 document.addEventListener("DOMContentLoaded", () => {
   prepareGrids(document);
+  for (const hint of document.querySelectorAll("[data-range] .hint")) hint.hidden = false;
   if (Number(document.documentElement.dataset.poll)) setTimeout(poll, 1000);
   for (const block of document.querySelectorAll("[data-copy]")) {
     const button = document.createElement("button");

@@ -57,6 +57,7 @@ class MonthLine:
     :param words: more than the state's own word, for the reader who points at the cell.
     :param key: what it is published under; empty when nothing is.
     :param run_id: of the run that the state is about; empty when it is about what is published.
+    :param refusal: why what is published is refused.
     """
 
     state: CellState
@@ -64,6 +65,7 @@ class MonthLine:
     key: str = ""
     run_id: str = ""
     rows: int | None = None
+    refusal: str = ""
 
 
 @dataclass(frozen=True)

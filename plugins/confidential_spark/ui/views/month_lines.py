@@ -29,7 +29,9 @@ def month_line(published: PublishedState | None, run: MonthRun | None) -> MonthL
         return MonthLine(run.state, older or run.sentence, published.key if published else "", run.run_id)
     if published:
         words = f"{published.word}, {published.proof}"
-        return MonthLine(published.state, words, published.key, rows=published.rows)
+        return MonthLine(
+            published.state, words, published.key, rows=published.rows, refusal=published.refusal
+        )
     ended_well = run is None or run.state is not CellState.MISSING
     words = (
         "the last run passed and nothing of it is published" if ended_well or run is None else run.sentence

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from confidential_spark.jobs.figures import Figure
 from confidential_spark.ui.results.archive import EVIDENCE, archive_stem
 from confidential_spark.ui.views.charts import Chart, bar_chart
+from confidential_spark.ui.views.provenance import Provenance, provenance
 from confidential_spark.ui.views.run_view import Verdict
 from confidential_spark.ui.views.verify_commands import IN_A_CHECKOUT, VerifyCommand, installed_program
 from confidential_spark.verification import Outcome
@@ -51,6 +52,7 @@ class ResultView:
     :param judgement: what this page's own verification found.
     :param trust: what that proved: ``hardware`` or ``simulated``; empty when nothing.
     :param run_id: Airflow's id of the run that published it, or empty.
+    :param provenance: where it comes from; None unless this page's verification passed.
     :param archive: name of the archive without ``.zip``.
     :param archive_command: verifies the unpacked archive, in a checkout of this project.
     :param verify_command: verifies what is published where Airflow runs.
@@ -66,10 +68,17 @@ class ResultView:
     steps: tuple[Line, ...]
     checks: tuple[Line, ...]
     identity: tuple[tuple[str, str], ...]
+    provenance: Provenance | None
     charts: tuple[Chart, ...]
     archive: str
     archive_command: str
     verify_command: str
+
+    @property
+    def refusal(self) -> str:
+        """Why this page's verification refused it; empty when it did not."""
+        report = self.judgement.report
+        return text(report.code) if report.outcome is Outcome.REFUSED else ""
 
 
 def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> ResultView:
@@ -93,6 +102,7 @@ def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> Resu
         steps=step_lines(proven["steps"]),
         checks=check_lines(objects(report.get("checks"))),
         identity=identity(proven["facts"]),
+        provenance=provenance(judge, judgement),
         charts=charts(result, job) if credible else (),
         archive=stem,
         archive_command=archive_command(judge, judgement.claim, f"{stem}/{EVIDENCE}"),

@@ -168,3 +168,14 @@ def test_a_kill_at_any_point_of_a_sweep_leaves_no_half_version(tmp_path):
         versions.sweep(ALWAYS)
         assert kept(versions) == ["three"]
     assert number > 6
+
+
+def test_replaced_versions_are_named_while_they_are_kept(versions):
+    assert versions.replaced() == {}
+    publish(versions, "one", "two", "three")
+    make_older(note_of(versions, "one"), timedelta(hours=2))
+    found = versions.replaced()
+    assert found.keys() == {"one", "two"}
+    assert found["two"] - found["one"] > timedelta(hours=1)
+    versions.sweep(timedelta(hours=1))
+    assert versions.replaced().keys() == {"two"}

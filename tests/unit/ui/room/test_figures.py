@@ -59,6 +59,19 @@ def test_every_value_is_on_the_paper(values):
     assert all(LEFT <= each.x <= WIDTH and TOP <= each.y <= HEIGHT - 24 for each in made.points)
 
 
+@pytest.mark.parametrize(
+    ("show", "expected"),
+    [
+        pytest.param(dollars, "$1,234", id="whole-dollars"),
+        pytest.param(lambda value: dollars(-value), "-$1,234", id="negative"),
+        pytest.param("{:.1f} mph".format, "123456.0 mph", id="other-units-as-they-are"),
+    ],
+)
+def test_there_is_room_beside_a_line_for_whole_dollars(show, expected):
+    made = trend("x", "X", [point(Month(2018, 1), 123_456)], show)
+    assert made.top == expected
+
+
 def test_eighteen_years_have_no_more_labels_than_fit():
     months = [Month(2009, 1).shift(n) for n in range(216)]
     made = trend("x", "X", [point(month, 1) for month in months], count)
@@ -146,6 +159,36 @@ def test_a_month_stands_beside_its_neighbours(browse, months, by_hand):
     by_hand.work(rest=0)
     html = browse().get(f"/results/{DAG_ID}/month=2018-05").text
     assert "not verified yet" not in html.partition('id="beside"')[2]
+
+
+@pytest.mark.parametrize(
+    ("check", "title"),
+    [
+        pytest.param("trailing_trips", "Trips, last 12 months", id="figure-of-the-summary"),
+        pytest.param("trailing_fare_per_trip", "Fare per trip, last 12 months", id="quotient"),
+        pytest.param("history", "", id="compares-nothing"),
+        pytest.param("<img src=x>", "", id="markup"),
+    ],
+)
+def test_a_warning_about_history_is_shown_with_the_history(browse, publish, dag_run, by_hand, check, title):
+    for number, trips in ((2, 100), (3, 110), (4, 105), (5, 400)):
+        totals = {**SUMMARY["totals"], "trips": trips, "fare_cents": 1300 * trips}
+        report = with_checks()
+        if number == 5:
+            report["checks"].append(
+                {"name": check, "severity": "warn", "passed": False, "got": "z = +9", "expected": "±3.5"}
+            )
+        publish(key=f"month=2018-0{number}", summary={**SUMMARY, "totals": totals}, report=report)
+    publish(key="month=2018-01", summary={**SUMMARY, "totals": {"trips": "none"}}, report=with_checks())
+    dag_run("success", GREEN)
+    browse().get(f"/results/{DAG_ID}/month=2018-05")
+    by_hand.work(rest=0)
+    html = browse().get(f"/results/{DAG_ID}/month=2018-05").text
+    checks = html.partition('<h2 id="checks">')[2].partition("</section>")[0]
+    assert ("<polyline" in checks) is bool(title)
+    assert (f"<figcaption>{title}</figcaption>" in checks) is bool(title)
+    assert checks.count("results/nytaxi_local/month%3D2018-0") == (4 if title else 0)
+    assert "<img" not in html
 
 
 @pytest.mark.parametrize(

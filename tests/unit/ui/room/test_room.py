@@ -273,3 +273,71 @@ def test_an_index_that_is_no_index_changes_nothing(browse, publish, by_hand, tmp
     assert (
         json.loads((tmp_path / DAG_ID / FILE).read_bytes())["entries"][KEY]["run_id"] == f"{DAG_ID}/{RUN_ID}"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        pytest.param(
+            {"first": "2012-03", "last": "2013-11", "action": "gaps"},
+            f"gaps/{DAG_ID}?first=2012-03&last=2013-11",
+            id="gaps",
+        ),
+        pytest.param(
+            {"first": "2013-11", "last": "2012-03"},
+            f"gaps/{DAG_ID}?first=2012-03&last=2013-11",
+            id="backwards",
+        ),
+        pytest.param(
+            {"first": "2012-03", "last": "2012-03", "action": "audit"},
+            f"audit/{DAG_ID}?first=2012-03&last=2012-03",
+            id="audit",
+        ),
+    ],
+)
+def test_a_range_leads_to_what_is_done_with_it(browse, asked, place):
+    answer = browse().get("/range", params={"dag_id": DAG_ID, **asked})
+    assert (answer.status_code, answer.headers["location"]) == (303, place)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"first": "2012-03", "last": "May"}, id="no-month"),
+        pytest.param({"dag_id": "sparkpi_local", "first": "2012-03", "last": "2012-04"}, id="no-months"),
+        pytest.param({"dag_id": "//evil.example", "first": "2012-03", "last": "2012-04"}, id="elsewhere"),
+    ],
+)
+def test_anything_else_is_no_range(browse, asked):
+    assert browse().get("/range", params={"dag_id": DAG_ID, **asked}).status_code == 404
+
+
+def test_a_refused_month_leads_to_its_runbook(browse, publish, dag_run, by_hand):
+    (publish() / "summary.json").write_text("{}")
+    dag_run("success", GREEN)
+    browse().get("/room", params={"dag_id": DAG_ID})
+    by_hand.work(rest=0)
+    room = browse().get("/room", params={"dag_id": DAG_ID}).text
+    needs = room.partition('class="needs"')[2].partition("</ul>")[0]
+    assert "REFUSED" not in needs, "it says refused once"
+    assert 'href="runbooks/result-digest-mismatch"' in needs
+    page = browse().get(f"/results/{DAG_ID}/{KEY}").text
+    assert 'href="../../runbooks/result-digest-mismatch"' in page
+    assert browse().get("/runbooks/result-digest-mismatch").status_code == 307
+
+
+def test_strangers_are_led_nowhere(browse):
+    asked = {"dag_id": DAG_ID, "first": "2012-03", "last": "2012-04"}
+    assert browse(None).get("/range", params=asked).status_code == 401
+
+
+def test_the_form_of_a_range_offers_every_month_of_the_matrix(browse, publish, dag_run):
+    publish(key="month=2018-01", report=with_checks())
+    publish(key="month=2018-05", report=with_checks())
+    page = browse().get("/room", params={"dag_id": DAG_ID}).text
+    form = page.partition("data-range")[2].partition("</form>")[0]
+    assert form.count(">2018-05</option>") == 2
+    assert "<option selected>2018-01</option>" in form
+    assert form.count(" selected") == 2
+    assert "2009-01" not in form

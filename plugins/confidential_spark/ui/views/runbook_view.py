@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -50,12 +52,22 @@ def runbook_page(runbooks: Runbooks, name: str) -> RunbookPage | None:
 
 def _name_headings(tokens: Sequence[Token]) -> str:
     """Let links lead to headings, and return the first one's text."""
-    title = ""
+    title, seen = "", Counter[str]()
     for opening, content in pairwise(tokens):
         if opening.type == "heading_open":
             title = title or content.content
-            opening.attrSet("id", content.content.strip("`"))
+            name = heading_id(content.content)
+            opening.attrSet("id", f"{name}-{seen[name]}" if seen[name] else name)
+            seen[name] += 1
     return title
+
+
+def heading_id(text: str) -> str:
+    """Return what links call a heading: a failure's code or a task's id as it is, words as on GitHub."""
+    name = text.strip("`")
+    if not re.search(r"\s", name):
+        return name
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", name.lower()))
 
 
 def _keep_links_inside(tokens: Sequence[Token], runbooks: Runbooks) -> None:

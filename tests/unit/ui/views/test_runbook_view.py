@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
-from confidential_spark.ui.runbook_pages import runbook_page
+from confidential_spark.ui.views.runbook_view import heading_id, runbook_page
 
-ROOT = Path(__file__).parents[3]
+from tests.support.places import ROOT
+
 PAGES = sorted(path.stem for path in (ROOT / RUNBOOKS).glob("*.md"))
 LINK = re.compile(r'href="([^"]*)"')
 
@@ -23,6 +23,34 @@ def test_every_link_of_a_runbook_leads_somewhere(name: str) -> None:
         linked = runbook_page(runbooks, target or name)
         assert linked is not None, address
         assert not heading or f'id="{heading}"' in linked.html, address
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_heading_has_an_id_of_its_own_without_spaces(name: str) -> None:
+    found = re.findall(r'<h[1-6] id="([^"]*)"', runbook_page(Runbooks(ROOT / RUNBOOKS), name).html)
+    assert found
+    assert len(found) == len(set(found))
+    assert not any(re.search(r"\s", each) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("`storage-denied`", "storage-denied", id="code"),
+        pytest.param("image.resolve_image", "image.resolve_image", id="task"),
+        pytest.param("Address and keys", "address-and-keys", id="words"),
+        pytest.param("By the code in the enclave's log", "by-the-code-in-the-enclaves-log", id="apostrophe"),
+        pytest.param("`architecture`, `memory`", "architecture-memory", id="several-codes"),
+    ],
+)
+def test_a_heading_is_addressed_as_on_github(text: str, expected: str) -> None:
+    assert heading_id(text) == expected
+
+
+def test_equal_headings_are_told_apart(tmp_path) -> None:
+    (tmp_path / "a.md").write_text("# Two words\n\n## Two words\n\n[down](#two-words-1)\n")
+    page = runbook_page(Runbooks(tmp_path), "a")
+    assert re.findall(r' id="([^"]*)"', page.html) == ["two-words", "two-words-1"]
 
 
 def test_html_in_a_runbook_is_text_and_other_documents_are_names(tmp_path) -> None:
