@@ -59,6 +59,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         home = arguments.home.resolve()
+        require_approver(approve=arguments.approve == "yes")
         choose_policy(home)
         with airflow(home) as api:
             published = run(api, approve=arguments.approve == "yes")
@@ -70,6 +71,21 @@ def main() -> int:
         return 130
     print(f"{'Finished' if published else 'Failed'} after {time.monotonic() - started:.1f} s", flush=True)
     return 0 if published else 1
+
+
+def require_approver(*, approve: bool) -> None:
+    """Refuse to build what nobody here may approve.
+
+    :raises ConfigurationError: ``second-person-needed``.
+    """
+    if approve and image_settings().second_person:
+        raise ConfigurationError(
+            "A second person has to approve the image, and this command has one user.",
+            code="second-person-needed",
+            got=f"APPROVE=yes, {ImageSettings.variable('second_person')} is on",
+            expected="two users of one Airflow",
+            action="trigger DAG enclave_image on Airflow's page, and let another person answer there",
+        )
 
 
 def choose_policy(home: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, Param
 from airflow.sdk.exceptions import AirflowSkipException
 
 from confidential_spark.core.errors import PolicyError
 from confidential_spark.image_build.operators import EngineImageOperator, ImageOperator
+from confidential_spark.image_build.settings import image_settings
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.platforms.docker.settings import docker_settings
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 ALIAS = AssetAlias("enclave_image")
 NOBODY = "nobody yet"
+# The field of the answer's form.
+REBUILT = "rebuilt_mrenclave"
+NOBODY_KNOWN = "nobody known"
 
 
 class CompareWithLedgerOperator(ImageOperator):
@@ -42,6 +47,8 @@ class CompareWithLedgerOperator(ImageOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return whether the image is approved, and by whom."""
+        from confidential_spark.image_build.ledger import approval_of, read_approvals
+
         image, policy = measured_image(self.measured), self.policy()
         image.require_trust(policy)
         ledger = read_approvals(policy)
@@ -76,7 +83,7 @@ class ApproveMeasurementOperator(ApprovalOperator):
         comparison: Mapping[str, Any],
         **kwargs: Any,
     ) -> None:
-        super().__init__(subject="Approve a new enclave image?", **kwargs)
+        super().__init__(subject="Approve a new enclave image?", params={REBUILT: rebuilt_param()}, **kwargs)
         self.measured = measured
         self.comparison = comparison
 
@@ -86,20 +93,25 @@ class ApproveMeasurementOperator(ApprovalOperator):
         if self.comparison["approved"]:
             raise AirflowSkipException(f"Approved already: {self.comparison['by']}")
         with airflow_failures(self.log, context["ti"]):
-            image = measured_image(self.measured)
+            image, requester = measured_image(self.measured), requester_of(context)
+            if image_settings().second_person and not requester:
+                raise requester_unknown()
         self.subject = f"Approve enclave image {image.mrenclave[:12]}… ({image.trust})?"
-        self.body = question(image, str(self.measured["revision"]), str(self.comparison["policy"]))
+        revision, policy = str(self.measured["revision"]), str(self.comparison["policy"])
+        self.body = question(image, revision, policy, requester or NOBODY_KNOWN)
         return super().execute(context)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
-        """Return who approved, and when."""
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Return who requested, who approved and when, and whether the approver has rebuilt the image."""
         with airflow_failures(self.log, context["ti"]):
-            return self.decision(event)
+            return self.decision(event, requester_of(context))
 
-    def decision(self, event: Mapping[str, Any]) -> dict[str, str]:
+    def decision(self, event: Mapping[str, Any], requester: str | None) -> dict[str, Any]:
         """Read a person's answer.
 
-        :raises PolicyError: ``approval-timed-out``, ``approval-failed``, ``approval-rejected``.
+        :param requester: who started the run.
+        :raises PolicyError: ``approval-timed-out``, ``approval-failed``, ``approval-rejected``,
+            ``approval-requester-unknown``, ``approval-by-requester``, ``approval-measurement-mismatch``.
         """
         if "error" in event:
             timed_out = event.get("error_type") == "timeout"
@@ -109,9 +121,18 @@ class ApproveMeasurementOperator(ApprovalOperator):
         user = event.get("responded_by_user")
         if event["chosen_options"] != [self.APPROVE] or not user:
             raise _not_approved("approval-rejected", f"{event['chosen_options']} by {person(user)}")
+        if image_settings().second_person:
+            require_second_person(requester, user)
+        rebuilt = same_measurement((event.get("params_input") or {}).get(REBUILT), self.measured)
         at = event["responded_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.log.info("%s %s: approved by %s", DONE, self.task_id, person(user))
-        return {"approved_by": person(user), "approved_at": at}
+        how = "approved and rebuilt" if rebuilt else "approved"
+        self.log.info("%s %s: %s by %s", DONE, self.task_id, how, person(user))
+        return {
+            "approved_by": person(user),
+            "approved_at": at,
+            "requested_by": requester,
+            "rebuilt": rebuilt,
+        }
 
 
 class RecordApprovalOperator(ImageOperator):
@@ -123,14 +144,14 @@ class RecordApprovalOperator(ImageOperator):
 
     template_fields = ("measured", "decision")
 
-    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(self, *, measured: Mapping[str, Any], decision: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.measured = measured
         self.decision = decision
 
     def run(self, context: Context) -> dict[str, Any]:
         """Return the ledger's length and head."""
-        from confidential_spark.image_build.ledger import append_approval
+        from confidential_spark.image_build.ledger import append_approval, approval_of, read_approvals
 
         image, policy = measured_image(self.measured), self.policy()
         ledger = read_approvals(policy)
@@ -191,18 +212,6 @@ def measured_image(measured: Mapping[str, Any]) -> EnclaveImage:
     return EnclaveImage.from_xcom(measured["image"])
 
 
-def read_approvals(policy: Policy) -> Ledger:
-    """Return the policy's ledger; before the first approval there is none.
-
-    :raises VerificationError: ``ledger-…`` for one that is broken.
-    """
-    from confidential_spark.verification.policy.ledger import NO_ENTRY, Ledger, read_ledger
-
-    if policy.identities.needs_ledger and policy.approvals_path.exists():
-        return read_ledger(policy.approvals_path)
-    return Ledger((), NO_ENTRY)
-
-
 def require_acceptable(image: EnclaveImage, policy: Policy, ledger: Ledger) -> None:
     """Refuse an enclave that the policy would not accept even if somebody approved it.
 
@@ -215,16 +224,15 @@ def require_acceptable(image: EnclaveImage, policy: Policy, ledger: Ledger) -> N
     require_identity(image.identity, policy, lambda: Ledger((*ledger.approvals, supposed), ledger.head))
 
 
-def approval_of(image: EnclaveImage, ledger: Ledger) -> Approval | None:
-    """Return the latest approval of exactly this identity, if there is one."""
-    identity = (image.mrenclave, image.mrsigner, image.product_id, image.svn)
-    return next(
-        (a for a in reversed(ledger.approvals) if (a.mrenclave, a.mrsigner, a.product_id, a.svn) == identity),
-        None,
-    )
-
-
-def new_approval(image: EnclaveImage, revision: str, *, approved_by: str, approved_at: str) -> Approval:
+def new_approval(
+    image: EnclaveImage,
+    revision: str,
+    *,
+    approved_by: str,
+    approved_at: str,
+    requested_by: str | None = None,
+    rebuilt: bool = False,
+) -> Approval:
     """Return the ledger's entry for an approved image."""
     from confidential_spark.verification.policy.ledger import Approval
 
@@ -237,10 +245,12 @@ def new_approval(image: EnclaveImage, revision: str, *, approved_by: str, approv
         product_id=image.product_id,
         svn=image.svn,
         git_revision=revision,
+        requested_by=requested_by,
+        rebuilt=rebuilt,
     )
 
 
-def question(image: EnclaveImage, revision: str, policy: str) -> str:
+def question(image: EnclaveImage, revision: str, policy: str, requester: str) -> str:
     """Return what a person reads before deciding, in Markdown."""
     rows = {
         "trust": image.trust,
@@ -252,12 +262,89 @@ def question(image: EnclaveImage, revision: str, policy: str) -> str:
         "built from revision": revision,
         "inputs": image.inputs_sha256,
         "policy": policy,
+        "requested by": in_a_cell(requester),
     }
     table = "\n".join(f"| {name} | `{value}` |" for name, value in rows.items())
     return (
         f"| | |\n| --- | --- |\n{table}\n\n"
         "**Approve** when this revision was reviewed and is meant to process confidential data. "
-        "**Reject** when in doubt: nothing is changed, and the image that was published before stays."
+        "**Reject** when in doubt: nothing is changed, and the image that was published before stays. "
+        "The control room's page *Measurements* compares this image with the one in use."
+    )
+
+
+def in_a_cell(text: str) -> str:
+    """Return a name as a cell of a Markdown table shows it between backticks."""
+    return re.sub(r"[`|\\\s]+", " ", text)
+
+
+def rebuilt_param() -> Param:
+    """Return the field for the measurement of the approver's own build."""
+    return Param(
+        None,
+        source="task",
+        type=["null", "string"],
+        pattern=r"^\s*[0-9a-fA-F]{64}\s*$",
+        title="MRENCLAVE of your own build",
+        description="Optional: what your own build of this revision has measured. Another value than the "
+        "proposed one refuses the approval; the same one is recorded in the ledger.",
+    )
+
+
+def same_measurement(entered: object, measured: Mapping[str, Any]) -> bool:
+    """Return whether an approver entered the proposed measurement; False when nothing was entered.
+
+    :param measured: what `measure_enclave` returned.
+    :raises PolicyError: ``approval-measurement-mismatch``.
+    """
+    given = str(entered or "").strip().lower()
+    expected = measured_image(measured).mrenclave
+    if given and given != expected:
+        raise PolicyError(
+            "The approver's own build has another measurement; nothing was recorded or published.",
+            code="approval-measurement-mismatch",
+            got=given[:80],
+            expected=expected,
+            action="find out which inputs differ between the two builds; treat it as an incident until then",
+        )
+    return bool(given)
+
+
+def requester_of(context: Context) -> str | None:
+    """Return who started the run: an account of Airflow, or of the machine for a command line."""
+    return (getattr(context["dag_run"], "triggering_user_name", None) or "")[:256] or None
+
+
+def is_requester(requester: str, user: Mapping[str, Any]) -> bool:
+    """Return whether a user of Airflow is the one who started the run, by name or id, in any letter case."""
+    return requester.casefold() in {str(user.get(part)).casefold() for part in ("id", "name")}
+
+
+def require_second_person(requester: str | None, user: Mapping[str, Any]) -> None:
+    """Refuse an approval by whoever started the run.
+
+    :raises PolicyError: ``approval-requester-unknown``, ``approval-by-requester``.
+    """
+    if not requester:
+        raise requester_unknown()
+    if is_requester(requester, user):
+        raise PolicyError(
+            "Whoever requested an image may not approve it here; nothing was recorded or published.",
+            code="approval-by-requester",
+            got=f"requested by {requester}, approved by {person(user)}",
+            expected="two people",
+            action="trigger DAG enclave_image again, and let another person answer",
+        )
+
+
+def requester_unknown() -> PolicyError:
+    """Return the error for a run whose requester Airflow does not name."""
+    return PolicyError(
+        "Nobody knows who requested this image, so nobody can be the second person.",
+        code="approval-requester-unknown",
+        got="a run without a triggering user",
+        expected="a run that a person has triggered",
+        action="trigger DAG enclave_image by hand, on Airflow's page or by its API",
     )
 
 

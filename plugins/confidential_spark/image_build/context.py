@@ -2,24 +2,31 @@
 
 The stream depends on nothing but content: fixed order, owner, times and modes. So the same inputs have the
 same digest on every machine, and an engine's build cache recognises them.
+
+The list of files with their digests is kept beside the ledger under the name of that digest, so that two
+images can be compared by what they were built from.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.core.errors import InputError
+from confidential_spark.hooks.durable_files import create_once
+from confidential_spark.verification.safe_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 READABLE, EXECUTABLE = 0o644, 0o755
+MAX_LIST_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -78,16 +85,19 @@ class BuildContext:
 
     @property
     def inputs_sha256(self) -> str:
-        """SHA-256 of the canonical JSON of all of it."""
-        return sha256_hex(
-            canonical_json(
-                {
-                    "base_image": self.base_image,
-                    "build_args": dict(self.build_args),
-                    "executables": sorted(path for path, file in self.files.items() if file.executable),
-                    "files": {path: file.sha256 for path, file in self.files.items()},
-                }
-            )
+        """SHA-256 of the list of all of it."""
+        return sha256_hex(self.listing)
+
+    @property
+    def listing(self) -> bytes:
+        """Every input with its digest, as canonical JSON."""
+        return canonical_json(
+            {
+                "base_image": self.base_image,
+                "build_args": dict(self.build_args),
+                "executables": sorted(path for path, file in self.files.items() if file.executable),
+                "files": {path: file.sha256 for path, file in self.files.items()},
+            }
         )
 
     def folders(self) -> list[str]:
@@ -114,6 +124,51 @@ class BuildContext:
             yield content
             yield bytes(-len(content) % tarfile.BLOCKSIZE)
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+@dataclass(frozen=True)
+class InputList:
+    """What an image was built from, as it was recorded.
+
+    :param files: SHA-256 by path in the build context.
+    """
+
+    base_image: str
+    build_args: Mapping[str, str]
+    executables: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+def record_inputs(ledger: Path, context: BuildContext) -> None:
+    """Keep the list of an image's inputs beside the ledger of its approvals; a list that is there stays.
+
+    :raises OSError: it cannot be written.
+    """
+    place = list_of_inputs(ledger, context.inputs_sha256)
+    if not place.exists():
+        place.parent.mkdir(mode=EXECUTABLE, exist_ok=True)
+        create_once(place, context.listing.decode())
+
+
+def recorded_inputs(ledger: Path, inputs_sha256: str) -> InputList | None:
+    """Return the list of an image's inputs; None where none is kept, or another than the digest names.
+
+    :param inputs_sha256: 64 hex digits.
+    """
+    try:
+        content = read_regular(list_of_inputs(ledger, inputs_sha256), MAX_LIST_BYTES)
+    except (OSError, ValueError):
+        return None
+    if sha256_hex(content) != inputs_sha256:
+        return None
+    # Of this form, since a build has made it and its name is its digest.
+    found = cast("dict[str, Any]", json.loads(content))
+    return InputList(found["base_image"], found["build_args"], tuple(found["executables"]), found["files"])
+
+
+def list_of_inputs(ledger: Path, inputs_sha256: str) -> Path:
+    """Return where the list of an image's inputs is kept."""
+    return ledger.with_suffix(".inputs") / f"{inputs_sha256}.json"
 
 
 def changed(what: str, got: str, expected: str) -> InputError:

@@ -6,6 +6,7 @@ The same on every worker: the task that builds resolves again, and the digests m
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.job.job_file import require_supported_form
@@ -33,6 +34,7 @@ PACKAGE = PROJECT_DIR / "plugins" / "confidential_spark"
 MACHINE_KEY = "simulated-sign-key.pem"
 Files = dict[str, ContextFile]
 TIMEOUT_SECONDS = 60
+MAX_COMMITS = 100
 # What an image is made of; a change anywhere else does not make it another one. Not the ledgers beside the
 # policies, which grow with each approval.
 SOURCES = ("docker", "plugins", "include/jobs", "include/policies/*.yaml")
@@ -185,6 +187,28 @@ def source_revision(project: Path) -> str:
     commit = _git(project, "rev-parse", "HEAD").strip()
     changes = _git(project, "status", "--porcelain", "--", *SOURCES).strip()
     return f"{commit}-dirty" if changes else commit
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit that touches what an image is made of."""
+
+    revision: str
+    author: str
+    date: str
+    subject: str
+
+
+def commits_between(project: Path, older: str, newer: str) -> tuple[Commit, ...]:
+    """Return the commits that lead from one revision to another and touch the image's sources, newest first.
+
+    :param older: git revision, ``-dirty`` or not, as is ``newer``.
+    :raises ConfigurationError: ``source-revision-unknown``: no work tree of git, or it lacks a revision.
+    """
+    ends = "..".join(revision.removesuffix("-dirty") for revision in (older, newer))
+    form = "--format=%h%x00%an%x00%as%x00%s"
+    found = _git(project, "log", f"--max-count={MAX_COMMITS}", form, "--end-of-options", ends, "--", *SOURCES)
+    return tuple(Commit(*line.split("\0", 3)) for line in found.split("\n") if line.count("\0") >= 3)
 
 
 def _git(project: Path, *arguments: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from docker.api import APIClient
 
+    from confidential_spark.image_build.context import BuildContext
     from confidential_spark.image_build.one_shot import OneShot, OneShotContainer
     from confidential_spark.platforms.docker.images import ImageStore
     from confidential_spark.verification import Policy
@@ -121,11 +122,13 @@ class ResolveInputsOperator(EngineImageOperator):
         """Return what the image is made from, by digest."""
         from confidential_spark.image_build.inputs import resolve_context, sign_key, source_revision
 
-        trust, ready = self.policy().trust, docker_settings().image
+        policy, ready = self.policy(), docker_settings().image
+        trust = policy.trust
         if ready:
             self.announce(f"nothing to build, the ready image is {ready}")
             return asdict(ImageInputs(trust, pull=ready))
         build = resolve_context(trust, self.settings, self.sources, self.store(context))
+        self.record(build, policy)
         inputs = ImageInputs(
             trust,
             inputs_sha256=build.inputs_sha256,
@@ -134,6 +137,18 @@ class ResolveInputsOperator(EngineImageOperator):
         )
         self.announce(f"{len(build.files)} files · inputs {build.inputs_sha256[:12]}…")
         return asdict(inputs)
+
+    def record(self, build: BuildContext, policy: Policy) -> None:
+        """Keep the list of inputs for whoever decides about the image."""
+        from confidential_spark.image_build.context import record_inputs
+
+        if not policy.identities.needs_ledger:
+            return
+        try:
+            record_inputs(policy.approvals_path, build)
+        except OSError as error:
+            # A deployment's ledger can be read-only: its images were approved elsewhere.
+            self.log.warning("The list of inputs is not kept, so no page can compare them: %s", error)
 
 
 class BuildImageOperator(EngineImageOperator):

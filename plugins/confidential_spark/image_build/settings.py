@@ -55,6 +55,11 @@ class ImageSettings(DeploymentSettings):
     approval_hours: Annotated[int, Field(ge=1, le=720)] = Field(
         default=72, description="How long a new measurement waits for a person; then its run fails."
     )
+    second_person: bool = Field(
+        default=False,
+        description="Whether another person than the one who requested an image has to approve it. "
+        "`make image APPROVE=yes` then refuses: it has one user.",
+    )
     push_repository: Annotated[str, Field(pattern=PUSH_REPOSITORY)] | None = Field(
         default=None,
         description="Where approved images are pushed, e.g. `example.azurecr.io/confidential-spark/enclave`. "

@@ -14,6 +14,7 @@ from confidential_spark.core.errors import ConfidentialSparkError, PolicyError
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.image_build.approval import (
     ALIAS,
+    REBUILT,
     ApproveMeasurementOperator,
     CompareWithLedgerOperator,
     PublishImageOperator,
@@ -69,13 +70,13 @@ def deployment(tmp_path, deploy) -> SimpleNamespace:
     return SimpleNamespace(ledger=load_policy(policy).approvals_path, policy=policy)
 
 
-def context() -> dict[str, Any]:
+def context(requester: str | None = "grace") -> dict[str, Any]:
     ti = SimpleNamespace(dag_id="enclave_image", task_id="task", xcom_push=lambda **_: None)
     return {
         "ti": ti,
         "outlet_events": Events(),
         "dag": SimpleNamespace(params={}),
-        "dag_run": SimpleNamespace(conf={}),
+        "dag_run": SimpleNamespace(conf={}, triggering_user_name=requester),
     }
 
 
@@ -164,7 +165,60 @@ def answer(**change: Any) -> dict[str, Any]:
 
 def test_an_approval_says_who_and_when() -> None:
     decision = approve_task().execute_complete(context(), answer())
-    assert decision == {"approved_by": "Ada (7)", "approved_at": "2026-11-23T12:00:00Z"}
+    assert decision == {
+        "approved_by": "Ada (7)",
+        "approved_at": "2026-11-23T12:00:00Z",
+        "requested_by": "grace",
+        "rebuilt": False,
+    }
+
+
+@pytest.mark.parametrize("entered", [IMAGE.mrenclave, f" {IMAGE.mrenclave.upper()}\n"])
+def test_an_approver_who_rebuilt_the_image_is_recorded(deployment, entered: str) -> None:
+    decision = approve_task().execute_complete(context(), answer(params_input={REBUILT: entered}))
+    assert decision["rebuilt"] is True
+    task = RecordApprovalOperator(task_id="record", measured=measured(), decision=decision)
+    task.run(context())
+    [entry] = read_ledger(deployment.ledger).approvals
+    assert (entry.rebuilt, entry.requested_by, entry.approved_by) == (True, "grace", "Ada (7)")
+
+
+@pytest.mark.parametrize("entered", [None, "", "  "])
+def test_an_approver_who_entered_nothing_has_not_rebuilt_it(entered) -> None:
+    decision = approve_task().execute_complete(context(), answer(params_input={REBUILT: entered}))
+    assert decision["rebuilt"] is False
+
+
+SECOND = {"id": "8", "name": "Grace"}
+BY_GRACE = answer(responded_by_user=SECOND)
+
+
+@pytest.mark.parametrize(
+    ("requester", "event", "code"),
+    [
+        pytest.param("grace", BY_GRACE, "approval-by-requester", id="by-name-in-other-letters"),
+        pytest.param("8", BY_GRACE, "approval-by-requester", id="by-id"),
+        pytest.param(None, BY_GRACE, "approval-requester-unknown", id="nobody-known"),
+        pytest.param("ada", BY_GRACE, None, id="another-person"),
+        pytest.param(
+            "Grace", answer(chosen_options=["Reject"], responded_by_user=SECOND), "rejected", id="no"
+        ),
+    ],
+)
+def test_a_second_person_may_be_required(deploy, requester, event, code) -> None:
+    deploy(image_second_person="true")
+    given = context(requester)
+    if code is None:
+        assert approve_task().execute_complete(given, event)["requested_by"] == requester
+        return
+    with pytest.raises(AirflowFailException, match=code):
+        approve_task().execute_complete(given, event)
+
+
+def test_nobody_is_asked_where_nobody_could_be_the_second_person(deploy) -> None:
+    deploy(image_second_person="true")
+    with pytest.raises(AirflowFailException, match="approval-requester-unknown"):
+        approve_task().execute(context(None))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +228,9 @@ def test_an_approval_says_who_and_when() -> None:
         pytest.param(answer(chosen_options=[]), "approval-rejected", id="nothing-chosen"),
         pytest.param(answer(chosen_options=["Approve", "Reject"]), "approval-rejected", id="both"),
         pytest.param(answer(responded_by_user=None), "approval-rejected", id="by-nobody"),
+        pytest.param(
+            answer(params_input={REBUILT: "09" * 32}), "approval-measurement-mismatch", id="other-build"
+        ),
         pytest.param({"error": "time", "error_type": "timeout"}, "approval-timed-out", id="timed-out"),
         pytest.param({"error": "boom", "error_type": "unknown"}, "approval-failed", id="broken"),
     ],
@@ -195,9 +252,10 @@ def test_a_person_reads_what_they_approve(monkeypatch) -> None:
     )
     task = approve_task()
     with pytest.raises(TaskAwaitingInput):
-        task.execute(context() | {"task_instance": SimpleNamespace(id="1")})
-    for fact in (IMAGE.mrenclave, IMAGE.mrsigner, DIGEST, "0123abc", "simulated"):
+        task.execute(context("ann`|\n eve") | {"task_instance": SimpleNamespace(id="1")})
+    for fact in (IMAGE.mrenclave, IMAGE.mrsigner, DIGEST, "0123abc", "simulated", "ann eve"):
         assert fact in asked["body"]
+    assert set(asked["params"]) == {REBUILT}
     assert asked["options"] == ["Approve", "Reject"]
     assert not asked["defaults"]
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import io
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 from confidential_spark.core.errors import InputError
-from confidential_spark.image_build.context import BuildContext, ContextFile
+from confidential_spark.image_build.context import (
+    BuildContext,
+    ContextFile,
+    InputList,
+    list_of_inputs,
+    record_inputs,
+    recorded_inputs,
+)
+from confidential_spark.image_build.operators import ResolveInputsOperator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,3 +95,45 @@ def test_a_file_that_changes_on_the_way_is_refused(tmp_path) -> None:
         b"".join(context.tar())
     assert refusal.value.code == "build-input-changed"
     assert "job.py" in str(refusal.value)
+
+
+def test_the_list_of_inputs_is_kept_beside_the_ledger(tmp_path) -> None:
+    ledger, context = tmp_path / "approvals.jsonl", context_of({"a": b"1", "b/c": b"2"})
+    record_inputs(ledger, context)
+    record_inputs(ledger, context)
+    place = tmp_path / "approvals.inputs" / f"{context.inputs_sha256}.json"
+    assert list(place.parent.iterdir()) == [place]
+    digests = {path: file.sha256 for path, file in context.files.items()}
+    expected = InputList("sha256:base", {"ARG": "1"}, (), digests)
+    assert recorded_inputs(ledger, context.inputs_sha256) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda place: place.unlink(), id="absent"),
+        pytest.param(lambda place: place.write_bytes(place.read_bytes() + b" "), id="changed"),
+        pytest.param(lambda place: place.write_bytes(b" " * (4 * 1024 * 1024 + 1)), id="too-large"),
+    ],
+)
+def test_a_list_that_is_not_what_its_name_says_is_none(tmp_path, change) -> None:
+    ledger = tmp_path / "approvals.jsonl"
+    record_inputs(ledger, BASE)
+    assert recorded_inputs(ledger, BASE.inputs_sha256)
+    change(list_of_inputs(ledger, BASE.inputs_sha256))
+    assert recorded_inputs(ledger, BASE.inputs_sha256) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "needed", "kept"),
+    [
+        pytest.param("", True, True, id="beside-the-ledger"),
+        pytest.param("absent", True, False, id="not-writable"),
+        pytest.param("", False, False, id="no-ledger"),
+    ],
+)
+def test_a_list_that_cannot_be_kept_stops_no_build(tmp_path, folder, needed, kept) -> None:
+    ledger = tmp_path / folder / "approvals.jsonl"
+    policy = SimpleNamespace(identities=SimpleNamespace(needs_ledger=needed), approvals_path=ledger)
+    ResolveInputsOperator(task_id="resolve_inputs").record(BASE, policy)
+    assert (recorded_inputs(ledger, BASE.inputs_sha256) is not None) is kept

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.image_build.inputs import source_revision
+from confidential_spark.image_build.inputs import commits_between, source_revision
 
 
 def git(folder, *arguments: str) -> None:
@@ -47,3 +47,28 @@ def test_only_what_an_image_is_made_of_makes_it_dirty(project) -> None:
 def test_a_tree_without_git_is_named(tmp_path, folder: str) -> None:
     with pytest.raises(ConfidentialSparkError, match=r"source-revision-unknown.*SOURCE_REVISION"):
         source_revision(tmp_path / folder)
+
+
+def commit(project, path: str, subject: str) -> str:
+    (project / path).parent.mkdir(parents=True, exist_ok=True)
+    (project / path).write_text(subject)
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", subject)
+    return source_revision(project)
+
+
+def test_commits_lead_from_one_revision_to_another(project) -> None:
+    first = source_revision(project)
+    commit(project, "docker/a.sh", "Add <a>")
+    commit(project, "README.md", "Nothing of an image")
+    last = commit(project, "plugins/b.py", "Add b\tand more")
+    found = commits_between(project, first, f"{last}-dirty")
+    assert [(each.subject, each.author) for each in found] == [("Add b\tand more", "t"), ("Add <a>", "t")]
+    assert last.startswith(found[0].revision)
+    assert commits_between(project, last, first) == commits_between(project, last, last) == ()
+
+
+def test_a_revision_that_is_not_here_is_named(project) -> None:
+    here = source_revision(project)
+    with pytest.raises(ConfidentialSparkError, match="source-revision-unknown"):
+        commits_between(project, "0123abc", here)

@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 NO_ENTRY = "0" * 64
 MAX_LEDGER_BYTES = 8 * 1024 * 1024
 MAX_LINE_BYTES = 4096
-_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
-_REVISION = r"[0-9a-f]{7,64}(-dirty)?"
-_MEMBERS = (
-    *("v", "approved_at", "approved_by", "image_digest", "mrenclave", "mrsigner"),
-    *("product_id", "svn", "git_revision", "previous"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,8 @@ class Approval:
     :param approved_at: UTC, ``2026-11-23T10:00:00Z``.
     :param image_digest: ``sha256:`` and 64 hex digits.
     :param git_revision: the commit the image was built from, ``-dirty`` when changed.
+    :param requested_by: who started the build; None where nobody is known, and in entries of version 1.
+    :param rebuilt: whether the approver entered the same measurement from a build of their own.
     """
 
     approved_at: str
@@ -47,6 +43,12 @@ class Approval:
     product_id: int
     svn: int
     git_revision: str
+    requested_by: str | None = None
+    rebuilt: bool = False
+
+
+_NEWER = ("v", *Approval.__dataclass_fields__, "previous")
+_MEMBERS = {1: tuple(name for name in _NEWER if name not in ("requested_by", "rebuilt")), 2: _NEWER}
 
 
 @dataclass(frozen=True)
@@ -91,25 +93,26 @@ def read_ledger(path: Path, *, expected_head: str | None = None) -> Ledger:
         data = read_regular(path, MAX_LEDGER_BYTES)
     except (OSError, ValueError) as error:
         action = "give the ledger of approved measurements (--ledger)"
-        got, expected = f"{path}: {error}", "a file of approvals"
-        refuse(Refusal.LEDGER_MISSING, got=got, expected=expected, action=action)
+        refuse(Refusal.LEDGER_MISSING, got=f"{path}: {error}", expected="a file of approvals", action=action)
     return parse_ledger(data, expected_head=expected_head)
 
 
 def _entry(line: bytes, number: int, head: str) -> Approval:
     try:
-        entry = JsonObject.parse(line, "entry", MAX_LINE_BYTES, Refusal.LEDGER_MALFORMED).only(_MEMBERS)
+        entry = JsonObject.parse(line, "entry", MAX_LINE_BYTES, Refusal.LEDGER_MALFORMED)
         require_equal(entry.code, canonical_json(entry.members), line, "it is not canonical JSON")
-        entry.integer("v", 1, 1)
+        entry.only(_MEMBERS[entry.integer("v", 1, 2)])
         approval = Approval(
-            approved_at=entry.text("approved_at", _TIME),
+            approved_at=entry.text("approved_at", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"),
             approved_by=entry.text("approved_by", max_length=256),
             image_digest=entry.text("image_digest", r"sha256:[0-9a-f]{64}"),
             mrenclave=entry.hexadecimal("mrenclave", 32),
             mrsigner=entry.hexadecimal("mrsigner", 32),
             product_id=entry.integer("product_id", 0, 0xFFFF),
             svn=entry.integer("svn", 0, 0xFFFF),
-            git_revision=entry.text("git_revision", _REVISION),
+            git_revision=entry.text("git_revision", r"[0-9a-f]{7,64}(-dirty)?"),
+            requested_by=entry.optional_text("requested_by") if "requested_by" in entry.members else None,
+            rebuilt="rebuilt" in entry.members and entry.boolean("rebuilt"),
         )
         previous = entry.hexadecimal("previous", 32)
     except VerificationError as error:

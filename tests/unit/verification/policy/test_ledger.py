@@ -62,6 +62,16 @@ def test_approvals_are_read_back_in_order(ledger):
     assert not read.approves("01" * 32, "02" * 32, 0, 2)
 
 
+def test_entries_of_version_1_are_read_before_those_of_version_2(ledger):
+    newer = {"v", "requested_by", "rebuilt"}
+    older = [json.loads(line) for line in ledger.read_bytes().splitlines()]
+    plain = [{name: entry[name] for name in entry.keys() - newer} | {"v": 1} for entry in older]
+    ledger.write_bytes(rechained(b"".join(canonical_json(entry) + b"\n" for entry in plain)))
+    append_approval(ledger, replace(APPROVAL, requested_by="grace", rebuilt=True))
+    read = [(approval.requested_by, approval.rebuilt) for approval in read_ledger(ledger).approvals]
+    assert read == [(None, False)] * 3 + [("grace", True)]
+
+
 def test_empty_ledger_approves_nothing(tmp_path):
     (tmp_path / "ledger").write_bytes(b"")
     read = read_ledger(tmp_path / "ledger")
@@ -87,7 +97,16 @@ def lines(*order):
         pytest.param(lambda d: d + b"x\n", "ledger-malformed", "Line 4", id="garbage"),
         pytest.param(lambda d: b"\xef\xbb\xbf" + d, "ledger-malformed", "Line 1", id="bom"),
         pytest.param(lambda d: d.replace(b"\n", b"\r\n"), "ledger-malformed", "Line 1", id="crlf"),
-        pytest.param(lambda d: d.replace(b'"v":1', b'"v":2'), "ledger-malformed", "Line 1", id="version"),
+        pytest.param(lambda d: d.replace(b'"v":2', b'"v":3'), "ledger-malformed", "Line 1", id="version"),
+        pytest.param(
+            lambda d: d.replace(b'"v":2', b'"v":1'), "ledger-malformed", "Line 1", id="older-version"
+        ),
+        pytest.param(
+            lambda d: d.replace(b'"rebuilt":false', b'"rebuilt":0'), "ledger-malformed", "Line 1", id="number"
+        ),
+        pytest.param(
+            lambda d: d.replace(b'"rebuilt":false,', b""), "ledger-malformed", "Line 1", id="not-said"
+        ),
         pytest.param(
             lambda d: d.replace(b'"svn":1', b'"svn":"1"'), "ledger-malformed", "Line 1", id="svn-text"
         ),
