@@ -21,6 +21,7 @@ from confidential_spark.settings import PROJECT_DIR
 from confidential_spark.ui import queries
 from confidential_spark.ui.audit.routes import add_audit_routes
 from confidential_spark.ui.gaps.routes import add_gaps_routes
+from confidential_spark.ui.measurements.routes import add_measurement_routes
 from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
 from confidential_spark.ui.results.archive import archive, archive_stem
 from confidential_spark.ui.results.deployment import PublishedDep
@@ -77,6 +78,7 @@ def create_app() -> FastAPI:
     add_room_routes(app)
     add_gaps_routes(app)
     add_audit_routes(app)
+    add_measurement_routes(app)
     return app
 
 

@@ -59,6 +59,17 @@ class AirflowApi:
         """Mark a run as failed, which ends its tasks."""
         return await self._ask("PATCH", _run(dag_id, run_id), json={"state": "failed"})
 
+    async def answer(
+        self, dag_id: str, run_id: str, task_id: str, option: str, fields: Mapping[str, str]
+    ) -> Answer:
+        """Answer the question of a task that waits for a person.
+
+        :param fields: the form's fields by name.
+        """
+        path = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id, safe='')}/-1/hitlDetails"
+        body = {"chosen_options": [option], "params_input": dict(fields)}
+        return await self._ask("PATCH", path, json=body)
+
     async def _ask(self, method: str, path: str, **options: Any) -> Answer:
         answer = await self._client.request(method, path, **options)
         return Answer(answer.status_code, "" if answer.is_success else _said(answer))

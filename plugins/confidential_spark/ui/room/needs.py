@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from confidential_spark.ui.room.runs import DagFacts, Waiting
     from confidential_spark.ui.views.calendar_view import Cell
 
+IMAGE_DAG, APPROVAL_TASK = "enclave_image", "approve_measurement"
 MAX_OF_A_KIND = 6
 MAX_RANGES = 8
 
@@ -122,6 +123,9 @@ def _failed(dag_id: str, cell: Cell) -> Need:
 def _question(waiting: Waiting) -> Need:
     place = f"../dags/{quote(waiting.dag_id, safe='')}/runs/{quote(waiting.run_id, safe='')}/required_actions"
     since = f"since {waiting.since:%Y-%m-%d %H:%M} UTC" if waiting.since else ""
+    if (waiting.dag_id, waiting.task_id) == (IMAGE_DAG, APPROVAL_TASK):
+        link = Link("Review the change", f"measurements/{quote(waiting.run_id, safe='')}")
+        return Need("?", "warn", waiting.subject, f"{waiting.dag_id}, {since}", (link,))
     return Need(
         "?", "warn", waiting.subject, f"{waiting.dag_id}, {since}", (Link("Review", place, leaves=True),)
     )

@@ -15,7 +15,7 @@ from confidential_spark.ui.room.known_results import INDEXES, KnownResult, known
 from confidential_spark.ui.room.known_state import known_state
 from confidential_spark.ui.room.live import Live, live, typical_duration
 from confidential_spark.ui.room.matrix import Matrix, Shade, matrix
-from confidential_spark.ui.room.needs import Need, is_unready, needs
+from confidential_spark.ui.room.needs import IMAGE_DAG, Need, is_unready, needs
 from confidential_spark.ui.room.runs import (
     PLATFORM_CHECK,
     active_runs,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from confidential_spark.ui.results.published_state import PublishedState
     from confidential_spark.ui.room.verifier import Verifier
 
-IMAGE_DAG = "enclave_image"
 # A page verifies a few versions itself, so that a small deployment sees verdicts at once; others come later.
 INLINE_S = 0.04
 
