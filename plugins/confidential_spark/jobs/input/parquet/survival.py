@@ -1,7 +1,7 @@
-"""Files whose metadata would end the process that reads it.
+"""Detects Parquet metadata that crashes the process that reads it.
 
-PyArrow 26 meets some garbled footers with a C++ exception where none can be caught, e.g. "Definition level
-histogram size mismatch", and aborts. A child process that was forked looks first; it costs some milliseconds.
+PyArrow 26 aborts on some malformed footers, because a C++ exception leaves a destructor or a callback, e.g.
+"Definition level histogram size mismatch". A forked child reads the metadata first, which costs milliseconds.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
-# A fork of a process with threads may wait for a lock that nobody holds any more; the reader goes on then.
-LONGEST_LOOK = 60  # seconds
+# The fork of a process with threads can deadlock. The child is killed then, and the file counts as readable.
+READ_TIMEOUT_SECONDS = 60
 
 
 def require_survivable(paths: Sequence[Path]) -> None:
-    """Refuse the first file whose metadata ends the process that reads it; the reader finds other faults.
+    """Refuse the first file whose metadata crashes PyArrow; other faults are left to the reader.
 
     :raises InputError: ``input-unreadable``.
     """
-    import pyarrow.parquet  # noqa: F401 - here, so that the child need not
+    import pyarrow.parquet  # noqa: F401 - imported once here, not in each child
 
     reading, writing = os.pipe()
     child = os.fork()
@@ -52,17 +52,17 @@ def require_survivable(paths: Sequence[Path]) -> None:
 
 
 def _read_all(paths: Sequence[Path], marks: int) -> NoReturn:
-    """Write a byte before each file that is read, and end this process."""
+    """Read the files' metadata, writing a byte before each, and exit."""
     try:
-        # What is expected here is no crash to report.
+        # A crash of this child is expected and needs no report or core file.
         faulthandler.disable()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(LONGEST_LOOK)
+        signal.alarm(READ_TIMEOUT_SECONDS)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         for path in paths:
             os.write(marks, b".")
-            # Whatever Python can catch, the reader that comes after meets and names.
+            # The reader that follows raises and names whatever Python can catch.
             with contextlib.suppress(Exception), path.open("rb") as stream:
                 footer = read_footer(stream, path.name)
                 require_readable(footer, footer.columns)

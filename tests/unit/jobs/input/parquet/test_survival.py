@@ -1,4 +1,4 @@
-"""A garbled footer is named, and ends nobody's process."""
+"""Metadata that crashes PyArrow is reported by file name, and the reading process survives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from confidential_spark.core.errors import InputError
 from confidential_spark.jobs.input.parquet.survival import require_survivable
 
-LOOK = """
+READ_METADATA = """
 import sys
 import pyarrow.parquet as pq
 try:
@@ -34,8 +34,8 @@ def sound(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def deadly(sound):
-    """A file with three changed bytes in its footer, at which a process of its own aborts."""
+def crashing(sound):
+    """Return a file with three changed bytes in its footer on which PyArrow aborts."""
     content = sound.read_bytes()
     footer = int.from_bytes(content[-8:-4], "little")
     garble = random.Random(1)  # noqa: S311 - no secret
@@ -51,14 +51,14 @@ def deadly(sound):
     return sound.with_name(refused.value.got.partition(":")[0])
 
 
-def test_it_does_end_a_process(deadly):
-    looked = subprocess.run([sys.executable, "-c", LOOK, deadly], capture_output=True, check=False)
-    assert looked.returncode == -signal.SIGABRT, "if PyArrow survives it now, this module can go"
+def test_pyarrow_aborts_on_it(crashing):
+    read = subprocess.run([sys.executable, "-c", READ_METADATA, crashing], capture_output=True, check=False)
+    assert read.returncode == -signal.SIGABRT, "if PyArrow survives it now, this module can go"
 
 
-def test_a_file_at_which_pyarrow_aborts_is_named(sound, deadly):
+def test_the_crashing_file_is_named(sound, crashing):
     with pytest.raises(InputError, match=r"input-unreadable.*garbled-.*signal 6"):
-        require_survivable([sound, deadly, sound])
+        require_survivable([sound, crashing, sound])
 
 
 def test_sound_files_and_what_python_can_catch_are_left_to_the_reader(sound, tmp_path):
