@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.pipelines.image import enclave_image_dag
+from confidential_spark.ui.measurements import airflow_rows
 from confidential_spark.ui.measurements.decision import COMPARED, MEASURED
 from confidential_spark.ui.room.needs import APPROVAL_TASK, IMAGE_DAG
 
-from tests.unit.ui.measurements.conftest import DIGEST, IN_USE, PROPOSED, RUN
+from tests.unit.ui.measurements.conftest import ASKED, DIGEST, IN_USE, PROPOSED, RUN
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -148,7 +150,9 @@ def test_local_needs_no_ledger(browse) -> None:
     assert "The policy itself lists its measurements; there is no ledger." in html
 
 
-def test_what_waits_is_shown_with_requester_age_and_deadline(browse, in_use, ask) -> None:
+def test_what_waits_is_shown_with_requester_age_and_deadline(browse, in_use, ask, monkeypatch) -> None:
+    now = ASKED + timedelta(hours=2, minutes=5, seconds=30)
+    monkeypatch.setattr(airflow_rows, "utc_now", lambda: now)
     ask()
     ask(run_id="manual__2", requester=None, state="success", deadline=None)
     html = browse().get(PAGE).text
