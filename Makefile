@@ -12,7 +12,7 @@ PORT ?= 8080
 PLATFORM ?= local
 APPROVE ?= ask
 # Processes that share the tests; each may start a JVM.
-WORKERS ?= 2
+WORKERS ?= 3
 VALUES := JOB MONTH INPUT ROWS PORT PLATFORM APPROVE
 # Programs get these as they were written, through the environment: neither make nor the shell reads `$(…)` in
 # them. ARGS is different: a command line, which both read.

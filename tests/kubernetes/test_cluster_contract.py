@@ -121,8 +121,8 @@ def test_a_watch_tells_of_a_pod_from_its_beginning_to_its_end(cluster, start) ->
 def test_a_deleted_pod_gets_its_grace_and_goes(cluster, start) -> None:
     start("trap '' TERM; while true; do sleep 0.1; done")
     running(cluster)
-    cluster.core().delete_namespaced_pod("pod", cluster.namespace)
-    assert read(cluster).metadata.deletion_timestamp
+    deleted = cluster.core().delete_namespaced_pod("pod", cluster.namespace)
+    assert deleted.metadata.deletion_timestamp
     wait(lambda: refused_as_absent(cluster))
 
 

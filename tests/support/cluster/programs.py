@@ -90,7 +90,7 @@ class GoModule:
             "-ldflags",
             " ".join(["-s", "-w", *stamps]),
         ]
-        return ["go", "build", *options, "-o", target, *self.packages]
+        return ["nice", "-n", "19", "go", "build", *options, "-o", target, *self.packages]
 
     def _inputs_digest(self) -> str:
         """Hash everything that decides what is compiled: a change of it is never answered from the cache."""

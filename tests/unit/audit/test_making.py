@@ -178,7 +178,13 @@ def test_no_bundle_is_made_with_a_credential(complete, name, content):
         assert secret not in str(raised.value)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "include").rglob("*.*")), ids=lambda path: path.name)
+def shipped():
+    """Return the files of include/, without the approvals of images that were built in this checkout."""
+    files = (path for path in (ROOT / "include").rglob("*.*") if path.is_file())
+    return sorted(path for path in files if "approvals-simulated." not in str(path))
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.name)
 def test_what_this_project_ships_contains_no_credential(path):
     require_no_credential(path.name, path.read_bytes())
 
