@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from confidential_spark.hooks.results.store import VersionFiles
-
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EXIT_COPIED = 0
@@ -42,7 +40,8 @@ def _get(options: argparse.Namespace) -> int:
 
     root, _, dag_id = options.location.rstrip("/").rpartition("/")
     try:
-        copy(result_store(root or ".", dag_id).published(options.key), options.folder)
+        version = result_store(root or ".", dag_id).published(options.key)
+        version.copy_to(options.folder, MAX_FILE_BYTES)
     except FileExistsError:
         print(f"{options.folder} exists: name a new folder", file=sys.stderr, flush=True)
         return EXIT_REFUSED
@@ -51,17 +50,3 @@ def _get(options: argparse.Namespace) -> int:
         return EXIT_REFUSED
     print(f"{options.key} is in {options.folder}; verify {options.folder / 'evidence.json'}", flush=True)
     return EXIT_COPIED
-
-
-def copy(version: VersionFiles, folder: Path) -> None:
-    """Copy a version's files to a new folder.
-
-    :raises OSError: the folder exists, or cannot be written.
-    :raises ValueError: a file is larger than a result is.
-    :raises ResultError: what the storage refuses.
-    """
-    folder.mkdir(parents=True)
-    for name in version.names():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(version.content(name, MAX_FILE_BYTES))

@@ -58,6 +58,7 @@ def moment(text: str) -> datetime:
 
 def _verify(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
+    from confidential_spark.cli import print_verdict
     from confidential_spark.core.errors import ConfidentialSparkError
     from confidential_spark.jobs.rollup.verify import verify_year
 
@@ -70,10 +71,8 @@ def _verify(options: argparse.Namespace) -> int:
     except (ConfidentialSparkError, OSError, ValueError) as error:
         print(f"NOT CHECKED · {error}", file=sys.stderr, flush=True)
         return EXIT_NOT_CHECKED
-    # A terminal that cannot show a character must not turn a verdict into a crash.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    print(json.dumps(report.to_dict(), indent=2) if options.json else report.text(), flush=True)
-    return EXIT[report.outcome]
+    text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
+    return print_verdict(text, EXIT[report.outcome])
 
 
 def _acceptance(options: argparse.Namespace) -> Acceptance:

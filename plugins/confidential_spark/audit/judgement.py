@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confidential_spark.audit.contents import read
 from confidential_spark.audit.manifest import MONTHS_FOLDER
 from confidential_spark.audit.report import BundleReport, MonthVerdict, Verdict
-from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.verification import Outcome, VerificationReport, verify_evidence
-from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
+from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -30,29 +29,6 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Claims:
-    """What evidence says before anything is verified: it chooses by what to judge, and can only refuse."""
-
-    run_id: str = ""
-    job_file: str = ""
-    at: datetime | None = None
-
-    @classmethod
-    def of(cls, evidence: bytes) -> Claims:
-        """Read evidence; what is malformed claims nothing."""
-        try:
-            members = Evidence.parse(evidence).statement.predicate.members
-        except ConfidentialSparkError:
-            return cls()
-        job = members.get("job")
-        return cls(
-            run_id=_text(members.get("run_id")),
-            job_file=_text(job.get("file_sha256")) if isinstance(job, dict) else "",
-            at=_moment(members.get("finished_at")),
-        )
-
-
 def judge_month(
     month: str, dag_id: str, evidence: bytes, results: Mapping[str, bytes] | str | PathLike[str], basis: Basis
 ) -> VerificationReport:
@@ -63,17 +39,18 @@ def judge_month(
     """
     claims = Claims.of(evidence)
     policy, digests = basis.accepted_policy(), basis.job_digests
+    program = claims.job_file_sha256 if claims.job_file_sha256 in digests else next(iter(digests), None)
     own_run = claims.run_id.startswith(f"{dag_id}/")
     return verify_evidence(
         evidence=evidence,
         results=results,
         policy=policy,
-        now=basis.at or claims.at or datetime.now(UTC),
+        now=basis.at or claims.end or datetime.now(UTC),
         jwks=basis.jwks,
         ledger=basis.ledger if policy.identities.needs_ledger else None,
         expected_run_id=claims.run_id if own_run else f"{dag_id}/",
         expected_month=month,
-        expected_job_file_sha256=claims.job_file if claims.job_file in digests else next(iter(digests), None),
+        expected_job_file_sha256=program,
     )
 
 
@@ -112,15 +89,3 @@ def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -
         detail = f"the enclave ran {job}, the bundle says {manifest.job}"
         return MonthVerdict(month, Verdict.REFUSED, code=Refusal.JOB_MISMATCH, detail=detail, report=report)
     return MonthVerdict.of(month, WORDS[report.outcome], report)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _moment(value: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(_text(value))
-        return moment if moment.utcoffset() is not None and moment.timestamp() >= 0 else None
-    except (ValueError, OverflowError):
-        return None

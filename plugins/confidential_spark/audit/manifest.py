@@ -109,7 +109,7 @@ class Manifest(_Part):
     @property
     def stem(self) -> str:
         """The bundle's folder."""
-        return f"audit-{self.dag_id}-{self.first}-to-{self.last}"
+        return bundle_stem(self.dag_id, self.first, self.last)
 
     def files_of(self, month: str) -> list[str]:
         """Return the names of a month's files, in the bundle."""
@@ -144,6 +144,14 @@ class Manifest(_Part):
         if manifest.to_bytes() != data:
             raise _malformed("members in another order, other white space or other escapes")
         return manifest
+
+
+def bundle_stem(dag_id: str, first: object, last: object) -> str:
+    """Return the name of the bundle's folder, and of its file without the ending.
+
+    :param first: month, ``YYYY-MM`` in its text, as ``last``.
+    """
+    return f"audit-{dag_id}-{first}-to-{last}"
 
 
 def checksum_line(manifest: bytes) -> bytes:

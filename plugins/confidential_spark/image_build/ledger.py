@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.enclave.image import EnclaveImage
     from confidential_spark.verification import Policy
+    from confidential_spark.verification.report import VerifiedFacts
 
 
 def append_approval(path: Path, approval: Approval) -> Ledger:
@@ -59,9 +60,9 @@ def approval_of(image: EnclaveImage, ledger: Ledger) -> Approval | None:
     return ledger.approvals[number - 1] if number else None
 
 
-def entry_number(image: EnclaveImage, ledger: Ledger) -> int:
+def entry_number(enclave: EnclaveImage | VerifiedFacts, ledger: Ledger) -> int:
     """Return the latest entry that approves exactly this identity, from 1; 0 for none."""
-    identity = (image.mrenclave, image.mrsigner, image.product_id, image.svn)
+    identity = (enclave.mrenclave, enclave.mrsigner, enclave.product_id, enclave.svn)
     numbers = range(len(ledger.approvals), 0, -1)
     entries = ((number, ledger.approvals[number - 1]) for number in numbers)
     return next(

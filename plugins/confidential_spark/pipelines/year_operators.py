@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -187,7 +188,7 @@ class PublishYearOperator(YearOperator):
         months, accept = self.published(year), self.acceptance()
         versions = {month: files.name for month, files in months.items()}
         for month, files in months.items():
-            copy(files, folder / "months" / month)
+            files.copy_to(folder / "months" / month, MAX_FILE_BYTES)
         made = make_year(folder, year, self.rollup, accept, run_id=run_id, versions=versions)
         report = verify_year(folder, accept)
         self.log.info("%s", report.text())
@@ -205,7 +206,7 @@ class PublishYearOperator(YearOperator):
         if accept.policy.attestation.token_signing_keys is not None:
             return accept
         with attestation_endpoints(self.platform, self.settings) as endpoints:
-            return Acceptance.of(policy, job_file_sha256=program, jwks=endpoints.attestation.signing_keys())
+            return replace(accept, jwks=endpoints.attestation.signing_keys())
 
     def command(self, place: object) -> str:
         """Return the command that repeats the verification."""
@@ -235,14 +236,3 @@ def run_year(context: Context) -> str:
         )
     months_of_year(year)
     return str(year)
-
-
-def copy(files: VersionFiles, folder: Path) -> None:
-    """Copy a version's files to a new folder.
-
-    :raises ResultError: what the storage refuses.
-    """
-    for name in files.names():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(files.content(name, MAX_FILE_BYTES))

@@ -28,6 +28,7 @@ from confidential_spark.audit.manifest import (
     FileEntry,
     Manifest,
     MonthEntry,
+    bundle_stem,
     checksum_line,
     entry_of,
 )
@@ -118,7 +119,7 @@ class _Making:
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield every file by its name in the archive; the manifest and its checksum last."""
-        stem = f"audit-{self._dag_id}-{self._months[0]}-to-{self._months[-1]}"
+        stem = bundle_stem(self._dag_id, self._months[0], self._months[-1])
         for name, content in self._contents():
             require_no_credential(name, content)
             self._entries[name] = FileEntry(**entry_of(content))

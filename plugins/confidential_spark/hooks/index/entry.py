@@ -6,7 +6,6 @@ those files.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -20,9 +19,8 @@ from pydantic import (
     StrictInt,
 )
 
-from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.hooks.results.store import SAFE_NAME
-from confidential_spark.verification.evidence.bundle import Evidence
+from confidential_spark.verification.evidence.claims import Claims
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,14 +105,14 @@ def index_entry(
 
     :param job: whose figures are kept; None for a job that is no longer there.
     """
-    run_id, at = signed_names(evidence)
+    claims = Claims.of(evidence)
     checks = [check for check in _list(report.get("checks")) if isinstance(check, dict)][:MAX_CHECKS]
     verification, rows = _object(report.get("verification")), _object(summary.get("rows"))
     facts = _object(verification.get("facts"))
     return IndexEntry(
         version=version,
-        run_id=run_id[:500],
-        signed_at=datetime.fromisoformat(at) if at else None,
+        run_id=claims.run_id[:500],
+        signed_at=claims.end,
         trust=_text(report.get("trust")),
         synthetic=report.get("synthetic") is True,
         mrenclave=_text(_object(report.get("measurement")).get("mrenclave")),
@@ -128,25 +126,6 @@ def index_entry(
         timings=_timings(report.get("timings")),
         input=_input(report.get("inputs")),
     )
-
-
-def signed_names(evidence: bytes | None) -> tuple[str, str]:
-    """Return the run id and the end of the run that a bundle names, unverified; empty where it names none."""
-    try:
-        members = Evidence.parse(evidence or b"").statement.predicate.members
-    except ConfidentialSparkError:
-        return "", ""
-    run_id, at = members.get("run_id"), members.get("finished_at")
-    return run_id if isinstance(run_id, str) else "", str(at) if is_moment(at) else ""
-
-
-def is_moment(value: object) -> bool:
-    """Whether it is ISO 8601 with a zone, at a time that the verifier's clock can have."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return moment is not None and moment.utcoffset() is not None and moment.timestamp() >= 0
-    except (ValueError, OverflowError):
-        return False
 
 
 def _figures(summary: Mapping[str, Any], job: SparkJob | None) -> dict[str, int | float]:

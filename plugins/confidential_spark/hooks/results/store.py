@@ -70,6 +70,20 @@ class VersionFiles(ABC):
         :raises ValueError: it has more than ``limit`` bytes.
         """
 
+    def copy_to(self, folder: Path, limit: int) -> None:
+        """Copy all files to a new folder.
+
+        :param limit: bytes of the largest file.
+        :raises OSError: the folder exists, or cannot be written.
+        :raises ValueError: a file is larger.
+        :raises ResultError: what the storage refuses.
+        """
+        folder.mkdir(parents=True)
+        for name in self.names():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.content(name, limit))
+
     def json_object(self, name: str) -> dict[str, Any]:
         """Return a JSON file's object.
 

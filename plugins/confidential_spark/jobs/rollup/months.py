@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification import Outcome, load_policy, verify_evidence
-from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
+from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
+from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.refusals import Refusal
 from confidential_spark.verification.safe_files import read_regular
 
@@ -108,7 +109,7 @@ def verify_month(folder: Path, month: str, job: str, accept: Acceptance) -> Veri
             evidence=evidence,
             results=folder,
             policy=accept.policy,
-            now=accept.at or finished_at(evidence),
+            now=accept.at or Claims.of(evidence).end or datetime.now(UTC),
             jwks=accept.jwks,
             ledger=accept.ledger,
             expected_month=month,
@@ -138,16 +139,6 @@ def _require_passed(month: str, report: VerificationReport) -> None:
         expected=failed.expected,
         action=failed.action,
     )
-
-
-def finished_at(evidence: bytes) -> datetime:
-    """Return the end of the run that a bundle names, unverified: the verification compares it."""
-    try:
-        text = Evidence.parse(evidence).statement.predicate.members.get("finished_at")
-        moment = datetime.fromisoformat(str(text))
-        return moment if moment.utcoffset() is not None else datetime.now(UTC)
-    except (VerificationError, ValueError):
-        return datetime.now(UTC)
 
 
 def refused(month: str, got: str) -> VerificationError:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.audit.manifest import bundle_stem
 from confidential_spark.audit.months import MAX_MONTHS
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
-from confidential_spark.ui.room.matrix import AT_WORK, last_month_over, months_between
+from confidential_spark.ui.room.matrix import AT_WORK, last_month_over
 from confidential_spark.ui.room.needs import Link, result_link, run_link
 from confidential_spark.ui.room.page import Choice, known_of
 from confidential_spark.ui.room.runs import newest_runs
@@ -18,7 +20,7 @@ from confidential_spark.ui.views.month_lines import month_line
 from confidential_spark.verification import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy.orm import Session
 
@@ -103,7 +105,7 @@ class AuditPage:
     @property
     def bundle_name(self) -> str:
         """File name of the bundle."""
-        return f"audit-{self.dag_id}-{self.first}-to-{self.last}.zip"
+        return f"{bundle_stem(self.dag_id, self.first, self.last)}.zip"
 
 
 def audit_page(
@@ -130,8 +132,7 @@ def audit_page(
     runs = newest_runs(session, dag_id, set(results))
     end = last or last_month_over()
     begin = first or min([*results, *runs], default=end)
-    count = min(max(0, months_between(begin, end) + 1), MAX_MONTHS)
-    months = [begin.shift(number) for number in range(count)]
+    months = list(islice(months_from(begin, end), MAX_MONTHS))
     judged = [each.judgement for month in months if (each := results.get(month)) and each.judgement]
     return AuditPage(
         dag_id=dag_id,
@@ -147,6 +148,13 @@ def audit_page(
         proven=frozenset(str(each.report.trust) for each in judged if each.report.trust),
         recheck=rechecks.latest(dag_id),
     )
+
+
+def months_from(first: Month, last: Month) -> Iterator[Month]:
+    """Yield the months of a range; none where the first is after the last."""
+    while first <= last:
+        yield first
+        first = first.shift(1)
 
 
 def audit_month(dag_id: str, month: Month, known: KnownResult | None, run: MonthRun | None) -> AuditMonth:

@@ -22,7 +22,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.hooks.results.published_versions import FolderFiles
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
-from confidential_spark.ui.audit.page import AuditPage, audit_page
+from confidential_spark.ui.audit.page import AuditPage, audit_page, months_from
 from confidential_spark.ui.audit.rechecks import RECHECKS, Rechecks
 from confidential_spark.ui.gaps.airflow_api import require_own_page
 from confidential_spark.ui.gaps.routes import read_form
@@ -95,16 +95,9 @@ def begin_recheck(
     dag_id: str, results: PublishedResults, rechecks: Rechecks, first: Month, last: Month
 ) -> bool:
     """Begin to verify what is published of a range; return whether it was begun."""
-    wanted = {f"month={month}" for month in months_of(first, last)}
+    wanted = {f"month={month}" for month in months_from(first, last)}
     found = [result for key, result in results.listed(dag_id).items() if key in wanted]
     return rechecks.begin(judge_of(dag_id, KeptJudgements()), results, found, (str(first), str(last)))
-
-
-def months_of(first: Month, last: Month) -> Iterator[Month]:
-    """Yield the months of a range."""
-    while first <= last:
-        yield first
-        first = first.shift(1)
 
 
 def download_bundle(

@@ -18,10 +18,10 @@ from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
-from confidential_spark.hooks.index.entry import signed_names
 from confidential_spark.jobs.job import publication_key
 from confidential_spark.verification import VerificationReport, load_policy, verify_evidence
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
+from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.policy.ledger import MAX_LEDGER_BYTES
 from confidential_spark.verification.refusals import Refusal
 
@@ -185,11 +185,10 @@ class Judge:
 
     def claim(self, result: PublishedResult, run_id: str = "") -> Claim:
         """Return what the page says that the version is."""
-        signed_run, at = signed_names(result.content(EVIDENCE, MAX_EVIDENCE_BYTES))
+        claims = Claims.of(result.content(EVIDENCE, MAX_EVIDENCE_BYTES))
         month = result.key.partition("=")[2] if self.job.monthly else None
-        return Claim(
-            month, f"{self.dag_id}/{run_id}" if run_id else self._own_run(result.key, signed_run), at
-        )
+        own_run = f"{self.dag_id}/{run_id}" if run_id else self._own_run(result.key, claims.run_id)
+        return Claim(month, own_run, claims.finished_at)
 
     def _own_run(self, key: str, signed_run: str) -> str:
         dag_id, _, run = signed_run.partition("/")

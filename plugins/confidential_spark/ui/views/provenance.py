@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from confidential_spark.core.errors import ConfidentialSparkError
+from confidential_spark.image_build.ledger import entry_number
 from confidential_spark.verification.policy.ledger import read_ledger
 
 if TYPE_CHECKING:
@@ -90,19 +91,14 @@ def approval(policy: Policy, facts: VerifiedFacts) -> str:
     if policy.ledger is None or not policy.identities.needs_ledger:
         return f"{named}, which lists the measurement and names no person"
     try:
-        approvals = read_ledger(policy.ledger).approvals
+        ledger = read_ledger(policy.ledger)
     except ConfidentialSparkError as error:
         return f"{named}, by its ledger, which cannot be read: {error.message}"
-    identity = (facts.mrenclave, facts.mrsigner, facts.product_id, facts.svn)
-    entries = [
-        (number, each)
-        for number, each in enumerate(approvals, 1)
-        if (each.mrenclave, each.mrsigner, each.product_id, each.svn) == identity
-    ]
-    if not entries:
+    number = entry_number(facts, ledger)
+    if not number:
         return f"{named}, which lists the signer and names no person"
-    number, entry = entries[-1]
-    return f"{entry.approved_by}, {entry.approved_at}, entry {number} of {len(approvals)} in the ledger"
+    count, entry = len(ledger.approvals), ledger.approvals[number - 1]
+    return f"{entry.approved_by}, {entry.approved_at}, entry {number} of {count} in the ledger"
 
 
 def _input(uri: str, sha256: str, size: int) -> ProvenFile:

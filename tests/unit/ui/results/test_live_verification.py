@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 import yaml
-from confidential_spark.hooks.index.entry import is_moment
 from confidential_spark.jobs import JOBS
 from confidential_spark.ui.results import live_verification as module
 from confidential_spark.ui.results.live_verification import Judge, KeptJudgements
 from confidential_spark.ui.results.published import Published
 from confidential_spark.verification import Outcome
+from confidential_spark.verification.evidence.claims import is_moment
 
 from tests.unit.ui.conftest import DAG_ID, KEY, POLICY_FILE, RUN_ID
 
