@@ -195,7 +195,8 @@ def test_the_audit_log_is_airflows(browse, in_use, ask) -> None:
     from sqlalchemy import select
 
     ask()
-    post(browse("user"), APPROVE)
+    said = post(browse("user"), APPROVE)
+    assert said.status_code == 303, said.text
     with create_session() as session:
         last = session.scalars(select(Log).order_by(Log.id.desc())).first()
         assert (last.event, last.owner, last.run_id) == ("update_hitl_detail", "user", RUN)
