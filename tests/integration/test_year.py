@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,11 @@ def publish(store: FolderStore, month: str, **changed: Any) -> None:
     store.publish(staging)
 
 
+def withdraw_years(airflow: LiveAirflow) -> None:
+    """Forget the published years: the tests run in any order, in one Airflow."""
+    shutil.rmtree(airflow.results / DAG, ignore_errors=True)
+
+
 def runs(airflow: LiveAirflow) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = airflow.get(f"dags/{DAG}/dagRuns?order_by=id").body["dag_runs"]
     return found
@@ -78,6 +84,7 @@ def verify(airflow: LiveAirflow, *options: str) -> int:
 
 def test_each_event_of_a_month_starts_a_run_of_its_year(airflow, capsys) -> None:
     """In order: the year is made, left alone, made anew after a month was published again, or named."""
+    withdraw_years(airflow)
     store = FolderStore(airflow.results, MONTHLY)
     months = ("--published", str(airflow.results / MONTHLY))
 
