@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,12 +9,12 @@ import grimp
 
 def reached_by_verify() -> frozenset[str]:
     """Return what `confidential-spark verify` imports of the package, late imports and parents included."""
-    return _reached_by("__main__", "cli", "verification.verify")
+    return _reached_by("__main__", "cli.main", "verification.verify")
 
 
 def reached_by_audit() -> frozenset[str]:
     """Return what `confidential-spark audit verify` imports besides."""
-    return _reached_by("cli_audit") - reached_by_verify()
+    return _reached_by("cli.audit") - reached_by_verify()
 
 
 @cache

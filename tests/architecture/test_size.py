@@ -26,6 +26,7 @@ LAYOUT_TOKENS = {
 }
 OF_THE_NEIGHBOURS = {
     *("confidential_spark", "confidential_spark.__main__", "confidential_spark.cli"),
+    "confidential_spark.cli.main",
     *(f"confidential_spark.core{name}" for name in ("", ".errors", ".base64url", ".strict_yaml")),
     *(f"confidential_spark.agent{name}" for name in ("", ".protocol", ".errors")),
 }

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.ui.audit import routes as audit
 from confidential_spark.ui.audit.rechecks import Rechecks

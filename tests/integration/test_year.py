@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.hooks.results.folder_store import FolderStore
 
 from tests.integration.live_airflow import LiveAirflow, end_all, wait_until

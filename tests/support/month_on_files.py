@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.core.months import Month
 from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.hooks.results.store import GRACE, month_key

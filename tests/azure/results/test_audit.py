@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confidential_spark.audit.contents import ArchiveContents, read_manifest
 from confidential_spark.audit.making.bundle import bundle
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.core.errors import ResultError
 from confidential_spark.hooks.results.blob_copies import BlobCopies
 from confidential_spark.hooks.results.location import result_store

@@ -9,7 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.hooks.results.blob_copies import BlobCopies

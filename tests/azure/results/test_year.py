@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.pipelines.year_operators import FindMonthsOperator, PublishYearOperator
 
 from tests.azure.results.conftest import write

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.audit.making.bundle import bundle
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.hooks.results.folder_store import FolderStore
 
 from tests.support.published_range import Range, include_folder, month_files, publish

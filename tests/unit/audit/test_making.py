@@ -14,7 +14,7 @@ import yaml
 from confidential_spark.audit.making import bundle as making
 from confidential_spark.audit.making.bundle import bundle
 from confidential_spark.audit.making.credentials import require_no_credential
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.core.errors import ConfigurationError, InputError
 from confidential_spark.image_build.ledger import append_approval
 from confidential_spark.settings import forget_settings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.jobs.rollup.rollup import NYTAXI_YEAR

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.hooks.index.entry import IndexEntry, index_entry
 from confidential_spark.hooks.index.index import FILE, Index, change_index, note_publication, read_index
 from confidential_spark.hooks.index.places import FolderIndex, index_file

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from confidential_spark.audit.archive import read_members
 from confidential_spark.audit.contents import ArchiveContents, faults, read_manifest
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.ui.audit import routes
 from confidential_spark.ui.audit.rechecks import Rechecks

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 # By name: bundles are made in a checkout, and the wheel only verifies them.
-MAKING = "confidential_spark.cli_audit_bundle"
+MAKING = "confidential_spark.cli.audit_bundle"
 
 
 def add_command(commands: Commands) -> None:
@@ -66,7 +66,7 @@ def _verify(options: argparse.Namespace) -> int:
     import json
 
     from confidential_spark.audit.report import EXIT_NOT_CHECKED, EXIT_REFUSED
-    from confidential_spark.cli import print_verdict
+    from confidential_spark.cli.main import print_verdict
     from confidential_spark.core.errors import ConfidentialSparkError, VerificationError
 
     warnings.simplefilter("ignore")
@@ -115,7 +115,7 @@ def given(options: argparse.Namespace) -> Basis:
     :raises ConfidentialSparkError: it is unusable.
     """
     from confidential_spark.audit.basis import Basis
-    from confidential_spark.cli import clock, file_sha256, read_file
+    from confidential_spark.cli.main import clock, file_sha256, read_file
     from confidential_spark.verification import load_policy
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.policy.ledger import read_ledger

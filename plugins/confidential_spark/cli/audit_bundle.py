@@ -121,6 +121,6 @@ def write(pieces: Iterator[bytes], path: Path) -> None:
 
 
 def _verify(path: Path) -> int:
-    from confidential_spark.cli import main
+    from confidential_spark.cli.main import main
 
     return main(["audit", "verify", str(path), "--trust-bundle"])

@@ -58,7 +58,7 @@ def moment(text: str) -> datetime:
 
 def _verify(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
-    from confidential_spark.cli import print_verdict
+    from confidential_spark.cli.main import print_verdict
     from confidential_spark.core.errors import ConfidentialSparkError
     from confidential_spark.jobs.rollup.verify import verify_year
 

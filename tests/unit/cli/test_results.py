@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.hooks.results.store import REQUIRED_FILES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from confidential_spark import cli
-from confidential_spark.cli import main
+from confidential_spark.cli import main as cli
+from confidential_spark.cli.main import main
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from confidential_spark import cli
 from confidential_spark.agent.protocol import b64url
-from confidential_spark.cli import MAX_JOB_BYTES, main
+from confidential_spark.cli import main as cli
+from confidential_spark.cli.main import MAX_JOB_BYTES, main
 from confidential_spark.hooks.durable_files import switch_link
 from confidential_spark.image_build.ledger import append_approval
 from confidential_spark.verification.policy.ledger import Approval
@@ -338,7 +338,7 @@ def test_module_needs_neither_airflow_nor_a_utf8_terminal(run):
             id="library",
         ),
         pytest.param(
-            "import confidential_spark.cli as c; c.parser().format_help()",
+            "import confidential_spark.cli.main as c; c.parser().format_help()",
             {"cryptography", "pydantic", "yaml", "dcap_qvl"},
             id="help",
         ),

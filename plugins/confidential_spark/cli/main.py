@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--image-digest", metavar="SHA256", help="the image that the run must have named, sha256:…")
     add("--at", metavar="ISO_TIME", help="judge what was true at this time, e.g. 2026-11-23T10:00:00Z")
     add("--json", action="store_true", help="print the report as JSON")
-    for further in filter(find_spec, map("confidential_spark.cli_{}".format, FURTHER_COMMANDS)):
+    for further in filter(find_spec, map("confidential_spark.cli.{}".format, FURTHER_COMMANDS)):
         import_module(further).add_command(commands)
     return top
 

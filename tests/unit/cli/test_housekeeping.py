@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from confidential_spark.cli import main
+from confidential_spark.cli.main import main
 from confidential_spark.settings import forget_settings
 
 if TYPE_CHECKING:
