@@ -39,20 +39,18 @@ WORDS = {
     "java": "confidentialspark.Runner",
 }
 TERM, KILL, INT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
-# Who is killed, how, and how many seconds after it was first seen.
-ROUNDS = [
-    ("program", KILL, 4.0),
-    ("program", TERM, 6.0),
-    ("program", INT, 8.0),
-    ("dag-run", KILL, 7.0),
-    ("agent", TERM, 0.2),
-    ("java", KILL, 2.0),
-]
+# Who is killed, how, and how many seconds after it was seen: one after the other, then a run to its end.
+ROUNDS = {
+    "program": [("program", KILL, 4.0), ("program", TERM, 6.0), ("program", INT, 8.0)],
+    "parts": [("dag-run", KILL, 7.0), ("agent", TERM, 0.2), ("java", KILL, 2.0)],
+}
 MOMENTS = random.Random(2018)  # noqa: S311 - the same rounds each time
-ROUNDS += [
-    (MOMENTS.choice(list(WORDS)), MOMENTS.choice([TERM, KILL, INT]), round(MOMENTS.uniform(0.0, 9.0), 1))
-    for _ in range(int(os.environ.get("KILL_ROUNDS", "0")))
-]
+ROUNDS |= {
+    f"more-{number}": [
+        (MOMENTS.choice(list(WORDS)), MOMENTS.choice([TERM, KILL, INT]), round(MOMENTS.uniform(0.0, 9.0), 1))
+    ]
+    for number in range(int(os.environ.get("KILL_ROUNDS", "0")))
+}
 
 
 @dataclass(frozen=True)
@@ -114,26 +112,31 @@ def machine(tmp_path_factory) -> Iterator[Machine]:
         end_all(machine.folder)
 
 
-@pytest.mark.parametrize(
-    ("victim", "number", "delay"),
-    [pytest.param(*each, id=f"{i}-{each[0]}-{each[1].name}-{each[2]}s") for i, each in enumerate(ROUNDS)],
-)
+@pytest.mark.parametrize("rounds", [pytest.param(rounds, id=name) for name, rounds in ROUNDS.items()])
 def test_any_end_leaves_a_whole_month_and_no_process(
-    machine: Machine, victim: str, number: signal.Signals, delay: float
+    machine: Machine, rounds: list[tuple[str, signal.Signals, float]]
 ) -> None:
+    for victim, number, delay in rounds:
+        kill_a_run(machine, victim, number, delay)
+        machine.require_verified()
+    machine.require_green_run()
+
+
+def kill_a_run(machine: Machine, victim: str, number: signal.Signals, delay: float) -> None:
+    """Start a run, which gets as far as the victim, and kill that."""
     process = machine.start()
     pid = wait_until(
         lambda: process.poll() is not None or find_process(machine.folder, WORDS[victim]),
         f"{victim} is there",
     )
     time.sleep(delay)
+    # A run that could not begin is the fault of the end before it.
+    assert pid is not True, process.communicate()[0]
     if process.poll() is None and pid in processes_of(machine.folder):
         os.kill(pid, number)
     output, _ = process.communicate(timeout=300)
     wait_until(lambda: not processes_of(machine.folder), "every process is gone")
     assert process.returncode in (0, 1, 130, -number), output
-    machine.require_verified()
-    machine.require_green_run()
 
 
 def test_a_second_run_is_refused_by_name_and_the_first_one_is_not_disturbed(machine: Machine) -> None:
@@ -167,25 +170,22 @@ def fill(disk: Path, leaving_bytes: int) -> None:
     (disk / "ballast").write_bytes(bytes(max(0, status.f_bavail * status.f_frsize - leaving_bytes)))
 
 
-@pytest.mark.parametrize(
-    "leaving_bytes", [pytest.param(0, id="no-byte"), pytest.param(16_384, id="half-of-the-results")]
-)
-def test_a_full_disk_leaves_the_earlier_month_and_is_named(
-    machine: Machine, tmp_path: Path, leaving_bytes: int
-) -> None:
+def test_a_full_disk_leaves_the_earlier_month_and_is_named(machine: Machine, tmp_path: Path) -> None:
+    """Filled before the first byte of the results, and in the middle of them."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
         small = {"CONFIDENTIAL_SPARK_RESULTS_DIR": str(disk)}
         code, output = machine.run(**small)
         assert code == 0, output
         [evidence] = disk.glob(f"nytaxi_local/month={MONTH}/evidence.json")
         earlier = {path.name: path.read_bytes() for path in evidence.parent.iterdir()}
-        fill(disk, leaving_bytes)
-        code, output = machine.run(**small)
-        assert code == 1, output
-        assert "disk-full" in output, output
-        assert output.count("▶ spark.run_spark") == 1, output
-        assert {path.name: path.read_bytes() for path in evidence.parent.iterdir()} == earlier
-        (disk / "ballast").unlink()
+        for leaving_bytes in (0, 16_384):
+            fill(disk, leaving_bytes)
+            code, output = machine.run(**small)
+            assert code == 1, output
+            assert "disk-full" in output, output
+            assert output.count("▶ spark.run_spark") == 1, output
+            assert {path.name: path.read_bytes() for path in evidence.parent.iterdir()} == earlier
+            (disk / "ballast").unlink()
         code, output = machine.run(**small)
         assert code == 0, output
         assert sorted(disk.glob("*/.staging/*/*")) == []
