@@ -5,7 +5,7 @@ versions, dead and refused tries, used nonces, drafts and old builds in the cach
 the deployment's Docker engine that newer ones have replaced. **Nothing is removed
 unless the Param `remove` is on**; how long each thing is kept stands in `docs/results.md`.
 
-Every run of a job removes what its results folder keeps no longer anyway. On a terminal, without the images:
+Every run of a job removes what its results folder keeps no longer anyway. On a terminal:
 `confidential-spark housekeeping`.
 
 ## If it fails

@@ -218,6 +218,18 @@ def test_a_long_list_comes_by_pages(judge, tree, monkeypatch):
     assert asked
 
 
+def test_a_month_of_too_many_blobs_is_refused_before_one_is_read(tree, judge):
+    """As another tool's Spark writes a month: one small part for each of its partitions."""
+    part = (tree / FOLDER / "part.parquet").read_bytes()
+    for number in range(400):
+        (tree / FOLDER / f"part-{number:05}.parquet").write_bytes(part[:4])
+    with pytest.raises(
+        ConfidentialSparkError, match=r"\[input-too-many-files\].*401 blobs.*at most 256"
+    ) as told:
+        judge(tree)
+    assert "coalesce(8)" in told.value.action
+
+
 def sas_of(sas, **what):
     return lambda container: {"extra": json.dumps({"sas_token": sas(container, **what)})}
 

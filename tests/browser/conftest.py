@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.unit.ui.conftest import api_server, dag_run, deployment, publish
+from tests.unit.ui.conftest import api_server, dag_run, deployment, no_requests, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
 
-__all__ = ["api_server", "dag_run", "deployment", "publish"]
+__all__ = ["api_server", "dag_run", "deployment", "no_requests", "publish"]
 
 # Debian's: playwright's own download is not to be had everywhere.
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -283,7 +283,9 @@ def test_gaps_are_filled_and_cancelled_in_airflows_frame(visit, dag, publish, si
     assert complaints == []
 
 
-def test_a_range_is_verified_anew_and_handed_out(visit, eighteen_years, complaints, tmp_path, monkeypatch):
+def test_a_range_is_verified_anew_and_handed_out(
+    visit, eighteen_years, complaints, tmp_path, monkeypatch, no_requests
+):
     """By keyboard: the button, then the verdicts without loading the page again, then the bundle."""
     monkeypatch.setattr(audit, "RECHECKS", Rechecks())
     page = visit(f"{PREFIX}/audit/{DAG_ID}?first=2017-12&last=2018-09")

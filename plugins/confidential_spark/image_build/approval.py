@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from confidential_spark.core.errors import PolicyError
 from confidential_spark.image_build.operators import EngineImageOperator, ImageOperator
-from confidential_spark.image_build.settings import image_settings
+from confidential_spark.image_build.settings import ImageSettings, image_settings
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.platforms.docker.settings import docker_settings
 
@@ -94,8 +94,8 @@ class ApproveMeasurementOperator(ApprovalOperator):
             raise AirflowSkipException(f"Approved already: {self.comparison['by']}")
         with airflow_failures(self.log, context["ti"]):
             image, requester = measured_image(self.measured), requester_of(context)
-            if image_settings().second_person and not requester:
-                raise requester_unknown()
+            if image_settings().second_person:
+                require_known_requester(requester)
         self.subject = f"Approve enclave image {image.mrenclave[:12]}… ({image.trust})?"
         revision, policy = str(self.measured["revision"]), str(self.comparison["policy"])
         self.body = question(image, revision, policy, requester or NOBODY_KNOWN)
@@ -325,9 +325,7 @@ def require_second_person(requester: str | None, user: Mapping[str, Any]) -> Non
 
     :raises PolicyError: ``approval-requester-unknown``, ``approval-by-requester``.
     """
-    if not requester:
-        raise requester_unknown()
-    if is_requester(requester, user):
+    if is_requester(require_known_requester(requester), user):
         raise PolicyError(
             "Whoever requested an image may not approve it here; nothing was recorded or published.",
             code="approval-by-requester",
@@ -337,15 +335,29 @@ def require_second_person(requester: str | None, user: Mapping[str, Any]) -> Non
         )
 
 
-def requester_unknown() -> PolicyError:
-    """Return the error for a run whose requester Airflow does not name."""
-    return PolicyError(
+def require_known_requester(requester: str | None) -> str:
+    """Return who started the run, if the deployment vouches that this is one person's account of Airflow.
+
+    A task is told the name only, and a command line gives the name of its machine's account: `root` compares
+    with nobody, so that the person behind it could approve the image alone.
+
+    :raises PolicyError: ``approval-requester-unknown``.
+    """
+    if requester and is_named(requester):
+        return requester
+    raise PolicyError(
         "Nobody knows who requested this image, so nobody can be the second person.",
         code="approval-requester-unknown",
-        got="a run without a triggering user",
-        expected="a run that a person has triggered",
-        action="trigger DAG enclave_image by hand, on Airflow's page or by its API",
+        got=f"a run by {requester!r}" if requester else "a run without a triggering user",
+        expected=f"one of the accounts that {ImageSettings.variable('requesters')} names",
+        action="trigger DAG enclave_image on Airflow's page or by its API, with one of those accounts; "
+        "not on a command line, by a schedule or from another DAG",
     )
+
+
+def is_named(requester: str) -> bool:
+    """Return whether the deployment names this account as one person's, in any letter case."""
+    return requester.casefold() in map(str.casefold, image_settings().requesters)
 
 
 def person(user: Mapping[str, Any] | None) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from confidential_spark.enclave.image import REFERENCE
 from confidential_spark.settings import ENV_PREFIX, DeploymentSettings, read_settings
 
 # Registry host, port, path; a tag or digest follows from the image.
 PUSH_REPOSITORY = r"^[a-z0-9][a-z0-9.-]{0,200}(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]{0,100}){1,5}$"
+
+
+def names_in(text: object) -> object:
+    """Return the names of a list that is separated by commas."""
+    return [name for each in text.split(",") if (name := each.strip())] if isinstance(text, str) else text
 
 
 class ImageSettings(DeploymentSettings):
@@ -59,6 +64,12 @@ class ImageSettings(DeploymentSettings):
         default=False,
         description="Whether another person than the one who requested an image has to approve it. "
         "`make image APPROVE=yes` then refuses: it has one user.",
+    )
+    requesters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(names_in)] = Field(
+        default=(),
+        description="Accounts of Airflow, by name, separated by commas, that have one person each. Where a "
+        "second person is required, a run of anybody else is refused: a command line names the account of "
+        "its machine, which no approver's account can be compared with.",
     )
     push_repository: Annotated[str, Field(pattern=PUSH_REPOSITORY)] | None = Field(
         default=None,

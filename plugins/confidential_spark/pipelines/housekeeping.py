@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,15 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.hooks.connections import find_connection
 from confidential_spark.hooks.housekeeping.stale import Kept, Places, Stale, find_stale, remove_stale
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures
 from confidential_spark.operators.image import IMAGE_ASSETS
-from confidential_spark.platforms.docker.settings import docker_settings
 from confidential_spark.settings import get_settings
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from collections.abc import Mapping
 
-LOCAL_SOCKET = Path("/var/run/docker.sock")
+    from airflow.sdk import Context
 
 
 class HousekeepingOperator(BaseOperator):
@@ -49,38 +46,16 @@ class HousekeepingOperator(BaseOperator):
     def old_images(self, context: Context, *, remove: bool) -> list[Stale]:
         """Return old enclave images of the deployment's Docker engine; one that does not answer has none."""
         # Imported late: most deployments have no engine, and its client is large.
-        from confidential_spark.platforms.docker.enclave import connect
-        from confidential_spark.platforms.docker.old_images import old_images, remove_images
+        from confidential_spark.platforms.docker.old_images import stale_images
 
-        settings = docker_settings()
-        if not has_engine(settings.conn_id):
-            return []
         try:
-            client = connect(settings, patience=0)
-            found = old_images(client, needed_images(context))
+            return stale_images(published_images(context), remove=remove)
         except ConfidentialSparkError as error:
             self.log.warning("The images of the Docker engine are not looked at: %s", error)
             return []
-        gone = remove_images(client, found) if remove else found
-        return [Stale(image.name, "images", image.bytes) for image in gone]
 
 
-def has_engine(conn_id: str) -> bool:
-    """Whether there is a Docker engine: a connection that names one, `DOCKER_HOST`, or the local socket.
-
-    :raises ConfigurationError: ``secrets-…``.
-    """
-    if os.environ.get("DOCKER_HOST") or LOCAL_SOCKET.is_socket():
-        return True
-    connection = find_connection(conn_id)
-    return connection is not None and bool(connection.host)
-
-
-def needed_images(context: Context) -> set[str]:
-    """Return what runs start: the latest published image of each trust, and the one of the settings."""
-    needed: set[object] = {docker_settings().image}
-    for asset in IMAGE_ASSETS.values():
-        if len(events := context["inlet_events"][asset]):
-            extra = events[-1].extra or {}
-            needed |= {extra.get("reference"), extra.get("digest")}
-    return {name for name in needed if isinstance(name, str)}
+def published_images(context: Context) -> list[Mapping[str, Any]]:
+    """Return the latest published image of each trust level."""
+    events = [context["inlet_events"][asset] for asset in IMAGE_ASSETS.values()]
+    return [each[-1].extra or {} for each in events if len(each)]

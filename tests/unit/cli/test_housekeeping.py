@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from confidential_spark.cli.main import main
 from confidential_spark.settings import forget_settings
 
+from tests.unit.platforms.docker.test_old_images import Engine, image
+from tests.unit.ui.measurements.conftest import IN_USE, announce
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+__all__ = ["announce"]
 
 
 @pytest.fixture
@@ -39,7 +46,8 @@ def test_without_being_told_to_nothing_is_removed(left: list[Path], tmp_path: Pa
         ["cache", "1,000", "bytes", "1"],
         ["logs", "1,000", "bytes", "1"],
     ]
-    assert said[5:] == ["Would remove (--remove does): 2, 2,000 bytes"]
+    assert said[5].split()[0] == "images"
+    assert said[6:] == ["Would remove (--remove does): 2, 2,000 bytes"]
     assert all(path.exists() for path in left)
 
 
@@ -50,6 +58,53 @@ def test_it_removes_when_told_to(left: list[Path], tmp_path: Path, capsys) -> No
     assert not any(path.exists() for path in left)
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Removed: 0, 0 bytes"
+
+
+@pytest.fixture
+def engine(left: list[Path], airflow_database: Path, announce, monkeypatch) -> Engine:
+    """An engine with three old images, of which one is published and one cannot be removed."""
+    published = "sha256:" + "ab" * 32
+    stored = [image("old", 60), image("published", 50, Id=published), image("busy", 45), image("now", 1)]
+    engine = Engine(stored)
+    announce(replace(IN_USE, reference=published, digest=published))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setattr("confidential_spark.platforms.docker.old_images.connect", lambda *_, **__: engine)
+    return engine
+
+
+def test_old_images_are_named_and_removed_as_by_the_dag(engine: Engine, tmp_path: Path, capsys) -> None:
+    command = ["housekeeping", "--paths", "--logs", str(tmp_path / "logs")]
+    assert main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in said if line.startswith("images")][:2] == [
+        "sha256:old",
+        "sha256:busy",
+    ]
+    assert said[-1] == "Would remove (--remove does): 4, 4,000 bytes"
+    assert engine.removed == []
+    assert main([*command, "--remove"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Removed: 3, 3,000 bytes"
+    assert engine.removed == ["sha256:old"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        pytest.param("AIRFLOW_HOME", "absent", id="no-airflow"),
+        pytest.param("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:///{}/absent.db", id="a-worker"),
+    ],
+)
+def test_no_image_is_called_old_where_nobody_knows_what_is_published(
+    engine: Engine, tmp_path: Path, monkeypatch, capsys, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value.format(tmp_path) if "{}" in value else str(tmp_path / value))
+    assert main(["housekeeping", "--remove", "--logs", str(tmp_path / "logs")]) == 0
+    said = capsys.readouterr()
+    assert "images of the Docker engine are not looked at: [published-image-unknown]" in said.err
+    assert said.out.splitlines()[-1] == "Removed: 2, 2,000 bytes"
+    assert engine.removed == []
+    assert not (tmp_path / "absent").exists()
+    assert not (tmp_path / "absent.db").exists()
 
 
 def test_wrong_settings_are_refused(left: list[Path], monkeypatch, capsys) -> None:

@@ -199,6 +199,7 @@ BY_GRACE = answer(responded_by_user=SECOND)
         pytest.param("grace", BY_GRACE, "approval-by-requester", id="by-name-in-other-letters"),
         pytest.param("8", BY_GRACE, "approval-by-requester", id="by-id"),
         pytest.param(None, BY_GRACE, "approval-requester-unknown", id="nobody-known"),
+        pytest.param("root", BY_GRACE, "approval-requester-unknown", id="an-account-of-a-machine"),
         pytest.param("ada", BY_GRACE, None, id="another-person"),
         pytest.param(
             "Grace", answer(chosen_options=["Reject"], responded_by_user=SECOND), "rejected", id="no"
@@ -206,7 +207,7 @@ BY_GRACE = answer(responded_by_user=SECOND)
     ],
 )
 def test_a_second_person_may_be_required(deploy, requester, event, code) -> None:
-    deploy(image_second_person="true")
+    deploy(image_second_person="true", image_requesters="Ada, grace ,8,")
     given = context(requester)
     if code is None:
         assert approve_task().execute_complete(given, event)["requested_by"] == requester
@@ -215,10 +216,25 @@ def test_a_second_person_may_be_required(deploy, requester, event, code) -> None
         approve_task().execute_complete(given, event)
 
 
-def test_nobody_is_asked_where_nobody_could_be_the_second_person(deploy) -> None:
-    deploy(image_second_person="true")
-    with pytest.raises(AirflowFailException, match="approval-requester-unknown"):
-        approve_task().execute(context(None))
+@pytest.mark.parametrize(
+    ("requester", "accounts"),
+    [
+        pytest.param(None, "ada", id="nobody-known"),
+        pytest.param("root", "ada", id="command-line"),
+        pytest.param("dag_test", "ada", id="dags-test"),
+        pytest.param("ada", "", id="no-account-is-named"),
+        pytest.param("ad", "ada", id="part-of-a-name"),
+    ],
+)
+def test_nobody_is_asked_where_nobody_could_be_the_second_person(deploy, requester, accounts) -> None:
+    deploy(image_second_person="true", image_requesters=accounts)
+    with pytest.raises(AirflowFailException, match="CONFIDENTIAL_SPARK_IMAGE_REQUESTERS") as refusal:
+        approve_task().execute(context(requester))
+    assert "approval-requester-unknown" in str(refusal.value)
+
+
+def test_without_a_second_person_nobody_needs_to_be_named(deploy) -> None:
+    assert approve_task().execute_complete(context("root"), BY_GRACE)["requested_by"] == "root"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def engine(draft: Path, monkeypatch) -> Engine:
     stored = [image("old", 60), image("published", 50), image("busy", 45), image("now", 1)]
     engine = Engine(stored)
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    monkeypatch.setattr("confidential_spark.platforms.docker.enclave.connect", lambda *_, **__: engine)
+    monkeypatch.setattr("confidential_spark.platforms.docker.old_images.connect", lambda *_, **__: engine)
     return engine
 
 

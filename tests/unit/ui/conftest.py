@@ -247,6 +247,23 @@ def browse(
 
 
 @pytest.fixture
+def no_requests(airflow_database: Path) -> Iterator[None]:
+    """Nobody has asked for a range to be verified anew, and after the test nobody has."""
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+    from confidential_spark.ui.audit.requests import EVENT
+    from sqlalchemy import delete
+
+    def forget() -> None:
+        with create_session() as session:
+            session.execute(delete(Log).where(Log.event == EVENT))
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
 def show(browse: Callable[[str | None], TestClient]) -> Callable[[Any], None]:
     """Give the pages other results than those in the test's folder, or None: the deployment's."""
     from airflow.plugins_manager import get_fastapi_plugins

@@ -17,6 +17,7 @@ from confidential_spark.hooks.blob.skeleton import MonthSkeleton
 from confidential_spark.hooks.bounded_http import trusted_authorities
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.jobs.input.blob_location import parse_blob_location
+from confidential_spark.jobs.input.file_count import require_few_blobs
 from confidential_spark.jobs.input.layouts import month_input
 from confidential_spark.jobs.input.manifest import InputFile, manifest_of
 from confidential_spark.jobs.input.parquet.footer import read_footer
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.input.contract import InputContract
     from confidential_spark.jobs.input.manifest import InputManifest
     from confidential_spark.jobs.input.parquet.footer import Footer
-
-# As many as executors take, and a launch file has items.
-MOST_FILES = 256
 
 
 class BlobMonth:
@@ -60,7 +58,7 @@ class BlobMonth:
             skeleton = MonthSkeleton(BlobListing(self.account), folder)
             with _addresses_for(skeleton, self.account):
                 place, paths = month_input(skeleton.build(month), month)
-                _require_few(paths)
+                require_few_blobs(len(paths), skeleton.address(place.parent if place.is_file() else place))
                 skeleton.fill(paths)
                 require_survivable(paths)
                 inspected = [_inspect(path, skeleton.blobs[path].etag) for path in paths]
@@ -119,17 +117,6 @@ def _inspect(path: Path, etag: str, sha256: str = "") -> tuple[InputFile, Footer
     with path.open("rb") as stream:
         footer = read_footer(stream, path.name)
     return InputFile(path.name, footer.bytes, sha256, footer.rows, footer.row_groups, etag), footer
-
-
-def _require_few(paths: Sequence[Path]) -> None:
-    if len(paths) > MOST_FILES:
-        raise InputError(
-            "The month has more blobs than an enclave takes.",
-            code="input-too-many-files",
-            got=f"{len(paths)}",
-            expected=f"at most {MOST_FILES}",
-            action="write the month into fewer files",
-        )
 
 
 @contextmanager

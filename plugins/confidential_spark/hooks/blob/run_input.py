@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from confidential_spark.hooks.blob.sas_rights import excess_rights, expires_early
 from confidential_spark.hooks.task_folder import task_folder
 from confidential_spark.jobs.input.location import parquet_files
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.input.manifest import InputManifest
     from confidential_spark.settings import Settings
 
+log = logging.getLogger(__name__)
 # Of what `resolve_input` returns, where the input is blobs: the location as it was given, and their list.
 LOCATION, BLOBS = "location", "blobs"
 # A download of our own begins as soon as its rights are made.
@@ -49,7 +52,30 @@ def enclave_blobs(manifest: Mapping[str, Any] | None, settings: Settings) -> lis
     from confidential_spark.hooks.blob.month import BlobMonth
 
     lifetime = timedelta(minutes=settings.spark_timeout_minutes)
-    return BlobMonth(manifest["uri"]).rights(manifest[BLOBS], lifetime)
+    month = BlobMonth(manifest["uri"])
+    _warn_of(month.account.sas, datetime.now(UTC) + lifetime)
+    return month.rights(manifest[BLOBS], lifetime)
+
+
+def _warn_of(sas: str, ends: datetime) -> None:
+    """Say in the task's log what the connection's SAS token allows beyond the run, or that it ends before it.
+
+    :param ends: when the enclave may read last.
+    """
+    if found := excess_rights(sas, ends):
+        log.warning(
+            "The SAS token of the input's connection reaches the enclave as it is, and allows more than this "
+            "run takes: %s. Give the connection a token that reads and lists its one container for hours "
+            "(sp=rl, sr=c), or an account key or an identity, which stay here: docs/azure.md",
+            ", ".join(found),
+        )
+    if expiry := expires_early(sas, ends):
+        log.warning(
+            "The SAS token of the input's connection expires at %s. An enclave that starts late may read "
+            "until %s, and would be refused",
+            f"{expiry:%Y-%m-%d %H:%M} UTC",
+            f"{ends:%Y-%m-%d %H:%M} UTC",
+        )
 
 
 @contextmanager

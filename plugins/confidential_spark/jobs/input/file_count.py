@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from confidential_spark.jobs.input.manifest import InputManifest
 
 MOST_FILES = 10_000
+# As many as a launch file has items, and as fit into it with the longest names and tokens.
+MOST_BLOBS = MAX_FILES
+REWRITE = "write the month again in fewer files, e.g. spark.read.parquet(old).coalesce(8).write.parquet(new)"
 MOST_LIST_BYTES = MAX_STATEMENT_BYTES * 3 // 4
 """The rest of a statement is for results and executors."""
 
@@ -34,11 +37,28 @@ def require_few_files(manifest: InputManifest, *, for_executors: bool) -> None:
         raise _too_many(f"{files} files, {size} bytes as a list", f"at most {MOST_LIST_BYTES} bytes")
 
 
+def require_few_blobs(count: int, uri: str) -> None:
+    """Refuse a month of more blobs than a launch file has place for, each with a token of its own.
+
+    :param uri: address of the month's folder.
+    :raises InputError: ``input-too-many-files``.
+    """
+    if count > MOST_BLOBS:
+        raise InputError(
+            "The month has too many blobs: the enclave gets a token for each of them in one launch file.",
+            code="input-too-many-files",
+            got=f"{count} blobs in {uri}",
+            expected=f"at most {MOST_BLOBS}",
+            action=f"{REWRITE}, and let the input name the new folder; `local` and `dcsv3` also take up to "
+            f"{MOST_FILES:,} files of a disk (file://…)",
+        )
+
+
 def _too_many(got: str, expected: str) -> InputError:
     return InputError(
         "The month has too many files: each one is listed in what the enclave signs.",
         code="input-too-many-files",
         got=got,
         expected=expected,
-        action="write the month again in fewer files, e.g. with Spark's coalesce(8)",
+        action=REWRITE,
     )

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave.image import PREFIX
+from confidential_spark.hooks.connections import find_connection
 from confidential_spark.hooks.durable_files import log
+from confidential_spark.hooks.housekeeping.stale import Stale
+from confidential_spark.platforms.docker.enclave import connect
 from confidential_spark.platforms.docker.failures import docker_failures
+from confidential_spark.platforms.docker.settings import docker_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from docker.api import APIClient
 
 KEPT = timedelta(days=30)
+LOCAL_SOCKET = Path("/var/run/docker.sock")
 SIGNED, TRUST = f"{PREFIX}mrenclave", f"{PREFIX}trust"
 
 
@@ -38,6 +45,34 @@ class OldImage:
     def name(self) -> str:
         """What a person calls it."""
         return self.names[0] if self.names else self.image_id
+
+
+def stale_images(published: Iterable[Mapping[str, Any]], *, remove: bool) -> list[Stale]:
+    """Return the old images of the deployment's engine, removed if told to; none where there is no engine.
+
+    :param published: the image of each trust level that was announced last, as its event has it.
+    :raises ConfigurationError: ``docker-connection-invalid``, ``secrets-…``.
+    :raises EnclaveError: ``docker-…``.
+    """
+    settings = docker_settings()
+    if not has_engine(settings.conn_id):
+        return []
+    needed = {settings.image, *(image.get(name) for image in published for name in ("reference", "digest"))}
+    client = connect(settings, patience=0)
+    found = old_images(client, {name for name in needed if isinstance(name, str)})
+    gone = remove_images(client, found) if remove else found
+    return [Stale(image.name, "images", image.bytes) for image in gone]
+
+
+def has_engine(conn_id: str) -> bool:
+    """Whether there is a Docker engine: a connection that names one, `DOCKER_HOST`, or the local socket.
+
+    :raises ConfigurationError: ``secrets-…``.
+    """
+    if os.environ.get("DOCKER_HOST") or LOCAL_SOCKET.is_socket():
+        return True
+    connection = find_connection(conn_id)
+    return connection is not None and bool(connection.host)
 
 
 def old_images(client: APIClient, needed: Collection[str], kept: timedelta = KEPT) -> list[OldImage]:

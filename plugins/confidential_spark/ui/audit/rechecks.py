@@ -1,4 +1,8 @@
-"""Verifies a range anew, whatever was found before, in the background and one version after the other."""
+"""Verifies a range anew, whatever was found before, in the background and one version after the other.
+
+A page's verdicts are of the server that shows them, so each server verifies for itself whatever was asked of
+any of them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from confidential_spark.ui.room.known_results import verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from confidential_spark.ui.audit.requests import RecheckRequest
     from confidential_spark.ui.results.live_verification import Judge
     from confidential_spark.ui.results.published import PublishedResult, PublishedResults
 
@@ -23,15 +28,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recheck:
-    """How far the latest verification of a range is.
+    """How far the latest verification of a range is on this server.
 
+    :param request: what was asked.
     :param done: how many versions were verified.
     :param failed: keys of versions that could not be read.
     :param ended: when it was over; None while it works.
     """
 
-    first: str
-    last: str
+    request: RecheckRequest
     total: int
     started: datetime
     done: int = 0
@@ -66,20 +71,26 @@ class Rechecks:
         judge: Judge,
         published: PublishedResults,
         results: Sequence[PublishedResult],
-        span: tuple[str, str],
-    ) -> bool:
-        """Verify these versions soon, unless one of the same DAG works; return whether this one was begun.
+        request: RecheckRequest,
+    ) -> None:
+        """Verify these versions soon, unless that was begun or an earlier request of the same DAG is at work.
 
         :param judge: without memory of earlier verdicts.
-        :param span: first and last month of the range.
         """
         with self._lock:
-            latest = self._latest.get(judge.dag_id)
-            if latest and not latest.is_over:
-                return False
-            self._latest[judge.dag_id] = Recheck(*span, len(results), datetime.now(UTC))
+            if not self._is_new(judge.dag_id, request):
+                return
+            self._latest[judge.dag_id] = Recheck(request, len(results), datetime.now(UTC))
         self.start(lambda: self._work(judge, published, results))
-        return True
+
+    def is_new(self, dag_id: str, request: RecheckRequest) -> bool:
+        """Return whether this server has to begin for a request, and can."""
+        with self._lock:
+            return self._is_new(dag_id, request)
+
+    def _is_new(self, dag_id: str, request: RecheckRequest) -> bool:
+        latest = self._latest.get(dag_id)
+        return latest is None or (latest.is_over and latest.request.number < request.number)
 
     def start(self, work: Callable[[], None]) -> None:
         """Work beside the requests."""

@@ -14,16 +14,17 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathParam
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from sqlalchemy.orm import Session
 
 from confidential_spark.audit.archive import CHUNK
 from confidential_spark.audit.making.bundle import Sources, bundle
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.core.months import Month
 from confidential_spark.hooks.results.published_versions import FolderFiles
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.audit.page import AuditPage, audit_page, months_from
 from confidential_spark.ui.audit.rechecks import RECHECKS, Rechecks
+from confidential_spark.ui.audit.requests import add_request, latest_request
 from confidential_spark.ui.gaps.airflow_api import require_own_page
 from confidential_spark.ui.gaps.routes import read_form
 from confidential_spark.ui.queries import judge_of
@@ -68,6 +69,7 @@ def show(
 ) -> str:
     """Show the verdict of every month of a range."""
     visible = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    follow_request(session, dag_id, results, rechecks)
     span = {"first": month_or_none(first), "last": month_or_none(last)}
     page = audit_page(session, dag_id, visible, results, verifier, rechecks, **span)
     if page is None:
@@ -76,7 +78,12 @@ def show(
 
 
 async def recheck(
-    dag_id: DagId, request: Request, results: PublishedDep, rechecks: RechecksDep
+    dag_id: DagId,
+    request: Request,
+    session: SessionDep,
+    user: GetUserDep,
+    results: PublishedDep,
+    rechecks: RechecksDep,
 ) -> RedirectResponse:
     """Verify the published months of a range anew; of a DAG one range at a time."""
     form = await read_form(request)
@@ -85,19 +92,23 @@ async def recheck(
         raise HTTPException(404, NO_MONTHS)
     if first is None or last is None or last < first:
         raise HTTPException(400, "The range of months is unusable, so nothing was started.")
-    if not await run_in_threadpool(begin_recheck, dag_id, results, rechecks, first, last):
+    latest = rechecks.latest(dag_id)
+    if latest and not latest.is_over:
         raise HTTPException(409, "A range of this DAG is being verified, so nothing was started.")
+    await run_in_threadpool(add_request, session, dag_id, first, last, user.get_name())
+    await run_in_threadpool(follow_request, session, dag_id, results, rechecks)
     place = f"{quote(dag_id, safe='')}?first={first}&last={last}"
     return RedirectResponse(place, status_code=303)
 
 
-def begin_recheck(
-    dag_id: str, results: PublishedResults, rechecks: Rechecks, first: Month, last: Month
-) -> bool:
-    """Begin to verify what is published of a range; return whether it was begun."""
-    wanted = {f"month={month}" for month in months_from(first, last)}
+def follow_request(session: Session, dag_id: str, results: PublishedResults, rechecks: Rechecks) -> None:
+    """Begin to verify what is published of the range that was asked for last, on whichever server."""
+    request = latest_request(session, dag_id) if dag_id in MONTHLY else None
+    if request is None or not rechecks.is_new(dag_id, request):
+        return
+    wanted = {f"month={month}" for month in months_from(request.first, request.last)}
     found = [result for key, result in results.listed(dag_id).items() if key in wanted]
-    return rechecks.begin(judge_of(dag_id, KeptJudgements()), results, found, (str(first), str(last)))
+    rechecks.begin(judge_of(dag_id, KeptJudgements()), results, found, request)
 
 
 def download_bundle(

@@ -11,6 +11,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
+from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select
 
 from confidential_spark.core.errors import ConfigurationError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ASKING = ("awaiting_input", "deferred", "running")
 LATEST_RUNS = 20
+COMMAND_LINE = (DagRunTriggeredByType.CLI, DagRunTriggeredByType.TEST)
 (RESOLVE,) = STAGES["image"]
 
 
@@ -37,6 +39,7 @@ class Question:
     """A measurement about which a person is, or was, asked.
 
     :param requester: who started the run; empty where Airflow does not name anybody.
+    :param on_command_line: whether that is an account of a machine, and none of Airflow.
     :param answer: the chosen options; empty while there is no answer.
     """
 
@@ -46,6 +49,7 @@ class Question:
     requester: str
     asked_at: datetime
     deadline: datetime
+    on_command_line: bool = False
     answer: str = ""
     answered_by: str = ""
     answered_at: datetime | None = None
@@ -54,6 +58,13 @@ class Question:
     def is_open(self) -> bool:
         """Whether an answer is still waited for."""
         return self.answered_at is None and self.state in ASKING
+
+    @property
+    def requested_by(self) -> str:
+        """Who started the run, in words."""
+        if not self.requester:
+            return "nobody known"
+        return f"{self.requester}, on a command line" if self.on_command_line else self.requester
 
     @property
     def age(self) -> timedelta:
@@ -128,6 +139,7 @@ def _asked() -> Any:
             TaskInstance.run_id,
             TaskInstance.state,
             DagRun.triggering_user_name,
+            DagRun.triggered_by,
             HITLDetail.created_at,
             TaskInstance.trigger_timeout,
             HITLDetail.chosen_options,
@@ -141,7 +153,7 @@ def _asked() -> Any:
 
 
 def _question(row: Any) -> Question:
-    run, run_id, state, requester, asked_at, deadline, options, user, answered_at = row
+    run, run_id, state, requester, way, asked_at, deadline, options, user, answered_at = row
     answerer = mapping(user)
     return Question(
         run=run,
@@ -150,6 +162,7 @@ def _question(row: Any) -> Question:
         requester=requester or "",
         asked_at=asked_at,
         deadline=deadline or asked_at + timedelta(hours=image_settings().approval_hours),
+        on_command_line=way in COMMAND_LINE,
         answer=", ".join(map(str, options or ())),
         answered_by=text(answerer.get("name")) or text(answerer.get("id")),
         answered_at=answered_at,

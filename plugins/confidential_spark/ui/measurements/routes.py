@@ -14,7 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
-from confidential_spark.image_build.approval import REBUILT, is_requester
+from confidential_spark.image_build.approval import REBUILT, is_named, is_requester
+from confidential_spark.image_build.settings import ImageSettings
 from confidential_spark.ui.gaps.airflow_api import AirflowApi
 from confidential_spark.ui.gaps.routes import OWN_PAGE, read_form
 from confidential_spark.ui.measurements.airflow_rows import open_questions, question_of
@@ -30,6 +31,11 @@ ENTITIES = (*SEEN, DagAccessEntity.HITL_DETAIL)
 MAY_SEE = [Depends(requires_access_dag("GET", entity, IMAGE_DAG)) for entity in ENTITIES]
 APPROVE, REJECT = "Approve", "Reject"
 NO_QUESTION = "Nobody was asked about an image in a run of that name."
+UNKNOWN_REQUESTER = (
+    "Nobody knows which person requested this image, so nobody can be the second one. Reject it, and trigger "
+    f"{IMAGE_DAG} on Airflow's page with an account that {ImageSettings.variable('requesters')} names."
+)
+OWN_REQUEST = "Whoever requested an image may not approve it here: another person has to."
 PASSED_ON = (401, 403, 404, 409)
 
 
@@ -104,16 +110,18 @@ def refusal(page: Decision, user: GetUserDep, form: dict[str, str], rebuilt: str
             f"Your own build has measured {rebuilt[:80]}, and the proposed image {proposed}. "
             "Nothing was approved. Treat it as an incident until the difference is explained."
         )
-    if page.needs_second_person and not is_second(page, user):
-        return 403, "Whoever requested an image may not approve it here, so nothing was approved."
+    if page.needs_second_person and (why := no_second_person(page, user)):
+        return 403, f"{why} Nothing was approved."
     return None
 
 
-def is_second(page: Decision, user: GetUserDep) -> bool:
-    """Whether the user is known to be another person than the requester."""
+def no_second_person(page: Decision, user: GetUserDep) -> str:
+    """Return why the user is not known to be another person than the requester; empty where that is known."""
+    question = page.question
+    if question.on_command_line or not is_named(question.requester):
+        return UNKNOWN_REQUESTER
     names = {"id": user.get_id(), "name": user.get_name()}
-    requester = page.question.requester
-    return bool(requester) and not is_requester(requester, names)
+    return OWN_REQUEST if is_requester(question.requester, names) else ""
 
 
 def found(session: Session, run_id: str) -> Decision:
@@ -135,7 +143,7 @@ def decision_page(page: Decision, user: GetUserDep, refused: str = "") -> str:
         page=page,
         refused=refused,
         may_answer=may_answer(user),
-        is_second=is_second(page, user),
+        no_second_person=no_second_person(page, user) if page.needs_second_person else "",
         approve=APPROVE,
         reject=REJECT,
         image_dag=IMAGE_DAG,

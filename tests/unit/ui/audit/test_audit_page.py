@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from collections import deque
+from contextlib import contextmanager
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -45,14 +51,24 @@ class RechecksByHand(Rechecks):
 
 
 @pytest.fixture
-def again(browse):
-    """What verifies ranges anew, at a test's word."""
+def restart(browse, no_requests):
+    """Let another server answer: it remembers nothing, and verifies ranges at a test's word."""
     from airflow.plugins_manager import get_fastapi_plugins
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
-    by_hand = RechecksByHand()
-    app.dependency_overrides[routes.rechecks] = lambda: by_hand
-    return by_hand
+
+    def restart(by_hand=None):
+        by_hand = by_hand or RechecksByHand()
+        app.dependency_overrides[routes.rechecks] = lambda: by_hand
+        return by_hand
+
+    return restart
+
+
+@pytest.fixture
+def again(restart):
+    """What verifies ranges anew, at a test's word."""
+    return restart()
 
 
 @pytest.fixture
@@ -164,6 +180,59 @@ class TestRecheck:
         again.work()
         assert words(user.get(PAGE).text)["2018-05"] == "REFUSED"
 
+    def test_who_asked_is_in_airflows_audit_log(self, browse, months, again):
+        from airflow.models.log import Log
+        from airflow.utils.session import create_session
+        from confidential_spark.ui.audit.requests import EVENT
+        from sqlalchemy import select
+
+        post(browse("viewer"))
+        columns = (Log.dag_id, Log.owner, Log.extra)
+        with create_session() as session:
+            rows = session.execute(select(*columns).where(Log.event == EVENT)).all()
+        assert rows == [(DAG_ID, "viewer", '{"first": "2018-04", "last": "2018-07"}')]
+
+    def test_a_restart_in_the_middle_leaves_no_progress_that_stands_still(
+        self, browse, months, again, restart
+    ):
+        user = browse("viewer")
+        post(user)
+        assert "Verifying anew: 0 of 3" in user.get(PAGE).text
+        restarted = restart()
+        assert "Verifying anew: 0 of 3" in user.get(PAGE).text
+        restarted.work()
+        html = user.get(PAGE).text
+        assert "Verified anew at" in html
+        assert "as viewer asked at" in html
+        assert not restarted.waiting
+
+    def test_a_server_begins_for_a_request_of_the_last_hour_only(
+        self, browse, months, again, restart, monkeypatch
+    ):
+        user = browse("viewer")
+        post(user)
+        again.work()
+        monkeypatch.setattr("confidential_spark.ui.audit.requests.FOLLOWED", timedelta(0))
+        assert "Verified anew at" in user.get(PAGE).text
+        restarted = restart()
+        html = user.get(PAGE).text
+        assert "Verified anew" not in html
+        assert "Re-verify 3 published months" in html
+        assert not restarted.waiting
+
+    def test_a_request_that_another_server_took_meanwhile_is_next(self, browse, months, again, restart):
+        user = browse("viewer")
+        post(user)
+        restart()
+        assert post(user, last="2018-05").status_code == 303
+        restart(again)
+        assert "0 of 3 published months of 2018-04 to 2018-07" in user.get(PAGE).text
+        again.work()
+        assert "0 of 2 published months of 2018-04 to 2018-05" in user.get(PAGE).text
+        again.work()
+        assert "2 of 2 published months of 2018-04 to 2018-05" in user.get(PAGE).text
+        assert not again.waiting
+
     def test_of_a_dag_one_range_at_a_time(self, browse, months, again):
         user = browse("viewer")
         assert post(user).status_code == 303
@@ -213,6 +282,56 @@ class TestRecheck:
         answer = post(browse("viewer"), **fields)
         assert (answer.status_code, len(again.waiting)) == (status, 0)
         assert "<script>" not in answer.text
+
+
+SERVER = """
+import json, sys
+from airflow.api_fastapi.app import create_app, get_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from fastapi.testclient import TestClient
+app = create_app(apps="core")
+token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="other", role="VIEWER"))
+headers = {"Authorization": f"Bearer {token}"}
+client = TestClient(app, base_url="http://testserver/confidential-spark", headers=headers)
+for line in sys.stdin:
+    print("PAGE", json.dumps(client.get(line.strip()).text), flush=True)
+"""
+
+
+@contextmanager
+def another_server(results):
+    """Yield a function that loads a page from an API server of its own process."""
+    variables = {**os.environ, "CONFIDENTIAL_SPARK_RESULTS_DIR": str(results)}
+    command = [sys.executable, "-c", SERVER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=variables, **pipes) as process:
+
+        def load(place):
+            process.stdin.write(f"{place}\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if line.startswith("PAGE "):
+                    return json.loads(line.removeprefix("PAGE "))
+            raise AssertionError(f"the server ended with {process.wait()}")
+
+        yield load
+        process.stdin.close()
+
+
+def test_every_server_verifies_what_one_was_asked(browse, months, again, tmp_path):
+    """Two processes that share the results and Airflow's database; the second is asked nothing itself."""
+    user = browse("viewer")
+    with another_server(tmp_path) as load:
+        assert "anew" not in load(PAGE)
+        post(user)
+        html = load(PAGE)
+        assert "erifying anew" in html or "Verified anew" in html
+        assert "as viewer asked at" in html
+        while "Verified anew at" not in html:
+            html = load(PAGE)
+        assert "3 of 3 published months of 2018-04 to 2018-07" in html
+        assert words(html)["2018-06"] == "REFUSED"
+    assert "Verifying anew: 0 of 3" in user.get(PAGE).text
 
 
 def verdict_times(user):

@@ -118,6 +118,7 @@ def ask(dag_run: Callable[..., None]) -> Iterator[Callable[..., None]]:
     from airflow.models.hitl import HITLDetail
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType
     from sqlalchemy import delete, select, update
 
     asked = []
@@ -127,6 +128,7 @@ def ask(dag_run: Callable[..., None]) -> Iterator[Callable[..., None]]:
         *,
         run_id: str = RUN,
         requester: str | None = "ann",
+        triggered_by: str = "UI",
         revision: str = "11c8e19",
         state: str = "awaiting_input",
         deadline: datetime | None = DEADLINE,
@@ -142,7 +144,8 @@ def ask(dag_run: Callable[..., None]) -> Iterator[Callable[..., None]]:
             ("compare_with_ledger", "return_value"): compared,
         }
         tasks = {"measure_enclave": "success", "compare_with_ledger": "success", ASK: state}
-        dag_run("running", tasks, dag_id=dag_id, run_id=run_id, xcoms=xcoms, triggering_user_name=requester)
+        by = {"triggering_user_name": requester, "triggered_by": DagRunTriggeredByType[triggered_by]}
+        dag_run("running", tasks, dag_id=dag_id, run_id=run_id, xcoms=xcoms, **by)
         with create_session() as session:
             mine = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == ASK)
             number = session.scalar(select(TaskInstance.id).where(*mine))

@@ -263,9 +263,9 @@ def test_who_may_not_answer(browse, in_use, ask, role, status, fields) -> None:
         assert "Reject: nothing changes" not in page
 
 
-@pytest.mark.parametrize("requester", ["user", "USER", None])
+@pytest.mark.parametrize("requester", ["user", "USER"])
 def test_a_second_person_may_be_required(browse, in_use, ask, deploy, requester) -> None:
-    deploy(image_second_person="true")
+    deploy(image_second_person="true", image_requesters="user,ann")
     ask(requester=requester)
     user, admin = browse("user"), browse("admin")
     assert "A second person has to approve" in said(user.get(PAGE).text)
@@ -273,8 +273,32 @@ def test_a_second_person_may_be_required(browse, in_use, ask, deploy, requester)
     assert answer.status_code == 403
     assert "Whoever requested an image may not approve it" in said(answer.text)
     assert answered() is None
-    assert post(admin, APPROVE).status_code == (403 if requester is None else 303)
-    assert post(user, {"answer": "Reject"}).status_code == (303 if requester is None else 409)
+    assert post(admin, APPROVE).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("requester", "triggered_by", "shown"),
+    [
+        pytest.param(None, "TIMETABLE", "nobody known", id="schedule"),
+        pytest.param("root", "CLI", "root, on a command line", id="command-line"),
+        pytest.param("ann", "CLI", "ann, on a command line", id="command-line-of-a-namesake"),
+        pytest.param("dag_test", "TEST", "dag_test, on a command line", id="dags-test"),
+        pytest.param("eve", "UI", "eve", id="account-that-is-not-named"),
+    ],
+)
+def test_where_the_requester_is_unknown_everybody_may_reject_only(
+    browse, in_use, ask, deploy, requester, triggered_by, shown
+) -> None:
+    deploy(image_second_person="true", image_requesters="user,ann")
+    ask(requester=requester, triggered_by=triggered_by)
+    text = said(browse("admin").get(PAGE).text)
+    assert f"Requested by {shown} , asked" in text
+    assert "trigger enclave_image on Airflow" in text
+    for role in ("user", "admin"):
+        answer = post(browse(role), APPROVE)
+        assert (answer.status_code, "Nobody knows which person" in said(answer.text)) == (403, True)
+    assert answered() is None
+    assert post(browse("admin"), {"answer": "Reject"}).status_code == 303
 
 
 def test_without_the_setting_the_requester_may_approve(browse, in_use, ask) -> None:
