@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.platforms import Platform
-from confidential_spark.jobs.rollup.rollup import NYTAXI_YEAR
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 from confidential_spark.pipelines.year import year_dag
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def nytaxi_year(platform: Platform) -> DAG | None:
     """Return the years' DAG of one platform."""
-    return year_dag(NYTAXI_YEAR, platform, doc_md=__doc__)
+    return year_dag(ROLLUPS["nytaxi"], platform, doc_md=__doc__)
 
 
 nytaxi_year_local = nytaxi_year(Platform.LOCAL)

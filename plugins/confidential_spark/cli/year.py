@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from confidential_spark.jobs.rollup.months import Acceptance
-    from confidential_spark.jobs.rollup.verify import Published
+    from confidential_spark.years.months import Acceptance
+    from confidential_spark.years.verify import Published
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -60,7 +60,7 @@ def _verify(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
     from confidential_spark.cli.main import print_verdict
     from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.jobs.rollup.verify import verify_year
+    from confidential_spark.years.verify import verify_year
 
     # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
     warnings.simplefilter("ignore")
@@ -76,8 +76,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _acceptance(options: argparse.Namespace) -> Acceptance:
-    from confidential_spark.jobs.rollup.months import Acceptance
     from confidential_spark.verification.safe_files import read_regular
+    from confidential_spark.years.months import Acceptance
 
     program = options.job_file and read_regular(options.job_file, MAX_INPUT_BYTES)
     return Acceptance.of(

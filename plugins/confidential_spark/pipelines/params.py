@@ -6,7 +6,7 @@ from airflow.sdk import Param
 
 from confidential_spark.core.months import MONTH_PATTERN
 from confidential_spark.jobs.input.blob_location import PUBLIC_DATA_SET
-from confidential_spark.jobs.rollup.rollup import YEAR_PATTERN
+from confidential_spark.years.sums import YEAR_PATTERN
 
 # Without TLS only an emulator on this machine, whose addresses verdict and pages show.
 INPUT_PATTERN = r"^((file|wasbs|abfss|https)://|http://(127\.0\.0\.1|localhost):)[^\s?#]+$"

@@ -14,8 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.hooks.results.location import result_store
-from confidential_spark.hooks.results.store import month_key, year_key
-from confidential_spark.jobs.rollup.rollup import months_of_year
+from confidential_spark.hooks.results.store import MONTH_PREFIX, year_key
 from confidential_spark.operators.attempt import attempt_prefix
 from confidential_spark.operators.base import DONE, STARTED, airflow_failures, is_manual, require_known_params
 from confidential_spark.operators.outcomes.lineage import lineage
@@ -23,6 +22,7 @@ from confidential_spark.operators.outcomes.links import RunbookLink
 from confidential_spark.operators.outcomes.metrics import count_published
 from confidential_spark.operators.verify import trust_label
 from confidential_spark.settings import get_settings
+from confidential_spark.years.sums import months_of_year
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from confidential_spark.core.platforms import Platform
     from confidential_spark.hooks.results.store import ResultStore, VersionFiles
     from confidential_spark.jobs.rollup.making import Made
-    from confidential_spark.jobs.rollup.months import Acceptance
     from confidential_spark.jobs.rollup.rollup import Rollup
     from confidential_spark.settings import Settings
+    from confidential_spark.years.months import Acceptance
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 EVIDENCE = "evidence.json"
@@ -85,7 +85,7 @@ class YearOperator(BaseOperator):
     def published(self, year: str) -> dict[str, VersionFiles]:
         """Return the months of a year that readers see now: ``YYYY-MM`` → files."""
         store = self.months
-        found = {str(month): store.current(month_key(month)) for month in months_of_year(year)}
+        found = {month: store.current(f"{MONTH_PREFIX}{month}") for month in months_of_year(year)}
         return {month: files for month, files in found.items() if files is not None}
 
 
@@ -98,7 +98,7 @@ class FindMonthsOperator(YearOperator):
         :raises InputError: ``year-incomplete``: somebody asked for a year that lacks months.
         """
         months = self.published(year)
-        if missing := [str(month) for month in months_of_year(year) if str(month) not in months]:
+        if missing := [month for month in months_of_year(year) if month not in months]:
             self.stop(context, year, missing)
         if not is_manual(context) and self.is_made_of(year, months):
             raise AirflowSkipException(f"{year} is the sum of these very months already")
@@ -124,7 +124,7 @@ class FindMonthsOperator(YearOperator):
 
     def is_made_of(self, year: str, months: Mapping[str, VersionFiles]) -> bool:
         """Whether the published year names the evidence of exactly these versions."""
-        from confidential_spark.jobs.rollup.statement import materials_of
+        from confidential_spark.years.statement import materials_of
 
         current = self.years.current(year_key(year))
         if current is None:
@@ -174,7 +174,7 @@ class PublishYearOperator(YearOperator):
         root = f"{self.settings.results_dir}"
         months, years = self.rollup.job.dag_id(self.platform), self.rollup.dag_id(self.platform)
         return lineage(
-            inputs=[f"{root}/{months}/{month_key(month)}" for month in months_of_year(year)],
+            inputs=[f"{root}/{months}/{MONTH_PREFIX}{month}" for month in months_of_year(year)],
             output=f"{root}/{years}/{year_key(year)}",
             version=version,
         )
@@ -183,13 +183,13 @@ class PublishYearOperator(YearOperator):
         """Write the year into the folder, and judge it as an outsider would."""
         # Imported late: DAG files import this module, and need no cryptography to be parsed.
         from confidential_spark.jobs.rollup.making import make_year
-        from confidential_spark.jobs.rollup.verify import verify_year
+        from confidential_spark.years.verify import verify_year
 
         months, accept = self.published(year), self.acceptance()
         versions = {month: files.name for month, files in months.items()}
         for month, files in months.items():
             files.copy_to(folder / "months" / month, MAX_FILE_BYTES)
-        made = make_year(folder, year, self.rollup, accept, run_id=run_id, versions=versions)
+        made = make_year(folder, year, self.rollup.job.name, accept, run_id=run_id, versions=versions)
         report = verify_year(folder, accept)
         self.log.info("%s", report.text())
         report.raise_for_failure()
@@ -198,7 +198,7 @@ class PublishYearOperator(YearOperator):
     def acceptance(self) -> Acceptance:
         """Return what the months must satisfy: this platform's policy, and the job as it is now."""
         from confidential_spark.hooks.endpoints import attestation_endpoints
-        from confidential_spark.jobs.rollup.months import Acceptance
+        from confidential_spark.years.months import Acceptance
 
         policy = self.settings.policy_path(self.platform)
         program = sha256(self.rollup.job.file(self.settings.jobs_dir).read_bytes()).hexdigest()

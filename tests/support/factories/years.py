@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent import protocol
 from confidential_spark.jobs.rollup.making import make_year
-from confidential_spark.jobs.rollup.months import Acceptance
-from confidential_spark.jobs.rollup.rollup import NYTAXI_YEAR, months_of_year
 from confidential_spark.verification import Policy
+from confidential_spark.years.months import Acceptance
+from confidential_spark.years.sums import months_of_year
 
 from tests.support.factories.bundles import JOB, POLICY, Bundle, make_bundle, run_report
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 YEAR = "2018"
-MONTHS = [str(month) for month in months_of_year(YEAR)]
+MONTHS = list(months_of_year(YEAR))
 PINNED = POLICY | {
     "attestation": POLICY["attestation"]
     | {"token_signing_keys": ["ad84244a9a63d05c23251486c0b2a169b1cedf82e1b49bae1e9d1de582b5b17a"]}
@@ -122,4 +122,4 @@ def write_year(folder: Path, **changed: dict[str, Any]) -> None:
     for number, month in enumerate(MONTHS, 1):
         write_files(folder / "months" / month, month_files(month, **changed.get(f"m{number:02d}", {})))
     versions = {month: f"run-{month}.try1" for month in MONTHS}
-    make_year(folder, YEAR, NYTAXI_YEAR, acceptance(), run_id="nytaxi_year_local/r", versions=versions)
+    make_year(folder, YEAR, "nytaxi", acceptance(), run_id="nytaxi_year_local/r", versions=versions)

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from confidential_spark.cli.main import main
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.results.folder_store import FolderStore
-from confidential_spark.jobs.rollup.rollup import NYTAXI_YEAR
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 from confidential_spark.pipelines.year_operators import FindMonthsOperator, PublishYearOperator
 
 from tests.support.factories.years import MONTHS, PINNED, YEAR, month_files, write_files
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DAG_ID = NYTAXI_YEAR.dag_id(Platform.LOCAL)
+DAG_ID = ROLLUPS["nytaxi"].dag_id(Platform.LOCAL)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def execute(operator: type, *, by_hand: bool = False, year: str = YEAR, run: str
         ),
         "outlet_events": {},
     }
-    task = operator(task_id="task", rollup=NYTAXI_YEAR, platform=Platform.LOCAL)
+    task = operator(task_id="task", rollup=ROLLUPS["nytaxi"], platform=Platform.LOCAL)
     return task.execute(context)
 
 

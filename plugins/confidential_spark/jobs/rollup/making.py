@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.jobs.rollup.months import verify_month
-from confidential_spark.jobs.rollup.rollup import months_of_year
-from confidential_spark.jobs.rollup.statement import (
+from confidential_spark.years.months import verify_month
+from confidential_spark.years.statement import (
     MONTHS,
     REPORT,
     STATEMENT,
@@ -18,14 +17,14 @@ from confidential_spark.jobs.rollup.statement import (
     make_statement,
     to_bytes,
 )
-from confidential_spark.jobs.rollup.verify import require_one_kind, year_report
+from confidential_spark.years.sums import add_up, months_of_year
+from confidential_spark.years.verify import require_one_kind, year_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from confidential_spark.jobs.rollup.months import Acceptance
-    from confidential_spark.jobs.rollup.rollup import Rollup
+    from confidential_spark.years.months import Acceptance
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Made:
 
 
 def make_year(
-    folder: Path, year: str, rollup: Rollup, accept: Acceptance, *, run_id: str, versions: Mapping[str, str]
+    folder: Path, year: str, job: str, accept: Acceptance, *, run_id: str, versions: Mapping[str, str]
 ) -> Made:
     """Verify the months below ``months/`` and write what they add up to.
 
@@ -50,11 +49,9 @@ def make_year(
     :raises VerificationError: ``year-month-refused``, ``year-months-differ``.
     :raises ResultError: ``summary-schema``.
     """
-    job = rollup.job.name
-    names = [str(month) for month in months_of_year(year)]
-    months = [verify_month(folder / MONTHS / name, name, job, accept) for name in names]
+    months = [verify_month(folder / MONTHS / name, name, job, accept) for name in months_of_year(year)]
     require_one_kind(months)
-    summary = rollup.add_up()(year, {month.month: month.summary for month in months})
+    summary = add_up(job, year, {month.month: month.summary for month in months})
     (folder / SUMMARY).write_bytes(to_bytes(summary))
     files = _digests(folder)
     made_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs.nytaxi import NYTAXI
-from confidential_spark.jobs.rollup.rollup import NYTAXI_YEAR
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 from confidential_spark.operators.outcomes.lineage import dataset_name, folders_of, lineage
 from confidential_spark.operators.publish import PublishOperator
 from confidential_spark.pipelines.year_operators import PublishYearOperator
@@ -103,7 +103,7 @@ def test_a_published_month_is_told_with_what_its_evidence_proves() -> None:
 
 def test_a_year_is_told_with_its_twelve_months(deploy) -> None:
     deploy(results_dir="/results")
-    task = PublishYearOperator(task_id="publish_year", rollup=NYTAXI_YEAR, platform=Platform.LOCAL)
+    task = PublishYearOperator(task_id="publish_year", rollup=ROLLUPS["nytaxi"], platform=Platform.LOCAL)
     task.published_as = ("2018", "run.try1")
     told = task.get_openlineage_facets_on_complete(SimpleNamespace())
     assert [each.name for each in told.inputs] == [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
-    from confidential_spark.jobs.rollup.months import VerifiedMonth
+    from confidential_spark.years.months import VerifiedMonth
 
 YEAR_PREDICATE = "urn:confidential-spark:year:v1"
 COMPUTED = "outside of any enclave, from the months named here; verifying the year adds them up again"

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.jobs.rollup.months import MAX_DOCUMENT_BYTES, verify_month
-from confidential_spark.jobs.rollup.rollup import ROLLUPS, months_of_year
-from confidential_spark.jobs.rollup.statement import (
+from confidential_spark.verification import strict_json
+from confidential_spark.verification.evidence.result_files import COMPANIONS, require_digests
+from confidential_spark.verification.refusals import CHECKING_SIDE, Refusal
+from confidential_spark.verification.report import Status, StepResult, run_checks
+from confidential_spark.verification.safe_files import read_regular
+from confidential_spark.years.months import MAX_DOCUMENT_BYTES, verify_month
+from confidential_spark.years.statement import (
     MAX_STATEMENT_BYTES,
     MONTHS,
     REPORT,
@@ -28,19 +32,15 @@ from confidential_spark.jobs.rollup.statement import (
     require_same,
     statement_error,
 )
-from confidential_spark.verification import strict_json
-from confidential_spark.verification.evidence.result_files import COMPANIONS, require_digests
-from confidential_spark.verification.refusals import CHECKING_SIDE, Refusal
-from confidential_spark.verification.report import Status, StepResult, run_checks
-from confidential_spark.verification.safe_files import read_regular
+from confidential_spark.years.sums import YEARS, add_up, months_of_year
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from confidential_spark.jobs.rollup.months import Acceptance, VerifiedMonth
     from confidential_spark.verification.json_object import JsonObject
     from confidential_spark.verification.report import Check
+    from confidential_spark.years.months import Acceptance, VerifiedMonth
 
 Published = Callable[[str], tuple[str, bytes] | None]
 """``YYYY-MM`` → version and `evidence.json` of the month that readers see now, or None."""
@@ -213,8 +213,8 @@ class _Steps:
         claimed = predicate if isinstance(predicate, dict) else {}
         year, job = str(claimed.get("year")), str(claimed.get("job"))
         months_of_year(year)
-        if job not in ROLLUPS:
-            raise statement_error(f"job {job}", f"one of {', '.join(ROLLUPS)}")
+        if job not in YEARS:
+            raise statement_error(f"job {job}", f"one of {', '.join(YEARS)}")
         self.year, self.job = year, job
         return f"{self.job} {self.year}, made {claimed.get('made_at')} by {claimed.get('run_id')}"
 
@@ -227,7 +227,7 @@ class _Steps:
         return f"{len(self.files)} files"
 
     def twelve_months(self) -> str:
-        expected = [str(month) for month in months_of_year(self.year)]
+        expected = list(months_of_year(self.year))
         found = sorted({name.split("/")[1] for name in self.files if name.startswith(f"{MONTHS}/")})
         missing = [month for month in expected if month not in found]
         more = [name for name in found if name not in expected]
@@ -243,7 +243,7 @@ class _Steps:
         return f"{expected[0]} … {expected[-1]}"
 
     def months_verify(self) -> str:
-        for month in map(str, months_of_year(self.year)):
+        for month in months_of_year(self.year):
             self.months.append(verify_month(self.folder / MONTHS / month, month, self.job, self.accept))
         judged = "at the given time" if self.accept.at else "each at the end of its own run"
         measured = sorted({str(month.report.facts.mrenclave)[:12] for month in self.months})
@@ -264,7 +264,7 @@ class _Steps:
     def sum_again(self) -> str:
         given = self.document(SUMMARY)
         summaries = {month.month: month.summary for month in self.months}
-        expected = ROLLUPS[self.job].add_up()(self.year, summaries)
+        expected = add_up(self.job, self.year, summaries)
         try:
             require_same({"summary": given}, {"summary": expected})
         except VerificationError as error:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.jobs.rollup.months import Acceptance
-from confidential_spark.jobs.rollup.statement import materials_of, to_bytes
-from confidential_spark.jobs.rollup.verify import YearOutcome, verify_year, year_report
+from confidential_spark.years.months import Acceptance
+from confidential_spark.years.statement import materials_of, to_bytes
+from confidential_spark.years.verify import YearOutcome, verify_year, year_report
 
 from tests.support.factories.bundles import POLICY, make_bundle, same
 from tests.support.factories.changes import put
