@@ -59,12 +59,15 @@ def month(number: int) -> str:
     return f"{2009 + number // 12}-{number % 12 + 1:02d}"
 
 
-def publish(results: Path, dag_id: str, month: str) -> None:
-    """Put a result where readers look, as the result store does."""
+def publish(results: Path, dag_id: str, month: str, **summary: object) -> None:
+    """Put a result where readers look, as the result store does.
+
+    :param summary: members of `summary.json` besides the usual ones.
+    """
     key, run_id = f"month={month}", f"manual__{month}-01T00:00:00+00:00"
     version = results / dag_id / ".versions" / key / "try-1"
     version.mkdir(parents=True)
-    (version / "summary.json").write_text(json.dumps({**pages.SUMMARY, "month": month}))
+    (version / "summary.json").write_text(json.dumps({**pages.SUMMARY, "month": month, **summary}))
     digest = sha256((version / "summary.json").read_bytes()).hexdigest()
     evidence = pages.signed(dag_id, month, run_id, (("summary.json", digest),))
     (version / "evidence.json").write_bytes(evidence)

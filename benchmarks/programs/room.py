@@ -1,7 +1,8 @@
 """The control room over 18 years of three jobs on three platforms, as its second visitor waits for it.
 
 Each of the nine DAGs has a result and a run for every month, and an index; the months of the DAG that is
-shown are genuine, and verified on the first visits. The web server's own share is not in the figures.
+shown are genuine, and verified on the first visits, and so are its eighteen years. The web server's own share
+is not in the figures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from confidential_spark.hooks.index.entry import index_entry
 from confidential_spark.hooks.index.index import Index, change_index
 from confidential_spark.hooks.index.places import FolderIndex
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.rollup.making import make_year
+from confidential_spark.years.months import Acceptance
+from confidential_spark.years.sums import months_of_year
 
 from benchmarks.programs.listed import PLATFORMS, deploy, month, publish
 from benchmarks.programs.own_figures import measured
@@ -27,9 +31,17 @@ if TYPE_CHECKING:
     from confidential_spark.ui.room.page import RoomPage
 
 MONTHS = 18 * 12
-SHOWN = "nytaxi_local"
+SHOWN, YEARS = "nytaxi_local", "nytaxi_year_local"
 DAGS = tuple(f"{job}_{platform}" for job, platform in product(JOBS, PLATFORMS))
 VISITS = 10
+AMOUNTS = {"revenue_cents": 16_711_801, "fare_cents": 12_000_000, "tip_cents": 1_936_127}
+ADDED_UP = {
+    "totals": {**pages.SUMMARY["totals"], **AMOUNTS, "duration_s": 6_981_800},
+    "all_rows": {"rows": 10_000, **AMOUNTS},
+    "rules": [{"name": "fare_negative", "action": "reject", "rows": 26, "first": 26}],
+    "options": {"outlier_cap_cents": 100_000},
+}
+"""What of a month's summary a year needs."""
 FIRST_VISITS = 400
 
 
@@ -39,13 +51,25 @@ def main() -> None:
         deploy(folder)
         results = folder / "results"
         for number in range(MONTHS):
-            publish(results, SHOWN, month(number))
+            publish(results, SHOWN, month(number), **ADDED_UP)
+        publish_years(results, folder / "include/policies/simulation.yaml")
         for dag_id in DAGS:
             if dag_id != SHOWN:
                 shutil.copytree(results / SHOWN, results / dag_id, symlinks=True)
             write_index(results, dag_id)
         write_runs()
         visit(results)
+
+
+def publish_years(results: Path, policy: Path) -> None:
+    """Add the shown months up, and put each year where readers look."""
+    accept = Acceptance.of(policy)
+    for year in map(str, range(2009, 2009 + MONTHS // 12)):
+        version = results / YEARS / ".versions" / f"year={year}" / "try-1"
+        for name in months_of_year(year):
+            shutil.copytree(results / SHOWN / f"month={name}", version / "months" / name)
+        make_year(version, year, "nytaxi", accept, run_id=f"{YEARS}/r", versions={})
+        (results / YEARS / f"year={year}").symlink_to(f".versions/year={year}/try-1")
 
 
 def write_index(results: Path, dag_id: str) -> None:
@@ -111,6 +135,8 @@ def visit(results: Path) -> None:
     from airflow.utils.session import create_session
     from confidential_spark.ui.rendering import render
     from confidential_spark.ui.results.published import Published
+    from confidential_spark.ui.results.years.judge import year_judge_of
+    from confidential_spark.ui.results.years.line import YearState
     from confidential_spark.ui.room.matrix import Shade
     from confidential_spark.ui.room.page import room_page
     from confidential_spark.ui.room.verifier import Verifier
@@ -124,16 +150,21 @@ def visit(results: Path) -> None:
 
     def page() -> RoomPage:
         with create_session() as session:
-            found = room_page(session, set(DAGS), Published(results), Idle(), dag_id=SHOWN, shade="rows")
+            found = room_page(session, {*DAGS, YEARS}, Published(results), Idle(), dag_id=SHOWN, shade="rows")
             assert found is not None
-            render("room.html", root="", page=found, states=CellState, shades=Shade)
+            render("room.html", root="", page=found, states=CellState, year_states=YearState, shades=Shade)
         return found
 
+    judge = year_judge_of(YEARS)
+    for result in Published(results).listed(YEARS).values():
+        judge.judge(result)
     for _ in range(FIRST_VISITS):
         if page().proof.waiting == 0:
             break
     shown = page()
     assert (shown.proof.verified, shown.matrix and shown.matrix.published) == (MONTHS, MONTHS)
+    lines = [row.line and row.line.state for row in shown.matrix.years] if shown.matrix else []
+    assert lines == [YearState.TRUE_NOW] * (MONTHS // 12)
     with measured(VISITS):
         for _ in range(VISITS):
             page()

@@ -97,8 +97,8 @@ def _published(location: str) -> Published:
     root, _, dag_id = location.rstrip("/").rpartition("/")
     store = result_store(root or ".", dag_id)
 
-    def published(month: str) -> tuple[str, bytes] | None:
+    def published(month: str) -> tuple[str, str] | None:
         files = store.current(month_key(Month.parse(month)))
-        return (files.name, files.content("evidence.json")) if files else None
+        return (files.name, sha256(files.content("evidence.json")).hexdigest()) if files else None
 
     return published

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from confidential_spark.core.errors import ConfidentialSparkError, InputError, ResultError
+from confidential_spark.core.errors import InputError, ResultError
 from confidential_spark.hooks.results.location import result_store, results_at
 from confidential_spark.hooks.results.retention import Retention
 from confidential_spark.operators.attempt import EnclaveRun, attempt_prefix
@@ -53,6 +53,9 @@ class PublishOperator(ValidationOperator):
         if not scope.options["publish"]:
             self.announce("checked and not published, as the run asked")
             raise AirflowSkipException("the run's Param `publish` is off")
+        # Imported late: DAG files import this module, and need no pydantic models to be parsed.
+        from confidential_spark.hooks.index.rebuild import note_version
+
         run = EnclaveRun.from_xcom(self.run_result)
         store = result_store(self.settings.results_dir, scope.dag_id)
         digests = self.verification["facts"]["results"]
@@ -64,7 +67,7 @@ class PublishOperator(ValidationOperator):
             publication.version.name,
         )
         report, published = read_report(publication.version), publication.place
-        self.note_in_index(run.key, publication.version)
+        note_version(self.settings.results_dir, scope.dag_id, run.key, publication.version)
         policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
         self.announce(f"{run.key} · {trust_label(report.trust)}")
@@ -87,19 +90,6 @@ class PublishOperator(ValidationOperator):
             version=version,
             tags={"trust": self.verification.get("trust"), **tags},
         )
-
-    def note_in_index(self, key: str, version: VersionFiles) -> None:
-        """Put the publication into the index that pages are drawn from; nothing depends on that."""
-        # Imported late: DAG files import this module, and need no pydantic models to be parsed.
-        from confidential_spark.hooks.index.index import note_publication
-        from confidential_spark.hooks.index.places import index_file
-        from confidential_spark.hooks.index.rebuild import entry_of
-
-        dag_id = self.dag_id
-        try:
-            note_publication(index_file(self.settings.results_dir, dag_id), key, entry_of(version, dag_id))
-        except (ConfidentialSparkError, OSError, ValueError) as error:
-            self.log.warning("%s is published and not in the index yet: %s", key, error)
 
 
 def read_report(files: VersionFiles) -> RunReport:

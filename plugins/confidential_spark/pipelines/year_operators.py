@@ -147,6 +147,9 @@ class PublishYearOperator(YearOperator):
 
         :raises VerificationError: ``year-…``, which names the month.
         """
+        # Imported late: DAG files import this module, and need no pydantic models to be parsed.
+        from confidential_spark.hooks.index.rebuild import note_version
+
         ti = context["ti"]
         store, key = self.years, year_key(year)
         attempt = f"{attempt_prefix(ti.run_id)}.try{ti.try_number}-{datetime.now(UTC):%H%M%S%f}"
@@ -159,6 +162,7 @@ class PublishYearOperator(YearOperator):
             # Published, nothing is left; failed, the months are still where they are published.
             store.discard(staging)
         self.published_as = (year, publication.version.name)
+        note_version(self.settings.results_dir, self.rollup.dag_id(self.platform), key, publication.version)
         self.log.info("Verify: %s", self.command(publication.place))
         self.log.info("%s %s: %s · %s", DONE, self.task_id, year, trust_label(made.statement["trust"]))
         count_published(ti.dag_id, made.statement["trust"], synthetic=made.statement["synthetic"])

@@ -17,16 +17,18 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.runbooks import RUNBOOKS, Runbooks
+from confidential_spark.jobs.rollup.rollup import ROLLUP_OF
 from confidential_spark.settings import PROJECT_DIR
 from confidential_spark.ui import queries
 from confidential_spark.ui.audit.routes import add_audit_routes
 from confidential_spark.ui.gaps.routes import add_gaps_routes
 from confidential_spark.ui.measurements.routes import add_measurement_routes
 from confidential_spark.ui.rendering import ICON, ICON_DARK, SCRIPT, STYLESHEET, render
-from confidential_spark.ui.results.archive import archive, archive_stem
+from confidential_spark.ui.results.archive import archive, archive_stem, year_subjects
 from confidential_spark.ui.results.deployment import PublishedDep
 from confidential_spark.ui.results.deployment import published as published
-from confidential_spark.ui.results.published import DOCUMENTS
+from confidential_spark.ui.results.published import DOCUMENTS, PublishedResults
+from confidential_spark.ui.results.years.page import YearPage, year_page
 from confidential_spark.ui.room.neighbours import neighbours
 from confidential_spark.ui.room.page import known_near
 from confidential_spark.ui.room.routes import MAY_SEE_RUNS, VerifierDep, add_room_routes
@@ -140,11 +142,24 @@ def result_page(
     dag_id: DagId, key: Key, session: SessionDep, results: PublishedDep, verifier: VerifierDep
 ) -> str:
     """Show one published result, which may be older than Airflow's memory of the run."""
+    if dag_id in ROLLUP_OF:
+        return render("year.html", root="../../", page=year_or_404(session, dag_id, key, results))
     page = queries.result_page(session, dag_id, key, results)
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
     beside = neighbours(dag_id, key, known_near(dag_id, key, results, verifier).results)
     return render("run.html", root="../../", page=page, beside=beside)
+
+
+def year_or_404(session: SessionDep, dag_id: str, key: str, results: PublishedResults) -> YearPage:
+    """Return a published year, verified now.
+
+    :raises HTTPException: 404.
+    """
+    page = year_page(session, dag_id, key, results)
+    if page is None:
+        raise HTTPException(404, "No year is published under that name.")
+    return page
 
 
 def runbook(name: PageName) -> Response:
@@ -173,7 +188,8 @@ def download(dag_id: DagId, key: Key, name: str, results: PublishedDep, version:
 def download_archive(dag_id: DagId, key: Key, results: PublishedDep, version: Version = "") -> Response:
     """Hand out the files of a result that a reader needs to verify it, as one archive."""
     result, stem = results.result(dag_id, key, version), archive_stem(dag_id, key)
-    content = archive(result.folder, stem) if result else None
+    listed_by = year_subjects if dag_id in ROLLUP_OF else None
+    content = archive(result.folder, stem, listed_by) if result else None
     if content is None:
         reason = "There is no archive: nothing is published, a signed file is missing, or it is too large."
         raise HTTPException(404, f"{reason} {IF_REPLACED}" if version else reason)

@@ -6,7 +6,7 @@ Everything is in the year's folder, so this needs no network, no database and no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, StrEnum
 from hashlib import sha256
 from itertools import pairwise
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from confidential_spark.verification.report import Check
     from confidential_spark.years.months import Acceptance, VerifiedMonth
 
-Published = Callable[[str], tuple[str, bytes] | None]
-"""``YYYY-MM`` → version and `evidence.json` of the month that readers see now, or None."""
+Published = Callable[[str], tuple[str, str] | None]
+"""``YYYY-MM`` → version of the month that readers see now, and SHA-256 of its `evidence.json`; or None."""
 
 
 class YearStep(Enum):
@@ -78,6 +78,7 @@ class YearReport:
     """The verdict on one year.
 
     :param trust: of its months; None unless every step passed.
+    :param months: that were verified, ``YYYY-MM`` → SHA-256 of the `evidence.json` that was added up.
     :param stale: the months that are published otherwise by now, each with what became of it.
     :param compared: whether the published months were looked at.
     """
@@ -86,6 +87,7 @@ class YearReport:
     year: str
     steps: tuple[StepResult, ...]
     trust: str | None
+    months: Mapping[str, str] = field(default_factory=dict)
     stale: tuple[str, ...] = ()
     compared: bool = False
 
@@ -98,7 +100,7 @@ class YearReport:
     def outcome(self) -> YearOutcome:
         """The verdict in one word."""
         if failed := self.failure:
-            unchecked = failed.code in CHECKING_SIDE
+            unchecked = failed.number == 0 or failed.code in CHECKING_SIDE
             return YearOutcome.NOT_CHECKED if unchecked else YearOutcome.REFUSED
         return YearOutcome.STALE if self.stale else YearOutcome.VERIFIED
 
@@ -143,23 +145,34 @@ class YearReport:
             )
 
 
-def verify_year(folder: Path, accept: Acceptance, published: Published | None = None) -> YearReport:
+def verify_year(
+    folder: Path,
+    accept: Acceptance,
+    published: Published | None = None,
+    *,
+    expected: tuple[str, str] | None = None,
+) -> YearReport:
     """Judge the year in a folder. Never raises for what the folder holds; see the report.
 
+    :param expected: job and year that it must be of; None: whatever its statement says.
     :param published: tells what is published now; None compares nothing with it.
     """
-    steps = _Steps(folder, accept)
+    steps = _Steps(folder, accept, expected)
     results = run_checks(cast("list[Check]", steps.checks()))
     passed = all(step.status is Status.PASS for step in results)
-    stale = stale_months(steps.bound, published) if passed and published else ()
-    return YearReport(
+    report = YearReport(
         accept.policy.label,
         steps.year or "unknown",
         results,
         accept.policy.trust if passed else None,
-        stale,
-        compared=bool(passed and published),
+        steps.bound,
     )
+    return compared(report, published) if passed and published else report
+
+
+def compared(report: YearReport, published: Published) -> YearReport:
+    """Return the report of a verified year with the months that are published otherwise by now."""
+    return replace(report, stale=stale_months(report.months, published), compared=True)
 
 
 def stale_months(bound: Mapping[str, str], published: Published) -> tuple[str, ...]:
@@ -172,7 +185,7 @@ def stale_months(bound: Mapping[str, str], published: Published) -> tuple[str, .
         now = published(month)
         if now is None:
             found.append(f"{month} is no longer published")
-        elif sha256(now[1]).hexdigest() != digest:
+        elif now[1] != digest:
             found.append(f"{month} was replaced by version {now[0]}")
     return tuple(found)
 
@@ -180,9 +193,10 @@ def stale_months(bound: Mapping[str, str], published: Published) -> tuple[str, .
 class _Steps:
     """The steps over one folder; each uses what those before it have found."""
 
-    def __init__(self, folder: Path, accept: Acceptance) -> None:
+    def __init__(self, folder: Path, accept: Acceptance, expected: tuple[str, str] | None) -> None:
         self.folder = folder
         self.accept = accept
+        self.expected = expected
         self.year = self.job = ""
         self.given: dict[str, Any] = {}
         self.content = b""
@@ -215,6 +229,8 @@ class _Steps:
         months_of_year(year)
         if job not in YEARS:
             raise statement_error(f"job {job}", f"one of {', '.join(YEARS)}")
+        if self.expected not in (None, (job, year)):
+            raise statement_error(f"{job} {year}", " ".join(self.expected or ()))
         self.year, self.job = year, job
         return f"{self.job} {self.year}, made {claimed.get('made_at')} by {claimed.get('run_id')}"
 

@@ -6,6 +6,7 @@ those files.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -63,6 +64,7 @@ class IndexEntry(_Part):
 
     :param run_id: the run that the evidence names, ``DAG_ID/RUN_ID``; empty when it names none.
     :param signed_at: when the enclave signed, as the evidence says.
+    :param evidence_sha256: of its `evidence.json`, by which a year names its months; empty: not known.
     :param trust: what the report claims.
     :param figures: values of the job's figures by name, with the rows.
     :param checks: how many result checks there were.
@@ -75,6 +77,7 @@ class IndexEntry(_Part):
     version: Name
     run_id: Text = ""
     signed_at: AwareDatetime | None = None
+    evidence_sha256: Text = ""
     trust: Text = ""
     synthetic: StrictBool = False
     mrenclave: Text = ""
@@ -113,6 +116,7 @@ def index_entry(
         version=version,
         run_id=claims.run_id[:500],
         signed_at=claims.end,
+        evidence_sha256=sha256(evidence).hexdigest() if evidence else "",
         trust=_text(report.get("trust")),
         synthetic=report.get("synthetic") is True,
         mrenclave=_text(_object(report.get("measurement")).get("mrenclave")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.core.platforms import Platform
 from confidential_spark.hooks.index.entry import IndexEntry, index_entry
-from confidential_spark.hooks.index.index import change_index, read_index
+from confidential_spark.hooks.index.index import change_index, note_publication, read_index
 from confidential_spark.hooks.index.places import index_file
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.rollup.rollup import ROLLUP_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from confidential_spark.hooks.results.store import Location, ResultStore, VersionFiles
     from confidential_spark.jobs.job import SparkJob
 
+log = logging.getLogger(__name__)
 JOB_OF = {job.dag_id(platform): job for job in JOBS.values() for platform in Platform}
+JOB_OF |= {dag_id: rollup.job for dag_id, rollup in ROLLUP_OF.items()}
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 
@@ -85,8 +89,16 @@ def entry_of(files: VersionFiles, dag_id: str) -> IndexEntry:
     )
 
 
+def note_version(location: Location, dag_id: str, key: str, version: VersionFiles) -> None:
+    """Put a publication into the index that pages are drawn from; nothing depends on that."""
+    try:
+        note_publication(index_file(location, dag_id), key, entry_of(version, dag_id))
+    except (ConfidentialSparkError, OSError, ValueError) as error:
+        log.warning("%s is published and not in the index yet: %s", key, error)
+
+
 def job_of(dag_id: str) -> SparkJob | None:
-    """Return the job of a DAG of this project, or None."""
+    """Return the job whose months or runs a DAG of this project publishes, or whose years; else None."""
     return JOB_OF.get(dag_id)
 
 

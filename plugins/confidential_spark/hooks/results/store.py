@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 REQUIRED_FILES = ("summary.json", "evidence.json", "report.json")
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MONTH_PREFIX = "month="
-KEY_PREFIXES = (MONTH_PREFIX, "run=")
+YEAR_PREFIX = "year="
+KEY_PREFIXES = (MONTH_PREFIX, YEAR_PREFIX, "run=")
 VERSIONS, STAGING, REFUSED, SEEN = ".versions", ".staging", ".refused", ".seen"
 SIGNED = "envelope.json"
 STAGING_LOST = "staging-lost"
@@ -317,7 +318,7 @@ def month_key(month: Month) -> str:
 
 def year_key(year: str) -> str:
     """Return the key that the sum of a year's months is published under."""
-    return f"year={year}"
+    return f"{YEAR_PREFIX}{year}"
 
 
 def months_of(keys: Iterable[str]) -> list[Month]:

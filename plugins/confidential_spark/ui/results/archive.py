@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification.evidence.bundle import Evidence
 from confidential_spark.verification.evidence.result_files import COMPANIONS
+from confidential_spark.years.statement import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    ListedBy = Callable[[bytes], set[str]]
 
 EVIDENCE = "evidence.json"
 MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
@@ -26,18 +29,19 @@ def archive_stem(dag_id: str, key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "-", f"{dag_id}-{key.partition('=')[2]}")
 
 
-def archive(folder: Path, stem: str) -> bytes | None:
-    """Return the files that the evidence signs, and their companions, as a .zip.
+def archive(folder: Path, stem: str, listed_by: ListedBy | None = None) -> bytes | None:
+    """Return the files that the evidence lists, and their companions, as a .zip.
 
     Names come from the folder's listing; what nothing vouches for is left out.
 
     :param folder: the published version.
     :param stem: the folder inside the archive.
+    :param listed_by: the names that an `evidence.json` lists; None: as one that an enclave has signed.
     :returns: None when a signed file is missing or unreadable, or all exceed :data:`MAX_ARCHIVE_BYTES`.
     """
     listed = plain_files(folder)
     try:
-        signed = subjects(bounded(listed[EVIDENCE], MAX_ARCHIVE_BYTES))
+        signed = (listed_by or subjects)(bounded(listed[EVIDENCE], MAX_ARCHIVE_BYTES))
         contents, left = {}, MAX_ARCHIVE_BYTES
         for name in sorted(signed | (COMPANIONS & listed.keys())):
             contents[name] = bounded(listed[name], left)
@@ -63,6 +67,16 @@ def subjects(evidence: bytes) -> set[str]:
     :raises VerificationError: the evidence or its statement is malformed.
     """
     listed = Evidence.parse(evidence).statement.members.members.get("subject")
+    items = listed if isinstance(listed, list) else []
+    return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
+
+
+def year_subjects(statement: bytes) -> set[str]:
+    """Return the names of the files that a year's statement lists; whether they are true is the verifier's.
+
+    :raises VerificationError: it is malformed.
+    """
+    listed = read_statement(statement).get("subject")
     items = listed if isinstance(listed, list) else []
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
 

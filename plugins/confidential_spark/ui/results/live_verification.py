@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from operator import itemgetter
 from stat import S_ISDIR
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from confidential_spark.core.errors import ConfidentialSparkError, ResultError
 from confidential_spark.jobs.job import publication_key
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from confidential_spark.ui.results.published import PublishedResult
     from confidential_spark.ui.results.published_state import PublishedState
     from confidential_spark.verification import Policy
+    from confidential_spark.years.verify import YearReport
 
 EVIDENCE = "evidence.json"
 MAX_KEPT = 4096
@@ -86,15 +87,41 @@ class Judgement:
         return f"{sum(step.status == 'PASS' for step in self.report.steps)}/{len(self.report.steps)}"
 
 
-class KeptJudgements:
+@dataclass(frozen=True)
+class YearJudgement:
+    """What one verification of a year found.
+
+    :param report: without a comparison with the published months, which is made when it is shown.
+    :param made_at: when the year was added up, as its statement says.
+    :param run_id: of the run that made it, ``DAG_ID/RUN_ID``, as its statement says.
+    """
+
+    report: YearReport
+    made_at: datetime | None
+    run_id: str
+    synthetic: bool
+    checked_at: datetime
+    elapsed_ms: float
+    fresh: bool = True
+
+    @property
+    def counts(self) -> str:
+        """How many steps passed, of how many."""
+        return f"{sum(step.status == 'PASS' for step in self.report.steps)}/{len(self.report.steps)}"
+
+
+Found = TypeVar("Found", Judgement, YearJudgement)
+
+
+class Kept(Generic[Found]):
     """The latest judgement of each version, with the state of everything it depends on."""
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._kept: OrderedDict[tuple[Path, str], tuple[object, Judgement]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Path, str], tuple[object, Found]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, version: tuple[Path, str], state: object) -> Judgement | None:
+    def get(self, version: tuple[Path, str], state: object) -> Found | None:
         """Return the judgement of a version, unless anything has changed since.
 
         :param version: its folder, and the run that it was said to be of.
@@ -103,13 +130,17 @@ class KeptJudgements:
             kept = self._kept.get(version)
         return replace(kept[1], fresh=False) if kept and kept[0] == state else None
 
-    def put(self, version: tuple[Path, str], state: object, judgement: Judgement) -> None:
+    def put(self, version: tuple[Path, str], state: object, judgement: Found) -> None:
         """Keep a judgement; the one that was kept longest is forgotten."""
         with self._lock:
             self._kept[version] = (state, judgement)
             self._kept.move_to_end(version)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
+
+
+class KeptJudgements(Kept[Judgement]):
+    """Of months and single runs."""
 
 
 KEPT = KeptJudgements()
@@ -151,6 +182,11 @@ class Judge:
         if self.policy is None or self.policy.attestation.token_signing_keys is not None:
             return ""
         return self.policy.attestation.issuer
+
+    @property
+    def program(self) -> str:
+        """Hex SHA-256 of the job's program; empty where it cannot be read."""
+        return self._program
 
     def known(self, result: PublishedResult, run_id: str = "") -> Judgement | None:
         """Return what was found when nothing has changed since; this opens none of the version's files.

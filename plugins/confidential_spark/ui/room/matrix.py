@@ -17,10 +17,11 @@ from confidential_spark.ui.views.calendar_view import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import date
 
     from confidential_spark.hooks.index.entry import IndexEntry
+    from confidential_spark.ui.results.years.line import YearLine
 
 
 class Shade(Enum):
@@ -50,12 +51,16 @@ class Shade(Enum):
 
 @dataclass(frozen=True)
 class MatrixYear:
-    """One row: a year's months, and how many of those that are over are published."""
+    """One row: a year's months, and how many of those that are over are published.
+
+    :param line: the year as a whole; None for a job without years.
+    """
 
     year: int
     cells: tuple[Cell, ...]
     published: int
     over: int
+    line: YearLine | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,14 @@ def matrix(
     shade: Shade = Shade.PROOF,
     first: Month | None = None,
     today: date | None = None,
+    year_line: Callable[[int], YearLine] | None = None,
+    published_years: Collection[int] = (),
 ) -> Matrix:
     """Return the matrix of a DAG.
 
     :param lines: what is known of each month.
+    :param year_line: what is known of a year as a whole; None for a job without years.
+    :param published_years: years that are shown, whatever is known of their months.
     :param entries: what the published versions say of themselves.
     :param first: the first month that is expected; without one, the first that anything is known of.
     """
@@ -118,8 +127,11 @@ def matrix(
         value = measure(month) if line.state in PUBLISHED_WELL else None
         return Cell(month, line, 1 + round(value * (SHADES - 1) / largest) if value is not None else 0)
 
-    years = range(min([start, *lines]).year, max([last, *lines]).year + 1)
-    rows = tuple(_year(year, cell, start, last) for year in years)
+    known = [*(month.year for month in (start, last, *lines)), *published_years]
+    rows = tuple(
+        _year(year, cell, start, last, year_line(year) if year_line else None)
+        for year in range(min(known), max(known) + 1)
+    )
     gaps = tuple(
         each.month
         for row in rows
@@ -132,10 +144,12 @@ def matrix(
 AT_WORK = frozenset({CellState.QUEUED, CellState.RUNNING})
 
 
-def _year(year: int, cell: Callable[[Month], Cell], start: Month, last: Month) -> MatrixYear:
+def _year(
+    year: int, cell: Callable[[Month], Cell], start: Month, last: Month, line: YearLine | None
+) -> MatrixYear:
     cells = tuple(cell(Month(year, number)) for number in range(1, 13))
     expected = [each for each in cells if start <= each.month <= last]
-    return MatrixYear(year, cells, sum(bool(each.line.key) for each in cells), len(expected))
+    return MatrixYear(year, cells, sum(bool(each.line.key) for each in cells), len(expected), line)
 
 
 def _measure(

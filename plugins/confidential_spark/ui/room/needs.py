@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from confidential_spark.ui.results.years.line import YearState
 from confidential_spark.ui.room.matrix import Matrix, ranges
 from confidential_spark.ui.views.calendar_view import CellState
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from confidential_spark.ui.results.years.line import YearLine
     from confidential_spark.ui.room.runs import DagFacts, Waiting
     from confidential_spark.ui.views.calendar_view import Cell
 
@@ -56,6 +58,16 @@ def run_link(dag_id: str, run_id: str, label: str = "Run") -> Link:
     return Link(label, place, leaves=True)
 
 
+def airflow_run(dag_id: str, run_id: str) -> str:
+    """Return the address of Airflow's own page of a run, relative to the list page."""
+    return f"../dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+
+
+def dag_link(dag_id: str) -> Link:
+    """Return the link to Airflow's own page of a DAG."""
+    return Link("Open the DAG", f"../dags/{quote(dag_id, safe='')}", leaves=True)
+
+
 def gaps_link(dag_id: str, first: object, last: object, label: str) -> Link:
     """Return the link to the preview of filling the gaps of a range."""
     return Link(label, f"gaps/{quote(dag_id, safe='')}?first={first}&last={last}")
@@ -70,13 +82,15 @@ def needs(
 ) -> tuple[Need, ...]:
     """Return what needs a person.
 
-    :param grid: the DAG's months; None for a job without months.
+    :param grid: the DAG's months, and their years; None for a job without months.
     :param reports: the latest report of each platform.
     """
     cells = [cell for year in grid.years for cell in year.cells] if grid else []
+    years = [year.line for year in grid.years if year.line] if grid else []
     return (
         *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.REFUSED], _refused),
         *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.FAILED], _failed),
+        *_years(years),
         *(_question(each) for each in waiting),
         *(_not_ready(report) for report in reports.values() if is_unready(report)),
         *_paused(dag_id, facts),
@@ -120,6 +134,50 @@ def _failed(dag_id: str, cell: Cell) -> Need:
     return Need("✗", "bad", f"{cell.month} failed", cell.line.words, tuple(links))
 
 
+def _years(lines: Sequence[YearLine]) -> Iterable[Need]:
+    for state, need in (
+        (YearState.REFUSED, _refused_year),
+        (YearState.STALE, _stale_year),
+        (YearState.FAILED, _failed_year),
+    ):
+        such = [need(line) for line in lines if line.state is state]
+        yield from such[:MAX_OF_A_KIND]
+        if more := such[MAX_OF_A_KIND:]:
+            what = f"{len(more)} more like these"
+            yield Need(more[0].sign, more[0].tone, what, "They are marked in the matrix below.", ())
+    if complete := [line for line in lines if line.state is YearState.COMPLETE]:
+        named = " ".join(line.year for line in complete)
+        what = f"{named} {'has' if len(complete) == 1 else 'have'} twelve months and no sum yet"
+        detail = "The next month that is published adds its year up; or trigger the DAG with the year."
+        yield Need("…", "idle", what, detail, (dag_link(complete[0].dag_id),))
+
+
+def _refused_year(line: YearLine) -> Need:
+    links = [result_link(line.dag_id, line.key)]
+    links += [Link("Runbook", f"runbooks/{quote(line.code, safe='')}")] if line.code else []
+    detail = f"{line.words.removeprefix('REFUSED ')}. Treat it as an incident."
+    return Need("⊘", "bad", f"The year {line.year} is refused", detail, tuple(links))
+
+
+def _stale_year(line: YearLine) -> Need:
+    detail = (
+        f"{line.words}. The month's event makes the year anew; if it stays, is the DAG paused? "
+        f"Trigger it with year {line.year}."
+    )
+    links = (
+        result_link(line.dag_id, line.key),
+        dag_link(line.dag_id),
+        Link("Runbook", "runbooks/nytaxi_year"),
+    )
+    return Need("≠", "warn", f"The year {line.year} is STALE", detail, links)
+
+
+def _failed_year(line: YearLine) -> Need:
+    links = [Link("Run", airflow_run(line.dag_id, line.run_id), leaves=True)]
+    links += [Link("Runbook", f"runbooks/{quote(line.code, safe='')}")] if line.code else []
+    return Need("✗", "bad", f"The year {line.year} failed", line.words, tuple(links))
+
+
 def _question(waiting: Waiting) -> Need:
     place = f"../dags/{quote(waiting.dag_id, safe='')}/runs/{quote(waiting.run_id, safe='')}/required_actions"
     since = f"since {waiting.since:%Y-%m-%d %H:%M} UTC" if waiting.since else ""
@@ -139,10 +197,8 @@ def _not_ready(report: Mapping[str, Any]) -> Need:
 
 def _paused(dag_id: str, facts: DagFacts | None) -> Iterable[Need]:
     if facts and facts.is_paused:
-        link = Link("Open the DAG", f"../dags/{quote(dag_id, safe='')}", leaves=True)
-        yield Need(
-            "…", "idle", f"{dag_id} is paused", "No month is scheduled, and queued runs wait.", (link,)
-        )
+        detail = "No month is scheduled, and queued runs wait."
+        yield Need("…", "idle", f"{dag_id} is paused", detail, (dag_link(dag_id),))
 
 
 def _gaps(dag_id: str, grid: Matrix) -> Iterable[Need]:

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.queries import LAST_SINGLE_RESULTS, counts_of, judge_of
+from confidential_spark.ui.results.years.judge import known_years, year_judge_of
+from confidential_spark.ui.results.years.line import year_line
+from confidential_spark.ui.results.years.runs import newest_year_runs
 from confidential_spark.ui.room.known_results import INDEXES, KnownResult, known_results, verify
 from confidential_spark.ui.room.known_state import known_state
 from confidential_spark.ui.room.live import Live, live, typical_duration
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from confidential_spark.ui.results.live_verification import Judge
     from confidential_spark.ui.results.published import PublishedResults
     from confidential_spark.ui.results.published_state import PublishedState
+    from confidential_spark.ui.results.years.judge import KnownYear
+    from confidential_spark.ui.results.years.line import YearLine
+    from confidential_spark.ui.results.years.runs import YearRun
     from confidential_spark.ui.room.verifier import Verifier
 
 # A page verifies a few versions itself, so that a small deployment sees verdicts at once; others come later.
@@ -100,6 +107,11 @@ class RoomPage:
     is_from_2009: bool
 
     @property
+    def has_years(self) -> bool:
+        """Whether the rows say what their years came to."""
+        return self.matrix is not None and any(row.line for row in self.matrix.years)
+
+    @property
     def is_simulated(self) -> bool:
         """Whether nothing here can be more than simulated, or all that is proven is no more."""
         counts = {text.partition(" ")[2] for text, _ in self.proof.counts}
@@ -148,7 +160,8 @@ def room_page(
     states = {key: known_state(shown, each) for key, each in known.results.items()}
     grid = None
     if shown in MONTHLY:
-        grid = matrix_of(session, shown, known, states, shade=Shade.named(shade), first=first)
+        years = years_of(session, shown, visible, published, verifier, known)
+        grid = matrix_of(session, shown, known, states, shade=Shade.named(shade), first=first, years=years)
     facts = dag_facts(session, [shown]).get(shown)
     reports = platform_reports(session) if PLATFORM_CHECK in visible else {}
     questions = waiting_answers(session, [each for each in (*ours, IMAGE_DAG) if each in visible])
@@ -185,7 +198,8 @@ def known_of(dag_id: str, published: PublishedResults, verifier: Verifier) -> Kn
     while unknown and time.monotonic() < until and unknown[-1].result.folder.is_dir():
         each = unknown.pop()
         known[each.key] = verify(judge, each.result)
-    verifier.want(judge, published, [each.result for each in reversed(unknown)])
+    waiting = [each.result for each in reversed(unknown)]
+    verifier.want(dag_id, published, waiting, lambda result: verify(judge, result).entry)
     return Known(judge, known)
 
 
@@ -212,15 +226,65 @@ def matrix_of(
     *,
     shade: Shade = Shade.PROOF,
     first: Month | None = None,
+    years: Years | None = None,
 ) -> Matrix:
     """Return all months of a DAG.
 
     :param states: what is said of each published version, by key.
     :param first: the first month that is expected; without one, the first that anything is known of.
+    :param years: None where the months are not added up, or the reader may not see their sums.
     """
     months = {month for key in states if (month := month_of(key))}
     lines = month_lines(tuple(states.values()), newest_runs(session, dag_id, months))
-    return matrix(lines, known.months, shade=shade, first=first)
+    return matrix(
+        lines,
+        known.months,
+        shade=shade,
+        first=first,
+        year_line=years.line if years else None,
+        published_years=[int(year) for year in years.known] if years else (),
+    )
+
+
+@dataclass(frozen=True)
+class Years:
+    """The years of a DAG's months.
+
+    :param months: what is known of the published months, by key.
+    """
+
+    dag_id: str
+    known: Mapping[str, KnownYear]
+    months: Mapping[str, KnownResult]
+    runs: Mapping[str, YearRun]
+
+    def line(self, year: int) -> YearLine:
+        """Return what is said of a year as a whole."""
+        name = str(year)
+        return year_line(self.dag_id, name, self.known.get(name), self.months, self.runs.get(name))
+
+
+def years_of(
+    session: Session,
+    dag_id: str,
+    visible: Collection[str],
+    published: PublishedResults,
+    verifier: Verifier,
+    months: Known,
+) -> Years | None:
+    """Return the years of a DAG's months; what is not verified yet will be, soon.
+
+    None where the job has none, or the user may not see their DAG.
+    """
+    rollup = ROLLUPS.get(JOB_OF[dag_id].name)
+    years_dag = rollup.dag_id(PLATFORMS[dag_id]) if rollup else ""
+    if not rollup or years_dag not in visible:
+        return None
+    judge, results = year_judge_of(years_dag), published.listed(years_dag)
+    known = known_years(judge, results, INDEXES.get(published.index(years_dag))) if results else {}
+    unknown = [each.result for _, each in sorted(known.items(), reverse=True) if each.judgement is None]
+    verifier.want(years_dag, published, unknown, judge.look)
+    return Years(years_dag, known, months.results, newest_year_runs(session, years_dag))
 
 
 def _jobs(shown: str, ours: Sequence[str], published: PublishedResults) -> tuple[Choice, ...]:

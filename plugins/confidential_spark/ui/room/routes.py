@@ -17,6 +17,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.rendering import render
 from confidential_spark.ui.results.deployment import PublishedDep
+from confidential_spark.ui.results.years.line import YearState
 from confidential_spark.ui.room.compare import comparison
 from confidential_spark.ui.room.matrix import Shade
 from confidential_spark.ui.room.page import known_of, room_page
@@ -62,7 +63,7 @@ def room(
     )
     if page is None:
         raise HTTPException(404, "There is no DAG of this project of that name that you may see.")
-    return render("room.html", root="", page=page, states=CellState, shades=Shade)
+    return render("room.html", root="", page=page, states=CellState, year_states=YearState, shades=Shade)
 
 
 def range_page(

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.hooks.index.index import change_index
-from confidential_spark.ui.room.known_results import KnownResult, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from confidential_spark.hooks.index.entry import IndexEntry
     from confidential_spark.hooks.index.index import Index, IndexFile
-    from confidential_spark.ui.results.live_verification import Judge
     from confidential_spark.ui.results.published import PublishedResult, PublishedResults
+
+    Look = Callable[[PublishedResult], IndexEntry | None]
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 4096
@@ -30,19 +30,23 @@ REST = 1.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """One version that somebody wants to see verified."""
+    """One version that somebody wants to see verified.
 
-    judge: Judge
+    :param look: verifies it, and returns what its files say of it.
+    """
+
+    dag_id: str
     published: PublishedResults
     result: PublishedResult
+    look: Look
 
-    def verify(self) -> KnownResult:
-        """Verify it.
+    def verify(self) -> IndexEntry | None:
+        """Verify it, and return what its files say of it.
 
         :raises ResultError: what the storage refuses.
         """
-        self.published.provide(self.judge.dag_id, self.result)
-        return verify(self.judge, self.result)
+        self.published.provide(self.dag_id, self.result)
+        return self.look(self.result)
 
 
 class Verifier:
@@ -55,13 +59,18 @@ class Verifier:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def want(self, judge: Judge, published: PublishedResults, results: Iterable[PublishedResult]) -> None:
-        """Verify these versions soon, the first of them first, and put into the index what it lacks."""
+    def want(
+        self, dag_id: str, published: PublishedResults, results: Iterable[PublishedResult], look: Look
+    ) -> None:
+        """Verify these versions soon, the first of them first, and put into the index what it lacks.
+
+        :param look: verifies one of them.
+        """
         with self._lock:
             for result in results:
                 if len(self._waiting) < MAX_WAITING:
-                    wanted = Wanted(judge, published, result)
-                    self._waiting[judge.dag_id, result.key, result.version] = wanted
+                    wanted = Wanted(dag_id, published, result, look)
+                    self._waiting[dag_id, result.key, result.version] = wanted
             if self._waiting and not (self._thread and self._thread.is_alive()):
                 self._thread = self.start()
 
@@ -85,12 +94,11 @@ class Verifier:
         while wanted := self._next():
             started = time.monotonic()
             try:
-                known = wanted.verify()
+                entry = wanted.verify()
             except (ConfidentialSparkError, OSError) as error:
-                dag_id = wanted.judge.dag_id
-                log.warning("%s of %s cannot be verified: %s", wanted.result.key, dag_id, error)
+                log.warning("%s of %s cannot be verified: %s", wanted.result.key, wanted.dag_id, error)
             else:
-                self._note(wanted, known)
+                self._note(wanted, entry)
             time.sleep(rest * (time.monotonic() - started))
         self._correct_indexes()
 
@@ -98,11 +106,10 @@ class Verifier:
         with self._lock:
             return self._waiting.popitem(last=False)[1] if self._waiting else None
 
-    def _note(self, wanted: Wanted, known: KnownResult) -> None:
-        if known.entry:
-            dag_id = wanted.judge.dag_id
-            news = self._news.setdefault(dag_id, (wanted.published.index(dag_id), {}))
-            news[1][known.key] = known.entry
+    def _note(self, wanted: Wanted, entry: IndexEntry | None) -> None:
+        if entry:
+            news = self._news.setdefault(wanted.dag_id, (wanted.published.index(wanted.dag_id), {}))
+            news[1][wanted.result.key] = entry
 
     def _correct_indexes(self) -> None:
         while self._news:

@@ -60,7 +60,7 @@ document.addEventListener("keydown", (event) => {
   } while (!link && rows[row] && rows[row].cells[column]);
   event.preventDefault();
   if (!link) return;
-  if (event.shiftKey) chooseRange(range.from || cell.dataset.month, monthOf(link));
+  if (event.shiftKey && monthOf(link)) chooseRange(range.from || cell.dataset.month, monthOf(link));
   cell.closest("[data-grid]").querySelectorAll('a[tabindex="0"]').forEach((each) => { each.tabIndex = -1; });
   link.tabIndex = 0;
   link.focus();

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from confidential_spark.settings import PROJECT_DIR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from confidential_spark.ui.results.live_verification import Claim
 
 # Where `make install` puts it, in every checkout.
@@ -45,11 +47,42 @@ class VerifyCommand:
             "--at": self.claim.at,
         }
         given = [part for name, value in options.items() if value for part in (name, value)]
-        command = shlex.join([*self.program, "verify", self.evidence, *given])
-        if not self.keys_of:
-            return command
-        fetch = shlex.join(["curl", "-fsS", "-o", KEYS_FILE, f"{self.keys_of}/certs"])
-        return f"{fetch} &&\n{command}"
+        return _with_keys([*self.program, "verify", self.evidence, *given], self.keys_of)
+
+
+@dataclass(frozen=True)
+class VerifyYearCommand:
+    """The verification of a year as a shell command.
+
+    :param folder: of the year.
+    :param published: of the months' results; empty: they are not compared.
+    """
+
+    program: tuple[str, ...]
+    folder: str
+    policy: str
+    job_file: str
+    published: str = ""
+    keys_of: str = ""
+
+    def text(self) -> str:
+        """Return it for a shell."""
+        options = {
+            "--policy": self.policy,
+            "--jwks": KEYS_FILE if self.keys_of else "",
+            "--job-file": self.job_file,
+            "--published": self.published,
+        }
+        given = [part for name, value in options.items() if value for part in (name, value)]
+        return _with_keys([*self.program, "year", "verify", self.folder, *given], self.keys_of)
+
+
+def _with_keys(command: Sequence[str], keys_of: str) -> str:
+    """Return a command for a shell, after the fetching of the issuer's keys where they are needed."""
+    if not keys_of:
+        return shlex.join(command)
+    fetch = shlex.join(["curl", "-fsS", "-o", KEYS_FILE, f"{keys_of}/certs"])
+    return f"{fetch} &&\n{shlex.join(command)}"
 
 
 def installed_program() -> tuple[str, ...]:

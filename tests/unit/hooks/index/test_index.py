@@ -16,6 +16,7 @@ from confidential_spark.hooks.index.rebuild import entry_of, is_usable, rebuild_
 from confidential_spark.hooks.results.folder_store import FolderStore
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.nytaxi import NYTAXI
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 
 from tests.unit.jobs.test_report import report
 
@@ -215,7 +216,7 @@ def test_the_command_rebuilds_every_dag(store, tmp_path, capsys):
     publish(store, MAY)
     assert main(["index", "rebuild", "--location", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 * len(JOBS)
+    assert len(lines) == 3 * (len(JOBS) + len(ROLLUPS))
     assert " ".join(lines[0].split()) == "nytaxi_local 1 published, 1 added or corrected, 0 dropped"
 
 

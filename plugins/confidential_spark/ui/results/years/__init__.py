@@ -1,0 +1,1 @@
+"""Published years: verified by the code of `confidential-spark year verify`, and compared with the months."""
