@@ -1,4 +1,4 @@
-"""Which modules the verifier consists of, and which an auditor installs besides."""
+"""Which modules the verifier consists of, and which an auditor installs besides, for years and bundles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ def reached_by_verify() -> frozenset[str]:
 
 
 def reached_by_audit() -> frozenset[str]:
-    """Return what `confidential-spark audit verify` imports besides."""
-    return _reached_by("cli.audit") - reached_by_verify()
+    """Return what `confidential-spark audit verify` imports besides, but for years."""
+    return _reached_by("cli.audit") - reached_by_verify() - reached_by_years()
+
+
+def reached_by_years() -> frozenset[str]:
+    """Return what the verification of years imports besides."""
+    return _reached_by("years.bundled") - reached_by_verify()
 
 
 @cache

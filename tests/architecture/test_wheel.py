@@ -16,9 +16,9 @@ import pytest
 import yaml
 from confidential_spark.audit.making.bundle import bundle
 
-from tests.architecture.reach import reached_by_audit, reached_by_verify
+from tests.architecture.reach import reached_by_audit, reached_by_verify, reached_by_years
 from tests.support.factories.bundles import POLICY, make_bundle
-from tests.support.published_range import published_range
+from tests.support.published_range import published_range, published_year
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def modules(wheel: Path) -> Iterator[str]:
 
 
 def test_holds_what_verify_and_audit_verify_import_and_nothing_else(wheel: Path) -> None:
-    assert set(modules(wheel)) == reached_by_verify() | reached_by_audit()
+    assert set(modules(wheel)) == reached_by_verify() | reached_by_audit() | reached_by_years()
     others = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith(".py")}
     assert {name for name in others if ".dist-info/" not in name} == {"confidential_spark/py.typed"}
 
@@ -155,3 +155,15 @@ def test_the_wheel_makes_no_bundles(wheel: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
     assert done.returncode == 2
     assert "invalid choice: 'bundle'" in done.stderr
+
+
+def test_the_wheel_alone_adds_a_year_up_again(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle.zip").write_bytes(
+        b"".join(bundle(published_year(tmp_path).sources(), "2018-01", "2018-12"))
+    )
+    code = BLOCK + RUN.format(wheel=str(wheel), libraries=sysconfig.get_path("platlib"))
+    command = [sys.executable, "-IS", "-c", code, "audit", "verify", "bundle.zip", "--trust-bundle"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nyear 2018  VERIFIED" in done.stdout
+    assert "12 of 12 months VERIFIED · years VERIFIED: 2018 · trust: SIMULATED" in done.stdout

@@ -12,6 +12,7 @@ from confidential_spark.agent.protocol import canonical_json
 from confidential_spark.audit.making.bundle import Sources
 from confidential_spark.hooks.results.folder_store import FolderStore
 
+from tests.support.factories import years
 from tests.support.places import ROOT
 from tests.unit.ui.conftest import (
     DAG_ID,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from confidential_spark.hooks.results.store import ResultStore
 
+YEARS_DAG_ID = "nytaxi_year_local"
 DEVELOPMENT_ROOT = "roots/development-root-ca.pem"
 RUN = "manual__2018-06-01T00:00:00+00:00"
 
@@ -74,6 +76,11 @@ class Range:
     store: ResultStore
     include: Path
 
+    @property
+    def years(self) -> ResultStore:
+        """The store of the months' sums."""
+        return FolderStore(self.include.parent / "results", YEARS_DAG_ID)
+
     def sources(self, **changes: Any) -> Sources:
         """Return what its bundles are made of."""
         given = {
@@ -82,6 +89,7 @@ class Range:
             "policy": self.include / "policies" / "simulation.yaml",
             "job_files": [self.include / "jobs" / "nytaxi.py"],
             "published": lambda month: self.store.current(f"month={month}"),
+            "years": lambda year: self.years.current(f"year={year}"),
         }
         return Sources(**(given | changes))
 
@@ -96,6 +104,19 @@ def include_folder(folder: Path) -> Path:
     policy = {**POLICY_FILE, "dcap": {**POLICY_FILE["dcap"], "roots": [DEVELOPMENT_ROOT]}}
     (folder / "policies" / "simulation.yaml").write_text(yaml.safe_dump(policy))
     return folder
+
+
+def published_year(folder: Path) -> Range:
+    """Return a deployment in a folder that has published the months of 2018, and the year that they are."""
+    deployed = Range(FolderStore(folder / "results", DAG_ID), include_folder(folder / "include"))
+    for month in years.MONTHS:
+        publish(deployed.store, month, years.month_files(month))
+    store = deployed.years
+    staging = store.stage("year=2018", "2018.1")
+    with store.hold(staging) as private:
+        years.write_year(private)
+    store.publish(staging)
+    return deployed
 
 
 def published_range(folder: Path, months: Sequence[str] = ("2018-04", "2018-05", "2018-06")) -> Range:

@@ -1,4 +1,4 @@
-"""The verification of every month of a bundle, each by itself and all by one policy."""
+"""The verification of every month and year of a bundle, each by itself and all by one policy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.audit.contents import read
 from confidential_spark.audit.manifest import MONTHS_FOLDER
+from confidential_spark.audit.months import whole_years
 from confidential_spark.audit.report import BundleReport, MonthVerdict, Verdict
 from confidential_spark.verification import Outcome, VerificationReport, verify_evidence
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.refusals import Refusal
+from confidential_spark.years.bundled import judge_year
+from confidential_spark.years.months import Acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from confidential_spark.audit.basis import Basis
     from confidential_spark.audit.contents import Contents, Fault
     from confidential_spark.audit.manifest import Manifest
+    from confidential_spark.years.verify import YearReport
 
 EVIDENCE = "evidence.json"
 WORDS = {
@@ -57,7 +61,7 @@ def judge_month(
 def judge_bundle(
     contents: Contents, manifest: Manifest, months: Sequence[str], basis: Basis, found: Sequence[Fault] = ()
 ) -> BundleReport:
-    """Verify the months of a bundle.
+    """Verify the months of a bundle, and the years of which all months are among them.
 
     :param months: which; those that are not in the bundle are missing.
     :param found: what is wrong with the bundle's files.
@@ -67,10 +71,25 @@ def judge_bundle(
     return BundleReport(
         manifest=manifest,
         verdicts=tuple(_verdict(contents, manifest, month, basis) for month in months),
+        years=tuple(
+            MonthVerdict(f"year {year}", *_of_year(contents, manifest, year, basis))
+            for year in whole_years(months)
+            if manifest.years is not None
+        ),
         policy=basis.accepted_policy(),
         from_bundle=basis.from_bundle,
         faults=tuple(found),
     )
+
+
+def _of_year(
+    contents: Contents, manifest: Manifest, year: str, basis: Basis
+) -> tuple[Verdict, str, str, YearReport | None]:
+    policy = basis.accepted_policy()
+    ledger = basis.ledger if policy.identities.needs_ledger else None
+    accept = Acceptance(policy, jwks=basis.jwks, ledger=ledger, at=basis.at)
+    found = judge_year(contents, (manifest.job, year), accept, basis.job_digests)
+    return Verdict(found.word), found.code, found.detail, found.report
 
 
 def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -> MonthVerdict:

@@ -1,4 +1,4 @@
-"""The manifest of an audit bundle: every file with its SHA-256, and every month of the range by name.
+"""The manifest of an audit bundle: every file with its SHA-256, every month and year of the range by name.
 
 It has one form: a manifest that does not come out byte for byte when it is written again is refused. It is
 the bundle's own word. What it says of a month is shown and never believed.
@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from confidential_spark.agent.protocol import MONTH_PATTERN, sha256_hex
-from confidential_spark.audit.months import months_between
+from confidential_spark.audit.months import months_between, whole_years
 from confidential_spark.core.errors import ConfidentialSparkError, VerificationError
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.evidence.result_files import require_distinct, require_safe_name
 from confidential_spark.verification.refusals import Refusal
+from confidential_spark.years.bundled import OWN_FILES, YEARS_FOLDER
 
 MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 README, SCRIPT = "README.md", "verify-all.sh"
@@ -31,7 +32,7 @@ MAX_NAME_BYTES = 1024
 
 Text = Annotated[str, Field(max_length=MAX_NAME_BYTES)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-Found = Annotated[str, Field(pattern=r"^(VERIFIED|REFUSED|NOT CHECKED|MISSING)$")]
+Found = Annotated[str, Field(pattern=r"^(VERIFIED|REFUSED|NOT CHECKED|STALE|MISSING)$")]
 
 
 class _Part(BaseModel):
@@ -46,7 +47,7 @@ class FileEntry(_Part):
 
 
 class MonthEntry(_Part):
-    """What the deployment found of a month when the bundle was made.
+    """What the deployment found of a month, or of a year, when the bundle was made.
 
     :param reason: code of the refusal; of a missing month, how its last run ended, where known.
     :param left_out: files beside the results that no evidence lists, which are not in the bundle.
@@ -64,6 +65,8 @@ class Manifest(_Part):
     :param ledger: name of the ledger of approvals, where the policy needs one and it was there.
     :param keys: name of the attestation provider's signing keys, as the months' evidence brings them.
     :param job_files: names of the job's programs.
+    :param years: of which all months are in the range; None where there are none, or the job has none, and
+        in bundles that are older than years.
     """
 
     mediaType: Literal["application/vnd.confidential-spark.audit-bundle.v1+json"] = MEDIA_TYPE
@@ -77,11 +80,14 @@ class Manifest(_Part):
     keys: Text | None
     job_files: list[Text]
     files: Annotated[dict[Text, FileEntry], Field(max_length=MAX_FILES)]
+    years: dict[str, MonthEntry] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if tuple(self.months) != months_between(self.first, self.last):
             raise ValueError("months: not each month of the range, once and in order")
+        if self.years is not None and tuple(self.years) != whole_years(self.months):
+            raise ValueError("years: not each year of which all months are in the range, once and in order")
         if list(self.files) != sorted(self.files):
             raise ValueError("files: not in order")
         for name in self.files:
@@ -99,6 +105,9 @@ class Manifest(_Part):
         if folder == MONTHS_FOLDER:
             month, _, rest = rest.partition("/")
             return month in self.months and bool(rest)
+        if folder == YEARS_FOLDER:
+            year, _, rest = rest.partition("/")
+            return year in (self.years or ()) and rest in OWN_FILES
         return name in (README, SCRIPT, KEYS) or (folder in (POLICY_FOLDER, JOBS_FOLDER) and bool(rest))
 
     @property
@@ -118,7 +127,8 @@ class Manifest(_Part):
 
     def to_bytes(self) -> bytes:
         """Return it as it is stored."""
-        return (json.dumps(self.model_dump(), ensure_ascii=False, indent=1) + "\n").encode()
+        absent = {"years"} if self.years is None else None
+        return (json.dumps(self.model_dump(exclude=absent), ensure_ascii=False, indent=1) + "\n").encode()
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import MONTH_PATTERN
 from confidential_spark.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_MONTHS = 600
 
@@ -22,6 +27,12 @@ def months_between(first: str, last: str) -> tuple[str, ...]:
     if not 0 <= end - start < MAX_MONTHS:
         raise _unusable(f"{first} to {last}", f"the first month before the last, at most {MAX_MONTHS} months")
     return tuple(f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(start, end + 1))
+
+
+def whole_years(months: Iterable[str]) -> tuple[str, ...]:
+    """Return the years of which all twelve months are among these."""
+    count = Counter(month[:4] for month in set(months))
+    return tuple(sorted(year for year, number in count.items() if number == 12))
 
 
 def _number(month: str) -> int:

@@ -1,4 +1,4 @@
-"""What the verification of a bundle found: a line for each month, and one verdict."""
+"""What the verification of a bundle found: a line for each month and year, and one verdict."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from confidential_spark import __version__
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED, sha256_hex
 from confidential_spark.core.errors import shorten
-from confidential_spark.verification.report import NOT_COMPARED
+from confidential_spark.verification.report import NOT_COMPARED, VerificationReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from confidential_spark.audit.contents import Fault
     from confidential_spark.audit.manifest import Manifest
-    from confidential_spark.verification import Policy, VerificationReport
+    from confidential_spark.verification import Policy
+    from confidential_spark.years.verify import YearReport
 
 MAX_SHOWN_FAULTS = 20
 MAX_NAMED_MONTHS = 24
@@ -25,17 +26,18 @@ EXIT_VERIFIED, EXIT_REFUSED, EXIT_NOT_CHECKED = 0, 1, 2
 
 
 class Verdict(StrEnum):
-    """What is said of a month."""
+    """What is said of a month; only a year is stale: it was added up of other months than the bundle has."""
 
     VERIFIED = "VERIFIED"
     REFUSED = "REFUSED"
     NOT_CHECKED = "NOT CHECKED"
+    STALE = "STALE"
     MISSING = "MISSING"
 
 
 @dataclass(frozen=True)
 class MonthVerdict:
-    """One month.
+    """One month, or a year, which is called ``year YYYY``.
 
     :param code: of the refusal.
     :param report: of its own verification; None where there was nothing to verify.
@@ -45,7 +47,7 @@ class MonthVerdict:
     word: Verdict
     code: str = ""
     detail: str = ""
-    report: VerificationReport | None = None
+    report: VerificationReport | YearReport | None = None
 
     @classmethod
     def of(cls, month: str, word: Verdict, report: VerificationReport) -> MonthVerdict:
@@ -56,6 +58,12 @@ class MonthVerdict:
         else:
             detail = f"step {failed.number}: {failed.detail}"
         return cls(month, word, report.code or "", detail, report)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        report = self.report.to_dict() if self.report else None
+        values = {"month": self.month, "outcome": str(self.word), "code": self.code}
+        return {**values, "detail": self.detail, "report": report}
 
     def line(self) -> str:
         """Return it for people."""
@@ -75,6 +83,7 @@ class BundleReport:
     policy: Policy
     from_bundle: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    years: tuple[MonthVerdict, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -83,11 +92,15 @@ class BundleReport:
 
     @property
     def word(self) -> Verdict:
-        """The verdict: the worst of the months, and REFUSED where a file is wrong."""
+        """The verdict: the worst of months and years, and REFUSED where a file is wrong.
+
+        A year that is not there is no fault of the months, and is named.
+        """
         words = {verdict.word for verdict in self.verdicts}
+        words |= {verdict.word for verdict in self.years if words} - {Verdict.MISSING}
         if self.faults or not words or Verdict.REFUSED in words:
             return Verdict.REFUSED
-        for word in (Verdict.NOT_CHECKED, Verdict.MISSING):
+        for word in (Verdict.NOT_CHECKED, Verdict.STALE, Verdict.MISSING):
             if word in words:
                 return word
         return Verdict.VERIFIED
@@ -116,7 +129,7 @@ class BundleReport:
             f"manifest SHA-256 {sha256_hex(manifest.to_bytes())}",
             f"Policy: {self.policy.label}, SHA-256 {self.policy.sha256 or 'of no file'}",
             *self._warnings(),
-            *(verdict.line() for verdict in self.verdicts),
+            *(verdict.line() for verdict in (*self.verdicts, *self.years)),
             *(f"FILE  {fault.code}  got: {fault.got}, expected: {fault.expected}" for fault in self._shown()),
             *self._to_compare(),
         ]
@@ -132,6 +145,11 @@ class BundleReport:
             if count[word]:
                 such = [verdict.month for verdict in self.verdicts if verdict.word is word]
                 parts.append(f"{count[word]} {word} ({month_list(such)})")
+        for word in Verdict:
+            if such := [
+                verdict.month.removeprefix("year ") for verdict in self.years if verdict.word is word
+            ]:
+                parts.append(f"years {word}: {month_list(such)}")
         if self.faults:
             parts.append(f"{len(self.faults)} files are not the manifest's")
         parts.append(f"trust: {self.trust}")
@@ -152,16 +170,8 @@ class BundleReport:
             "policy_sha256": self.policy.sha256,
             "from_bundle": list(self.from_bundle),
             "faults": [asdict(fault) for fault in self.faults],
-            "months": [
-                {
-                    "month": verdict.month,
-                    "outcome": str(verdict.word),
-                    "code": verdict.code,
-                    "detail": verdict.detail,
-                    "report": verdict.report.to_dict() if verdict.report else None,
-                }
-                for verdict in self.verdicts
-            ],
+            "months": [verdict.to_dict() for verdict in self.verdicts],
+            "years": [verdict.to_dict() for verdict in self.years],
         }
 
     def _warnings(self) -> list[str]:
@@ -183,7 +193,8 @@ class BundleReport:
         return sorted({name for report in self._verified() for name in report.not_compared})
 
     def _verified(self) -> list[VerificationReport]:
-        return [each.report for each in self.verdicts if each.report and each.word is Verdict.VERIFIED]
+        verified = (each.report for each in self.verdicts if each.word is Verdict.VERIFIED)
+        return [report for report in verified if isinstance(report, VerificationReport)]
 
     def _to_compare(self) -> list[str]:
         """Return what a reader compares by eye, because nobody but the reader knows what was wanted."""

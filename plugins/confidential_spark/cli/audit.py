@@ -28,9 +28,9 @@ def add_command(commands: Commands) -> None:
     verify = actions.add_parser(
         "verify",
         help="check an audit bundle",
-        description="Check that every file of a bundle is its manifest's, and verify every month.",
-        epilog="Exit status: 0 every month verified, 1 a month refused or missing, or a file wrong, "
-        "2 could not check.",
+        description="Check that every file of a bundle is its manifest's, and verify every month and year.",
+        epilog="Exit status: 0 every month verified, 1 a month refused or missing, a year refused or stale, "
+        "or a file wrong, 2 could not check.",
     )
     verify.set_defaults(run=_verify)
     add = verify.add_argument

@@ -77,6 +77,7 @@ def sources(options: argparse.Namespace) -> Sources:
     from confidential_spark.core.platforms import Platform
     from confidential_spark.hooks.results.location import result_store
     from confidential_spark.jobs import JOBS
+    from confidential_spark.jobs.rollup.rollup import ROLLUPS
     from confidential_spark.settings import get_settings
 
     monthly = {name: job for name, job in JOBS.items() if job.monthly}
@@ -89,13 +90,17 @@ def sources(options: argparse.Namespace) -> Sources:
             action="name one of them",
         )
     settings, platform, job = get_settings(), Platform(options.platform), monthly[options.job]
-    store = result_store(options.location or settings.results_dir, job.dag_id(platform))
+    location = options.location or settings.results_dir
+    store = result_store(location, job.dag_id(platform))
+    rollup = ROLLUPS.get(job.name)
+    years = result_store(location, rollup.dag_id(platform)) if rollup else None
     return Sources(
         job=job.name,
         platform=str(platform),
         policy=settings.policy_path(platform),
         job_files=[job.file(settings.jobs_dir), *options.job_file],
         published=lambda month: store.current(f"month={month}"),
+        years=lambda year: years.current(f"year={year}") if years else None,
         ended=lambda month: REFUSED if store.refused_tries(f"month={month}") else "",
     )
 

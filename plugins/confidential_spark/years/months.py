@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from confidential_spark.verification import Policy, VerificationReport
+    from confidential_spark.verification.policy.ledger import Ledger
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 
@@ -30,14 +31,14 @@ class Acceptance:
     """What a month's evidence must satisfy.
 
     :param jwks: the issuer's keys; None takes each bundle's own, which a policy must pin.
-    :param ledger: approved measurements; None takes the policy's.
+    :param ledger: approved measurements, or their file; None takes the policy's.
     :param job_file_sha256: of the program that must have run; None compares no program with it.
     :param at: the clock; None judges each month at the end of its own run, because tokens expire in hours.
     """
 
     policy: Policy
     jwks: bytes | Mapping[str, Any] | None = None
-    ledger: Path | None = None
+    ledger: Ledger | Path | None = None
     job_file_sha256: str | None = None
     at: datetime | None = None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
@@ -32,7 +34,7 @@ from confidential_spark.audit.manifest import (
     checksum_line,
     entry_of,
 )
-from confidential_spark.audit.months import months_between
+from confidential_spark.audit.months import months_between, whole_years
 from confidential_spark.core.errors import ConfidentialSparkError, InputError, VerificationError
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES, Evidence
 from confidential_spark.verification.evidence.result_files import (
@@ -40,10 +42,12 @@ from confidential_spark.verification.evidence.result_files import (
     require_distinct,
     require_safe_name,
 )
+from confidential_spark.years.bundled import OWN_FILES, YEARS_FOLDER, verdict_on
+from confidential_spark.years.months import Acceptance
+from confidential_spark.years.sums import YEARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from confidential_spark.audit.making.policy_files import PolicyFiles
     from confidential_spark.verification import VerificationReport
@@ -74,6 +78,7 @@ class Sources:
     :param policy: path of the policy that the DAG's evidence must satisfy.
     :param job_files: the job's program, then older forms of it that months of the range were made with.
     :param published: month → the version that is published now, or None.
+    :param years: year → the sum of its months that is published now, or None.
     :param ended: month → how its last run ended, as a code, or empty; asked of months of which nothing is
         published.
     """
@@ -83,6 +88,7 @@ class Sources:
     policy: Path
     job_files: Sequence[Path]
     published: Callable[[str], MonthFiles | None]
+    years: Callable[[str], MonthFiles | None] = lambda year: None
     ended: Callable[[str], str] = lambda month: ""
 
 
@@ -116,6 +122,8 @@ class _Making:
         self._entries: dict[str, FileEntry] = {}
         self._found: dict[str, MonthEntry] = {}
         self._keys: dict[bytes, Any] = {}
+        self._evidence: dict[str, str] = {}
+        self._years: dict[str, MonthEntry] = {}
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Yield every file by its name in the archive; the manifest and its checksum last."""
@@ -132,15 +140,19 @@ class _Making:
         for month in self._months:
             for name, content in self._month(month).items():
                 yield f"{MONTHS_FOLDER}/{month}/{name}", content
+        for year in whole_years(self._months) if self._sources.job in YEARS else ():
+            for name, content in self._year(year).items():
+                yield f"{YEARS_FOLDER}/{year}/{name}", content
         yield from self._policy.files.items()
         yield from self._programs.items()
         if self._keys:
-            keys = [self._keys[key] for key in sorted(self._keys)]
-            yield KEYS, canonical_json({"keys": keys}) + b"\n"
+            yield KEYS, canonical_json(self._key_set()) + b"\n"
         yield SCRIPT, SCRIPT_TEXT.encode()
         yield (
             README,
-            readme(self._sources.job, self._sources.platform, self._policy.policy, self._found).encode(),
+            readme(
+                self._sources.job, self._sources.platform, self._policy.policy, self._found, self._years
+            ).encode(),
         )
 
     def _month(self, month: str) -> dict[str, bytes]:
@@ -150,6 +162,7 @@ class _Making:
             return {}
         contents = month_contents(month, files)
         evidence = contents.get(EVIDENCE, b"")
+        self._evidence[month] = sha256_hex(evidence)
         basis = replace(self._basis, jwks=self._own_keys(evidence))
         report = judge_month(month, self._dag_id, evidence, contents, basis)
         left_out = len(set(files.names()) - contents.keys())
@@ -157,6 +170,29 @@ class _Making:
         self._found[month] = MonthEntry(found=found, reason=report.code or "", left_out=left_out)
         self._remember_key(evidence, report)
         return contents
+
+    def _year(self, year: str) -> dict[str, bytes]:
+        files = self._sources.years(year)
+        if files is None:
+            self._years[year] = MonthEntry(found="MISSING")
+            return {}
+        pinned = self._policy.policy.attestation.token_signing_keys is not None
+        jwks = None if pinned else canonical_json(self._key_set())
+        accept = Acceptance(self._policy.policy, jwks=jwks)
+        with TemporaryDirectory(prefix="audit-") as private:
+            folder = Path(private)
+            for name in files.names():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(files.content(name, MAX_MONTH_BYTES))
+            expected, digests = (self._sources.job, year), self._basis.job_digests
+            found = verdict_on(folder, expected, accept, digests, self._evidence)
+        self._years[year] = MonthEntry(found=found.word, reason=found.code)
+        present = OWN_FILES & set(files.names())
+        return {name: files.content(name, MAX_EVIDENCE_BYTES) for name in sorted(present)}
+
+    def _key_set(self) -> dict[str, Any]:
+        return {"keys": [self._keys[key] for key in sorted(self._keys)]}
 
     def _own_keys(self, evidence: bytes) -> bytes | None:
         """Return the key set that came with the run, where the policy pins none."""
@@ -186,6 +222,7 @@ class _Making:
             keys=KEYS if self._keys else None,
             job_files=list(self._programs),
             files=dict(sorted(self._entries.items())),
+            years=self._years or None,
         )
 
 

@@ -28,10 +28,17 @@ HARDWARE = (
 )
 
 
-def readme(job: str, platform: str, policy: Policy, months: Mapping[str, MonthEntry]) -> str:
+def readme(
+    job: str,
+    platform: str,
+    policy: Policy,
+    months: Mapping[str, MonthEntry],
+    years: Mapping[str, MonthEntry],
+) -> str:
     """Return the README.
 
     :param months: what was found, by month, in order.
+    :param years: what was found of each year of which all months are in the range.
     """
     first, *_ = months
     *_, last = months
@@ -45,6 +52,7 @@ def readme(job: str, platform: str, policy: Policy, months: Mapping[str, MonthEn
         version=__version__,
         banner=SIMULATED if simulated else HARDWARE,
         months=_month_list(months),
+        years=_year_list(years),
         keys="The policy in the bundle pins the provider's signing keys."
         if pinned
         else "A policy that pins no signing keys needs `--jwks`: "
@@ -56,6 +64,16 @@ def readme(job: str, platform: str, policy: Policy, months: Mapping[str, MonthEn
         else "The quote of an SGX processor, with a chain to Intel's root, says that the enclave ran on real "
         "hardware.",
     )
+
+
+def _year_list(years: Mapping[str, MonthEntry]) -> str:
+    if not years:
+        return ""
+    lines = ["", "| year | found | why |", "| --- | --- | --- |"]
+    for year, entry in years.items():
+        lines.append(f"| {year} | {entry.found} | {f'`{entry.reason}`' if entry.reason else ''} |")
+    told = "A year is the sum of its months, computed outside of any enclave; the command adds them up again."
+    return "\n".join([*lines, "", told, ""])
 
 
 def _month_list(months: Mapping[str, MonthEntry]) -> str:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.audit.manifest import bundle_stem
-from confidential_spark.audit.months import MAX_MONTHS
+from confidential_spark.audit.months import MAX_MONTHS, whole_years
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.room.matrix import AT_WORK, last_month_over
 from confidential_spark.ui.room.needs import Link, result_link, run_link
-from confidential_spark.ui.room.page import Choice, known_of
+from confidential_spark.ui.room.page import Choice, known_of, years_of
 from confidential_spark.ui.room.runs import newest_runs
 from confidential_spark.ui.views.calendar_view import CellState, month_of
 from confidential_spark.ui.views.month_lines import month_line
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from confidential_spark.ui.airflow_runs import MonthRun
     from confidential_spark.ui.audit.rechecks import Recheck, Rechecks
     from confidential_spark.ui.results.published import PublishedResults
+    from confidential_spark.ui.results.years.line import YearLine
     from confidential_spark.ui.room.known_results import KnownResult
     from confidential_spark.ui.room.verifier import Verifier
 
@@ -67,6 +68,7 @@ class AuditPage:
     """The page.
 
     :param proven: trust levels that were verified.
+    :param years: of which all months are in the range, as far as the reader may see them.
     """
 
     dag_id: str
@@ -77,6 +79,7 @@ class AuditPage:
     months: tuple[AuditMonth, ...]
     proven: frozenset[str]
     recheck: Recheck | None
+    years: tuple[YearLine, ...] = ()
 
     @property
     def counts(self) -> tuple[tuple[str, str], ...]:
@@ -127,7 +130,8 @@ def audit_page(
     """
     if dag_id not in MONTHLY:
         return None
-    known = known_of(dag_id, published, verifier).results
+    there = known_of(dag_id, published, verifier)
+    years, known = years_of(session, dag_id, visible, published, verifier, there), there.results
     results = {month: each for key, each in known.items() if (month := month_of(key))}
     runs = newest_runs(session, dag_id, set(results))
     end = last or last_month_over()
@@ -147,6 +151,7 @@ def audit_page(
         months=tuple(audit_month(dag_id, month, results.get(month), runs.get(month)) for month in months),
         proven=frozenset(str(each.report.trust) for each in judged if each.report.trust),
         recheck=rechecks.latest(dag_id),
+        years=tuple(years.line(int(year)) for year in whole_years(map(str, months))) if years else (),
     )
 
 

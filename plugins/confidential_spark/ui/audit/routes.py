@@ -20,6 +20,7 @@ from confidential_spark.audit.archive import CHUNK
 from confidential_spark.audit.making.bundle import Sources, bundle
 from confidential_spark.core.errors import ConfidentialSparkError
 from confidential_spark.hooks.results.published_versions import FolderFiles
+from confidential_spark.jobs.rollup.rollup import ROLLUPS
 from confidential_spark.settings import get_settings
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
 from confidential_spark.ui.audit.page import AuditPage, audit_page, months_from
@@ -144,19 +145,23 @@ def sources(page: AuditPage, results: PublishedResults) -> Sources:
     """Return what the bundle is made of."""
     settings, job, platform = get_settings(), JOB_OF[page.dag_id], PLATFORMS[page.dag_id]
 
-    def published(month: str) -> FolderFiles | None:
-        result = results.result(page.dag_id, f"month={month}")
+    def published(dag_id: str, key: str) -> FolderFiles | None:
+        result = results.result(dag_id, key)
         if result is None:
             return None
-        results.provide(page.dag_id, result)
+        results.provide(dag_id, result)
         return FolderFiles(result.folder)
+
+    rollup = ROLLUPS.get(job.name)
+    years_dag = rollup.dag_id(platform) if rollup else ""
 
     return Sources(
         job=job.name,
         platform=str(platform),
         policy=settings.policy_path(platform),
         job_files=[job.file(settings.jobs_dir)],
-        published=published,
+        published=lambda month: published(page.dag_id, f"month={month}"),
+        years=lambda year: published(years_dag, f"year={year}") if rollup else None,
         ended=lambda month: page.missing.get(month, ""),
     )
 

@@ -370,3 +370,15 @@ def test_markup_in_a_statement_stays_text(browse, year) -> None:
     statement["predicate"]["job"] = "<img src=x>"
     (year / "evidence.json").write_text(json.dumps(statement))
     assert "<img" not in browse().get(PAGE).text
+
+
+def test_the_page_audit_names_the_year_and_its_bundle_has_it(browse, year, look, tmp_path, capsys) -> None:
+    look()
+    span = "first=2018-01&last=2018-12"
+    page = browse().get(f"/audit/{DAG_ID}?{span}").text
+    assert "Years of which all months are in the range" in page
+    assert "✓ true now: published, and the sum of the months that are published now" in page
+    assert "Years of which" not in browse().get(f"/audit/{DAG_ID}?first=2018-02&last=2018-12").text
+    (tmp_path / "bundle.zip").write_bytes(browse().get(f"/audit/{DAG_ID}/bundle.zip?{span}").content)
+    assert main(["audit", "verify", str(tmp_path / "bundle.zip"), "--trust-bundle"]) == 0
+    assert "years VERIFIED: 2018" in capsys.readouterr().out
