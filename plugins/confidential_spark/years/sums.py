@@ -27,7 +27,7 @@ class YearSums:
     """What is added up of a job's monthly `summary.json`, besides its rows.
 
     :param totals: names of the whole numbers in ``totals`` that can be added.
-    :param more: other members → names of whole numbers in them.
+    :param more: other members → names of the whole numbers in them that can be added.
     :param counts_rules: whether ``rules`` says how many rows each rule met.
     """
 
@@ -42,6 +42,8 @@ YEARS = {
         more={"all_rows": ("rows", "revenue_cents", "fare_cents", "tip_cents")},
         counts_rules=True,
     ),
+    # Not `zones` and `busiest_day`: places of twelve months overlap, and the busiest day is one of a month.
+    "nytaxi_demand": YearSums(totals=("trips", "trips_without_zone", "trips_in_unknown_zone"), more={}),
 }
 """Job → what its years have."""
 

@@ -1,10 +1,10 @@
-"""# NYTaxi by year
+"""# Years of the monthly jobs
 
-The sum of a year's twelve months: trips, revenue, fares, tips, distance, duration, rejected rows. Each month's
-evidence is verified once more, and the year is published together with its months and a statement that names
-them: `confidential-spark year verify` proves, offline, that the year is the sum of exactly those months.
+The sum of a year's twelve months, of every job whose months can be added up. Each month's evidence is verified
+once more, and the year is published together with its months and a statement that names them:
+`confidential-spark year verify` proves, offline, that the year is the sum of exactly those months.
 
-**When** – whenever `nytaxi` publishes a month on the same platform. Unless all twelve months of its year are
+**When** – whenever the job publishes a month on the same platform. Unless all twelve months of its year are
 published then, the run ends as skipped and names the missing ones. A month that is published again makes its
 year anew. By hand: *Trigger*, with a year.
 
@@ -24,6 +24,7 @@ Each error has its heading in `docs/runbooks/nytaxi_year.md`.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from confidential_spark.core.platforms import Platform
@@ -33,12 +34,8 @@ from confidential_spark.pipelines.year import year_dag
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-
-def nytaxi_year(platform: Platform) -> DAG | None:
-    """Return the years' DAG of one platform."""
-    return year_dag(ROLLUPS["nytaxi"], platform, doc_md=__doc__)
-
-
-nytaxi_year_local = nytaxi_year(Platform.LOCAL)
-nytaxi_year_dcsv3 = nytaxi_year(Platform.DCSV3)
-nytaxi_year_aks = nytaxi_year(Platform.AKS)
+DAGS: dict[str, DAG | None] = {
+    rollup.dag_id(platform): year_dag(rollup, platform, doc_md=__doc__)
+    for rollup, platform in product(ROLLUPS.values(), Platform)
+}
+globals().update(DAGS)
