@@ -85,8 +85,8 @@ class GoModule:
             "-mod=readonly",
             "-trimpath",
             "-buildvcs=false",
-            # Nobody debugs them, and what describes them to a debugger takes a tenth of the compiler's time; inlining
-            # takes a quarter of it, which the programs of one node never earn back.
+            # Nobody debugs them, and what describes them to a debugger takes a tenth of the compiler's time.
+            # Inlining takes a quarter of it, which the programs of one node never earn back.
             "-gcflags=all=-dwarf=false -l",
             "-ldflags",
             " ".join(["-s", "-w", *stamps]),
