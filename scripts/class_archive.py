@@ -11,7 +11,6 @@ from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.jobs.nytaxi import NYTAXI
 from confidential_spark.settings import get_settings
-from confidential_spark.simulation.trips.month import write_month
 
 TRAINING_MONTH = Month(2018, 5)
 TRAINING_ROWS = 2_000
@@ -27,6 +26,9 @@ def prepare_class_archive() -> None:
     archive = class_archive_path(settings.cache_dir, java.path, find_spark_home())
     if archive.is_file():
         return
+    # Imported late: what is made once would cost each run the import of PyArrow.
+    from confidential_spark.simulation.trips.month import write_month
+
     print("Preparing Spark's class archive (once, about a minute) …", flush=True)
     with TemporaryDirectory(prefix="class-archive-") as folder:
         month = write_month(TRAINING_MONTH, TRAINING_ROWS, Path(folder))

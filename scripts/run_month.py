@@ -31,7 +31,6 @@ from confidential_spark.hooks.results.location import result_store
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.job import publication_key
 from confidential_spark.operators.attempt import attempt_prefix
-from confidential_spark.operators.publish import read_report
 from confidential_spark.settings import get_settings
 from confidential_spark.verification import load_policy
 
@@ -311,7 +310,7 @@ def verdict(run: LocalRun) -> str:
     """Return the verdict of the result that was just published."""
     location = get_settings().results_dir
     version = result_store(location, run.dag_id).published(run.key)
-    report, policy = read_report(version), get_settings().policy_path(run.platform)
+    report, policy = version.report(), get_settings().policy_path(run.platform)
     published = short(location / run.dag_id / run.key) if isinstance(location, Path) else version.location
     program = JOBS[report.job].file(get_settings().jobs_dir)
     return report.verdict_text(str(published), short(policy), short(program), short(VERIFIER))

@@ -69,6 +69,15 @@ def test_a_dag_file_is_parsed_without_the_libraries_of_tasks(file_name: str, exp
     assert loaded(file_name) == expected
 
 
+def test_what_watches_a_run_from_outside_loads_neither_airflow_nor_the_libraries_of_tasks() -> None:
+    names = ("airflow", *LIBRARIES)
+    program = f"import sys, scripts.run_month; print(*(name for name in {names} if name in sys.modules))"
+    environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'plugins'}:{PROJECT}"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_the_name_of_airflows_variable_is_still_this() -> None:
     from airflow.sdk.definitions.context import _AIRFLOW_PARSING_CONTEXT_DAG_ID
 

@@ -147,14 +147,13 @@ class StoredResults:
         :raises ResultError: ``summary-unreadable``, ``report-unreadable``.
         """
         from confidential_spark.jobs.checks.subject import PublishedMonth
-        from confidential_spark.operators.publish import read_report
 
         store = self._store(job)
         if self.month is None or self.month not in store.published_months():
             return None
         # Asked once: a month that is published meanwhile would mix two versions.
         version = store.published(month_key(self.month))
-        summary, report = version.summary(), read_report(version)
+        summary, report = version.summary(), version.report()
         inputs = report.inputs or {}
         return PublishedMonth(
             summary, inputs.get("files_sha256", ""), inputs.get("uri", ""), synthetic=report.synthetic

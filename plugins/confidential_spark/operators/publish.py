@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
     from confidential_spark.hooks.results.store import VersionFiles
-    from confidential_spark.jobs.report import RunReport
     from confidential_spark.operators.base import RunScope
 
 
@@ -66,7 +65,7 @@ class PublishOperator(ValidationOperator):
             f"{self.settings.results_dir}/{scope.dag_id}/{run.key}",
             publication.version.name,
         )
-        report, published = read_report(publication.version), publication.place
+        report, published = publication.version.report(), publication.place
         note_version(self.settings.results_dir, scope.dag_id, run.key, publication.version)
         policy, program = self.settings.policy_path(self.platform), self.job.file(self.settings.jobs_dir)
         self.log.info("Published\n%s", report.verdict_text(str(published), str(policy), str(program)))
@@ -92,17 +91,6 @@ class PublishOperator(ValidationOperator):
         )
 
 
-def read_report(files: VersionFiles) -> RunReport:
-    """Return the report of a version or a try.
-
-    :raises ResultError: ``report-unreadable``.
-    """
-    # Imported late: DAG files import this module, and need no pydantic models of reports to be parsed.
-    from confidential_spark.jobs.report import REPORT, RunReport
-
-    return RunReport.parse(lambda limit: files.content(REPORT, limit), f"{files.location}/{REPORT}")
-
-
 def require_real_rows_kept(new: VersionFiles, current: VersionFiles) -> None:
     """Refuse to publish made-up rows in place of real ones.
 
@@ -110,7 +98,7 @@ def require_real_rows_kept(new: VersionFiles, current: VersionFiles) -> None:
     :param current: files of the version that readers see.
     :raises InputError: ``synthetic-over-real``.
     """
-    if read_report(new).synthetic:
+    if new.report().synthetic:
         refuse_if_real(current)
 
 
@@ -120,7 +108,7 @@ def refuse_if_real(current: VersionFiles) -> None:
     :raises InputError: ``synthetic-over-real``.
     """
     try:
-        report = read_report(current)
+        report = current.report()
     except ResultError as error:
         got = f"a published version whose report cannot be read: {error.got}"
     else:

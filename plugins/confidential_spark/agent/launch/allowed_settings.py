@@ -19,7 +19,7 @@ JVM_OPTIONS = tuple(
         r"-XX:\+Use(Serial|Parallel|G1)GC",
         r"-XX:[+-](UseCompressedOops|UsePerfData|TieredCompilation|DontCompileHugeMethods|ExitOnOutOfMemoryError)",
         r"-XX:TieredStopAtLevel=[0-4]",
-        r"-XX:Tier4(Invocation|MinInvocation|Compile)Threshold=[1-9][0-9]{0,6}",
+        r"-XX:Tier4(Invocation|MinInvocation|Compile|BackEdge)Threshold=[1-9][0-9]{0,6}",
         rf"-XX:(MaxMetaspaceSize|ReservedCodeCacheSize|MaxDirectMemorySize|CompressedClassSpaceSize)={MEMORY}",
         r"-XX:(ActiveProcessorCount|CICompilerCount|ParallelGCThreads)=[1-9][0-9]{0,3}",
         r"-XX:SharedArchiveFile=/[^:,]+",

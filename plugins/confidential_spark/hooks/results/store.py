@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from confidential_spark.hooks.results.retention import Retention
+    from confidential_spark.jobs.report import RunReport
 
 REQUIRED_FILES = ("summary.json", "evidence.json", "report.json")
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -114,6 +115,16 @@ class VersionFiles(ABC):
                 expected="a JSON object",
                 action="run that month again",
             ) from error
+
+    def report(self) -> RunReport:
+        """Return the report.
+
+        :raises ResultError: ``report-unreadable``.
+        """
+        # Imported late: DAG files import this module, and need no pydantic models of reports to be parsed.
+        from confidential_spark.jobs.report import REPORT, RunReport
+
+        return RunReport.parse(lambda limit: self.content(REPORT, limit), f"{self.location}/{REPORT}")
 
 
 @dataclass(frozen=True)

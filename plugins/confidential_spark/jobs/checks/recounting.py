@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = "1GB"
 THREADS = 2
+# Memory that is freed goes back to the system at once: by default DuckDB keeps more of it with each file.
+KEPT_WHEN_FREED = "4MB"
 
 
 @contextmanager
@@ -28,6 +30,8 @@ def recounting() -> Iterator[duckdb.DuckDBPyConnection]:
         "memory_limit": MEMORY_LIMIT,
         "threads": THREADS,
         "temp_directory": "",
+        "allocator_flush_threshold": KEPT_WHEN_FREED,
+        "allocator_bulk_deallocation_flush_threshold": KEPT_WHEN_FREED,
     }
     try:
         with duckdb.connect(config=settings) as connection:

@@ -23,7 +23,7 @@ MACROS = (
     # Rounded down: // rounds towards zero.
     "CREATE TEMP MACRO whole_seconds(moment) AS"
     " (epoch_us(moment) - CASE WHEN epoch_us(moment) < 0 THEN 999999 ELSE 0 END) // 1000000",
-    "CREATE TEMP MACRO is_true(condition) AS CAST(coalesce(condition, false) AS INTEGER)",
+    "CREATE TEMP MACRO is_true(condition) AS CASE WHEN condition THEN 1 ELSE 0 END",
     # isfinite is no luxury: Parquet statistics leave NaN out, and DuckDB drops comparisons that they decide.
     "CREATE TEMP MACRO units(x, per_one, below) AS"
     " CASE WHEN isfinite(x) AND abs(x) < below THEN CAST(floor(x * per_one + 0.5) AS BIGINT) END",

@@ -30,10 +30,11 @@ read AS (
     LEFT JOIN zones AS dropoff ON dropoff.id = "doLocationId"
     LEFT JOIN payments ON payments.code = "paymentType"
 ),
-timed AS (
+-- Materialised, or DuckDB would merge what follows into one step and work out each amount many times over.
+timed AS MATERIALIZED (
     SELECT *, dropoff_s - pickup_s AS duration FROM read
 ),
-judged AS (
+judged AS MATERIALIZED (
     SELECT
         *,
         CASE
@@ -86,15 +87,37 @@ counted AS (
 ),
 keyed AS (
     SELECT
-        *,
-        -- The place of the first rule that rejects, 0 where none does.
-        CASE WHEN met % 512 = 0 THEN 0 ELSE bit_count((met & -met) - 1) + 1 END AS reason,
-        CASE WHEN reason = 0 THEN greatest(coalesce(pickup_zone, 0), 0) END AS zone,
-        CASE WHEN reason = 0 THEN payment_name(payment) END AS payment_type
+        * EXCLUDE (met),
+        met
+            + is_true(pickup_zone IS NULL) * 262144
+            + is_true(pickup_zone IN (264, 265)) * 524288
+            + is_true(pickup_zone = -1) * 1048576
+            + is_true(payment IS NULL AND met & 16384 = 0) * 2097152
+            + is_true(payment = 7) * 4194304 AS met,
+        CASE WHEN met % 512 = 0 THEN greatest(coalesce(pickup_zone, 0), 0) END AS zone,
+        CASE WHEN met % 512 = 0 THEN payment_name(payment) END AS payment_type
     FROM counted
+),
+grouped AS (
+    SELECT
+        met,
+        hour,
+        zone,
+        payment_type,
+        sum(trips) AS trips,
+        sum(total) AS total,
+        sum(fare) AS fare,
+        sum(tip) AS tip,
+        sum(distance) AS distance,
+        sum(duration) AS duration,
+        min(first_pickup_s) AS first_pickup_s,
+        max(last_pickup_s) AS last_pickup_s
+    FROM keyed
+    GROUP BY GROUPING SETS ((met), (hour), (zone), (payment_type))
 )
 SELECT
-    reason,
+    -- The place of the first rule that rejects, 0 where none does.
+    CASE WHEN met % 512 = 0 THEN 0 ELSE bit_count((met & -met) - 1) + 1 END AS reason,
     hour,
     zone,
     payment_type,
@@ -122,13 +145,13 @@ SELECT
     sum(trips) FILTER ((met & 8192) > 0) AS vendor_missing,
     sum(trips) FILTER ((met & 16384) > 0) AS payment_missing,
     sum(trips) FILTER ((met & 28672) = 28672) AS vendor_payment_passengers_missing,
-    sum(trips) FILTER (payment IS NULL AND (met & 16384) = 0) AS payment_unrecognised,
-    sum(trips) FILTER (payment = 7) AS payment_flex_fare,
-    sum(trips) FILTER (pickup_zone IS NULL) AS pickup_zone_missing,
-    sum(trips) FILTER (pickup_zone IN (264, 265)) AS pickup_zone_unknown,
-    sum(trips) FILTER (pickup_zone = -1) AS pickup_zone_invalid,
+    sum(trips) FILTER ((met & 2097152) > 0) AS payment_unrecognised,
+    sum(trips) FILTER ((met & 4194304) > 0) AS payment_flex_fare,
+    sum(trips) FILTER ((met & 262144) > 0) AS pickup_zone_missing,
+    sum(trips) FILTER ((met & 524288) > 0) AS pickup_zone_unknown,
+    sum(trips) FILTER ((met & 1048576) > 0) AS pickup_zone_invalid,
     sum(trips) FILTER ((met & 32768) > 0) AS dropoff_zone_missing,
     sum(trips) FILTER ((met & 65536) > 0) AS dropoff_zone_unknown,
     sum(trips) FILTER ((met & 131072) > 0) AS dropoff_zone_invalid
-FROM keyed
-GROUP BY GROUPING SETS ((reason), (hour), (zone), (payment_type))
+FROM grouped
+GROUP BY ALL
