@@ -32,7 +32,7 @@ from airflow.sdk import CronTriggerTimetable, dag
 from confidential_spark.core.platforms import Platform
 from confidential_spark.pipelines.alerts import default_args
 from confidential_spark.pipelines.defaults import Tag
-from confidential_spark.platforms import operators_of
+from confidential_spark.platforms import check_operator_of
 
 
 @dag(
@@ -50,7 +50,7 @@ from confidential_spark.platforms import operators_of
 def platform_check() -> None:
     """Look at every platform, independently of the others."""
     for platform in Platform:
-        operators_of(platform).check(task_id=f"check_{platform}", platform=platform)
+        check_operator_of(platform)(task_id=f"check_{platform}", platform=platform)
 
 
 platform_check()

@@ -28,6 +28,7 @@ def main() -> None:
         try:
             airflow.ensure_running()
             assert airflow.process
+            wait_until(lambda: is_at_rest(airflow), "the runs of last month have ended", PATIENCE_SECONDS)
             wall, cpu = time.monotonic(), cpu_seconds(airflow.process.pid)
             if what == "idle":
                 wall, cpu = idle(airflow.process.pid, int(seconds[0]))
@@ -41,9 +42,15 @@ def main() -> None:
             end_all(Path(folder))
 
 
+def is_at_rest(airflow: LiveAirflow) -> bool:
+    """Whether the runs are over that a new Airflow starts by itself: last month's and its year's."""
+    ends = "select count(*), sum(end_date is null or end_date > datetime('now', ?)) from dag_run"
+    [(runs, recent)] = airflow.rows(ends, f"-{SETTLING_SECONDS} seconds")
+    return bool(runs) and not recent
+
+
 def idle(process: int, seconds: int) -> tuple[float, float]:
-    """Return one second, and the CPU seconds used in it."""
-    time.sleep(SETTLING_SECONDS)
+    """Return one second, and the CPU seconds used in it while nothing runs."""
     wall, cpu = time.monotonic(), cpu_seconds(process)
     time.sleep(seconds)
     return 1.0, (cpu_seconds(process) - cpu) / (time.monotonic() - wall)

@@ -6,11 +6,13 @@ set -euo pipefail
 classes="$1"
 runner=/opt/confidential-spark/confidential_spark/enclave/jvm
 jars="$(find /opt/spark/jars -name '*.jar' | LC_ALL=C sort | paste -sd :)"
+signed="$(find /opt/spark/jars -name 'commons-compiler-*.jar' -o -name 'janino-*.jar' | LC_ALL=C sort | paste -sd :)"
 
-# Collector and class path as at run time: enclave/spark.py, agent/job/spark.py.
+# Collector and class paths as at run time: enclave/spark.py, agent/job/spark.py.
 make_archive() { # archive, the lock that comes first
   /opt/jre/bin/java -Xshare:dump -Xlog:disable -Xlog:all=error -XX:+UseSerialGC -Xmx1g \
-    "-XX:SharedClassListFile=$classes" "-XX:SharedArchiveFile=$1" -cp "$runner/$2:$runner/runner.jar:$jars"
+    "-XX:SharedClassListFile=$classes" "-XX:SharedArchiveFile=$1" \
+    "-Xbootclasspath/a:$signed" -cp "$runner/$2:$runner/runner.jar:$jars"
 }
 
 make_archive /opt/spark/spark-classes.jsa no-server.jar

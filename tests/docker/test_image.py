@@ -205,7 +205,8 @@ def test_the_class_archives_fit_the_images_own_java(finished, archive, lock):
     runner = f"{layout.APPLICATION_DIR}/confidential_spark/enclave/jvm"
     java = (
         "java=/opt/jre/bin/java; jars=$(find /opt/spark/jars -name '*.jar' | LC_ALL=C sort | paste -sd :); "
-        f"exec $java -Xshare:on -XX:+UseSerialGC -XX:SharedArchiveFile={archive} "
+        "signed=$(ls /opt/spark/jars/commons-compiler-*.jar /opt/spark/jars/janino-*.jar | paste -sd :); "
+        f"exec $java -Xshare:on -XX:+UseSerialGC -XX:SharedArchiveFile={archive} -Xbootclasspath/a:$signed "
         f"-cp {runner}/{lock}:{runner}/runner.jar:$jars -version"
     )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # To be raised when the class path changes, which the JVM compares before it maps an archive.
-FORMAT = b"class archive v3"
+FORMAT = b"class archive v4"
 TIMEOUT_SECONDS = 300
 
 

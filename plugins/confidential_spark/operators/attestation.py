@@ -9,7 +9,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import NONCE_BYTES, b64url
 from confidential_spark.core import base64url
 from confidential_spark.core.errors import VerificationError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.core.platforms import Platform
     from confidential_spark.hooks.attestation import AttestationProvider
     from confidential_spark.hooks.endpoints import AttestationEndpoints
@@ -92,6 +92,9 @@ class AttestPlatformOperator(ConfidentialOperator):
 
     def attest_spec(self, scope: RunScope, results_dir: str, source: QuoteSource) -> LaunchSpec:
         """Return what the agent of this try is asked to do."""
+        # Imported late: of a run's tasks, only those that start an enclave read launch files' rules.
+        from confidential_spark.agent.launch.launch_file import LaunchSpec
+
         nonce = b64url(self.nonce_of(scope.try_number))
         return LaunchSpec(nonce=nonce, run_id=scope.run_id, results_dir=results_dir, **asdict(source))
 

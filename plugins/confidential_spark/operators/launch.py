@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.agent.protocol import TRUST_SIMULATED
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.spark import SparkInstallation
@@ -17,6 +16,7 @@ from confidential_spark.hooks.endpoints import attestation_endpoints
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.core.platforms import Platform
     from confidential_spark.enclave.image import EnclaveImage
     from confidential_spark.enclave.spark import SparkRuntime
@@ -73,6 +73,9 @@ def launch_spec(
     :param image_digest: of the image whose enclave it is.
     :raises AgentError: ``launch-invalid``: the agent would refuse it.
     """
+    # Imported late: of a run's tasks, only those that start an enclave read launch files' rules.
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
+
     return LaunchSpec(
         nonce=run.nonce,
         run_id=run.run_id,

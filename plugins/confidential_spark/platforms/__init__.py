@@ -22,14 +22,12 @@ class PlatformOperators:
     :param attest: an enclave here proves what it is.
     :param run_spark: the job, in an enclave that attests itself.
     :param clean: what is left of a run is removed.
-    :param check: whether enclaves can run here now.
     """
 
     resolve_image: type[ConfidentialOperator]
     attest: type[AttestPlatformOperator]
     run_spark: type[ConfidentialOperator]
     clean: type[CleanStagingOperator]
-    check: type[PlatformCheckOperator]
 
 
 def operators_of(platform: Platform) -> PlatformOperators:
@@ -45,9 +43,27 @@ def operators_of(platform: Platform) -> PlatformOperators:
             assert_never(platform)
 
 
+def check_operator_of(platform: Platform) -> type[PlatformCheckOperator]:
+    """Return the task that says whether enclaves can run on a platform now; no job's DAG has it."""
+    match platform:
+        case Platform.LOCAL:
+            from confidential_spark.platforms.local.check import LocalCheckOperator
+
+            return LocalCheckOperator
+        case Platform.DCSV3:
+            from confidential_spark.platforms.docker.check.task import DockerCheckOperator
+
+            return DockerCheckOperator
+        case Platform.AKS:
+            from confidential_spark.platforms.kubernetes.check.task import ClusterCheckOperator
+
+            return ClusterCheckOperator
+        case _:
+            assert_never(platform)
+
+
 def _local() -> PlatformOperators:
     from confidential_spark.operators.publish import CleanStagingOperator
-    from confidential_spark.platforms.local.check import LocalCheckOperator
     from confidential_spark.platforms.local.operators import (
         AttestLocalPlatformOperator,
         EnclaveSparkLocalOperator,
@@ -59,12 +75,10 @@ def _local() -> PlatformOperators:
         attest=AttestLocalPlatformOperator,
         run_spark=EnclaveSparkLocalOperator,
         clean=CleanStagingOperator,
-        check=LocalCheckOperator,
     )
 
 
 def _docker() -> PlatformOperators:
-    from confidential_spark.platforms.docker.check.task import DockerCheckOperator
     from confidential_spark.platforms.docker.operators import (
         AttestDockerPlatformOperator,
         CleanDockerRunOperator,
@@ -77,12 +91,10 @@ def _docker() -> PlatformOperators:
         attest=AttestDockerPlatformOperator,
         run_spark=EnclaveSparkDockerOperator,
         clean=CleanDockerRunOperator,
-        check=DockerCheckOperator,
     )
 
 
 def _kubernetes() -> PlatformOperators:
-    from confidential_spark.platforms.kubernetes.check.task import ClusterCheckOperator
     from confidential_spark.platforms.kubernetes.operators import (
         AttestKubernetesPlatformOperator,
         CleanKubernetesRunOperator,
@@ -95,5 +107,4 @@ def _kubernetes() -> PlatformOperators:
         attest=AttestKubernetesPlatformOperator,
         run_spark=EnclaveSparkKubernetesOperator,
         clean=CleanKubernetesRunOperator,
-        check=ClusterCheckOperator,
     )

@@ -13,9 +13,6 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docker.errors import APIError, NotFound
-from docker.types import LogConfig, Mount, Ulimit
-
 from confidential_spark.enclave.archives import unpack_results
 from confidential_spark.enclave.image import PREFIX
 from confidential_spark.enclave.layout import DATA_DIR, LAUNCH_DIR, RUN_DIR, TEMPORARY_DIR, USER, USER_ID
@@ -79,6 +76,8 @@ class ContainerSpec:
 
 def create_arguments(client: APIClient, spec: ContainerSpec) -> dict[str, Any]:
     """Return what `create_container` is called with."""
+    from docker.types import LogConfig, Mount, Ulimit
+
     owner = f"uid={USER_ID},gid={USER_ID},mode=0700"
     mounts = [Mount(target=str(DATA_DIR), source=None, type="volume", labels=dict(spec.labels))]
     if spec.aesm_dir:
@@ -209,6 +208,8 @@ class EnclaveContainer:
         self.ask(remove_found)
 
     def _remove(self, container: str) -> None:
+        from docker.errors import APIError, NotFound
+
         try:
             self.client.remove_container(container, v=True, force=True)
         except NotFound:
@@ -273,6 +274,8 @@ def remove_leftover(client: APIClient, leftover: Leftover) -> None:
 
     :raises EnclaveError: ``docker-…``.
     """
+    from docker.errors import APIError
+
     with docker_failures():
         try:
             if leftover.kind == "volume":

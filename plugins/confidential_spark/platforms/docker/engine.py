@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow.providers.docker.hooks.docker import DockerHook
 from airflow.sdk.log import mask_secret
-from docker.api import APIClient
-from docker.auth import resolve_repository_name
 
 from confidential_spark.core.errors import ConfigurationError
 from confidential_spark.hooks.connections import find_connection
@@ -22,13 +19,13 @@ from confidential_spark.platforms.docker.failures import docker_failures
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+    from docker.api import APIClient
     from docker.tls import TLSConfig
 
 LOCAL_SOCKET = "unix:///var/run/docker.sock"
 TLS_FIELDS = ("tls_ca_cert", "tls_client_cert", "tls_client_key")
 # Committing or pushing an image of gigabytes is one silent request.
 REQUEST_TIMEOUT_SECONDS = 900
-CONNECT_SECONDS = 30
 AZURE = "azure_container_registry"
 
 
@@ -55,6 +52,8 @@ class EngineAddress:
     @property
     def tls(self) -> TLSConfig | bool:
         """What docker-py wants to know of TLS: False for none."""
+        from airflow.providers.docker.hooks.docker import DockerHook
+
         return DockerHook.construct_tls_config(self.ca_cert, self.client_cert, self.client_key)
 
     def connect(self, timeout: int = REQUEST_TIMEOUT_SECONDS) -> APIClient:
@@ -63,19 +62,11 @@ class EngineAddress:
         :param timeout: seconds of silence that are accepted.
         :raises EnclaveError: ``docker-…``.
         """
+        from confidential_spark.platforms.docker.client import EngineClient
+
         # Not by Airflow's hook, which logs docker-py's reason and raises a sentence without it.
         with docker_failures():
-            return _EngineClient(self.url, version="auto", tls=self.tls, timeout=timeout)
-
-
-class _EngineClient(APIClient):
-    """Waits less long for a connection and its TLS handshake than for an answer."""
-
-    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        kwargs = super()._set_request_timeout(kwargs)
-        if not isinstance(kwargs["timeout"], tuple):
-            kwargs["timeout"] = (CONNECT_SECONDS, kwargs["timeout"])
-        return kwargs
+            return EngineClient(self.url, version="auto", tls=self.tls, timeout=timeout)
 
 
 def _url(connection: Connection) -> str:
@@ -151,6 +142,8 @@ class RegistryLogin:
         :param reference: the image's name, with or without tag or digest.
         :raises ConfigurationError: ``registry-mismatch``: the password is for another registry.
         """
+        from docker.auth import resolve_repository_name
+
         registry, _ = resolve_repository_name(reference.partition("@")[0])
         server = self.server.removeprefix("https://").removeprefix("http://").partition("/")[0]
         if registry.lower() != server.lower():

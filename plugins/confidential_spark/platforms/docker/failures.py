@@ -11,10 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import APIError, DockerException, InvalidVersion, TLSParameterError
-from requests.exceptions import RequestException, SSLError
-from urllib3.exceptions import HTTPError
-
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 
 if TYPE_CHECKING:
@@ -22,9 +18,6 @@ if TYPE_CHECKING:
 
     from confidential_spark.core.errors import EnclaveError
 
-# docker-py reads the streams of build, pull, push and attach past requests, which would wrap the latter two.
-BROKEN_STREAM = (HTTPError, ConnectionError)
-ENGINE_ERRORS = (DockerException, RequestException, *BROKEN_STREAM)
 SIGKILL_CODE = 137
 OUT_OF_MEMORY = "OOMKilled: the engine saw the kernel end a process of the container for its memory"
 NOT_FOR_MEMORY = "[killed-from-outside] SIGKILL, and the engine says: not for the container's memory limit"
@@ -36,10 +29,24 @@ def docker_failures() -> Iterator[None]:
 
     :raises EnclaveError: named by the failure table, retryable where the table says so.
     """
+    # Imported late, as everywhere in this wing: DAG files import it, and need no client of an engine.
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
     try:
         yield
-    except ENGINE_ERRORS as error:
+    except (DockerException, RequestException, *broken_stream()) as error:
         raise engine_error(error) from error
+
+
+def broken_stream() -> tuple[type[Exception], ...]:
+    """Return what a stream of build, pull, push or attach raises when the line to the engine breaks.
+
+    docker-py reads them past requests, which would wrap these.
+    """
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError, ConnectionError
 
 
 def engine_error(error: Exception) -> EnclaveError:
@@ -83,10 +90,13 @@ def container_diagnosis(state: Mapping[str, Any], watcher: LogWatcher) -> Diagno
 
 def _kind_of(error: Exception) -> str:
     """Return the row for an error whose words say nothing, by its type."""
+    from docker.errors import APIError, InvalidVersion, TLSParameterError
+    from requests.exceptions import RequestException, SSLError
+
     if isinstance(error, (SSLError, TLSParameterError)):
         return "docker-tls"
     if isinstance(error, InvalidVersion):
         return "docker-version"
-    if isinstance(error, (RequestException, *BROKEN_STREAM)) and not isinstance(error, APIError):
+    if isinstance(error, (RequestException, *broken_stream())) and not isinstance(error, APIError):
         return "docker-unreachable"
     return "docker-refused"

@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import ImageNotFound, NotFound
-
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import UNNAMED, LogWatcher
 from confidential_spark.platforms.docker.failures import docker_failures
@@ -59,6 +57,8 @@ class ImageStore:
 
         :raises EnclaveError: ``docker-…``, as everything here does.
         """
+        from docker.errors import ImageNotFound
+
         with docker_failures():
             try:
                 return self._inspected(reference)
@@ -128,6 +128,8 @@ class ImageStore:
 
     def remove(self, reference: str) -> None:
         """Remove an image and what only it needs, unless something else uses it or it is gone."""
+        from docker.errors import NotFound
+
         with docker_failures():
             try:
                 self.client.remove_image(reference)

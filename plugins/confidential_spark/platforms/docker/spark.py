@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.docker.operators.docker import DockerOperator
-
 from confidential_spark.enclave import layout
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from confidential_spark.platforms.docker.enclave import DockerEnclave
 
 
-class EnclaveSparkDockerOperator(ReadsInput, DockerTask, ResumableTask, DockerOperator):
+class EnclaveSparkDockerOperator(ReadsInput, DockerTask, ResumableTask):
     """Run one Spark job inside an enclave on a Docker host.
 
     The container is known by the try's nonce, which is stored before there is a container. When the worker
@@ -60,7 +58,8 @@ class EnclaveSparkDockerOperator(ReadsInput, DockerTask, ResumableTask, DockerOp
         manifest: Any,
         **kwargs: Any,
     ) -> None:
-        super().__init__(image=image, mount_tmp_dir=False, user=layout.USER, **kwargs)
+        super().__init__(**kwargs)
+        self.image = image
         self.platform = platform
         self.manifest = manifest
 

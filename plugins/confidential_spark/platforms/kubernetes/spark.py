@@ -11,7 +11,6 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
-from confidential_spark.agent.launch.launch_file import LaunchSpec
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.enclave.image import EnclaveImage
 from confidential_spark.enclave.occlum_config import require_memory_fits
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
     from confidential_spark.core.platforms import Platform
     from confidential_spark.operators.base import RunScope
     from confidential_spark.platforms.kubernetes.enclave import KubernetesEnclave
@@ -300,6 +300,9 @@ def executor_launch(driver: LaunchSpec) -> LaunchSpec:
 
     Where blobs are, and the right to read them, an executor learns from the driver's enclave.
     """
+    # Imported late: of a run's tasks, only those that start an enclave read launch files' rules.
+    from confidential_spark.agent.launch.launch_file import LaunchSpec
+
     return LaunchSpec(
         nonce=driver.nonce,
         run_id=driver.run_id,

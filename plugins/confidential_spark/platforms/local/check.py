@@ -17,7 +17,6 @@ from confidential_spark.hooks.results.location import is_folder
 from confidential_spark.operators.image import IF_CHANGED_ON_PURPOSE
 from confidential_spark.operators.platform_check import PlatformCheckOperator, approval_row
 from confidential_spark.platforms.local.open_files import NEEDED, is_enough
-from confidential_spark.verification.attestation.identity import EnclaveClaims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +129,9 @@ def measurement_row(settings: Settings, policy: Policy) -> CheckRow:
 
     :raises VerificationError: the policy does not allow it.
     """
+    # Imported late: DAG files import this module, and need no cryptography to be parsed.
+    from confidential_spark.verification.attestation.identity import EnclaveClaims
+
     measured = simulated_measurement(settings.jobs_dir)
     identity = EnclaveClaims(
         debuggable=False,

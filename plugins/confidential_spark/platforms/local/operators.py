@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.agent.attestation.measurement import simulated_measurement
 from confidential_spark.agent.protocol import SIMULATED_NOTICE
-from confidential_spark.enclave.class_archive import class_archive_path
 from confidential_spark.enclave.java import find_java
 from confidential_spark.enclave.spark import choose_runtime, find_spark_home, host_installation
 from confidential_spark.hooks.blob.run_input import enclave_blobs
@@ -167,6 +166,9 @@ class EnclaveSparkLocalOperator(ReadsInput, ConfidentialOperator):
 
     def spark_runtime(self) -> SparkRuntime:
         """Choose Java, JVM options and Spark settings for the size of the input."""
+        # Imported late: of a run's tasks, only this one starts a Java.
+        from confidential_spark.enclave.class_archive import class_archive_path
+
         java = find_java()
         return choose_runtime(
             input_bytes=self.manifest["bytes"] if self.manifest else 0,

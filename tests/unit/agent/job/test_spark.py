@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import stat
+import zipfile
 from dataclasses import replace
+from pathlib import PurePath
 
 import pytest
 from confidential_spark.agent.errors import AgentError, ExitCode
 from confidential_spark.agent.job import runner_jars
 from confidential_spark.agent.job.runner_jars import RUNNER_DIR, Lock
 from confidential_spark.agent.job.spark import JavaCommand, run_spark, runner_main
+from confidential_spark.enclave.spark import find_spark_home
 
 SECRET = "c2VjcmV0LWFjY291bnQta2V5"
 REFUSAL = {"code": "input-schema", "message": "The input lacks a column.", "got": "a", "expected": "b"}
@@ -81,6 +84,22 @@ def test_the_order_of_jars_is_not_their_file_systems(command, tmp_path):
     argv = command("", spark_home=str(tmp_path / "spark")).argv
     class_path = argv[argv.index("-cp") + 1].split(":")
     assert class_path[2:] == [f"{jars}/a.jar", f"{jars}/b.jar", f"{jars}/c.jar"]
+
+
+def test_no_signed_jar_is_left_to_loaders_that_read_signatures(command):
+    """Of a signed jar, no class is in a class archive, and each is hashed at every start."""
+    home = find_spark_home()
+    signed = [jar for jar in sorted((home / "jars").glob("*.jar")) if is_signed(jar)]
+    argv = command("", spark_home=str(home)).argv
+    loaded_by_the_jvm = [f"-Xbootclasspath/a:{jar}" for jar in signed]
+    assert [option for option in argv if option.startswith("-Xbootclasspath")] == loaded_by_the_jvm
+    # The archive is made by the command line up to the class path.
+    assert argv.index(loaded_by_the_jvm[-1]) < argv.index("-cp")
+
+
+def is_signed(jar):
+    with zipfile.ZipFile(jar) as archive:
+        return any(PurePath(name).match("META-INF/*.SF") for name in archive.namelist())
 
 
 def test_the_environment_is_closed(command, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from confidential_spark.core.errors import ConfidentialSparkError
-from confidential_spark.platforms.docker import engine
+from confidential_spark.platforms.docker import client
 from confidential_spark.platforms.docker.engine import LOCAL_SOCKET, EngineAddress
 
 from tests.support.fakes.stalled_tls import HALF_A_SERVER_HELLO, StalledTls
@@ -77,7 +77,7 @@ def test_an_engine_that_is_not_there_is_worth_another_try(tmp_path) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("answer", [b"", HALF_A_SERVER_HELLO], ids=["silent", "half-a-handshake"])
 def test_a_tls_handshake_ends_long_before_an_answer_would(monkeypatch, answer: bytes) -> None:
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.2)
     with StalledTls(answer) as stalled, pytest.raises(ConfidentialSparkError) as failure:
         EngineAddress(stalled.url).connect()
     assert (failure.value.code, failure.value.retryable) == ("docker-unreachable", True)

@@ -11,8 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import NotFound
-
 from confidential_spark.core.check_rows import SgxDevice
 from confidential_spark.core.errors import EnclaveError
 from confidential_spark.core.failures import LogWatcher
@@ -94,6 +92,8 @@ class DockerHost:
 
         :raises EnclaveError: ``docker-…``.
         """
+        from docker.errors import NotFound
+
         with docker_failures():
             try:
                 image = self.client.inspect_image(reference)
@@ -153,6 +153,8 @@ class DockerHost:
         return text
 
     def _remove(self, container: str) -> None:
+        from docker.errors import NotFound
+
         try:
             self.client.remove_container(container, v=True, force=True)
         except NotFound:

@@ -13,8 +13,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from urllib3.exceptions import HTTPError
-
 from confidential_spark.core.errors import EnclaveError, shorten
 from confidential_spark.core.failures import UNNAMED, Diagnosis, LogWatcher
 
@@ -62,6 +60,8 @@ def kubernetes_failures() -> Iterator[None]:
 
     :raises EnclaveError: named by the failure table, retryable where the table says so.
     """
+    from urllib3.exceptions import HTTPError
+
     try:
         yield
     except (api_exception(), HTTPError, OSError) as error:
