@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParam
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -47,6 +49,22 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 IF_REPLACED = "If a later run has replaced the result since, load its page again."
+# Airflow's and FastAPI's own words that say too little.
+DETAILS = {
+    "Not authenticated": "You are not logged in.",
+    "Forbidden": "You may not see this DAG, or what its runs have found.",
+    "Not Found": "There is no such page.",
+    "Method Not Allowed": "This address is of a form: it cannot be opened by itself.",
+}
+# What to do next.
+ADVICE = {
+    401: "Log in to Airflow. Nothing was shown, and nothing was done.",
+    403: "Ask Airflow's administrator for the right that is missing.",
+    404: "Runs and results appear here when you may see their DAG and they exist.",
+    429: "Wait a moment, then load this page again.",
+    502: "The logs of Airflow's API server say more.",
+    503: "Load the page again when the storage answers; nothing that is published has changed.",
+}
 DagId = Annotated[str, PathParam(max_length=250)]
 RunId = Annotated[str, PathParam(max_length=250)]
 Key = Annotated[str, PathParam(max_length=300)]
@@ -66,6 +84,7 @@ def create_app() -> FastAPI:
     )
     app.middleware("http")(add_headers)
     app.exception_handler(StarletteHTTPException)(error_page)
+    app.exception_handler(RequestValidationError)(unusable_page)
     app.exception_handler(ConfidentialSparkError)(storage_page)
     app.get("/", response_class=HTMLResponse)(list_page)
     app.get("/style.css")(stylesheet)
@@ -108,15 +127,38 @@ async def unless_known(request: Request, response: Response) -> Response:
     return HTMLResponse(content, headers=headers)
 
 
-async def error_page(request: Request, error: Exception) -> HTMLResponse:
-    """Say what is wrong in a sentence, not in JSON."""
+async def error_page(request: Request, error: Exception) -> Response:
+    """Say what is wrong and what to do next, not in JSON; lead a stranger's browser to the login page."""
     status = getattr(error, "status_code", 500)
-    detail = getattr(error, "detail", "Something went wrong.")
+    detail = str(getattr(error, "detail", "Something went wrong."))
     root = "../" * (request.scope["path"].removeprefix(request.scope["root_path"]).count("/") - 1)
-    return HTMLResponse(render("error.html", root=root, status=status, detail=detail), status_code=status)
+    login = ""
+    if status == HTTPStatus.UNAUTHORIZED:
+        login = after_login(request)
+        # Not in Airflow's frame: its own page notices first that the session has ended.
+        if request.headers.get("sec-fetch-dest") == "document" and request.method == "GET":
+            place = f"{root}../api/v2/auth/login?next={quote(login, safe='')}"
+            return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
+    advice = ADVICE.get(status, "Go back, load the page again, and repeat what you did.")
+    said = {"detail": DETAILS.get(detail, detail), "advice": advice, "login": login}
+    return HTMLResponse(render("error.html", root=root, status=status, **said), status_code=status)
 
 
-async def storage_page(request: Request, error: Exception) -> HTMLResponse:
+def after_login(request: Request) -> str:
+    """Return where a login leads: to the page that was asked for, or where a form would have been sent."""
+    if request.method != "GET":
+        return f"{request.scope['root_path']}/room"
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+
+
+async def unusable_page(request: Request, error: Exception) -> Response:
+    """Say which part of an address is unusable."""
+    errors = error.errors() if isinstance(error, RequestValidationError) else ()
+    parts = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in errors)
+    return await error_page(request, HTTPException(422, f"The address is unusable. {parts}."))
+
+
+async def storage_page(request: Request, error: Exception) -> Response:
     """Say why the results cannot be read: their storage is away, or refuses the credentials."""
     log.warning("The page %s cannot be shown: %s", request.url.path, error)
     code, message = getattr(error, "code", ""), getattr(error, "message", "")

@@ -6,6 +6,7 @@ import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 from confidential_spark.core.errors import ResultError
@@ -48,6 +49,45 @@ def test_strangers_get_401_everywhere(browse, publish, dag_run, route):
 
     assert response.status_code == 401
     assert KEY not in response.text
+
+
+@pytest.mark.parametrize("route", ["/", RUN, f"{RESULT}?x=%3C", f"{RESULT}/evidence.json"])
+def test_a_strangers_browser_is_led_to_the_login_page_and_back(browse, route):
+    stranger = browse(None)
+    answer = stranger.get(route, headers={"Sec-Fetch-Dest": "document"})
+    assert answer.status_code == 303
+    login = stranger.get(urljoin(str(answer.request.url), answer.headers["Location"]))
+    assert login.status_code == 307
+    (back,) = parse_qs(urlsplit(login.headers["Location"]).query)["next"]
+    assert urlsplit(back).path == urlsplit(str(answer.request.url)).path
+    assert urlsplit(back).query == urlsplit(route).query
+
+    framed = stranger.get(route, headers={"Sec-Fetch-Dest": "iframe"})
+    assert (framed.status_code, "You are not logged in." in framed.text) == (401, True)
+    assert "auth/login?next=" in framed.text
+
+
+@pytest.mark.parametrize("route", ["/gaps/nytaxi_local", "/audit/nytaxi_local", "/measurements/x"])
+def test_a_strangers_form_is_answered_and_not_led_anywhere(browse, route):
+    answer = browse(None).post(route, headers={"Sec-Fetch-Dest": "document"})
+    assert (answer.status_code, "nothing was done" in answer.text) == (401, True)
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "said"),
+    [
+        pytest.param("/nothing", 404, "There is no such page.", id="unknown"),
+        pytest.param(f"/results/{DAG_ID}/{'k' * 301}", 422, "key: String should have", id="too-long"),
+        pytest.param(f"/audit/{DAG_ID}?first={'%3Cb%3E' * 20}", 422, "first: String should", id="markup"),
+        pytest.param("/gaps/nytaxi_local/20260101T000000Z/cancel", 405, "of a form", id="only-a-form"),
+    ],
+)
+def test_an_unusable_address_is_a_page_with_ways_on(browse, route, status, said):
+    answer = browse("admin").get(route)
+    assert (answer.status_code, said in answer.text) == (status, True)
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "<b>" not in answer.text
+    assert "plugin/control-room" in answer.text
 
 
 class PublishedAway:

@@ -27,6 +27,7 @@ def test_moments_are_in_utc():
 
 
 def test_markup_in_values_is_escaped():
-    page = render("error.html", root="", status=404, detail="<b>&\"'")
+    said = {"detail": "<b>&\"'", "advice": "<b>", "login": "/<b>"}
+    page = render("error.html", root="", status=404, **said)
     assert "<b>" not in page
     assert "&lt;b&gt;&amp;&#34;&#39;" in page

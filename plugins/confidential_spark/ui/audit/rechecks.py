@@ -112,7 +112,7 @@ class Rechecks:
             state = judge.state(result)
             known = verify(judge, result)
             if known.judgement and judge.state(result) == state:
-                self._kept.put((result.folder, ""), state, known.judgement)
+                self._kept.put((result.folder, result.key, ""), state, known.judgement)
         except (ConfidentialSparkError, OSError) as error:
             log.warning("%s of %s cannot be verified: %s", result.key, judge.dag_id, error)
             failed = (result.key,)

@@ -118,19 +118,19 @@ class Kept(Generic[Found]):
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._kept: OrderedDict[tuple[Path, str], tuple[object, Found]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Path | str, ...], tuple[object, Found]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, version: tuple[Path, str], state: object) -> Found | None:
+    def get(self, version: tuple[Path | str, ...], state: object) -> Found | None:
         """Return the judgement of a version, unless anything has changed since.
 
-        :param version: its folder, and the run that it was said to be of.
+        :param version: its folder, what it was published under, and the run that it was said to be of.
         """
         with self._lock:
             kept = self._kept.get(version)
         return replace(kept[1], fresh=False) if kept and kept[0] == state else None
 
-    def put(self, version: tuple[Path, str], state: object, judgement: Found) -> None:
+    def put(self, version: tuple[Path | str, ...], state: object, judgement: Found) -> None:
         """Keep a judgement; the one that was kept longest is forgotten."""
         with self._lock:
             self._kept[version] = (state, judgement)
@@ -197,7 +197,7 @@ class Judge:
 
     def known_in(self, state: VersionState, result: PublishedResult, run_id: str = "") -> Judgement | None:
         """Return what was found of the version in this state, see :meth:`known`."""
-        return self._kept.get((result.folder, run_id), state)
+        return self._kept.get((result.folder, result.key, run_id), state)
 
     def judge(
         self, result: PublishedResult, run_id: str = "", *, limit: int = MAX_BYTES_ON_PAGE
@@ -207,7 +207,7 @@ class Judge:
         :param limit: bytes; a larger version is not checked.
         """
         state = self.state(result)
-        kept = self._kept.get((result.folder, run_id), state)
+        kept = self._kept.get((result.folder, result.key, run_id), state)
         if kept and kept.elapsed_ms > SLOW_MS:
             return kept
         began = time.perf_counter()
@@ -216,7 +216,7 @@ class Judge:
         elapsed = (time.perf_counter() - began) * 1000
         judgement = Judgement(report, claim, datetime.now(UTC), elapsed)
         if state == self.state(result):
-            self._kept.put((result.folder, run_id), state, judgement)
+            self._kept.put((result.folder, result.key, run_id), state, judgement)
         return judgement
 
     def claim(self, result: PublishedResult, run_id: str = "") -> Claim:

@@ -164,8 +164,13 @@ class Published:
 
     def listed(self, dag_id: str) -> dict[str, PublishedResult]:
         """Return all versions of a DAG that are published now, by key, in order."""
-        versions = sorted(self.index(dag_id).versions().items())
-        return {key: _listed(self.root, dag_id, key, version) for key, version in versions}
+        home, entries = self._listing(dag_id)
+        versions = self.index(dag_id).versions()
+        found = {key: _listed(self.root, dag_id, key, version) for key, version in versions.items()}
+        # What the store has not put there is verified too, so that it is refused by name instead of missing.
+        strays = entries.keys() - found.keys()
+        found |= {key: PublishedResult(key, entries[key], _current(entries[key], home)) for key in strays}
+        return dict(sorted(found.items()))
 
     def count(self, dag_id: str) -> int:
         """Return how many results of a DAG are published."""
@@ -184,10 +189,9 @@ class Published:
     def _listing(self, dag_id: str) -> _Listing:
         if dag_id not in self._listings:
             home = _folders(self.root).get(dag_id)
-            listing = (
-                _Listing(home.resolve(), _folders(home, KEY_PREFIXES)) if home else _Listing(self.root, {})
+            self._listings[dag_id] = (
+                _Listing(home.resolve(), _entries(home)) if home else _Listing(self.root, {})
             )
-            self._listings[dag_id] = listing
         return self._listings[dag_id]
 
 
@@ -201,13 +205,21 @@ def latest_first(kept: Mapping[str, datetime]) -> tuple[ReplacedVersion, ...]:
 
 
 def _current(entry: Path, home: Path) -> Path:
-    """Return the version that readers of an entry see; only what is no link of the store is followed."""
+    """Return the version that readers of an entry see; no link out of the DAG's folder is followed."""
     try:
         kind, key, version = entry.readlink().parts
     except (OSError, ValueError):
-        return entry.resolve()
+        return _within(entry, home)
     plain = (kind, key) == (VERSIONS, entry.name) and SAFE_NAME.fullmatch(version)
-    return home / kind / key / version if plain else entry.resolve()
+    return home / kind / key / version if plain else _within(entry, home)
+
+
+def _within(entry: Path, home: Path) -> Path:
+    try:
+        place = entry.resolve()
+    except (OSError, RuntimeError):
+        return home / VERSIONS / entry.name
+    return place if place.is_relative_to(home) else home / VERSIONS / entry.name
 
 
 @lru_cache(maxsize=8192)
@@ -230,10 +242,17 @@ def _content(path: Path, limit: int) -> bytes | None:
     return content if len(content) <= limit else None
 
 
-def _folders(parent: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Path]:
+def _folders(parent: Path) -> dict[str, Path]:
     try:
         with os.scandir(parent) as entries:
-            names = [each.name for each in entries if each.name.startswith(prefixes) and each.is_dir()]
+            names = [each.name for each in entries if each.is_dir() and not each.name.startswith(".")]
     except OSError:
         return {}
-    return {name: parent / name for name in names if not name.startswith(".")}
+    return {name: parent / name for name in names}
+
+
+def _entries(home: Path) -> dict[str, Path]:
+    try:
+        return {name: home / name for name in os.listdir(home) if name.startswith(KEY_PREFIXES)}  # noqa: PTH208 - names
+    except OSError:
+        return {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from confidential_spark.hooks.index.entry import index_entry
 from confidential_spark.hooks.index.index import Index
 from confidential_spark.ui.results.live_verification import EVIDENCE, MAX_BYTES_ON_PAGE
+from confidential_spark.verification import Outcome
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class KnownResult:
     def key(self) -> str:
         """What it is published under."""
         return self.result.key
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every step has passed; without a policy, for example, nothing can be verified."""
+        return self.judgement is not None and self.judgement.report.outcome is Outcome.VERIFIED
 
 
 class OwnEntries:

@@ -127,10 +127,11 @@ def matrix(
         value = measure(month) if line.state in PUBLISHED_WELL else None
         return Cell(month, line, 1 + round(value * (SHADES - 1) / largest) if value is not None else 0)
 
-    known = [*(month.year for month in (start, last, *lines)), *published_years]
+    # What is filed under a year to come has a row, and not each year before it.
+    known = {*(month.year for month in lines), *published_years}
+    years = known | set(range(min([start.year, *known]), last.year + 1))
     rows = tuple(
-        _year(year, cell, start, last, year_line(year) if year_line else None)
-        for year in range(min(known), max(known) + 1)
+        _year(year, cell, start, last, year_line(year) if year_line else None) for year in sorted(years)
     )
     gaps = tuple(
         each.month

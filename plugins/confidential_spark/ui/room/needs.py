@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from confidential_spark.ui.results.years.line import YearState
-from confidential_spark.ui.room.matrix import Matrix, ranges
+from confidential_spark.ui.room.matrix import ranges
 from confidential_spark.ui.views.calendar_view import CellState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from confidential_spark.ui.measurements.faults import Fault
     from confidential_spark.ui.results.years.line import YearLine
+    from confidential_spark.ui.room.matrix import Matrix
     from confidential_spark.ui.room.runs import DagFacts, Waiting
     from confidential_spark.ui.views.calendar_view import Cell
 
@@ -79,23 +81,40 @@ def needs(
     waiting: Sequence[Waiting],
     reports: Mapping[str, Mapping[str, Any]],
     facts: DagFacts | None,
+    *,
+    faults: Sequence[Fault] = (),
+    codes: Mapping[str, str] | None = None,
 ) -> tuple[Need, ...]:
     """Return what needs a person.
 
     :param grid: the DAG's months, and their years; None for a job without months.
     :param reports: the latest report of each platform.
+    :param faults: what is wrong with policies and ledgers.
+    :param codes: why runs have failed, by run id.
     """
     cells = [cell for year in grid.years for cell in year.cells] if grid else []
     years = [year.line for year in grid.years if year.line] if grid else []
+    refused = [cell for cell in cells if cell.line.state is CellState.REFUSED]
+
+    def failed(dag_id: str, cell: Cell) -> Need:
+        return _failed(dag_id, cell, (codes or {}).get(cell.line.run_id, ""))
+
     return (
-        *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.REFUSED], _refused),
-        *_limited(dag_id, [cell for cell in cells if cell.line.state is CellState.FAILED], _failed),
+        *(_fault(each) for each in faults),
+        *_limited(dag_id, refused, _refused),
+        *_limited(dag_id, failed_cells(grid), failed),
         *_years(years),
         *(_question(each) for each in waiting),
         *(_not_ready(report) for report in reports.values() if is_unready(report)),
         *_paused(dag_id, facts),
         *(_gaps(dag_id, grid) if grid else ()),
     )
+
+
+def failed_cells(grid: Matrix | None) -> list[Cell]:
+    """Return the months whose newest run has failed."""
+    cells = (cell for year in grid.years for cell in year.cells) if grid else ()
+    return [cell for cell in cells if cell.line.state is CellState.FAILED]
 
 
 def is_unready(report: Mapping[str, Any]) -> bool:
@@ -119,6 +138,14 @@ def _limited(dag_id: str, cells: Sequence[Cell], need: Callable[[str, Cell], Nee
         )
 
 
+def _fault(fault: Fault) -> Need:
+    runbook = Link("Runbook", f"runbooks/{quote(fault.code, safe='')}")
+    what = f"{fault.file}: {fault.code}"
+    concerned = ", ".join(fault.platforms)
+    detail = f"{fault.message} No run of {concerned} is accepted, and no result of it can be verified."
+    return Need("⊘", "bad", what, detail, (Link("Measurements", "measurements"), runbook))
+
+
 def _refused(dag_id: str, cell: Cell) -> Need:
     links = [result_link(dag_id, cell.line.key)] if cell.line.key else []
     if cell.line.run_id:
@@ -129,9 +156,12 @@ def _refused(dag_id: str, cell: Cell) -> Need:
     return Need("⊘", "bad", f"{cell.month} refused", f"{why}. Treat it as an incident.", tuple(links))
 
 
-def _failed(dag_id: str, cell: Cell) -> Need:
+def _failed(dag_id: str, cell: Cell, code: str) -> Need:
     links = [run_link(dag_id, cell.line.run_id)] if cell.line.run_id else []
-    return Need("✗", "bad", f"{cell.month} failed", cell.line.words, tuple(links))
+    if code:
+        links.append(Link("Runbook", f"runbooks/{quote(code, safe='')}"))
+    why = f"{code}. {cell.line.words}" if code else cell.line.words
+    return Need("✗", "bad", f"{cell.month} failed", why, tuple(links))
 
 
 def _years(lines: Sequence[YearLine]) -> Iterable[Need]:

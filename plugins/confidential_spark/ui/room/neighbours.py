@@ -88,7 +88,7 @@ def neighbours(dag_id: str, key: str, known: Mapping[str, KnownResult]) -> Neigh
         changes = tuple(change(values.get(each.month), own, measure.show) for each in found)
         rows.append(Comparisons(measure.title, measure.show(own), changes))
         points = [
-            Point(at, f"month={at}", value, measure.show(value), "", credible[at].judgement is not None)
+            Point(at, f"month={at}", value, measure.show(value), "", credible[at].is_verified)
             for at in (month.shift(by) for by in range(1 - MONTHS, 1))
             if (value := values.get(at)) is not None
         ]
@@ -97,7 +97,7 @@ def neighbours(dag_id: str, key: str, known: Mapping[str, KnownResult]) -> Neigh
                 trend(f"last-{measure.name}", f"{measure.title}, last 12 months", points, measure.show)
             )
     shown = {month, *(each.month for each in found)}
-    unverified = sum(credible[at].judgement is None for at in shown & credible.keys())
+    unverified = sum(not credible[at].is_verified for at in shown & credible.keys())
     warned = _warned_lines(dag_id, month, credible)
     return Neighbours(month, found, tuple(rows), tuple(lines), unverified, warned)
 
@@ -116,7 +116,7 @@ def _warned_lines(dag_id: str, month: Month, credible: Mapping[Month, KnownResul
         if figure is None:
             continue
         points = [
-            Point(at, f"month={at}", value, figure.show(value), "", credible[at].judgement is not None)
+            Point(at, f"month={at}", value, figure.show(value), "", credible[at].is_verified)
             for at, summary in summaries.items()
             if (value := figure.value(summary)) is not None
         ]

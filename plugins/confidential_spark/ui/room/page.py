@@ -11,6 +11,7 @@ from confidential_spark.core.platforms import Platform
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.rollup.rollup import ROLLUPS
 from confidential_spark.ui.airflow_runs import JOB_OF, MONTHLY, PLATFORMS
+from confidential_spark.ui.measurements.faults import faults
 from confidential_spark.ui.queries import LAST_SINGLE_RESULTS, counts_of, judge_of
 from confidential_spark.ui.results.years.judge import known_years, year_judge_of
 from confidential_spark.ui.results.years.line import year_line
@@ -19,11 +20,19 @@ from confidential_spark.ui.room.known_results import INDEXES, KnownResult, known
 from confidential_spark.ui.room.known_state import known_state
 from confidential_spark.ui.room.live import Live, live, typical_duration
 from confidential_spark.ui.room.matrix import Matrix, Shade, matrix
-from confidential_spark.ui.room.needs import IMAGE_DAG, Need, is_unready, needs
+from confidential_spark.ui.room.needs import (
+    IMAGE_DAG,
+    MAX_OF_A_KIND,
+    Need,
+    failed_cells,
+    is_unready,
+    needs,
+)
 from confidential_spark.ui.room.runs import (
     PLATFORM_CHECK,
     active_runs,
     dag_facts,
+    failure_codes,
     newest_runs,
     platform_reports,
     waiting_answers,
@@ -165,6 +174,8 @@ def room_page(
     facts = dag_facts(session, [shown]).get(shown)
     reports = platform_reports(session) if PLATFORM_CHECK in visible else {}
     questions = waiting_answers(session, [each for each in (*ours, IMAGE_DAG) if each in visible])
+    failed = [cell.line.run_id for cell in failed_cells(grid)[:MAX_OF_A_KIND]]
+    codes = failure_codes(session, shown, failed)
     entries = known.entries.values()
     return RoomPage(
         dag_id=shown,
@@ -174,7 +185,7 @@ def room_page(
         jobs=_jobs(shown, ours, published),
         platforms=_platforms(shown, ours, published),
         shade=Shade.named(shade),
-        needs=needs(shown, grid, questions, reports, facts),
+        needs=needs(shown, grid, questions, reports, facts, faults=faults(), codes=codes),
         matrix=grid,
         singles=tuple(states[key] for key in sorted(states, reverse=True) if not month_of(key))[
             :LAST_SINGLE_RESULTS
@@ -307,7 +318,9 @@ def _platforms(shown: str, ours: Sequence[str], published: PublishedResults) -> 
 
 
 def _proof(known: Known, states: Mapping[str, PublishedState]) -> Proof:
-    checked = [each.judgement.checked_at for each in known.results.values() if each.judgement]
+    checked = [
+        each.judgement.checked_at for each in known.results.values() if each.judgement and each.is_verified
+    ]
     proven = sum(bool(state.trust) for state in states.values())
     return Proof(
         published=len(states),

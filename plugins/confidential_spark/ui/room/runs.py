@@ -13,7 +13,8 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import case, func, select
 
-from confidential_spark.core.stages import ENCLAVE_RUN_KEY
+from confidential_spark.core.error_parts import parts_of
+from confidential_spark.core.stages import ENCLAVE_RUN_KEY, FAILURE_KEY
 from confidential_spark.operators.platform_check import REPORT_KEY
 from confidential_spark.ui import airflow_runs as runs_of
 from confidential_spark.ui.airflow_runs import MAX_RUNS, STARTED, MonthRun, cell_state
@@ -192,6 +193,17 @@ def platform_reports(session: Session) -> dict[str, Mapping[str, Any]]:
     same = (XComModel.task_id == latest.c.task_id) & (XComModel.dag_run_id == latest.c.newest)
     values = session.scalars(select(XComModel.value).join(latest, same).where(of_check))
     return {text(report.get("platform")): report for value in values if (report := mapping(value))}
+
+
+def failure_codes(session: Session, dag_id: str, run_ids: Collection[str]) -> dict[str, str]:
+    """Return the code with which a task of each of these runs has failed, where it left one."""
+    if not run_ids:
+        return {}
+    chosen = select(XComModel.run_id, XComModel.value).where(
+        XComModel.dag_id == dag_id, XComModel.run_id.in_(run_ids), XComModel.key == FAILURE_KEY
+    )
+    rows = session.execute(chosen.order_by(XComModel.timestamp.desc()))
+    return {run_id: parts_of(text(value)).get("code", "") for run_id, value in rows}
 
 
 def _run(row: Any) -> Run:

@@ -117,7 +117,7 @@ def trends(job: SparkJob, dag_id: str, known: Mapping[str, KnownResult]) -> tupl
     found = []
     for measure in measures(job):
         points = [
-            Point(month, each.key, value, measure.show(value), state.word, each.judgement is not None)
+            Point(month, each.key, value, measure.show(value), state.word, each.is_verified)
             for month, each, state in shown
             if each.entry and (value := measure.of(each.entry)) is not None
         ]
@@ -157,6 +157,8 @@ def trend(name: str, title: str, points: Sequence[Point], show: Callable[[Value]
     middle = (low + high) / 2
     whole = all(isinstance(value, int) for value in values)
     top, center, bottom = (on_axis(show(each)) for each in (high, round(middle) if whole else middle, low))
+    if center in (top, bottom):
+        center = ""
     return Trend(name, title, placed, _lines(placed), years, top, center, bottom)
 
 

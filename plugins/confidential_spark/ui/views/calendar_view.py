@@ -104,9 +104,11 @@ def calendar(lines: Mapping[Month, MonthLine], today: date | None = None) -> tup
         shaded = line.state is CellState.PASSED
         return Cell(month, line, 1 + (line.rows or 0) * (SHADES - 1) // largest if shaded else 0)
 
+    known = {month.year for month in lines}
+    # A month that is filed under a year to come has a row, and not each year before it.
+    years = known | set(range(min(known), min(max(known), current.year) + 1))
     return tuple(
-        Year(year, tuple(cell(Month(year, number)) for number in range(1, 13)))
-        for year in range(min(lines).year, max(lines).year + 1)
+        Year(year, tuple(cell(Month(year, number)) for number in range(1, 13))) for year in sorted(years)
     )
 
 

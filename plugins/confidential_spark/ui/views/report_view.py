@@ -75,10 +75,10 @@ class ResultView:
     verify_command: str
 
     @property
-    def refusal(self) -> str:
-        """Why this page's verification refused it; empty when it did not."""
+    def failure_code(self) -> str:
+        """Why this page's verification did not pass; empty when it did."""
         report = self.judgement.report
-        return text(report.code) if report.outcome is Outcome.REFUSED else ""
+        return "" if report.outcome is Outcome.VERIFIED else text(report.code)
 
 
 def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> ResultView:
@@ -88,7 +88,7 @@ def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> Resu
     """
     judgement, job, stem = judge.judge(result, run_id), judge.job, archive_stem(judge.dag_id, result.key)
     report, summary = result.document("report.json"), result.document("summary.json")
-    # Figures of files that are not what the enclave wrote are nobody's figures.
+    # Figures and checks of files that are not what the enclave wrote are nobody's.
     credible = judgement.report.outcome is not Outcome.REFUSED
     proven = judgement.report.to_dict()
     return ResultView(
@@ -100,7 +100,7 @@ def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> Resu
         run_id=run_id or run_of(judge.dag_id, judgement.claim, report),
         figures=figures(summary, job) if credible else (),
         steps=step_lines(proven["steps"]),
-        checks=check_lines(objects(report.get("checks"))),
+        checks=check_lines(objects(report.get("checks"))) if credible else (),
         identity=identity(proven["facts"]),
         provenance=provenance(judge, judgement),
         charts=charts(result, job) if credible else (),

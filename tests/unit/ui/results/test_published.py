@@ -5,16 +5,41 @@ import shutil
 import pytest
 from confidential_spark.ui.results import published as module
 from confidential_spark.ui.results.published import Published
+from confidential_spark.verification import Outcome
 
 from tests.unit.ui.conftest import DAG_ID, KEY
+
+
+def test_what_the_store_has_not_put_there_is_listed_to_be_refused(publish, tmp_path, judge):
+    publish()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "evidence.json").write_bytes((tmp_path / DAG_ID / KEY / "evidence.json").read_bytes())
+    strays = {
+        "month=2018-08": outside,
+        "month=2018-09": KEY,
+        "month=2018-10": "nowhere",
+        "month=2018-11": "/dev",
+    }
+    for key, target in strays.items():
+        (tmp_path / DAG_ID / key).symlink_to(target)
+    (tmp_path / DAG_ID / "month=2018-12").write_text("a file")
+    published = Published(tmp_path)
+    listed = published.listed(DAG_ID)
+
+    assert list(listed) == published.keys(DAG_ID) == [KEY, *strays, "month=2018-12"]
+    outcomes = {key: judge.judge(result).report.outcome for key, result in listed.items()}
+    assert outcomes == {**dict.fromkeys(listed, Outcome.REFUSED), KEY: Outcome.VERIFIED}
+    assert {key: published.result(DAG_ID, key).folder for key in listed} == {
+        key: result.folder for key, result in listed.items()
+    }
+    assert not any(result.folder.is_relative_to(outside) for result in listed.values())
 
 
 def test_keys_are_the_published_entries_only(publish, tmp_path):
     publish()
     publish(key="run=manual-1")
     (tmp_path / DAG_ID / "notes").mkdir()
-    (tmp_path / DAG_ID / "month=2018-09").write_text("a file")
-    (tmp_path / DAG_ID / "month=2018-10").symlink_to("nowhere")
 
     assert Published(tmp_path).keys(DAG_ID) == [KEY, "run=manual-1"]
 

@@ -53,6 +53,11 @@ def test_a_line_is_interrupted_where_a_month_is_missing():
     assert (made.top, made.middle, made.bottom) == ("40", "20", "0")
 
 
+def test_a_line_of_small_counts_names_no_value_twice():
+    made = trend("x", "X", [point(Month(2018, n), n - 1) for n in (1, 2)], count)
+    assert (made.top, made.middle, made.bottom) == ("1", "", "0")
+
+
 @pytest.mark.parametrize("values", [(0, 0), (-5, 5), (7,), (10**15, 1)], ids=str)
 def test_every_value_is_on_the_paper(values):
     made = trend("x", "X", [point(Month(2018, n), v) for n, v in enumerate(values, 1)], count)

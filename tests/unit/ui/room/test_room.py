@@ -13,7 +13,10 @@ from confidential_spark.hooks.index.places import FolderIndex
 from confidential_spark.ui.room import page as room
 
 from tests.unit.ui.conftest import DAG_ID, KEY, REPORT, RUN_ID, START, SUMMARY, with_checks
+from tests.unit.ui.measurements.conftest import announce, approve, image_deployment
 from tests.unit.ui.test_app import Tags
+
+__all__ = ["announce", "approve", "image_deployment"]
 
 GREEN = dict.fromkeys(TASK_IDS, "success")
 ELSEWHERE = {("spark.run_spark", "enclave_run"): {}}
@@ -114,6 +117,63 @@ def test_tampering_shows_at_the_next_look(browse, publish, by_hand, name):
     assert "9,974" not in refused
 
 
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param(lambda path: path.unlink(), "policy-unreadable", id="removed"),
+        pytest.param(lambda path: path.write_text("[<b>"), "policy-malformed", id="malformed"),
+    ],
+)
+def test_without_its_policy_no_page_calls_anything_verified(
+    browse, publish, by_hand, deployment, fault, code
+):
+    publish(key="month=2018-04", report=with_checks())
+    publish(report=with_checks())
+    fault(deployment / "policies" / "simulation.yaml")
+    viewer = browse()
+    viewer.get(ROOM)
+    by_hand.work(rest=0)
+    html = viewer.get(ROOM).text
+
+    assert f"simulation.yaml: {code}" in needs(html)
+    assert f"runbooks/{code}" in needs(html)
+    assert "verified 0 of 2 published results" in html
+    assert "no file has changed since" not in html
+    assert f"NOT CHECKED {code}" in cells(html)["2018-05"]
+    trends = viewer.get(f"/trends/{DAG_ID}").text
+    assert trends.count("<circle") == trends.count('class="unverified"') > 0
+    month = viewer.get(f"/results/{DAG_ID}/{KEY}").text
+    assert f"Runbook for {code}" in month
+    assert "2 of these months are not verified" in month
+    both = f"left={DAG_ID}/month=2018-04&right={DAG_ID}/{KEY}"
+    assert "Not everything here is verified" in viewer.get(f"/compare?{both}").text
+
+
+def test_a_broken_ledger_needs_somebody(browse, publish, image_deployment, announce):
+    image_deployment.ledger.write_text('{"<b>": 1}\n')
+    said = needs(browse().get(ROOM).text)
+    assert f"{image_deployment.ledger.name}: ledger-malformed" in said
+    assert "No run of dcsv3, aks is accepted" in said
+    assert "runbooks/ledger-malformed" in said
+    assert said.count("ledger-malformed") == 2
+
+
+@pytest.mark.parametrize("target", [".versions/month=2018-06/gone", ".versions/month=2018-05/try-1", "/dev"])
+def test_a_month_that_the_store_has_not_published_is_refused_by_name(
+    browse, publish, by_hand, tmp_path, target
+):
+    publish(report=with_checks())
+    (tmp_path / DAG_ID / "month=2018-06").symlink_to(target)
+    viewer = browse()
+    viewer.get(ROOM)
+    by_hand.work(rest=0)
+    html = viewer.get(ROOM).text
+    assert cells(html)["2018-05"].startswith("passed")
+    assert cells(html)["2018-06"].startswith("refused")
+    assert "2018-06 refused" in needs(html)
+    assert "REFUSED JUST NOW" in viewer.get(f"/results/{DAG_ID}/month=2018-06").text
+
+
 def test_what_needs_somebody_stands_first(browse, publish, by_hand, dag_run):
     for month in ("2018-01", "2018-02", "2018-06"):
         publish(key=f"month={month}", report=with_checks())
@@ -124,7 +184,7 @@ def test_what_needs_somebody_stands_first(browse, publish, by_hand, dag_run):
         run_id="manual__2018-09",
         conf={"month": "2018-09"},
         start_date=START,
-        xcoms=ELSEWHERE,
+        xcoms={**ELSEWHERE, ("spark.run_spark", "failure"): "[spark-failed] The job failed. · got: 1"},
     )
     dag_run(
         "running",
@@ -140,7 +200,8 @@ def test_what_needs_somebody_stands_first(browse, publish, by_hand, dag_run):
     said = needs(html)
 
     assert "2018-09 failed" in said
-    assert "spark.run_spark failed. Nothing was published." in said
+    assert "spark-failed. spark.run_spark failed. Nothing was published." in said
+    assert "runbooks/spark-failed" in said
     assert "2018-03..05 2018-07..09 2018-12.." in said
     assert f"gaps/{DAG_ID}?first=2018-03&amp;last=" in said
     assert cells(html)["2018-10"].startswith("running")

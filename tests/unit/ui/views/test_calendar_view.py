@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import date
 
 from confidential_spark.core.months import Month
+from confidential_spark.ui.room.matrix import matrix
 from confidential_spark.ui.views.calendar_view import CellState, MonthLine, calendar, month_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,12 @@ def test_every_year_from_the_first_to_the_last_has_a_row_with_all_its_months():
     assert all(len(year.cells) == 12 for year in years)
     assert {cell.line.state for cell in years[1].cells} == {CellState.MISSING}
     assert [str(c.month) for y in years for c in y.cells if c.line.key] == ["2016-01", "2018-12", "2026-10"]
+
+
+def test_a_month_of_a_year_to_come_brings_no_years_before_it():
+    lines = {Month(2025, 1): passed(), Month(2099, 1): passed()}
+    assert [year.year for year in calendar(lines, TODAY)] == [2025, 2026, 2099]
+    assert [year.year for year in matrix(lines, {}, today=TODAY).years] == [2025, 2026, 2099]
 
 
 def test_a_month_that_is_not_over_is_not_missing():
