@@ -2,7 +2,7 @@
 
 Runs months in simulation, which are kept in var/screenshots and not run again, starts Airflow's API server
 over them, and photographs the pages in light and dark. One month is tampered with, so that a refusal can be
-seen, and one run is queued for ever, because nothing here schedules.
+seen, one run is queued for ever, because nothing here schedules, and one measurement waits for a person.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.hooks.results.folder_store import FolderStore
 
 from scripts.local_airflow import environment
+from tests.support import pending_approval
 from tests.support.places import ROOT
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ MISSING, TAMPERED, UNUSUAL, QUEUED = Month(2018, 3), Month(2018, 2), Month(2018,
 ROWS, FEW_ROWS = 9000, 6000
 WIDTH, HEIGHT = 1100, 660
 FOLDER_IN_WORDS = """(all, folder) => all.forEach(each => {
-    const text = each.textContent.replaceAll(`${folder}/var/screenshots/shown`, "/srv/results");
+    const results = each.textContent.replaceAll(`${folder}/var/screenshots/shown`, "/srv/results");
+    const text = results.replaceAll(`${folder}/var/screenshots/include`, "/opt/confidential-spark/include");
     each.textContent = text.replaceAll(folder, "/opt/confidential-spark");
 })"""
 
@@ -54,7 +56,14 @@ def main() -> int:
     shutil.copytree(results, shown, symlinks=True)
     tamper(shown / DAG_ID / f"month={TAMPERED}" / "summary.json")
     # In a process of its own: Airflow looks for its home when it is first imported.
-    env = {**environment(home), "CONFIDENTIAL_SPARK_RESULTS_DIR": str(shown)}
+    env = {
+        **environment(home),
+        "CONFIDENTIAL_SPARK_RESULTS_DIR": str(shown),
+        "CONFIDENTIAL_SPARK_INCLUDE_DIR": str(pending_approval.include_folder(STATE / "include")),
+        "CONFIDENTIAL_SPARK_IMAGE_POLICY": pending_approval.POLICY,
+        "CONFIDENTIAL_SPARK_DCSV3_POLICY": pending_approval.POLICY,
+        "CONFIDENTIAL_SPARK_AKS_POLICY": pending_approval.POLICY,
+    }
     command = [sys.executable, "-c", f"from {__spec__.name} import take; take()"]
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 
@@ -63,6 +72,7 @@ def take() -> None:
     """Photograph the pages of the Airflow that the environment names."""
     with site() as address, browser() as chromium:
         queue(QUEUED)
+        pending_approval.ask()
         for scheme in ("light", "dark"):
             photograph(chromium, address, scheme)
 
@@ -167,6 +177,9 @@ def photograph(chromium: Browser, address: str, scheme: str) -> None:
     other = quote(f"{DAG_ID}/month={UNUSUAL.shift(-1)}")
     show("compare", f"{PAGES}/compare?left={other}&right={quote(month)}")
     show("gaps", f"{PAGES}/gaps/{DAG_ID}?first={MONTHS[0]}&last={UNUSUAL}")
+    show("audit", f"{PAGES}/audit/{DAG_ID}?first={MONTHS[0]}&last={UNUSUAL}")
+    show("measurements", f"{PAGES}/measurements")
+    show("decision", f"{PAGES}/measurements/{quote(pending_approval.RUN)}")
     show("runbook", f"{PAGES}/runbooks/storage")
     page.set_viewport_size({"width": WIDTH + 80, "height": HEIGHT + 160})
     page.goto(f"{address}/plugin/control-room")
