@@ -368,7 +368,7 @@ def newer_run(session: Session, dag_id: str, key: str, result: ResultView) -> Ot
     if run is None or not is_newer(run, result.judgement.claim):
         return None
     return OtherRun(
-        f"The newest run of this month is {run.state.word}; this result was made before.", run.run_id
+        f"Newest run of this month: {run.state.word}. This result was made before it.", run.run_id
     )
 
 

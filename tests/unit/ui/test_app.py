@@ -298,7 +298,7 @@ def test_a_result_whose_month_runs_again_says_so(browse, publish, dag_run, state
     dag_run(state, task, run_id="second", conf={"month": "2018-05"})
     page = browse().get(RESULT).text
 
-    assert f"The newest run of this month is {state}; this result was made before." in page
+    assert f"Newest run of this month: {state}. This result was made before it." in page
     assert f'target="_top" href="../../../dags/{DAG_ID}/runs/second/plugin/enclave-report"' in page
 
 

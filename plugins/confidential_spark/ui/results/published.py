@@ -71,7 +71,7 @@ class PublishedResult:
         content = _content(self.folder / f"{table}.parquet", MAX_BYTES)
         try:
             return pq.read_table(pa.BufferReader(content)).to_pylist() if content else []
-        except (pa.ArrowException, ValueError):
+        except (pa.ArrowException, OSError, ValueError):
             return []
 
 

@@ -160,7 +160,7 @@ def _failed(dag_id: str, cell: Cell, code: str) -> Need:
     links = [run_link(dag_id, cell.line.run_id)] if cell.line.run_id else []
     if code:
         links.append(Link("Runbook", f"runbooks/{quote(code, safe='')}"))
-    why = f"{code}. {cell.line.words}" if code else cell.line.words
+    why = f"{code}: {cell.line.words}" if code else cell.line.words
     return Need("✗", "bad", f"{cell.month} failed", why, tuple(links))
 
 

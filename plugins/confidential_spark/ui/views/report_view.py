@@ -103,7 +103,8 @@ def result_view(judge: Judge, result: PublishedResult, run_id: str = "") -> Resu
         checks=check_lines(objects(report.get("checks"))) if credible else (),
         identity=identity(proven["facts"]),
         provenance=provenance(judge, judgement),
-        charts=charts(result, job) if credible else (),
+        # A table is read by much code; only what the enclave has written is.
+        charts=charts(result, job) if judgement.report.outcome is Outcome.VERIFIED else (),
         archive=stem,
         archive_command=archive_command(judge, judgement.claim, f"{stem}/{EVIDENCE}"),
         verify_command=local_command(judge, judgement.claim, result),

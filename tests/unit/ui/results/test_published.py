@@ -80,6 +80,14 @@ def test_a_huge_file_is_left_out(publish, tmp_path, monkeypatch):
     assert result.document("report.json") == {}
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"PAR1" + bytes(3000) + b"PAR1", b"PAR1" + b"\x01" * 3000 + b"PAR1"], ids=len
+)
+def test_a_table_that_cannot_be_read_has_no_rows(publish, tmp_path, content):
+    (publish() / "by_hour.parquet").write_bytes(content)
+    assert Published(tmp_path).result(DAG_ID, KEY).rows("by_hour") == []
+
+
 def test_a_result_stays_consistent_while_the_month_is_replaced(publish, tmp_path):
     publish()
     result = Published(tmp_path).result(DAG_ID, KEY)

@@ -144,6 +144,7 @@ def test_without_its_policy_no_page_calls_anything_verified(
     assert trends.count("<circle") == trends.count('class="unverified"') > 0
     month = viewer.get(f"/results/{DAG_ID}/{KEY}").text
     assert f"Runbook for {code}" in month
+    assert "Trips by hour" not in month, "a table that nothing vouches for is not read"
     assert "2 of these months are not verified" in month
     both = f"left={DAG_ID}/month=2018-04&right={DAG_ID}/{KEY}"
     assert "Not everything here is verified" in viewer.get(f"/compare?{both}").text
@@ -200,7 +201,7 @@ def test_what_needs_somebody_stands_first(browse, publish, by_hand, dag_run):
     said = needs(html)
 
     assert "2018-09 failed" in said
-    assert "spark-failed. spark.run_spark failed. Nothing was published." in said
+    assert "spark-failed: spark.run_spark failed. Nothing was published." in said
     assert "runbooks/spark-failed" in said
     assert "2018-03..05 2018-07..09 2018-12.." in said
     assert f"gaps/{DAG_ID}?first=2018-03&amp;last=" in said
