@@ -227,12 +227,22 @@ class LiveAirflow:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @cached_property
+    def passwords(self) -> dict[str, str]:
+        file = self.home / "simple_auth_manager_passwords.json.generated"
+        return dict(json.loads(file.read_text()))
+
     @cached_property
     def token(self) -> str:
-        passwords = self.home / "simple_auth_manager_passwords.json.generated"
-        [(user, password)] = json.loads(passwords.read_text()).items()
-        answer = self.request("POST", "/auth/token", {"username": user, "password": password}, token=None)
-        return str(answer.body["access_token"])
+        return self.token_of(next(iter(self.passwords)))
+
+    def token_of(self, user: str) -> str:
+        body = {"username": user, "password": self.passwords[user]}
+        return str(self.request("POST", "/auth/token", body, token=None).body["access_token"])
 
     def get(self, path: str) -> Answer:
         return self.request("GET", f"/api/v2/{path}", token=self.token)
