@@ -12,8 +12,9 @@ from tests.support.places import ROOT
 
 PROJECT = ROOT
 DAG_VARIABLE = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
+LARGE = ("docker", "kubernetes", "kubernetes_asyncio", "azure", "pyarrow", "duckdb", "dcap_qvl")
 LIBRARIES = (
-    *("docker", "kubernetes", "kubernetes_asyncio", "azure", "pyarrow", "duckdb", "dcap_qvl"),
+    *LARGE,
     *("requests", "urllib3", "cryptography.x509", "jwt"),
     # What a task loads of this project when it runs, and only those tasks that use it.
     *("confidential_spark.simulation", "confidential_spark.verification.policy.policy"),
@@ -65,8 +66,8 @@ def test_a_dag_file_is_parsed_without_the_libraries_of_tasks(file_name: str) -> 
     assert loaded(file_name) == (CHECKS if file_name == "platform_check.py" else set())
 
 
-def test_what_watches_a_run_from_outside_loads_neither_airflow_nor_the_libraries_of_tasks() -> None:
-    names = ("airflow", *LIBRARIES)
+def test_what_watches_a_run_from_outside_loads_neither_airflow_nor_large_libraries() -> None:
+    names = ("airflow", *LARGE)
     program = f"import sys, scripts.run_month; print(*(name for name in {names} if name in sys.modules))"
     environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'plugins'}:{PROJECT}"}
     command = [sys.executable, "-c", program]
