@@ -152,6 +152,14 @@ def test_a_stale_year_is_named_in_the_matrix_in_the_list_and_on_its_page(
     assert "SIMULATED" in page
 
 
+def test_a_year_that_leads_to_another_one_is_refused_and_leaves_that_one_true(year, look, tmp_path) -> None:
+    (tmp_path / YEARS / "year=2017").symlink_to(f".versions/{KEY}/{year.name}")
+    html = look()
+    states = {name: cell(html, name)["title"] for name in ("2017", "2018")}
+    assert "REFUSED year-statement" in states["2017"]
+    assert "published, and the sum of the months that are published now" in states["2018"]
+
+
 def test_a_month_that_nobody_has_verified_leaves_the_comparison_open(
     browse, year, look, publish_month, by_hand, monkeypatch
 ) -> None:

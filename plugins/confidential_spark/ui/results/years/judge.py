@@ -86,12 +86,12 @@ class YearJudge:
 
     def known(self, result: PublishedResult) -> YearJudgement | None:
         """Return what was found when nothing has changed since; this opens none of the year's files."""
-        return self.kept.get((result.folder, ""), self.state(result))
+        return self.kept.get((result.folder, result.key), self.state(result))
 
     def judge(self, result: PublishedResult) -> YearJudgement:
         """Verify the year now, unless that takes so long that an earlier judgement must do."""
         state = self.state(result)
-        kept = self.kept.get((result.folder, ""), state)
+        kept = self.kept.get((result.folder, result.key), state)
         if kept and kept.elapsed_ms > SLOW_MS:
             return kept
         began = time.perf_counter()
@@ -107,7 +107,7 @@ class YearJudge:
             elapsed_ms=elapsed,
         )
         if state == self.state(result):
-            self.kept.put((result.folder, ""), state, judgement)
+            self.kept.put((result.folder, result.key), state, judgement)
         return judgement
 
     def look(self, result: PublishedResult) -> IndexEntry:
