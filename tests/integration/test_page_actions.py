@@ -86,6 +86,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
         CONFIDENTIAL_SPARK_INCLUDE_DIR=str(include),
         CONFIDENTIAL_SPARK_IMAGE_POLICY=POLICY,
         CONFIDENTIAL_SPARK_IMAGE_SECOND_PERSON="true",
+        CONFIDENTIAL_SPARK_IMAGE_REQUESTERS="admin,ann",
         CONFIDENTIAL_SPARK_DCSV3_POLICY=POLICY,
     )
     try:
@@ -226,10 +227,13 @@ def test_the_trigger_form_takes_a_location_of_blobs(
     form.locator("#element_month").fill("2016-01")
     form.locator("#element_input").fill(location)
     form.locator("#element_input").press("Tab")
+    # Without this, what other tests have started would begin to run.
+    form.get_by_text(f"Unpause {DAG}").click()
     with page.expect_response(lambda answer: answer.request.method == "POST") as answer:
         form.get_by_role("button", name="Trigger").click()
     stored = live.rows("select count(*) from dag_run where conf like ?", f"%{json.dumps(location)[1:-1]}%")
     assert (answer.value.ok, stored) == (not refused, [(0 if refused else 1,)])
+    assert live.get(f"dags/{DAG}").body["is_paused"]
     if refused:
         form.get_by_text(f"Invalid input for param input: '{location}' {refused}").wait_for()
         form.get_by_text("Never with a SAS token in it").first.wait_for()
@@ -238,11 +242,11 @@ def test_the_trigger_form_takes_a_location_of_blobs(
 def test_commands_are_copied_and_the_theme_followed_in_airflows_frame(visit: Any) -> None:
     page = visit("viewer", "/plugin/control-room")
     room = in_airflow(page)
+    # The machine's own clipboard is none of a test's business.
+    page.add_init_script("navigator.clipboard.writeText = async text => { window.copied = text; };")
     room.locator("td[data-month='2018-03'] a").click()
     command = room.locator("code[data-copy]").first.text_content()
     frame = page.frames[-1]
-    # The machine's own clipboard is none of a test's business.
-    frame.evaluate("() => { navigator.clipboard.writeText = async text => { window.copied = text; }; }")
     room.get_by_role("button", name="Copy").first.click()
     room.get_by_role("button", name="Copied").wait_for()
     assert frame.evaluate("() => window.copied") == command
