@@ -36,11 +36,10 @@ def add_command(commands: Commands) -> None:
 def _get(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
     from confidential_spark.core.errors import ConfidentialSparkError
-    from confidential_spark.hooks.results.location import result_store
+    from confidential_spark.hooks.results.location import store_at
 
-    root, _, dag_id = options.location.rstrip("/").rpartition("/")
     try:
-        version = result_store(root or ".", dag_id).published(options.key)
+        version = store_at(options.location).published(options.key)
         version.copy_to(options.folder, MAX_FILE_BYTES)
     except FileExistsError:
         print(f"{options.folder} exists: name a new folder", file=sys.stderr, flush=True)

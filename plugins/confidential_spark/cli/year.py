@@ -91,11 +91,10 @@ def _acceptance(options: argparse.Namespace) -> Acceptance:
 
 def _published(location: str) -> Published:
     from confidential_spark.core.months import Month
-    from confidential_spark.hooks.results.location import result_store
+    from confidential_spark.hooks.results.location import store_at
     from confidential_spark.hooks.results.store import month_key
 
-    root, _, dag_id = location.rstrip("/").rpartition("/")
-    store = result_store(root or ".", dag_id)
+    store = store_at(location)
 
     def published(month: str) -> tuple[str, str] | None:
         files = store.current(month_key(Month.parse(month)))

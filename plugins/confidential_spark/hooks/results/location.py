@@ -38,6 +38,16 @@ def result_store(location: Location, dag_id: str) -> ResultStore:
     return results_at(location).store(dag_id)
 
 
+def store_at(place: str) -> ResultStore:
+    """Return one DAG's results.
+
+    :param place: folder or address, ``…/DAG_ID``.
+    :raises ConfigurationError: as :func:`result_store`.
+    """
+    location, _, dag_id = place.rstrip("/").rpartition("/")
+    return result_store(location or ".", dag_id)
+
+
 def is_folder(location: Location) -> bool:
     """Whether a location is a place among this machine's files."""
     return "://" not in str(location)

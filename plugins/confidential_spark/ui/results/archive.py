@@ -66,9 +66,7 @@ def subjects(evidence: bytes) -> set[str]:
 
     :raises VerificationError: the evidence or its statement is malformed.
     """
-    listed = Evidence.parse(evidence).statement.members.members.get("subject")
-    items = listed if isinstance(listed, list) else []
-    return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
+    return _names(Evidence.parse(evidence).statement.members.members.get("subject"))
 
 
 def year_subjects(statement: bytes) -> set[str]:
@@ -76,7 +74,10 @@ def year_subjects(statement: bytes) -> set[str]:
 
     :raises VerificationError: it is malformed.
     """
-    listed = read_statement(statement).get("subject")
+    return _names(read_statement(statement).get("subject"))
+
+
+def _names(listed: object) -> set[str]:
     items = listed if isinstance(listed, list) else []
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
 
