@@ -26,12 +26,14 @@ from confidential_spark.verification.policy.ledger import MAX_LEDGER_BYTES
 from confidential_spark.verification.refusals import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from confidential_spark.jobs.job import SparkJob
     from confidential_spark.ui.results.published import PublishedResult
     from confidential_spark.ui.results.published_state import PublishedState
     from confidential_spark.verification import Policy
+    from confidential_spark.verification.report import StepResult
     from confidential_spark.years.verify import YearReport
 
 EVIDENCE = "evidence.json"
@@ -77,14 +79,14 @@ class Judgement:
     report: VerificationReport
     claim: Claim
     checked_at: datetime
-    elapsed_ms: float
+    elapsed_ms: float = 0.0
     fresh: bool = True
     in_lists: list[PublishedState] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def counts(self) -> str:
         """How many steps passed, of how many."""
-        return f"{sum(step.status == 'PASS' for step in self.report.steps)}/{len(self.report.steps)}"
+        return passed_of(self.report.steps)
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,18 @@ class YearJudgement:
     run_id: str
     synthetic: bool
     checked_at: datetime
-    elapsed_ms: float
+    elapsed_ms: float = 0.0
     fresh: bool = True
 
     @property
     def counts(self) -> str:
         """How many steps passed, of how many."""
-        return f"{sum(step.status == 'PASS' for step in self.report.steps)}/{len(self.report.steps)}"
+        return passed_of(self.report.steps)
+
+
+def passed_of(steps: Sequence[StepResult]) -> str:
+    """Return how many steps passed, of how many."""
+    return f"{sum(step.status == 'PASS' for step in steps)}/{len(steps)}"
 
 
 Found = TypeVar("Found", Judgement, YearJudgement)
@@ -137,6 +144,29 @@ class Kept(Generic[Found]):
             self._kept.move_to_end(version)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
+
+    def judged(
+        self,
+        version: tuple[Path | str, ...],
+        state_now: Callable[[], VersionState],
+        judge: Callable[[VersionState], Found],
+    ) -> Found:
+        """Judge a version now, unless that took so long that an earlier judgement of the same files must do.
+
+        :param version: as for :meth:`get`.
+        :param state_now: the state of everything that a judgement depends on.
+        :param judge: what judges it; how long that takes is measured here.
+        """
+        state = state_now()
+        kept = self.get(version, state)
+        if kept and kept.elapsed_ms > SLOW_MS:
+            return kept
+        began = time.perf_counter()
+        found = judge(state)
+        judgement = replace(found, elapsed_ms=(time.perf_counter() - began) * 1000)
+        if state == state_now():
+            self.put(version, state, judgement)
+        return judgement
 
 
 class KeptJudgements(Kept[Judgement]):
@@ -206,18 +236,13 @@ class Judge:
 
         :param limit: bytes; a larger version is not checked.
         """
-        state = self.state(result)
-        kept = self._kept.get((result.folder, result.key, run_id), state)
-        if kept and kept.elapsed_ms > SLOW_MS:
-            return kept
-        began = time.perf_counter()
-        claim = self.claim(result, run_id)
-        report = self._verify(result, claim, size_of(state[0]), limit)
-        elapsed = (time.perf_counter() - began) * 1000
-        judgement = Judgement(report, claim, datetime.now(UTC), elapsed)
-        if state == self.state(result):
-            self._kept.put((result.folder, result.key, run_id), state, judgement)
-        return judgement
+
+        def judge(state: VersionState) -> Judgement:
+            claim = self.claim(result, run_id)
+            report = self._verify(result, claim, size_of(state[0]), limit)
+            return Judgement(report, claim, datetime.now(UTC))
+
+        return self._kept.judged((result.folder, result.key, run_id), lambda: self.state(result), judge)
 
     def claim(self, result: PublishedResult, run_id: str = "") -> Claim:
         """Return what the page says that the version is."""

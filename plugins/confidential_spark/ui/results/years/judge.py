@@ -7,7 +7,6 @@ Whether its months are still the published ones is compared anew whenever a page
 from __future__ import annotations
 
 import re
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,6 @@ from confidential_spark.ui.queries import judge_of
 from confidential_spark.ui.results.live_verification import (
     EVIDENCE,
     MAX_BYTES_ON_PAGE,
-    SLOW_MS,
     Kept,
     YearJudgement,
     size_of,
@@ -90,25 +88,18 @@ class YearJudge:
 
     def judge(self, result: PublishedResult) -> YearJudgement:
         """Verify the year now, unless that takes so long that an earlier judgement must do."""
-        state = self.state(result)
-        kept = self.kept.get((result.folder, result.key), state)
-        if kept and kept.elapsed_ms > SLOW_MS:
-            return kept
-        began = time.perf_counter()
-        report = self._verify(result, size_of(state[0]))
-        elapsed = (time.perf_counter() - began) * 1000
-        said = predicate_of(result)
-        judgement = YearJudgement(
-            report=report,
-            made_at=moment_of(said.get("made_at")),
-            run_id=text(said.get("run_id")),
-            synthetic=said.get("synthetic") is not False,
-            checked_at=datetime.now(UTC),
-            elapsed_ms=elapsed,
-        )
-        if state == self.state(result):
-            self.kept.put((result.folder, result.key), state, judgement)
-        return judgement
+
+        def judge(state: VersionState) -> YearJudgement:
+            said = predicate_of(result)
+            return YearJudgement(
+                report=self._verify(result, size_of(state[0])),
+                made_at=moment_of(said.get("made_at")),
+                run_id=text(said.get("run_id")),
+                synthetic=said.get("synthetic") is not False,
+                checked_at=datetime.now(UTC),
+            )
+
+        return self.kept.judged((result.folder, result.key), lambda: self.state(result), judge)
 
     def look(self, result: PublishedResult) -> IndexEntry:
         """Verify the year, and return what its files say of it."""
