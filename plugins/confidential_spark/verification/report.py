@@ -73,6 +73,13 @@ class StepResult:
     detail: str = ""
     action: str | None = None
 
+    def text(self) -> str:
+        """Return the step for a terminal: a line, and below it what a failure got, expected and asks for."""
+        note = self.detail and f" · {self.detail}"
+        parts = {"got": self.got, "expected": self.expected, "do": self.action}
+        more = [f"{name:>20}: {value}" for name, value in parts.items() if value is not None]
+        return "\n".join([f"{self.number:>2} {self.status:<7} {self.title}{note}", *more])
+
 
 @dataclass(frozen=True)
 class ExecutorFacts:
@@ -216,13 +223,8 @@ class VerificationReport:
             f"Policy: {shorten(self.policy)}, SHA-256 {self.policy_sha256 or 'of no file'}",
             f"Issuer: {self.issuer or 'none'}",
             *(f"NOT USED: {what}" for what in self.unused),
+            *(step.text() for step in self.steps),
         ]
-        for step in self.steps:
-            note = step.detail and f" · {step.detail}"
-            lines.append(f"{step.number:>2} {step.status:<7} {step.title}{note}")
-            for name, value in (("got", step.got), ("expected", step.expected), ("do", step.action)):
-                if value is not None:
-                    lines.append(f"{name:>20}: {value}")
         if self.facts.results is not None and self.passed:
             lines += ["Compare by eye:", *(f"   {shorten(line, 600)}" for line in self.facts.to_compare())]
         return "\n".join([*lines, self._verdict()])

@@ -106,14 +106,8 @@ class YearReport:
 
     def text(self) -> str:
         """Return the report for a terminal, a step a line; the last line is the verdict."""
-        lines = [f"Year {self.year} · policy {self.policy}"]
-        for step in self.steps:
-            note = step.detail and f" · {step.detail}"
-            lines.append(f"{step.number:>2} {step.status:<7} {step.title}{note}")
-            for name, value in (("got", step.got), ("expected", step.expected), ("do", step.action)):
-                if value is not None:
-                    lines.append(f"{name:>20}: {value}")
-        return "\n".join([*lines, self.verdict])
+        steps = (step.text() for step in self.steps)
+        return "\n".join([f"Year {self.year} · policy {self.policy}", *steps, self.verdict])
 
     @property
     def verdict(self) -> str:
