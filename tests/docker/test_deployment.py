@@ -148,7 +148,8 @@ def deployment(
 
 
 def test_what_a_worker_has_and_has_not(deployment: Deployment) -> None:
-    assert len(deployment.container("worker")) == 2
+    # Debian's Compose has once listed one of two that were both running.
+    wait_until(lambda: len(deployment.container("worker")) == 2, "two workers are listed", 60)
     tried = deployment(
         *("exec", "-T", "worker", "bash", "-c"),
         "ls /run/secrets; getent hosts postgres || echo no database; getent hosts redis >/dev/null"
