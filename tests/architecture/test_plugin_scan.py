@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.places import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLUGINS = ROOT / "plugins"
 
@@ -20,6 +25,23 @@ def scanned_files(folder: Path) -> list[Path]:
 
 def test_only_the_entry_file_is_scanned() -> None:
     assert scanned_files(PLUGINS) == [Path("confidential_spark/plugin.py")]
+
+
+def test_the_package_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task's process searches `plugins/` again."""
+    from airflow._shared.module_loading import file_discovery
+
+    searched: list[str] = []
+    walk = os.walk
+
+    def noted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for found in walk(*arguments, **options):
+            searched.append(found[0])
+            yield found
+
+    monkeypatch.setattr(file_discovery.os, "walk", noted)
+    scanned_files(PLUGINS)
+    assert searched == [str(PLUGINS), str(PLUGINS / "confidential_spark")]
 
 
 @pytest.mark.parametrize("name", ["docker.py", "email.py", "anything/deep/kubernetes.py"])

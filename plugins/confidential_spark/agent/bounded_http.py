@@ -221,7 +221,7 @@ class BoundedHttp:
         """Return an opener for HTTP only, without redirects, and without proxies on the loopback."""
         opener = OpenerDirector()
         proxies: dict[str, str] | None = {} if is_loopback(self.base_url) else None
-        handlers = (ProxyHandler(proxies), _Handler(guard, self._context), _AnyStatus(), UnknownHandler())
+        handlers = (ProxyHandler(proxies), _Handler(guard, lambda: self._context), _AnyStatus(), UnknownHandler())
         for handler in handlers:
             opener.add_handler(handler)
         return opener
@@ -345,7 +345,7 @@ def _guarded(kind: type[Any], guard: _Guard, *arguments: Any, **options: Any) ->
 
 
 class _Handler(AbstractHTTPHandler):
-    def __init__(self, guard: _Guard, context: ssl.SSLContext) -> None:
+    def __init__(self, guard: _Guard, context: Callable[[], ssl.SSLContext]) -> None:
         super().__init__()
         self._guard = guard
         self._context = context
@@ -354,7 +354,7 @@ class _Handler(AbstractHTTPHandler):
         return self.do_open(partial(_guarded, HTTPConnection, self._guard), request)
 
     def https_open(self, request: Request) -> HTTPResponse:
-        return self.do_open(partial(_guarded, HTTPSConnection, self._guard), request, context=self._context)
+        return self.do_open(partial(_guarded, HTTPSConnection, self._guard), request, context=self._context())
 
     http_request = https_request = AbstractHTTPHandler.do_request_
 

@@ -42,6 +42,12 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return asked
 
 
+def test_no_authorities_are_loaded_to_call_the_loopback():
+    """It takes 20 ms of a processor, in each task."""
+    with FaultyService(GOOD) as service:
+        assert BoundedHttp(service.url, LIMITS, trust=pytest.fail).call("GET", "/certs").body == b"good"
+
+
 @pytest.mark.parametrize(
     "fault",
     [
