@@ -86,6 +86,9 @@ def of_month(
     yield Question(f"{size} rows: Spark stage / (a)", stage, submit, stage_goal)
     yield Question(f"{size} rows: Spark stage / (a), memory", stage, submit, figure=Figure.MEMORY)
     yield Question(f"{size} rows: make run / DuckDB's recount", whole, bench.recount(rows), recount_goal)
+    if recount_goal:
+        then = bench.recount_per_row(rows)
+        yield Question(f"{size} rows: make run / the recount as the goal was set", whole, then, recount_goal)
     yield Question(f"{size} rows: Spark stage / bare count", stage, bench.bare_count(rows))
     for engine in ("duckdb", "polars"):
         yield Question(f"{size} rows: Spark stage / {engine}, sums only", stage, bench.engine(engine, rows))
