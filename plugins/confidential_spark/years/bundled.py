@@ -77,7 +77,7 @@ def judge_year(
     """
     year = expected[1]
     if not any(name.startswith(f"{YEARS_FOLDER}/{year}/") for name in files.names()):
-        return BundledYear("MISSING", detail="the bundle has its months and not their published sum")
+        return BundledYear("MISSING", detail="the bundle has no sum of its months")
     with _unpacked(files, year) as folder:
         places = {month: folder / MONTHS / month / STATEMENT for month in months_of_year(year)}
         there = {month: path for month, path in places.items() if path.is_file()}
