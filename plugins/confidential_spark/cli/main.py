@@ -24,9 +24,7 @@ from confidential_spark.verification.safe_files import read_regular
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_VERIFIED = 0
-EXIT_REFUSED = 1
-EXIT_NOT_CHECKED = 2
+EXIT_VERIFIED, EXIT_REFUSED, EXIT_NOT_CHECKED = 0, 1, 2
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
 # By name: the verifier does without them. Auditors install `audit`; the others are in a checkout only.
@@ -115,14 +113,13 @@ def _report(options: argparse.Namespace) -> VerificationReport:
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 
-    policy = load_policy(options.policy)
     # A published month is replaced by switching a link: what follows is all of the version it leads to now.
     evidence, folder = _resolve_together(options.evidence, options.results or options.evidence.parent)
     return verify_evidence(
+        policy=load_policy(options.policy),
         evidence=read_file(evidence, MAX_EVIDENCE_BYTES),
         results=_require_folder(folder),
         jwks=None if options.jwks is None else read_file(options.jwks, MAX_JWKS_BYTES),
-        policy=policy,
         now=clock(options.at) or datetime.now(UTC),
         expected_nonce=_nonce(options.nonce),
         expected_run_id=options.run_id,

@@ -149,8 +149,47 @@ class VerifiedFacts:
         return [*lines, f"inputs: {more} more, which --json lists"] if more > 0 else lines
 
 
+class StepReport:
+    """A report of numbered steps: whether all passed, and which one failed first."""
+
+    steps: tuple[StepResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every step passed."""
+        return bool(self.steps) and all(step.status is Status.PASS for step in self.steps)
+
+    @property
+    def failure(self) -> StepResult | None:
+        """The first step that failed."""
+        return next((step for step in self.steps if step.status is Status.FAIL), None)
+
+    @property
+    def code(self) -> str | None:
+        """The failed step's stable short code."""
+        return self.failure.code if self.failure else None
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether the failure says something about what the checking side handed over, and nothing else."""
+        failed = self.failure
+        return failed is not None and (failed.number == 0 or failed.code in CHECKING_SIDE)
+
+    def raise_for_failure(self) -> None:
+        """Do nothing when every step passed.
+
+        :raises VerificationError: with the first failure's code, got and expected.
+        """
+        if self.passed:
+            return
+        crashed = Refusal.CHECK_CRASHED.value
+        step = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, crashed)
+        message, code = f"Step {step.number} ({step.title}) failed: {step.detail}", step.code or crashed
+        raise VerificationError(message, code=code, got=step.got, expected=step.expected, action=step.action)
+
+
 @dataclass(frozen=True)
-class VerificationReport:
+class VerificationReport(StepReport):
     """The verdict. Only :attr:`passed` means verified; everything else proves nothing.
 
     :param policy: name and version of the policy, or a stand-in when it could not be read.
@@ -172,40 +211,11 @@ class VerificationReport:
     unused: tuple[str, ...] = ()
 
     @property
-    def passed(self) -> bool:
-        """Whether every step passed."""
-        return bool(self.steps) and all(step.status is Status.PASS for step in self.steps)
-
-    @property
-    def failure(self) -> StepResult | None:
-        """The first step that failed."""
-        return next((step for step in self.steps if step.status is Status.FAIL), None)
-
-    @property
-    def code(self) -> str | None:
-        """The failed step's stable short code."""
-        return self.failure.code if self.failure else None
-
-    @property
     def outcome(self) -> Outcome:
         """Verified, refused, or not checked because of what the checking side handed over."""
         if self.passed:
             return Outcome.VERIFIED
-        failed = self.failure
-        unchecked = failed and (failed.number == 0 or failed.code in CHECKING_SIDE)
-        return Outcome.NOT_CHECKED if unchecked else Outcome.REFUSED
-
-    def raise_for_failure(self) -> None:
-        """Do nothing when verified.
-
-        :raises VerificationError: with the first failure's code, got and expected.
-        """
-        if self.passed:
-            return
-        crashed = Refusal.CHECK_CRASHED.value
-        step = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, crashed)
-        message, code = f"Step {step.number} ({step.title}) failed: {step.detail}", step.code or crashed
-        raise VerificationError(message, code=code, got=step.got, expected=step.expected, action=step.action)
+        return Outcome.NOT_CHECKED if self.unchecked else Outcome.REFUSED
 
     @classmethod
     def not_checked(cls, policy: str, error: Exception) -> VerificationReport:

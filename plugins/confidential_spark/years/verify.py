@@ -16,8 +16,8 @@ from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.evidence.result_files import COMPANIONS, require_digests
-from confidential_spark.verification.refusals import CHECKING_SIDE, Refusal
-from confidential_spark.verification.report import Status, StepResult, run_checks
+from confidential_spark.verification.refusals import Refusal
+from confidential_spark.verification.report import StepReport, run_checks
 from confidential_spark.verification.safe_files import read_regular
 from confidential_spark.years.months import MAX_DOCUMENT_BYTES, verify_month
 from confidential_spark.years.statement import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.verification.json_object import JsonObject
-    from confidential_spark.verification.report import Check
+    from confidential_spark.verification.report import Check, StepResult
     from confidential_spark.years.months import Acceptance, VerifiedMonth
 
 Published = Callable[[str], tuple[str, str] | None]
@@ -74,7 +74,7 @@ class YearOutcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class YearReport:
+class YearReport(StepReport):
     """The verdict on one year.
 
     :param trust: of its months; None unless every step passed.
@@ -86,22 +86,16 @@ class YearReport:
     policy: str
     year: str
     steps: tuple[StepResult, ...]
-    trust: str | None
+    trust: str | None = None
     months: Mapping[str, str] = field(default_factory=dict)
     stale: tuple[str, ...] = ()
     compared: bool = False
 
     @property
-    def failure(self) -> StepResult | None:
-        """The first step that failed."""
-        return next((step for step in self.steps if step.status is Status.FAIL), None)
-
-    @property
     def outcome(self) -> YearOutcome:
         """The verdict in one word."""
-        if failed := self.failure:
-            unchecked = failed.number == 0 or failed.code in CHECKING_SIDE
-            return YearOutcome.NOT_CHECKED if unchecked else YearOutcome.REFUSED
+        if not self.passed:
+            return YearOutcome.NOT_CHECKED if self.unchecked else YearOutcome.REFUSED
         return YearOutcome.STALE if self.stale else YearOutcome.VERIFIED
 
     def text(self) -> str:
@@ -126,18 +120,6 @@ class YearReport:
         steps = [asdict(step) | {"status": step.status.value} for step in self.steps]
         return asdict(self) | {"steps": steps, "outcome": self.outcome.value, "verdict": self.verdict}
 
-    def raise_for_failure(self) -> None:
-        """Do nothing when every step passed.
-
-        :raises VerificationError: with the first failure's code, got and expected.
-        """
-        if failed := self.failure:
-            message = f"Step {failed.number} ({failed.title}) failed: {failed.detail}"
-            code = failed.code or Refusal.CHECK_CRASHED.value
-            raise VerificationError(
-                message, code=code, got=failed.got, expected=failed.expected, action=failed.action
-            )
-
 
 def verify_year(
     folder: Path,
@@ -153,15 +135,11 @@ def verify_year(
     """
     steps = _Steps(folder, accept, expected)
     results = run_checks(cast("list[Check]", steps.checks()))
-    passed = all(step.status is Status.PASS for step in results)
-    report = YearReport(
-        accept.policy.label,
-        steps.year or "unknown",
-        results,
-        accept.policy.trust if passed else None,
-        steps.bound,
-    )
-    return compared(report, published) if passed and published else report
+    report = YearReport(accept.policy.label, steps.year or "unknown", results, months=steps.bound)
+    if not report.passed:
+        return report
+    report = replace(report, trust=accept.policy.trust)
+    return compared(report, published) if published else report
 
 
 def compared(report: YearReport, published: Published) -> YearReport:
