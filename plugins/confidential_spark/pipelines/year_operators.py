@@ -124,7 +124,7 @@ class FindMonthsOperator(YearOperator):
 
     def is_made_of(self, year: str, months: Mapping[str, VersionFiles]) -> bool:
         """Whether the published year names the evidence of exactly these versions."""
-        from confidential_spark.years.statement import materials_of
+        from confidential_spark.years.statement import materials_of, read_statement
 
         current = self.years.current(year_key(year))
         if current is None:
@@ -132,7 +132,7 @@ class FindMonthsOperator(YearOperator):
         # A statement that cannot be read is replaced by one that can.
         with suppress(ConfidentialSparkError, OSError, ValueError):
             now = {month: sha256(files.content(EVIDENCE)).hexdigest() for month, files in months.items()}
-            return materials_of(current.content(EVIDENCE)) == now
+            return materials_of(read_statement(current.content(EVIDENCE))) == now
         return False
 
 

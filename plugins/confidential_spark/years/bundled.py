@@ -98,9 +98,9 @@ def verdict_on(
     """
     program: str | None = next(iter(programs), None)
     try:
-        statement = read_regular(folder / STATEMENT, MAX_STATEMENT_BYTES)
+        statement = read_statement(read_regular(folder / STATEMENT, MAX_STATEMENT_BYTES))
         materials = materials_of(statement)
-        ran = read_statement(statement)["predicate"]["materials"][0]["job_file_sha256"]
+        ran = statement["predicate"]["materials"][0]["job_file_sha256"]
         program = ran if ran in programs else program
     except (OSError, ValueError, LookupError, TypeError, VerificationError):
         materials = {}  # the verification says what is wrong

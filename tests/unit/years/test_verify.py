@@ -343,7 +343,7 @@ def test_a_refused_year_is_not_called_stale(year) -> None:
 def test_a_statement_without_materials_is_named(genuine, content) -> None:
     statement = read(genuine / "evidence.json") | {"predicate": content}
     with pytest.raises(VerificationError, match="year-statement"):
-        materials_of(to_bytes(statement))
+        materials_of(statement)
 
 
 def test_months_computed_otherwise_are_not_added_up(tmp_path) -> None:
