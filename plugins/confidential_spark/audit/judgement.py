@@ -9,7 +9,7 @@ from confidential_spark.audit.contents import read
 from confidential_spark.audit.manifest import MONTHS_FOLDER
 from confidential_spark.audit.months import whole_years
 from confidential_spark.audit.report import BundleReport, PeriodVerdict, Verdict
-from confidential_spark.verification import Outcome, VerificationReport, verify_evidence
+from confidential_spark.verification import VerificationReport, verify_evidence
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.refusals import Refusal
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from confidential_spark.years.verify import YearReport
 
 EVIDENCE = "evidence.json"
-WORDS = {
-    Outcome.VERIFIED: Verdict.VERIFIED,
-    Outcome.REFUSED: Verdict.REFUSED,
-    Outcome.NOT_CHECKED: Verdict.NOT_CHECKED,
-}
 
 
 def judge_month(
@@ -107,4 +102,4 @@ def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -
         # A run's id is the pipeline's choice, so it does not tell which job ran.
         detail = f"the enclave ran {job}, the bundle says {manifest.job}"
         return PeriodVerdict(month, Verdict.REFUSED, code=Refusal.JOB_MISMATCH, detail=detail, report=report)
-    return PeriodVerdict.of(month, WORDS[report.outcome], report)
+    return PeriodVerdict.of(month, report)

@@ -51,14 +51,14 @@ class PeriodVerdict:
     report: VerificationReport | YearReport | None = None
 
     @classmethod
-    def of(cls, month: str, word: Verdict, report: VerificationReport) -> PeriodVerdict:
+    def of(cls, month: str, report: VerificationReport) -> PeriodVerdict:
         """Return what the verification of a month found."""
         failed = report.failure
         if failed is None:
             detail = f"run {report.facts.run_id}, signed {report.facts.finished_at}"
         else:
             detail = f"step {failed.number}: {failed.detail}"
-        return cls(month, word, report.code or "", detail, report)
+        return cls(month, Verdict(report.outcome.word), report.code or "", detail, report)
 
     @property
     def kind(self) -> str:

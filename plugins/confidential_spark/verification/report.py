@@ -29,11 +29,17 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the verification as a whole says."""
+    """What the verification as a whole says; only a year is stale: one of its months was published again."""
 
     VERIFIED = "verified"
     REFUSED = "refused"
     NOT_CHECKED = "not-checked"
+    STALE = "stale"
+
+    @property
+    def word(self) -> str:
+        """The verdict for people, e.g. ``NOT CHECKED``."""
+        return self.name.replace("_", " ")
 
 
 class Step(Enum):
@@ -170,10 +176,13 @@ class StepReport:
         return self.failure.code if self.failure else None
 
     @property
-    def unchecked(self) -> bool:
-        """Whether the failure says something about what the checking side handed over, and nothing else."""
+    def outcome(self) -> Outcome:
+        """Verified, refused, or not checked because of what the checking side handed over."""
+        if self.passed:
+            return Outcome.VERIFIED
         failed = self.failure
-        return failed is not None and (failed.number == 0 or failed.code in CHECKING_SIDE)
+        unchecked = failed and (failed.number == 0 or failed.code in CHECKING_SIDE)
+        return Outcome.NOT_CHECKED if unchecked else Outcome.REFUSED
 
     def raise_for_failure(self) -> None:
         """Do nothing when every step passed.
@@ -210,13 +219,6 @@ class VerificationReport(StepReport):
     not_compared: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
-    @property
-    def outcome(self) -> Outcome:
-        """Verified, refused, or not checked because of what the checking side handed over."""
-        if self.passed:
-            return Outcome.VERIFIED
-        return Outcome.NOT_CHECKED if self.unchecked else Outcome.REFUSED
-
     @classmethod
     def not_checked(cls, policy: str, error: Exception) -> VerificationReport:
         """Return the report of a verification that could not start."""
@@ -240,13 +242,11 @@ class VerificationReport(StepReport):
         return "\n".join([*lines, self._verdict()])
 
     def _verdict(self) -> str:
-        failed = self.failure
-        if failed is None:
-            meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
-            left_out = f" · {NOT_COMPARED}: {', '.join(self.not_compared)}" if self.not_compared else ""
-            return f"VERIFIED · trust: {meaning}{left_out}"
-        name = "REFUSED" if self.outcome is Outcome.REFUSED else "NOT CHECKED"
-        return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
+        if failed := self.failure:
+            return f"{self.outcome.word} · step {failed.number}, {failed.code}: {failed.detail}"
+        meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
+        left_out = f" · {NOT_COMPARED}: {', '.join(self.not_compared)}" if self.not_compared else ""
+        return f"VERIFIED · trust: {meaning}{left_out}"
 
     def without_trust(self) -> VerificationReport:
         """Return the report of a verification that proved nothing."""

@@ -25,7 +25,7 @@ from confidential_spark.years.statement import (
     read_statement,
 )
 from confidential_spark.years.sums import months_of_year
-from confidential_spark.years.verify import YearOutcome, verify_year
+from confidential_spark.years.verify import verify_year
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 YEARS_FOLDER = "years"
 OWN_FILES = frozenset({STATEMENT, SUMMARY, REPORT})
-WORDS = {
-    YearOutcome.VERIFIED: "VERIFIED",
-    YearOutcome.REFUSED: "REFUSED",
-    YearOutcome.NOT_CHECKED: "NOT CHECKED",
-}
 
 
 class Files(Protocol):
@@ -113,8 +108,8 @@ def verdict_on(
     report = verify_year(folder, replace(accept, job_file_sha256=program), expected=expected)
     if failed := report.failure:
         detail = f"step {failed.number}: {failed.detail} {failed.got or ''}"
-        return BundledYear(WORDS[report.outcome], failed.code or "", detail, report)
-    return BundledYear(WORDS[report.outcome], detail="the sum of the twelve months", report=report)
+        return BundledYear(report.outcome.word, failed.code or "", detail, report)
+    return BundledYear(report.outcome.word, detail="the sum of the twelve months", report=report)
 
 
 @contextmanager

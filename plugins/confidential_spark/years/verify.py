@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from enum import Enum, StrEnum
+from enum import Enum
 from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -17,7 +17,7 @@ from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.evidence.result_files import COMPANIONS, require_digests
 from confidential_spark.verification.refusals import Refusal
-from confidential_spark.verification.report import StepReport, run_checks
+from confidential_spark.verification.report import Outcome, StepReport, run_checks
 from confidential_spark.verification.safe_files import read_regular
 from confidential_spark.years.months import MAX_DOCUMENT_BYTES, verify_month
 from confidential_spark.years.statement import (
@@ -64,15 +64,6 @@ class YearStep(Enum):
         self.title = title
 
 
-class YearOutcome(StrEnum):
-    """What the verification as a whole says."""
-
-    VERIFIED = "verified"
-    STALE = "stale"
-    REFUSED = "refused"
-    NOT_CHECKED = "not-checked"
-
-
 @dataclass(frozen=True)
 class YearReport(StepReport):
     """The verdict on one year.
@@ -92,11 +83,9 @@ class YearReport(StepReport):
     compared: bool = False
 
     @property
-    def outcome(self) -> YearOutcome:
+    def outcome(self) -> Outcome:
         """The verdict in one word."""
-        if not self.passed:
-            return YearOutcome.NOT_CHECKED if self.unchecked else YearOutcome.REFUSED
-        return YearOutcome.STALE if self.stale else YearOutcome.VERIFIED
+        return Outcome.STALE if self.passed and self.stale else super().outcome
 
     def text(self) -> str:
         """Return the report for a terminal, a step a line; the last line is the verdict."""
@@ -107,8 +96,7 @@ class YearReport(StepReport):
     def verdict(self) -> str:
         """The last line of :meth:`text`."""
         if failed := self.failure:
-            name = "REFUSED" if self.outcome is YearOutcome.REFUSED else "NOT CHECKED"
-            return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
+            return f"{self.outcome.word} · step {failed.number}, {failed.code}: {failed.detail}"
         worth = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
         if self.stale:
             return f"STALE · {'; '.join(self.stale)} · it was the sum of its months, trust: {worth}"
