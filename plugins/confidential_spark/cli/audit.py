@@ -63,15 +63,16 @@ def _verify(options: argparse.Namespace) -> int:
     # Imported late: `--help` needs no cryptography.
     import json
 
-    from confidential_spark.cli.main import EXIT_REFUSED, print_verdict
+    from confidential_spark.cli.main import EXIT, print_verdict
     from confidential_spark.core.errors import VerificationError
+    from confidential_spark.verification import Outcome
 
     try:
         report = verified(options)
     except VerificationError as error:
         if not error.code.startswith("audit-"):
             raise
-        return print_verdict(f"REFUSED · {error}", EXIT_REFUSED)
+        return print_verdict(f"REFUSED · {error}", EXIT[Outcome.REFUSED])
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
     return print_verdict(text, report.exit_status)
 

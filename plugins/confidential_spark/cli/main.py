@@ -24,10 +24,10 @@ from confidential_spark.verification.safe_files import read_regular
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_VERIFIED, EXIT_REFUSED, EXIT_NOT_CHECKED = 0, 1, 2
+EXIT = {Outcome.VERIFIED: 0, Outcome.REFUSED: 1, Outcome.NOT_CHECKED: 2, Outcome.STALE: 3}
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
-# By name: the verifier does without them. Auditors install `audit`; the others are in a checkout only.
+# By name: the verifier does without them. Auditors install `audit` and `year`; a checkout has the others.
 FURTHER_COMMANDS = ("audit", "explain", "housekeeping", "index", "results", "year")
 
 
@@ -81,9 +81,8 @@ def _verify(options: argparse.Namespace) -> int:
         report = _report(options)
     except Exception as error:
         report = VerificationReport.not_checked(str(options.policy), error)
-    status = {Outcome.VERIFIED: EXIT_VERIFIED, Outcome.REFUSED: EXIT_REFUSED}
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
-    return print_verdict(text, status.get(report.outcome, EXIT_NOT_CHECKED))
+    return print_verdict(text, EXIT[report.outcome])
 
 
 def print_verdict(text: str, status: int) -> int:
@@ -104,7 +103,7 @@ def print_verdict(text: str, status: int) -> int:
 def _not_checked(why: str) -> int:
     with suppress(OSError, ValueError):
         print(f"NOT CHECKED · {why}", file=sys.stderr, flush=True)
-    return EXIT_NOT_CHECKED
+    return EXIT[Outcome.NOT_CHECKED]
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:

@@ -202,12 +202,13 @@ class PublishYearOperator(YearOperator):
     def acceptance(self) -> Acceptance:
         """Return what the months must satisfy: this platform's policy, and the job as it is now."""
         from confidential_spark.hooks.endpoints import attestation_endpoints
+        from confidential_spark.verification import load_policy
         from confidential_spark.years.months import Acceptance
 
-        policy = self.settings.policy_path(self.platform)
+        policy = load_policy(self.settings.policy_path(self.platform))
         program = sha256(self.rollup.job.file(self.settings.jobs_dir).read_bytes()).hexdigest()
-        accept = Acceptance.of(policy, job_file_sha256=program)
-        if accept.policy.attestation.token_signing_keys is not None:
+        accept = Acceptance(policy, job_file_sha256=program)
+        if policy.attestation.token_signing_keys is not None:
             return accept
         with attestation_endpoints(self.platform, self.settings) as endpoints:
             return replace(accept, jwks=endpoints.attestation.signing_keys())

@@ -42,8 +42,21 @@ class Outcome(StrEnum):
         return self.name.replace("_", " ")
 
 
-class Step(Enum):
-    """The steps of a verification; a step's number and title are an interface."""
+class NumberedStep(Enum):
+    """A step of a verification; its number and title are an interface.
+
+    :ivar number: in documents and reports.
+    :ivar title: what the step shows.
+    """
+
+    def __init__(self, number: int, title: str) -> None:
+        """Name the parts."""
+        self.number = number
+        self.title = title
+
+
+class Step(NumberedStep):
+    """The steps of a month's verification."""
 
     PREPARE = 0, "Policy, clock and expectations are usable"
     DECODE = 1, "Sizes, strict base64url and strict JSON"
@@ -59,11 +72,6 @@ class Step(Enum):
     STATEMENT = 11, "Statement signed with the attested key and consistent"
     RESULTS = 12, "Every result file has its listed digest"
     TRUST = 13, "Trust level of evidence and policy agree"
-
-    def __init__(self, number: int, title: str) -> None:
-        """Name the parts: the number in documents and reports, and what the step shows."""
-        self.number = number
-        self.title = title
 
 
 @dataclass(frozen=True)
@@ -259,7 +267,7 @@ class VerificationReport(StepReport):
         return asdict(self) | verdict | {"steps": steps, "version": __version__}
 
 
-Check = tuple[Step, "Callable[[], str]"]
+Check = tuple[NumberedStep, "Callable[[], str]"]
 
 
 def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
@@ -277,7 +285,7 @@ def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
     return tuple(results)
 
 
-def _run(step: Step, check: Callable[[], str]) -> StepResult:
+def _run(step: NumberedStep, check: Callable[[], str]) -> StepResult:
     try:
         return StepResult(step.number, step.title, Status.PASS, detail=shorten(check(), _MAX_DETAIL))
     except ConfidentialSparkError as error:

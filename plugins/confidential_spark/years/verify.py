@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from enum import Enum
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.evidence.result_files import COMPANIONS, require_digests
 from confidential_spark.verification.refusals import Refusal
-from confidential_spark.verification.report import Outcome, StepReport, run_checks
+from confidential_spark.verification.report import NumberedStep, Outcome, StepReport, run_checks
 from confidential_spark.verification.safe_files import read_regular
 from confidential_spark.years.months import MAX_DOCUMENT_BYTES, verify_month
 from confidential_spark.years.statement import (
@@ -46,8 +45,8 @@ Published = Callable[[str], tuple[str, str] | None]
 """``YYYY-MM`` → version of the month that readers see now, and SHA-256 of its `evidence.json`; or None."""
 
 
-class YearStep(Enum):
-    """The steps of a year's verification; a step's number and title are an interface."""
+class YearStep(NumberedStep):
+    """The steps of a year's verification."""
 
     STATEMENT = 1, "The statement is a year's, of a job that has years"
     FILES = 2, "Every file of the year has its listed digest, and there are no others"
@@ -57,11 +56,6 @@ class YearStep(Enum):
     BOUND = 6, "The statement says of each month what its evidence proves"
     SUM = 7, "The year's summary is the sum of the months, added up again"
     REPORT = 8, "The report says what the statement says"
-
-    def __init__(self, number: int, title: str) -> None:
-        """Name the parts."""
-        self.number = number
-        self.title = title
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,7 @@ def verify_year(
     :param published: tells what is published now; None compares nothing with it.
     """
     steps = _Steps(folder, accept, expected)
-    results = run_checks(cast("list[Check]", steps.checks()))
+    results = run_checks(steps.checks())
     report = YearReport(accept.policy.label, steps.year or "unknown", results, months=steps.bound)
     if not report.passed:
         return report
@@ -168,7 +162,7 @@ class _Steps:
         """The months that were verified: ``YYYY-MM`` → digest of the evidence."""
         return {month.month: month.evidence_sha256 for month in self.months}
 
-    def checks(self) -> list[tuple[YearStep, Callable[[], str]]]:
+    def checks(self) -> list[Check]:
         return [
             (YearStep.STATEMENT, self.statement),
             (YearStep.FILES, self.files_match),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.verification import Outcome
+from confidential_spark.verification import Outcome, load_policy
 from confidential_spark.years.months import Acceptance
 from confidential_spark.years.statement import materials_of, to_bytes
 from confidential_spark.years.verify import verify_year, year_report
@@ -266,7 +266,7 @@ def test_anything_else_is_refused_by_name(year, change, step, code, said) -> Non
 
 def test_a_policy_of_hardware_refuses_simulated_months(genuine) -> None:
     keys = json.loads(month_files("2018-01")["evidence.json"])["jwks"]
-    accept = Acceptance.of(ROOT / "include" / "policies" / "production.yaml", jwks=keys)
+    accept = Acceptance(load_policy(ROOT / "include" / "policies" / "production.yaml"), jwks=keys)
     report = verify_year(genuine, accept)
     assert (report.outcome, report.failure.number) == (Outcome.REFUSED, 4)
 
