@@ -18,8 +18,8 @@ def reached_by_audit() -> frozenset[str]:
 
 
 def reached_by_years() -> frozenset[str]:
-    """Return what the verification of years imports besides."""
-    return _reached_by("years.bundled") - reached_by_verify()
+    """Return what the verification of years imports besides, by themselves and in a bundle."""
+    return _reached_by("cli.year", "years.bundled") - reached_by_verify()
 
 
 @cache

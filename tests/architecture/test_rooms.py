@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 PACKAGE = ROOT / "plugins" / "confidential_spark"
 MOST_ENTRIES = 13
 ROOMS = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
+TEMPLATES = sorted({path.parent for path in PACKAGE.rglob("*.html")})
 
 
 def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room != PACKAGE], ids=lambda room: room.name)
+@pytest.mark.parametrize(
+    "room",
+    [room for room in [*ROOMS, *TEMPLATES] if room != PACKAGE],
+    ids=lambda room: str(room.relative_to(PACKAGE)),
+)
 def test_a_room_has_few_entries(room: Path) -> None:
     assert len(entries(room)) <= MOST_ENTRIES, entries(room)
 

@@ -18,6 +18,7 @@ from confidential_spark.audit.making.bundle import bundle
 
 from tests.architecture.reach import reached_by_audit, reached_by_verify, reached_by_years
 from tests.support.factories.bundles import POLICY, make_bundle
+from tests.support.factories.years import PINNED, write_year
 from tests.support.published_range import published_range, published_year
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def modules(wheel: Path) -> Iterator[str]:
             yield name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def test_holds_what_verify_and_audit_verify_import_and_nothing_else(wheel: Path) -> None:
+def test_holds_what_its_three_commands_import_and_nothing_else(wheel: Path) -> None:
     assert set(modules(wheel)) == reached_by_verify() | reached_by_audit() | reached_by_years()
     others = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith(".py")}
     assert {name for name in others if ".dist-info/" not in name} == {"confidential_spark/py.typed"}
@@ -167,3 +168,26 @@ def test_the_wheel_alone_adds_a_year_up_again(wheel: Path, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nyear 2018  VERIFIED" in done.stdout
     assert "12 of 12 months VERIFIED · years VERIFIED: 2018 · trust: SIMULATED" in done.stdout
+
+
+def test_the_wheel_alone_verifies_the_folder_of_a_year(wheel: Path, tmp_path: Path) -> None:
+    write_year(tmp_path / "year")
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(PINNED))
+    code = BLOCK + RUN.format(wheel=str(wheel), libraries=sysconfig.get_path("platlib"))
+    command = [sys.executable, "-IS", "-c", code, "year", "verify", "year", "--policy", "policy.yaml"]
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        given = [*command, *options]
+        return subprocess.run(given, cwd=tmp_path, capture_output=True, check=False, text=True)
+
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith(
+        "VERIFIED · the sum of its twelve months · trust: SIMULATED"
+    )
+    assert json.loads(run("--json").stdout)["outcome"] == "verified"
+    done = run("--published", "results/nytaxi_local")
+    assert (done.returncode, "unrecognized arguments: --published" in done.stderr) == (2, True)
+    summary = tmp_path / "year" / "summary.json"
+    summary.write_bytes(summary.read_bytes() + b" ")
+    assert run().returncode == 1

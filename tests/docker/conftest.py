@@ -43,6 +43,8 @@ def base_image(engine) -> str:
     try:
         ensure_base(engine, reference, cache_folder())
     except ConfigurationError as error:
+        if error.code not in ("debootstrap-missing", "debootstrap-needs-root"):
+            raise
         pytest.skip(f"!!! NOT TESTED: no base image can be made: {error}")
     return reference
 

@@ -36,7 +36,7 @@ from scripts.run_month import choose_policy
 from tests.docker.engine import NoEngineError, running_engine
 from tests.kubernetes.deployment import Deployment
 from tests.kubernetes.equipped import KUBECONFIG, WORK_CONTAINER, install_namespace, load
-from tests.support.azure.azurite import KEY, NoAzuriteError, wasb_connection
+from tests.support.azure.azurite import KEY, AzuriteFailedError, NoAzuriteError, wasb_connection
 from tests.support.azure.for_pods import ADDRESS, PORT, azurite_for_pods
 from tests.support.cluster.cluster import is_up
 from tests.support.cluster.namespaces import listen_inside
@@ -64,7 +64,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             return run(sys.argv[1:], os.environ | brought_up(stack))
-    except (ConfidentialSparkError, NoAzuriteError, NoEngineError) as error:
+    except (ConfidentialSparkError, AzuriteFailedError, NoAzuriteError, NoEngineError) as error:
         print(f"REFUSED  {error}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from confidential_spark.audit.contents import read
 from confidential_spark.audit.manifest import MONTHS_FOLDER
 from confidential_spark.audit.months import whole_years
-from confidential_spark.audit.report import BundleReport, MonthVerdict, Verdict
-from confidential_spark.verification import Outcome, VerificationReport, verify_evidence
+from confidential_spark.audit.report import BundleReport, PeriodVerdict, Verdict
+from confidential_spark.verification import VerificationReport, verify_evidence
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.refusals import Refusal
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from confidential_spark.years.verify import YearReport
 
 EVIDENCE = "evidence.json"
-WORDS = {
-    Outcome.VERIFIED: Verdict.VERIFIED,
-    Outcome.REFUSED: Verdict.REFUSED,
-    Outcome.NOT_CHECKED: Verdict.NOT_CHECKED,
-}
 
 
 def judge_month(
@@ -72,7 +67,7 @@ def judge_bundle(
         manifest=manifest,
         verdicts=tuple(_verdict(contents, manifest, month, basis) for month in months),
         years=tuple(
-            MonthVerdict(f"year {year}", *_of_year(contents, manifest, year, basis))
+            PeriodVerdict(year, *_of_year(contents, manifest, year, basis))
             for year in whole_years(months)
             if manifest.years is not None
         ),
@@ -92,12 +87,12 @@ def _of_year(
     return Verdict(found.word), found.code, found.detail, found.report
 
 
-def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -> MonthVerdict:
+def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -> PeriodVerdict:
     below = f"{MONTHS_FOLDER}/{month}"
     if not any(name.startswith(f"{below}/") for name in contents.names()):
         entry = manifest.months.get(month)
         detail = f"the bundle says: {entry.found} {entry.reason}" if entry and entry.reason else ""
-        return MonthVerdict(month, Verdict.MISSING, detail=detail)
+        return PeriodVerdict(month, Verdict.MISSING, detail=detail)
     name = f"{below}/{EVIDENCE}"
     evidence = read(contents, name)[: MAX_EVIDENCE_BYTES + 1] if name in contents.names() else b""
     with contents.folder(below) as results:
@@ -106,5 +101,5 @@ def _verdict(contents: Contents, manifest: Manifest, month: str, basis: Basis) -
     if report.passed and job != manifest.job:
         # A run's id is the pipeline's choice, so it does not tell which job ran.
         detail = f"the enclave ran {job}, the bundle says {manifest.job}"
-        return MonthVerdict(month, Verdict.REFUSED, code=Refusal.JOB_MISMATCH, detail=detail, report=report)
-    return MonthVerdict.of(month, WORDS[report.outcome], report)
+        return PeriodVerdict(month, Verdict.REFUSED, code=Refusal.JOB_MISMATCH, detail=detail, report=report)
+    return PeriodVerdict.of(month, report)

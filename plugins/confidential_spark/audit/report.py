@@ -36,38 +36,45 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class MonthVerdict:
-    """One month, or a year, which is called ``year YYYY``.
+class PeriodVerdict:
+    """One month or one year.
 
+    :param period: ``YYYY-MM`` or ``YYYY``.
     :param code: of the refusal.
     :param report: of its own verification; None where there was nothing to verify.
     """
 
-    month: str
+    period: str
     word: Verdict
     code: str = ""
     detail: str = ""
     report: VerificationReport | YearReport | None = None
 
     @classmethod
-    def of(cls, month: str, word: Verdict, report: VerificationReport) -> MonthVerdict:
-        """Return what a verification found."""
+    def of(cls, month: str, report: VerificationReport) -> PeriodVerdict:
+        """Return what the verification of a month found."""
         failed = report.failure
         if failed is None:
             detail = f"run {report.facts.run_id}, signed {report.facts.finished_at}"
         else:
             detail = f"step {failed.number}: {failed.detail}"
-        return cls(month, word, report.code or "", detail, report)
+        return cls(month, Verdict(report.outcome.word), report.code or "", detail, report)
+
+    @property
+    def kind(self) -> str:
+        """``month`` or ``year``: its key in JSON."""
+        return "month" if "-" in self.period else "year"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         report = self.report.to_dict() if self.report else None
-        values = {"month": self.month, "outcome": str(self.word), "code": self.code}
+        values = {self.kind: self.period, "outcome": str(self.word), "code": self.code}
         return {**values, "detail": self.detail, "report": report}
 
     def line(self) -> str:
         """Return it for people."""
-        parts = [f"{self.month}  {self.word:<11}", self.code, shorten(self.detail, 400)]
+        name = self.period if self.kind == "month" else f"year {self.period}"
+        parts = [f"{name}  {self.word:<11}", self.code, shorten(self.detail, 400)]
         return " ".join(part for part in parts if part).rstrip()
 
 
@@ -79,11 +86,11 @@ class BundleReport:
     """
 
     manifest: Manifest
-    verdicts: tuple[MonthVerdict, ...]
+    verdicts: tuple[PeriodVerdict, ...]
     policy: Policy
     from_bundle: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
-    years: tuple[MonthVerdict, ...] = ()
+    years: tuple[PeriodVerdict, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -94,7 +101,7 @@ class BundleReport:
     def word(self) -> Verdict:
         """The verdict: the worst of months and years, and REFUSED where a file is wrong.
 
-        A year that is not there is no fault of the months, and is named.
+        A year that is not there claims nothing, and its months are there to be added up: it is named.
         """
         words = {verdict.word for verdict in self.verdicts}
         words |= {verdict.word for verdict in self.years if words} - {Verdict.MISSING}
@@ -138,17 +145,15 @@ class BundleReport:
     def verdict(self) -> str:
         """Return the last line."""
         count = Counter(verdict.word for verdict in self.verdicts)
-        months = [verdict.month for verdict in self.verdicts]
+        months = [verdict.period for verdict in self.verdicts]
         span = f"{months[0]} to {months[-1]}" if months else "no month"
         parts = [f"{self.word} · {span}: {count[Verdict.VERIFIED]} of {len(months)} months VERIFIED"]
         for word in (Verdict.REFUSED, Verdict.NOT_CHECKED, Verdict.MISSING):
             if count[word]:
-                such = [verdict.month for verdict in self.verdicts if verdict.word is word]
+                such = [verdict.period for verdict in self.verdicts if verdict.word is word]
                 parts.append(f"{count[word]} {word} ({month_list(such)})")
         for word in Verdict:
-            if such := [
-                verdict.month.removeprefix("year ") for verdict in self.years if verdict.word is word
-            ]:
+            if such := [verdict.period for verdict in self.years if verdict.word is word]:
                 parts.append(f"years {word}: {month_list(such)}")
         if self.faults:
             parts.append(f"{len(self.faults)} files are not the manifest's")

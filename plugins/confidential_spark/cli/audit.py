@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,18 +63,16 @@ def _verify(options: argparse.Namespace) -> int:
     # Imported late: `--help` needs no cryptography.
     import json
 
-    from confidential_spark.audit.report import EXIT_NOT_CHECKED, EXIT_REFUSED
-    from confidential_spark.cli.main import print_verdict
-    from confidential_spark.core.errors import ConfidentialSparkError, VerificationError
+    from confidential_spark.cli.main import EXIT, print_verdict
+    from confidential_spark.core.errors import VerificationError
+    from confidential_spark.verification import Outcome
 
-    warnings.simplefilter("ignore")
     try:
         report = verified(options)
-    except ConfidentialSparkError as error:
-        if isinstance(error, VerificationError) and error.code.startswith("audit-"):
-            return print_verdict(f"REFUSED · {error}", EXIT_REFUSED)
-        print(f"NOT CHECKED · {error}", file=sys.stderr, flush=True)
-        return EXIT_NOT_CHECKED
+    except VerificationError as error:
+        if not error.code.startswith("audit-"):
+            raise
+        return print_verdict(f"REFUSED · {error}", EXIT[Outcome.REFUSED])
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
     return print_verdict(text, report.exit_status)
 
@@ -125,5 +121,5 @@ def given(options: argparse.Namespace) -> Basis:
         jwks=read_file(options.jwks, MAX_JWKS_BYTES) if options.jwks else None,
         ledger=read_ledger(options.ledger) if options.ledger else None,
         job_digests=tuple(str(file_sha256(path)) for path in options.job_file),
-        at=clock(options.at) if options.at else None,
+        at=clock(options.at),
     )

@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import NONCE_BYTES
 from confidential_spark.core import base64url
-from confidential_spark.core.errors import InputError
+from confidential_spark.core.errors import ConfidentialSparkError, InputError
 from confidential_spark.verification import Outcome, VerificationReport
 from confidential_spark.verification.safe_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_VERIFIED = 0
-EXIT_REFUSED = 1
-EXIT_NOT_CHECKED = 2
+EXIT = {Outcome.VERIFIED: 0, Outcome.REFUSED: 1, Outcome.NOT_CHECKED: 2, Outcome.STALE: 3}
 MAX_JOB_BYTES = 16 * 1024 * 1024
 MAX_SWITCHES = 100
-# By name: the verifier does without them. Auditors install `audit`; the others are in a checkout only.
+# By name: the verifier does without them. Auditors install `audit` and `year`; a checkout has the others.
 FURTHER_COMMANDS = ("audit", "explain", "housekeeping", "index", "results", "year")
 
 
@@ -68,28 +66,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and not hasattr(options, "more"):
         parser().error(f"unrecognized arguments: {' '.join(more)}")
     options.more = more
+    # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
+    warnings.simplefilter("ignore")
     try:
         return int(options.run(options))
+    except ConfidentialSparkError as error:
+        return _not_checked(str(error))
     except Exception as error:  # a traceback ends with 1, which would say that the evidence is refused
-        return _not_printed(f"the command itself failed: {type(error).__name__}: {error}")
+        return _not_checked(f"the command itself failed: {type(error).__name__}: {error}")
 
 
 def _verify(options: argparse.Namespace) -> int:
-    # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
-    warnings.simplefilter("ignore")
     try:
         report = _report(options)
     except Exception as error:
         report = VerificationReport.not_checked(str(options.policy), error)
-    status = {Outcome.VERIFIED: EXIT_VERIFIED, Outcome.REFUSED: EXIT_REFUSED}
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
-    return print_verdict(text, status.get(report.outcome, EXIT_NOT_CHECKED))
+    return print_verdict(text, EXIT[report.outcome])
 
 
 def print_verdict(text: str, status: int) -> int:
     """Print a report and return its status: a verdict on a full disk or in a closed pipe is none."""
     if sys.stdout is None:
-        return _not_printed("standard output is closed")
+        return _not_checked("standard output is closed")
     try:
         # A terminal that cannot show a character must not turn a verdict into a crash.
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -97,14 +96,14 @@ def print_verdict(text: str, status: int) -> int:
     except (OSError, ValueError) as error:
         with suppress(OSError, ValueError):  # Python flushes again at its end, and would fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _not_printed(f"the report could not be written: {error}")
+        return _not_checked(f"the report could not be written: {error}")
     return status
 
 
-def _not_printed(why: str) -> int:
+def _not_checked(why: str) -> int:
     with suppress(OSError, ValueError):
         print(f"NOT CHECKED · {why}", file=sys.stderr, flush=True)
-    return EXIT_NOT_CHECKED
+    return EXIT[Outcome.NOT_CHECKED]
 
 
 def _report(options: argparse.Namespace) -> VerificationReport:
@@ -113,15 +112,14 @@ def _report(options: argparse.Namespace) -> VerificationReport:
     from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
     from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 
-    policy = load_policy(options.policy)
     # A published month is replaced by switching a link: what follows is all of the version it leads to now.
     evidence, folder = _resolve_together(options.evidence, options.results or options.evidence.parent)
     return verify_evidence(
+        policy=load_policy(options.policy),
         evidence=read_file(evidence, MAX_EVIDENCE_BYTES),
         results=_require_folder(folder),
         jwks=None if options.jwks is None else read_file(options.jwks, MAX_JWKS_BYTES),
-        policy=policy,
-        now=clock(options.at),
+        now=clock(options.at) or datetime.now(UTC),
         expected_nonce=_nonce(options.nonce),
         expected_run_id=options.run_id,
         expected_image_digest=options.image_digest,
@@ -180,13 +178,13 @@ def _require_folder(folder: Path) -> Path:
     return folder
 
 
-def clock(text: str | None) -> datetime:
-    """Return the time to judge at; without one, now.
+def clock(text: str | None) -> datetime | None:
+    """Return the time to judge at, where one is given.
 
     :raises InputError: ``time-malformed``.
     """
     if text is None:
-        return datetime.now(UTC)
+        return None
     with suppress(ValueError):
         moment = datetime.fromisoformat(text)
         if moment.utcoffset() is not None:

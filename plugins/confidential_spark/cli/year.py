@@ -1,26 +1,20 @@
-"""`confidential-spark year verify`: is a year the sum of its months? Not in the wheel: it verifies months."""
+"""`confidential-spark year verify`: is a year the sum of its months? The wheel has all but `--published`."""
 
 from __future__ import annotations
 
 import json
-import sys
-import warnings
-from datetime import datetime
-from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-    from confidential_spark.years.months import Acceptance
-    from confidential_spark.years.verify import Published
-
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-EXIT = {"verified": 0, "refused": 1, "not-checked": 2, "stale": 3}
-EXIT_NOT_CHECKED = 2
-MAX_INPUT_BYTES = 16 * 1024 * 1024
+# By name: what is published now is read by a checkout, and the wheel only verifies.
+PUBLISHED = "confidential_spark.cli.year_published"
 
 
 def add_command(commands: Commands) -> None:
@@ -32,72 +26,37 @@ def add_command(commands: Commands) -> None:
         "Each month is judged at the end of its own run, unless --at says when.",
         epilog="Exit status: 0 verified, 1 refused, 2 could not check, 3 stale: a month was published again.",
     )
-    command.set_defaults(run=_verify)
+    command.set_defaults(run=_verify, published=None)
     add = command.add_argument
     add("action", choices=["verify"])
     add("folder", type=Path, metavar="FOLDER", help="of the year, e.g. results/nytaxi_year_local/year=2018")
     add("--policy", type=Path, required=True, help="which evidence is accepted (YAML)")
-    add("--published", metavar="LOCATION", help="of the months' results, …/DAG_ID: are they still these?")
     add("--jwks", type=Path, metavar="FILE", help="the issuer's signing keys, fetched from <issuer>/certs")
     add("--ledger", type=Path, metavar="FILE", help="approved measurements (default: the policy's)")
     add("--job-file", type=Path, metavar="FILE", help="the job that must have run in each month")
-    add("--at", type=moment, metavar="ISO_TIME", help="judge every month at this time")
+    add("--at", metavar="ISO_TIME", help="judge every month at this time")
     add("--json", action="store_true", help="print the report as JSON")
-
-
-def moment(text: str) -> datetime:
-    """Return a time with a zone.
-
-    :raises ValueError: it has none, or is no ISO time.
-    """
-    found = datetime.fromisoformat(text)
-    if found.utcoffset() is None:
-        raise ValueError("no zone")
-    return found
+    if find_spec(PUBLISHED):
+        import_module(PUBLISHED).add_option(command)
 
 
 def _verify(options: argparse.Namespace) -> int:
     # Imported late: `verify --help` needs no pydantic.
-    from confidential_spark.cli.main import print_verdict
-    from confidential_spark.core.errors import ConfidentialSparkError
+    from confidential_spark.cli.main import EXIT, clock, file_sha256, print_verdict, read_file
+    from confidential_spark.verification import load_policy
+    from confidential_spark.verification.attestation.signing_keys import MAX_JWKS_BYTES
+    from confidential_spark.years.months import Acceptance
     from confidential_spark.years.verify import verify_year
 
-    # What cryptography finds odd in a stranger's certificate is no message to the reader of a verdict.
-    warnings.simplefilter("ignore")
-    try:
-        published = _published(options.published) if options.published else None
-        # A year is replaced by switching a link: what follows is all of the version it leads to now.
-        report = verify_year(options.folder.resolve(), _acceptance(options), published)
-    except (ConfidentialSparkError, OSError, ValueError) as error:
-        print(f"NOT CHECKED · {error}", file=sys.stderr, flush=True)
-        return EXIT_NOT_CHECKED
+    accept = Acceptance(
+        load_policy(options.policy),
+        jwks=read_file(options.jwks, MAX_JWKS_BYTES) if options.jwks else None,
+        ledger=options.ledger,
+        job_file_sha256=file_sha256(options.job_file),
+        at=clock(options.at),
+    )
+    published = options.published and import_module(PUBLISHED).months_at(options.published)
+    # A year is replaced by switching a link: what follows is all of the version it leads to now.
+    report = verify_year(options.folder.resolve(), accept, published)
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()
     return print_verdict(text, EXIT[report.outcome])
-
-
-def _acceptance(options: argparse.Namespace) -> Acceptance:
-    from confidential_spark.verification.safe_files import read_regular
-    from confidential_spark.years.months import Acceptance
-
-    program = options.job_file and read_regular(options.job_file, MAX_INPUT_BYTES)
-    return Acceptance.of(
-        options.policy,
-        jwks=options.jwks and read_regular(options.jwks, MAX_INPUT_BYTES),
-        ledger=options.ledger,
-        job_file_sha256=sha256(program).hexdigest() if program is not None else None,
-        at=options.at,
-    )
-
-
-def _published(location: str) -> Published:
-    from confidential_spark.core.months import Month
-    from confidential_spark.hooks.results.location import store_at
-    from confidential_spark.hooks.results.store import month_key
-
-    store = store_at(location)
-
-    def published(month: str) -> tuple[str, str] | None:
-        files = store.current(month_key(Month.parse(month)))
-        return (files.name, sha256(files.content("evidence.json")).hexdigest()) if files else None
-
-    return published

@@ -124,7 +124,7 @@ class FindMonthsOperator(YearOperator):
 
     def is_made_of(self, year: str, months: Mapping[str, VersionFiles]) -> bool:
         """Whether the published year names the evidence of exactly these versions."""
-        from confidential_spark.years.statement import materials_of
+        from confidential_spark.years.statement import materials_of, read_statement
 
         current = self.years.current(year_key(year))
         if current is None:
@@ -132,7 +132,7 @@ class FindMonthsOperator(YearOperator):
         # A statement that cannot be read is replaced by one that can.
         with suppress(ConfidentialSparkError, OSError, ValueError):
             now = {month: sha256(files.content(EVIDENCE)).hexdigest() for month, files in months.items()}
-            return materials_of(current.content(EVIDENCE)) == now
+            return materials_of(read_statement(current.content(EVIDENCE))) == now
         return False
 
 
@@ -202,12 +202,13 @@ class PublishYearOperator(YearOperator):
     def acceptance(self) -> Acceptance:
         """Return what the months must satisfy: this platform's policy, and the job as it is now."""
         from confidential_spark.hooks.endpoints import attestation_endpoints
+        from confidential_spark.verification import load_policy
         from confidential_spark.years.months import Acceptance
 
-        policy = self.settings.policy_path(self.platform)
+        policy = load_policy(self.settings.policy_path(self.platform))
         program = sha256(self.rollup.job.file(self.settings.jobs_dir).read_bytes()).hexdigest()
-        accept = Acceptance.of(policy, job_file_sha256=program)
-        if accept.policy.attestation.token_signing_keys is not None:
+        accept = Acceptance(policy, job_file_sha256=program)
+        if policy.attestation.token_signing_keys is not None:
             return accept
         with attestation_endpoints(self.platform, self.settings) as endpoints:
             return replace(accept, jwks=endpoints.attestation.signing_keys())

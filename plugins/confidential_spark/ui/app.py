@@ -169,7 +169,7 @@ def list_page(session: SessionDep, user: GetUserDep, results: PublishedDep) -> s
     """Show the published months of each DAG the user may see, and the last runs."""
     visible = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
     page = queries.list_page(session, visible, results)
-    return render("list.html", root="", page=page, states=CellState)
+    return render("results/list.html", root="", page=page, states=CellState)
 
 
 def run_page(dag_id: DagId, run_id: RunId, session: SessionDep, results: PublishedDep) -> str:
@@ -177,7 +177,7 @@ def run_page(dag_id: DagId, run_id: RunId, session: SessionDep, results: Publish
     page = queries.run_page(session, dag_id, run_id, results)
     if page is None:
         raise HTTPException(404, "There is no enclave report: no such run of a DAG of this project.")
-    return render("run.html", root="../../", page=page, beside=None)
+    return render("results/run.html", root="../../", page=page, beside=None)
 
 
 def result_page(
@@ -185,12 +185,12 @@ def result_page(
 ) -> str:
     """Show one published result, which may be older than Airflow's memory of the run."""
     if dag_id in ROLLUP_OF:
-        return render("year.html", root="../../", page=year_or_404(session, dag_id, key, results))
+        return render("results/year.html", root="../../", page=year_or_404(session, dag_id, key, results))
     page = queries.result_page(session, dag_id, key, results)
     if page is None:
         raise HTTPException(404, "Nothing is published under that name.")
     beside = neighbours(dag_id, key, known_near(dag_id, key, results, verifier).results)
-    return render("run.html", root="../../", page=page, beside=beside)
+    return render("results/run.html", root="../../", page=page, beside=beside)
 
 
 def year_or_404(session: SessionDep, dag_id: str, key: str, results: PublishedResults) -> YearPage:

@@ -29,15 +29,34 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the verification as a whole says."""
+    """What the verification as a whole says; only a year is stale: one of its months was published again."""
 
     VERIFIED = "verified"
     REFUSED = "refused"
     NOT_CHECKED = "not-checked"
+    STALE = "stale"
+
+    @property
+    def word(self) -> str:
+        """The verdict for people, e.g. ``NOT CHECKED``."""
+        return self.name.replace("_", " ")
 
 
-class Step(Enum):
-    """The steps of a verification; a step's number and title are an interface."""
+class NumberedStep(Enum):
+    """A step of a verification; its number and title are an interface.
+
+    :ivar number: in documents and reports.
+    :ivar title: what the step shows.
+    """
+
+    def __init__(self, number: int, title: str) -> None:
+        """Name the parts."""
+        self.number = number
+        self.title = title
+
+
+class Step(NumberedStep):
+    """The steps of a month's verification."""
 
     PREPARE = 0, "Policy, clock and expectations are usable"
     DECODE = 1, "Sizes, strict base64url and strict JSON"
@@ -53,11 +72,6 @@ class Step(Enum):
     STATEMENT = 11, "Statement signed with the attested key and consistent"
     RESULTS = 12, "Every result file has its listed digest"
     TRUST = 13, "Trust level of evidence and policy agree"
-
-    def __init__(self, number: int, title: str) -> None:
-        """Name the parts: the number in documents and reports, and what the step shows."""
-        self.number = number
-        self.title = title
 
 
 @dataclass(frozen=True)
@@ -149,27 +163,10 @@ class VerifiedFacts:
         return [*lines, f"inputs: {more} more, which --json lists"] if more > 0 else lines
 
 
-@dataclass(frozen=True)
-class VerificationReport:
-    """The verdict. Only :attr:`passed` means verified; everything else proves nothing.
+class StepReport:
+    """A report of numbered steps: whether all passed, and which one failed first."""
 
-    :param policy: name and version of the policy, or a stand-in when it could not be read.
-    :param trust: ``hardware`` or ``simulated`` when verified, else None.
-    :param policy_sha256: of the policy's file, where it came from one.
-    :param judged_at: the clock that everything was judged by.
-    :param not_compared: expectations that the caller left out.
-    :param unused: what the caller gave and nothing needed.
-    """
-
-    policy: str
     steps: tuple[StepResult, ...]
-    facts: VerifiedFacts = field(default_factory=VerifiedFacts)
-    trust: str | None = None
-    issuer: str | None = None
-    policy_sha256: str | None = None
-    judged_at: str | None = None
-    not_compared: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -196,7 +193,7 @@ class VerificationReport:
         return Outcome.NOT_CHECKED if unchecked else Outcome.REFUSED
 
     def raise_for_failure(self) -> None:
-        """Do nothing when verified.
+        """Do nothing when every step passed.
 
         :raises VerificationError: with the first failure's code, got and expected.
         """
@@ -206,6 +203,29 @@ class VerificationReport:
         step = self.failure or StepResult(0, Step.PREPARE.title, Status.FAIL, crashed)
         message, code = f"Step {step.number} ({step.title}) failed: {step.detail}", step.code or crashed
         raise VerificationError(message, code=code, got=step.got, expected=step.expected, action=step.action)
+
+
+@dataclass(frozen=True)
+class VerificationReport(StepReport):
+    """The verdict. Only :attr:`passed` means verified; everything else proves nothing.
+
+    :param policy: name and version of the policy, or a stand-in when it could not be read.
+    :param trust: ``hardware`` or ``simulated`` when verified, else None.
+    :param policy_sha256: of the policy's file, where it came from one.
+    :param judged_at: the clock that everything was judged by.
+    :param not_compared: expectations that the caller left out.
+    :param unused: what the caller gave and nothing needed.
+    """
+
+    policy: str
+    steps: tuple[StepResult, ...]
+    facts: VerifiedFacts = field(default_factory=VerifiedFacts)
+    trust: str | None = None
+    issuer: str | None = None
+    policy_sha256: str | None = None
+    judged_at: str | None = None
+    not_compared: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @classmethod
     def not_checked(cls, policy: str, error: Exception) -> VerificationReport:
@@ -230,13 +250,11 @@ class VerificationReport:
         return "\n".join([*lines, self._verdict()])
 
     def _verdict(self) -> str:
-        failed = self.failure
-        if failed is None:
-            meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
-            left_out = f" · {NOT_COMPARED}: {', '.join(self.not_compared)}" if self.not_compared else ""
-            return f"VERIFIED · trust: {meaning}{left_out}"
-        name = "REFUSED" if self.outcome is Outcome.REFUSED else "NOT CHECKED"
-        return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
+        if failed := self.failure:
+            return f"{self.outcome.word} · step {failed.number}, {failed.code}: {failed.detail}"
+        meaning = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
+        left_out = f" · {NOT_COMPARED}: {', '.join(self.not_compared)}" if self.not_compared else ""
+        return f"VERIFIED · trust: {meaning}{left_out}"
 
     def without_trust(self) -> VerificationReport:
         """Return the report of a verification that proved nothing."""
@@ -249,7 +267,7 @@ class VerificationReport:
         return asdict(self) | verdict | {"steps": steps, "version": __version__}
 
 
-Check = tuple[Step, "Callable[[], str]"]
+Check = tuple[NumberedStep, "Callable[[], str]"]
 
 
 def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
@@ -267,7 +285,7 @@ def run_checks(checks: Iterable[Check]) -> tuple[StepResult, ...]:
     return tuple(results)
 
 
-def _run(step: Step, check: Callable[[], str]) -> StepResult:
+def _run(step: NumberedStep, check: Callable[[], str]) -> StepResult:
     try:
         return StepResult(step.number, step.title, Status.PASS, detail=shorten(check(), _MAX_DETAIL))
     except ConfidentialSparkError as error:

@@ -25,7 +25,7 @@ from confidential_spark.years.statement import (
     read_statement,
 )
 from confidential_spark.years.sums import months_of_year
-from confidential_spark.years.verify import YearOutcome, verify_year
+from confidential_spark.years.verify import verify_year
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 YEARS_FOLDER = "years"
 OWN_FILES = frozenset({STATEMENT, SUMMARY, REPORT})
-WORDS = {
-    YearOutcome.VERIFIED: "VERIFIED",
-    YearOutcome.REFUSED: "REFUSED",
-    YearOutcome.NOT_CHECKED: "NOT CHECKED",
-}
 
 
 class Files(Protocol):
@@ -77,7 +72,7 @@ def judge_year(
     """
     year = expected[1]
     if not any(name.startswith(f"{YEARS_FOLDER}/{year}/") for name in files.names()):
-        return BundledYear("MISSING", detail="the bundle has its months and not their published sum")
+        return BundledYear("MISSING", detail="the bundle has no sum of its months")
     with _unpacked(files, year) as folder:
         places = {month: folder / MONTHS / month / STATEMENT for month in months_of_year(year)}
         there = {month: path for month, path in places.items() if path.is_file()}
@@ -98,9 +93,9 @@ def verdict_on(
     """
     program: str | None = next(iter(programs), None)
     try:
-        statement = read_regular(folder / STATEMENT, MAX_STATEMENT_BYTES)
+        statement = read_statement(read_regular(folder / STATEMENT, MAX_STATEMENT_BYTES))
         materials = materials_of(statement)
-        ran = read_statement(statement)["predicate"]["materials"][0]["job_file_sha256"]
+        ran = statement["predicate"]["materials"][0]["job_file_sha256"]
         program = ran if ran in programs else program
     except (OSError, ValueError, LookupError, TypeError, VerificationError):
         materials = {}  # the verification says what is wrong
@@ -113,8 +108,8 @@ def verdict_on(
     report = verify_year(folder, replace(accept, job_file_sha256=program), expected=expected)
     if failed := report.failure:
         detail = f"step {failed.number}: {failed.detail} {failed.got or ''}"
-        return BundledYear(WORDS[report.outcome], failed.code or "", detail, report)
-    return BundledYear(WORDS[report.outcome], detail="the sum of the twelve months", report=report)
+        return BundledYear(report.outcome.word, failed.code or "", detail, report)
+    return BundledYear(report.outcome.word, detail="the sum of the twelve months", report=report)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.errors import VerificationError
-from confidential_spark.verification import Outcome, load_policy, verify_evidence
+from confidential_spark.verification import Outcome, verify_evidence
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
 from confidential_spark.verification.evidence.claims import Claims
 from confidential_spark.verification.refusals import Refusal
@@ -18,7 +18,6 @@ from confidential_spark.verification.safe_files import read_regular
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from typing import Self
 
     from confidential_spark.verification import Policy, VerificationReport
     from confidential_spark.verification.policy.ledger import Ledger
@@ -41,14 +40,6 @@ class Acceptance:
     ledger: Ledger | Path | None = None
     job_file_sha256: str | None = None
     at: datetime | None = None
-
-    @classmethod
-    def of(cls, policy: Path, **given: Any) -> Self:
-        """Return what a policy's file accepts.
-
-        :raises PolicyError: it is not usable.
-        """
-        return cls(load_policy(policy), **given)
 
 
 @dataclass(frozen=True)

@@ -112,13 +112,13 @@ def read_statement(content: bytes) -> dict[str, Any]:
     return dict(value)
 
 
-def materials_of(content: bytes) -> dict[str, str]:
+def materials_of(statement: Mapping[str, Any]) -> dict[str, str]:
     """Return which months a statement names: ``YYYY-MM`` → hex SHA-256 of the month's `evidence.json`.
 
-    :raises VerificationError: as :func:`read_statement`.
+    :raises VerificationError: ``year-statement``.
     """
     try:
-        materials = read_statement(content)["predicate"]["materials"]
+        materials = statement["predicate"]["materials"]
         return {each["name"].removeprefix("month="): str(each["digest"]["sha256"]) for each in materials}
     except (KeyError, TypeError, AttributeError) as error:
         raise statement_error(f"{type(error).__name__}: {error}", "materials with digests") from error

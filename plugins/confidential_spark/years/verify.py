@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from enum import Enum, StrEnum
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from confidential_spark.agent.protocol import SIMULATED_NOTICE, TRUST_SIMULATED
 from confidential_spark.core.errors import VerificationError
 from confidential_spark.verification import strict_json
 from confidential_spark.verification.evidence.result_files import COMPANIONS, require_digests
-from confidential_spark.verification.refusals import CHECKING_SIDE, Refusal
-from confidential_spark.verification.report import Status, StepResult, run_checks
+from confidential_spark.verification.refusals import Refusal
+from confidential_spark.verification.report import NumberedStep, Outcome, StepReport, run_checks
 from confidential_spark.verification.safe_files import read_regular
 from confidential_spark.years.months import MAX_DOCUMENT_BYTES, verify_month
 from confidential_spark.years.statement import (
@@ -39,15 +38,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from confidential_spark.verification.json_object import JsonObject
-    from confidential_spark.verification.report import Check
+    from confidential_spark.verification.report import Check, StepResult
     from confidential_spark.years.months import Acceptance, VerifiedMonth
 
 Published = Callable[[str], tuple[str, str] | None]
 """``YYYY-MM`` → version of the month that readers see now, and SHA-256 of its `evidence.json`; or None."""
 
 
-class YearStep(Enum):
-    """The steps of a year's verification; a step's number and title are an interface."""
+class YearStep(NumberedStep):
+    """The steps of a year's verification."""
 
     STATEMENT = 1, "The statement is a year's, of a job that has years"
     FILES = 2, "Every file of the year has its listed digest, and there are no others"
@@ -58,23 +57,9 @@ class YearStep(Enum):
     SUM = 7, "The year's summary is the sum of the months, added up again"
     REPORT = 8, "The report says what the statement says"
 
-    def __init__(self, number: int, title: str) -> None:
-        """Name the parts."""
-        self.number = number
-        self.title = title
-
-
-class YearOutcome(StrEnum):
-    """What the verification as a whole says."""
-
-    VERIFIED = "verified"
-    STALE = "stale"
-    REFUSED = "refused"
-    NOT_CHECKED = "not-checked"
-
 
 @dataclass(frozen=True)
-class YearReport:
+class YearReport(StepReport):
     """The verdict on one year.
 
     :param trust: of its months; None unless every step passed.
@@ -86,23 +71,15 @@ class YearReport:
     policy: str
     year: str
     steps: tuple[StepResult, ...]
-    trust: str | None
+    trust: str | None = None
     months: Mapping[str, str] = field(default_factory=dict)
     stale: tuple[str, ...] = ()
     compared: bool = False
 
     @property
-    def failure(self) -> StepResult | None:
-        """The first step that failed."""
-        return next((step for step in self.steps if step.status is Status.FAIL), None)
-
-    @property
-    def outcome(self) -> YearOutcome:
+    def outcome(self) -> Outcome:
         """The verdict in one word."""
-        if failed := self.failure:
-            unchecked = failed.number == 0 or failed.code in CHECKING_SIDE
-            return YearOutcome.NOT_CHECKED if unchecked else YearOutcome.REFUSED
-        return YearOutcome.STALE if self.stale else YearOutcome.VERIFIED
+        return Outcome.STALE if self.passed and self.stale else super().outcome
 
     def text(self) -> str:
         """Return the report for a terminal, a step a line; the last line is the verdict."""
@@ -113,8 +90,7 @@ class YearReport:
     def verdict(self) -> str:
         """The last line of :meth:`text`."""
         if failed := self.failure:
-            name = "REFUSED" if self.outcome is YearOutcome.REFUSED else "NOT CHECKED"
-            return f"{name} · step {failed.number}, {failed.code}: {failed.detail}"
+            return f"{self.outcome.word} · step {failed.number}, {failed.code}: {failed.detail}"
         worth = SIMULATED_NOTICE if self.trust == TRUST_SIMULATED else self.trust
         if self.stale:
             return f"STALE · {'; '.join(self.stale)} · it was the sum of its months, trust: {worth}"
@@ -125,18 +101,6 @@ class YearReport:
         """Return the report as JSON values."""
         steps = [asdict(step) | {"status": step.status.value} for step in self.steps]
         return asdict(self) | {"steps": steps, "outcome": self.outcome.value, "verdict": self.verdict}
-
-    def raise_for_failure(self) -> None:
-        """Do nothing when every step passed.
-
-        :raises VerificationError: with the first failure's code, got and expected.
-        """
-        if failed := self.failure:
-            message = f"Step {failed.number} ({failed.title}) failed: {failed.detail}"
-            code = failed.code or Refusal.CHECK_CRASHED.value
-            raise VerificationError(
-                message, code=code, got=failed.got, expected=failed.expected, action=failed.action
-            )
 
 
 def verify_year(
@@ -152,16 +116,12 @@ def verify_year(
     :param published: tells what is published now; None compares nothing with it.
     """
     steps = _Steps(folder, accept, expected)
-    results = run_checks(cast("list[Check]", steps.checks()))
-    passed = all(step.status is Status.PASS for step in results)
-    report = YearReport(
-        accept.policy.label,
-        steps.year or "unknown",
-        results,
-        accept.policy.trust if passed else None,
-        steps.bound,
-    )
-    return compared(report, published) if passed and published else report
+    results = run_checks(steps.checks())
+    report = YearReport(accept.policy.label, steps.year or "unknown", results, months=steps.bound)
+    if not report.passed:
+        return report
+    report = replace(report, trust=accept.policy.trust)
+    return compared(report, published) if published else report
 
 
 def compared(report: YearReport, published: Published) -> YearReport:
@@ -202,7 +162,7 @@ class _Steps:
         """The months that were verified: ``YYYY-MM`` → digest of the evidence."""
         return {month.month: month.evidence_sha256 for month in self.months}
 
-    def checks(self) -> list[tuple[YearStep, Callable[[], str]]]:
+    def checks(self) -> list[Check]:
         return [
             (YearStep.STATEMENT, self.statement),
             (YearStep.FILES, self.files_match),

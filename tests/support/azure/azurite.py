@@ -46,6 +46,10 @@ class NoAzuriteError(Exception):
     """Azurite cannot be had on this machine; the text says why."""
 
 
+class AzuriteFailedError(Exception):
+    """Azurite is there and does not work: no reason to leave its tests out."""
+
+
 @dataclass(frozen=True)
 class Azurite:
     """An emulator that answers.
@@ -160,7 +164,8 @@ def azurite(folder: Path, *options: str, port: int = 0, debug: bool = True) -> I
     :param options: further ones, e.g. ``--cert FILE --key FILE``.
     :param port: 0 for a free one.
     :param debug: keep a log of every request.
-    :raises NoAzuriteError: it is not installed, or does not start.
+    :raises NoAzuriteError: it is not installed.
+    :raises AzuriteFailedError: it does not start.
     """
     if not program().exists():
         raise NoAzuriteError("`make azurite` installs it")
@@ -192,7 +197,7 @@ def _address(process: subprocess.Popen[str]) -> str:
         said.append(line)
         if found := LISTENS.search(line):
             return found[1]
-    raise NoAzuriteError(f"it does not start: {''.join(said)[-500:]}")
+    raise AzuriteFailedError(f"Azurite does not start: {''.join(said)[-500:]}")
 
 
 if __name__ == "__main__":

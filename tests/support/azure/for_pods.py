@@ -27,7 +27,8 @@ ADDRESS = f"{NODE_IP}:{PORT}"
 def azurite_for_pods(listener: socket.socket) -> Iterator[Azurite]:
     """Yield an emulator that pods reach through a listening socket, until this program ends.
 
-    :raises NoAzuriteError: it cannot be installed, or does not start.
+    :raises NoAzuriteError: it cannot be installed.
+    :raises AzuriteFailedError: it does not start.
     """
     install()
     with (

@@ -21,7 +21,15 @@ from confidential_spark.jobs.input.location import local_folder
 from scripts.local_airflow import ROOT, VAR
 from scripts.process_tree import take_charge
 from scripts.run_choices import absolute
-from tests.support.azure.azurite import HOST, NO_AZURITE, NoAzuriteError, azurite, install, wasb_connection
+from tests.support.azure.azurite import (
+    HOST,
+    NO_AZURITE,
+    AzuriteFailedError,
+    NoAzuriteError,
+    azurite,
+    install,
+    wasb_connection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +57,9 @@ def main() -> int:
     except NoAzuriteError as error:
         print(f"REFUSED  No Azurite: {error}", file=sys.stderr)
         return NO_AZURITE
+    except AzuriteFailedError as error:
+        print(f"REFUSED  {error}", file=sys.stderr)
+        return 2
     except ConfidentialSparkError as error:
         print(f"REFUSED  {error.diagnostics()}", file=sys.stderr)
         return 2

@@ -67,7 +67,8 @@ def _installed() -> list[Path]:
 def postgresql() -> Iterator[str]:
     """Yield the address of an empty database on the loopback, and end its server.
 
-    :raises NoPostgresqlError: it is not there, or does not start.
+    :raises NoPostgresqlError: it is not there.
+    :raises RuntimeError: it does not start.
     """
     bin_folder, port, password = programs(), free_port(), secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="postgresql-") as name:
@@ -85,7 +86,7 @@ def postgresql() -> Iterator[str]:
             **as_user,
         )
         if made.returncode:
-            raise NoPostgresqlError(f"initdb: {made.stderr[-500:]}")
+            raise RuntimeError(f"initdb: {made.stderr[-500:]}")
         options = {
             "listen_addresses": "127.0.0.1",
             "port": port,
@@ -128,7 +129,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
             return
         except psycopg2.OperationalError as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NoPostgresqlError(f"postgres does not start: {error}") from error
+                raise RuntimeError(f"postgres does not start: {error}") from error
             time.sleep(0.1)
 
 

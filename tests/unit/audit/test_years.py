@@ -93,7 +93,10 @@ def test_a_year_is_added_up_again_from_the_bundles_months(verify, genuine) -> No
 def test_json_has_the_year_with_its_steps(verify, genuine) -> None:
     report = json.loads(verify(genuine, "--json")[1])
     (year,) = report["years"]
-    assert (year["month"], year["outcome"], len(year["report"]["steps"])) == ("year 2018", "VERIFIED", 8)
+    assert (year["year"], year["outcome"], len(year["report"]["steps"])) == ("2018", "VERIFIED", 8)
+    assert year.keys() == {"year", "outcome", "code", "detail", "report"}
+    assert [month["month"] for month in report["months"]] == years.MONTHS
+    assert report["months"][0].keys() == {"month", "outcome", "code", "detail", "report"}
 
 
 def more_trips(folder: Path) -> None:
@@ -187,6 +190,11 @@ def test_a_year_that_was_not_published_is_named_and_is_no_fault_of_the_months(
     assert status == 0, text
     assert "\nyear 2018  MISSING" in text
     assert "years MISSING: 2018" in text.splitlines()[-1]
+    report = json.loads(verify(folder, "--json")[1])
+    assert (report["passed"], [(year["year"], year["outcome"]) for year in report["years"]]) == (
+        True,
+        [("2018", "MISSING")],
+    )
 
 
 def test_a_bundle_from_before_years_is_verified_as_it_was(verify, unpacked) -> None:

@@ -201,14 +201,24 @@ def test_a_run_without_a_usable_year_is_refused(deployment, year, conf, said) ->
     ("options", "said"),
     [
         pytest.param(["--published", "x/../"], "results-name", id="no-place-of-months"),
-        pytest.param(["--jwks", "absent.json"], "absent.json", id="no-keys"),
+        pytest.param(
+            ["--jwks", "absent.json"],
+            "file-unreadable] A file cannot be read. · got: absent.json",
+            id="no-keys",
+        ),
+        pytest.param(["--job-file", "absent.py"], "[file-unreadable]", id="no-program"),
+        pytest.param(["--at", "yesterday"], "[time-malformed]", id="no-time"),
+        pytest.param(["--at", "2018-05-01T00:00:00"], "[time-malformed]", id="time-without-a-zone"),
+        pytest.param(["--policy", "absent.yaml"], "[policy-", id="no-policy"),
     ],
 )
 def test_what_the_reader_gives_wrongly_is_no_verdict(publish, deployment, capsys, options, said) -> None:
     publish(*MONTHS)
     execute(PublishYearOperator)
     assert verify(deployment, *options) == 2
-    assert said in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("NOT CHECKED · [")
+    assert said in line
 
 
 def test_an_absent_year_is_refused(deployment, capsys) -> None:

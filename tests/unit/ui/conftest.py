@@ -247,6 +247,24 @@ def browse(
 
 
 @pytest.fixture
+def audit_log(airflow_database: Path) -> Callable[[], list[tuple[str, str, str | None]]]:
+    """Return event, owner and run of each entry of Airflow's audit log."""
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+    from airflow_local_settings import audit_log_writer
+    from sqlalchemy import select
+
+    def entries() -> list[tuple[str, str, str | None]]:
+        # What was asked of the API server may still wait to be written, and so may what other tests asked.
+        audit_log_writer().submit(lambda: None).result(60)
+        with create_session() as session:
+            found = session.scalars(select(Log).order_by(Log.id))
+            return [(log.event, log.owner, log.run_id) for log in found]
+
+    return entries
+
+
+@pytest.fixture
 def no_requests(airflow_database: Path) -> Iterator[None]:
     """Nobody has asked for a range to be verified anew, and after the test nobody has."""
     from airflow.models.log import Log

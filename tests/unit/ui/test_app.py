@@ -647,5 +647,7 @@ def test_pages_load_nothing_from_elsewhere_and_run_no_script_but_ours(browse, pu
 
 
 def test_templates_say_nothing_is_safe():
-    for template in (ROOT / "plugins/confidential_spark/ui/templates").glob("*.html"):
-        assert "safe" not in re.findall(r"\|\s*(\w+)", template.read_text(encoding="utf-8"))
+    templates = list((ROOT / "plugins/confidential_spark/ui/templates").rglob("*.html"))
+    assert templates
+    for template in templates:
+        assert "safe" not in re.findall(r"\|\s*(\w+)", template.read_text(encoding="utf-8")), template.name

@@ -10,8 +10,9 @@ from confidential_spark.core.errors import ResultError
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.rollup.making import make_year
 from confidential_spark.jobs.rollup.rollup import ROLLUPS
+from confidential_spark.verification import Outcome
 from confidential_spark.years.sums import YEARS, add_up
-from confidential_spark.years.verify import YearOutcome, verify_year
+from confidential_spark.years.verify import verify_year
 
 from tests.support.factories.changes import put
 from tests.support.factories.years import MONTHS, YEAR, acceptance, summary_of, write_files
@@ -71,7 +72,7 @@ def test_a_year_of_demand_has_what_can_be_added_and_verifies(tmp_path):
     assert made.summary["totals"] == {"trips": 120, "trips_without_zone": 36, "trips_in_unknown_zone": 12}
     assert made.summary.keys() == {"v", "job", "year", "rows", "totals", "months", "options"}
     report = verify_year(tmp_path, acceptance(POLICY_FILE), expected=("nytaxi_demand", YEAR))
-    assert report.outcome is YearOutcome.VERIFIED, report.text()
+    assert report.outcome is Outcome.VERIFIED, report.text()
     refused = verify_year(tmp_path, acceptance(POLICY_FILE), expected=("nytaxi", YEAR))
     assert refused.failure.code == "year-statement"
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential_spark.core.errors import VerificationError
+from confidential_spark.verification import Outcome, load_policy
 from confidential_spark.years.months import Acceptance
 from confidential_spark.years.statement import materials_of, to_bytes
-from confidential_spark.years.verify import YearOutcome, verify_year, year_report
+from confidential_spark.years.verify import verify_year, year_report
 
 from tests.support.factories.bundles import POLICY, make_bundle, same
 from tests.support.factories.changes import put
@@ -66,7 +67,7 @@ def restate(year: Path, change: Callable[[dict[str, Any]], dict[str, Any]] = sam
 
 def test_a_genuine_year_is_verified(genuine) -> None:
     report = verify_year(genuine, acceptance())
-    assert report.outcome is YearOutcome.VERIFIED, report.text()
+    assert report.outcome is Outcome.VERIFIED, report.text()
     assert report.trust == "simulated"
     assert [str(step.status) for step in report.steps] == ["PASS"] * 8
     assert report.text().splitlines()[-1] == (
@@ -254,7 +255,7 @@ def report_says(member: str, value: object) -> Callable[[Path], None]:
 def test_anything_else_is_refused_by_name(year, change, step, code, said) -> None:
     change(year)
     report = verify_year(year, acceptance())
-    assert report.outcome is YearOutcome.REFUSED, report.text()
+    assert report.outcome is Outcome.REFUSED, report.text()
     failed = report.failure
     assert (failed.number, failed.code) == (step, code), report.text()
     assert said in f"{failed.got} {failed.expected}"
@@ -265,14 +266,14 @@ def test_anything_else_is_refused_by_name(year, change, step, code, said) -> Non
 
 def test_a_policy_of_hardware_refuses_simulated_months(genuine) -> None:
     keys = json.loads(month_files("2018-01")["evidence.json"])["jwks"]
-    accept = Acceptance.of(ROOT / "include" / "policies" / "production.yaml", jwks=keys)
+    accept = Acceptance(load_policy(ROOT / "include" / "policies" / "production.yaml"), jwks=keys)
     report = verify_year(genuine, accept)
-    assert (report.outcome, report.failure.number) == (YearOutcome.REFUSED, 4)
+    assert (report.outcome, report.failure.number) == (Outcome.REFUSED, 4)
 
 
 def test_without_the_issuers_keys_nothing_is_judged(genuine) -> None:
     report = verify_year(genuine, acceptance(POLICY))
-    assert report.outcome is YearOutcome.NOT_CHECKED
+    assert report.outcome is Outcome.NOT_CHECKED
     assert report.text().splitlines()[-1].startswith("NOT CHECKED · step 4, jwks-missing: 2018-01")
 
 
@@ -292,18 +293,16 @@ def published_except(**changed: tuple[str, str] | None):
 @pytest.mark.parametrize(
     ("changed", "outcome", "said"),
     [
-        pytest.param(
-            {}, YearOutcome.VERIFIED, "VERIFIED · the sum of its twelve months", id="all-still-there"
-        ),
+        pytest.param({}, Outcome.VERIFIED, "VERIFIED · the sum of its twelve months", id="all-still-there"),
         pytest.param(
             {"m05": ("new.try1", "0" * 64)},
-            YearOutcome.STALE,
+            Outcome.STALE,
             "STALE · 2018-05 was replaced by version new.try1 · it was",
             id="replaced",
         ),
         pytest.param(
             {"m05": None, "m07": ("b", "")},
-            YearOutcome.STALE,
+            Outcome.STALE,
             "STALE · 2018-05 is no longer published; 2018-07 was replaced by version b · it was",
             id="gone-and-replaced",
         ),
@@ -328,7 +327,7 @@ def test_a_claim_cannot_write_to_the_terminal(year) -> None:
 def test_a_refused_year_is_not_called_stale(year) -> None:
     flip_digit(year / "summary.json")
     report = verify_year(year, acceptance(), published_except(m05=None))
-    assert (report.outcome, report.stale) == (YearOutcome.REFUSED, ())
+    assert (report.outcome, report.stale) == (Outcome.REFUSED, ())
 
 
 @pytest.mark.parametrize(
@@ -343,7 +342,7 @@ def test_a_refused_year_is_not_called_stale(year) -> None:
 def test_a_statement_without_materials_is_named(genuine, content) -> None:
     statement = read(genuine / "evidence.json") | {"predicate": content}
     with pytest.raises(VerificationError, match="year-statement"):
-        materials_of(to_bytes(statement))
+        materials_of(statement)
 
 
 def test_months_computed_otherwise_are_not_added_up(tmp_path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from confidential_spark.agent.protocol import canonical_json, sha256_hex
 from confidential_spark.audit.archive import written
 from confidential_spark.audit.basis import Basis
-from confidential_spark.audit.judgement import EVIDENCE, WORDS, judge_month
+from confidential_spark.audit.judgement import EVIDENCE, judge_month
 from confidential_spark.audit.making.credentials import require_no_credential
 from confidential_spark.audit.making.policy_files import policy_files
 from confidential_spark.audit.making.readme import SCRIPT_TEXT, readme
@@ -166,8 +166,9 @@ class _Making:
         basis = replace(self._basis, jwks=self._own_keys(evidence))
         report = judge_month(month, self._dag_id, evidence, contents, basis)
         left_out = len(set(files.names()) - contents.keys())
-        found = str(WORDS[report.outcome])
-        self._found[month] = MonthEntry(found=found, reason=report.code or "", left_out=left_out)
+        self._found[month] = MonthEntry(
+            found=report.outcome.word, reason=report.code or "", left_out=left_out
+        )
         self._remember_key(evidence, report)
         return contents
 

@@ -6,6 +6,7 @@ supervisor. So a task gets more retries than its own faults may use, and its own
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(minutes=10)
@@ -106,7 +109,8 @@ def count_fault(context: Context | None, try_number: int) -> int:
         earlier = store.get(key, default=0)
         faults = (earlier if isinstance(earlier, int) else 0) + 1
         store.set(key, faults)
-    except Exception:
+    except Exception as error:
         # Without the API server nothing is remembered; then every try counts, as it does for Airflow.
+        log.warning("The task's own faults are not remembered, so every try counts as one: %s", error)
         return try_number
     return faults

@@ -32,11 +32,7 @@ if TYPE_CHECKING:
     from confidential_spark.ui.room.known_results import KnownResult
     from confidential_spark.ui.room.verifier import Verifier
 
-WORDS = {
-    Outcome.VERIFIED: ("VERIFIED", "good"),
-    Outcome.REFUSED: ("REFUSED", "bad"),
-    Outcome.NOT_CHECKED: ("NOT CHECKED", "warn"),
-}
+TONES = {Outcome.VERIFIED: "good", Outcome.REFUSED: "bad", Outcome.NOT_CHECKED: "warn"}
 # Of a month of which nothing is published: what a bundle says of it, in the form of a code.
 REASONS = {
     CellState.FAILED: "last-run-failed",
@@ -175,7 +171,7 @@ def audit_month(dag_id: str, month: Month, known: KnownResult | None, run: Month
     if known.judgement is None:
         return AuditMonth(month, "NOT VERIFIED YET", "idle", "it will be, soon", link)
     report, at = known.judgement.report, f"{known.judgement.checked_at:%Y-%m-%d %H:%M:%S} UTC"
-    word, tone = WORDS[report.outcome]
+    word, tone = report.outcome.word, TONES[report.outcome]
     failed = report.failure
     if failed:
         return AuditMonth(

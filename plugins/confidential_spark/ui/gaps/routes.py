@@ -70,7 +70,7 @@ def preview(
         raise HTTPException(404, NO_MONTHS)
     earlier = fillings(session, dag_id)
     return render(
-        "gaps.html", root="../", page=page, orders=Order, fillings=earlier, may_run=may_run(user, dag_id)
+        "gaps/gaps.html", root="../", page=page, orders=Order, fillings=earlier, may_run=may_run(user, dag_id)
     )
 
 
@@ -128,7 +128,7 @@ def progress(
     page = filling(session, dag_id, fill, typical)
     if page is None:
         raise HTTPException(404, "Airflow knows no run of such a filling of gaps.")
-    return render("filling.html", root="../../", page=page, may_run=may_run(user, dag_id))
+    return render("gaps/filling.html", root="../../", page=page, may_run=may_run(user, dag_id))
 
 
 async def cancel(dag_id: DagId, fill: FillId, request: Request, session: SessionDep) -> RedirectResponse:

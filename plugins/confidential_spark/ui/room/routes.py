@@ -63,7 +63,7 @@ def room(
     )
     if page is None:
         raise HTTPException(404, "There is no DAG of this project of that name that you may see.")
-    return render("room.html", root="", page=page, states=CellState, year_states=YearState, shades=Shade)
+    return render("room/room.html", root="", page=page, states=CellState, year_states=YearState, shades=Shade)
 
 
 def range_page(
@@ -88,7 +88,7 @@ def trends_page(dag_id: DagId, results: PublishedDep, verifier: VerifierDep) -> 
     known = known_of(dag_id, results, verifier).results
     simulated = PLATFORMS[dag_id].trust == TRUST_SIMULATED
     charts = trends(JOB_OF[dag_id], dag_id, known)
-    return render("trends.html", root="../", dag_id=dag_id, charts=charts, simulated=simulated)
+    return render("room/trends.html", root="../", dag_id=dag_id, charts=charts, simulated=simulated)
 
 
 def compare_page(user: GetUserDep, results: PublishedDep, left: Name = "", right: Name = "") -> str:
@@ -100,7 +100,7 @@ def compare_page(user: GetUserDep, results: PublishedDep, left: Name = "", right
         raise HTTPException(404, "One of the two is not published, or you may not see it.")
     for dag_id in {page.left.dag_id, page.right.dag_id}:
         require_sight(user, dag_id)
-    return render("compare.html", root="", page=page)
+    return render("room/compare.html", root="", page=page)
 
 
 def require_sight(user: GetUserDep, dag_id: str) -> None:

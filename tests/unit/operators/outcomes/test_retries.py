@@ -76,8 +76,9 @@ def test_who_clears_a_task_gives_it_all_its_retries_again() -> None:
     assert tries([OWN] * 2, store, cleared=1, first=4) == [RetryAction.RETRY] * 2
 
 
-def test_where_nothing_can_be_remembered_every_try_counts() -> None:
+def test_where_nothing_can_be_remembered_every_try_counts_and_the_log_says_so(caplog) -> None:
     assert tries([OWN] * 3, Broken()) == [RetryAction.RETRY, RetryAction.RETRY, RetryAction.FAIL]
+    assert caplog.text.count("own faults are not remembered, so every try counts as one") == 3
 
 
 def test_own_faults_wait_longer_each_time_and_interruptions_do_not() -> None:

@@ -67,15 +67,6 @@ def runs():
         ]
 
 
-def audit():
-    from airflow.models.log import Log
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        return [(log.event, log.owner) for log in session.scalars(select(Log).order_by(Log.id))]
-
-
 def checked(html):
     return re.findall(r'name="month" value="([0-9-]+)" checked', html)
 
@@ -120,8 +111,8 @@ def test_a_gap_whose_last_run_failed_says_so(browse, months, dag_run):
     assert "failed, spark.run_spark failed. Nothing was published." in html
 
 
-def test_each_gap_gets_a_run_by_airflows_api_as_the_user(browse, months):
-    before = len(audit())
+def test_each_gap_gets_a_run_by_airflows_api_as_the_user(browse, months, audit_log):
+    before = len(audit_log())
     answer = start(browse("user"), "2018-03", "2018-05", "2018-06", order="oldest", stop="on")
     assert answer.status_code == 303, answer.text
     assert re.fullmatch(rf"{DAG_ID}/[0-9]{{8}}T[0-9]{{6}}Z", answer.headers["location"])
@@ -129,7 +120,7 @@ def test_each_gap_gets_a_run_by_airflows_api_as_the_user(browse, months):
     expected = ["2018-03", "2018-05", "2018-06"]
     conf = {"id": fill, "stop": True, "months": expected}
     assert runs() == [(month, {"month": month, FILL_KEY: conf}, "queued", "user") for month in expected]
-    assert set(audit()[before:]) == {("trigger_dag_run", "user")}
+    assert {entry[:2] for entry in audit_log()[before:]} == {("trigger_dag_run", "user")}
 
 
 def test_a_published_month_is_not_run_again_unless_asked(browse, months):

@@ -189,17 +189,12 @@ def test_a_rejection_needs_no_review(browse, in_use, ask) -> None:
     assert answered() == (["Reject"], {}, "user")
 
 
-def test_the_audit_log_is_airflows(browse, in_use, ask) -> None:
-    from airflow.models.log import Log
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
+def test_the_audit_log_is_airflows(browse, in_use, ask, audit_log) -> None:
     ask()
+    before = len(audit_log())
     said = post(browse("user"), APPROVE)
     assert said.status_code == 303, said.text
-    with create_session() as session:
-        last = session.scalars(select(Log).order_by(Log.id.desc())).first()
-        assert (last.event, last.owner, last.run_id) == ("update_hitl_detail", "user", RUN)
+    assert audit_log()[before:] == [("update_hitl_detail", "user", RUN)]
 
 
 @pytest.mark.parametrize(

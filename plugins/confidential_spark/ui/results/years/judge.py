@@ -114,7 +114,7 @@ class YearJudge:
         if fault or basis.policy is None:
             label = basis.policy_path.name
             steps = VerificationReport.not_checked(label, fault or unreadable("nothing")).steps
-            return YearReport(label, year, steps, None)
+            return YearReport(label, year, steps)
         accept = Acceptance(basis.policy, job_file_sha256=basis.program)
         return verify_year(result.folder, accept, expected=(basis.job.name, year))
 

@@ -7,8 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from confidential_spark.agent.protocol import TRUST_SIMULATED
+from confidential_spark.verification import Outcome
 from confidential_spark.years.sums import months_of_year
-from confidential_spark.years.verify import YearOutcome, compared
+from confidential_spark.years.verify import compared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def published_state(known: KnownYear, months: Mapping[str, KnownResult]) -> tupl
         return YearState.UNVERIFIED, f"claims {claimed}, proves nothing" if claimed else "proves nothing", ""
     report, open_months = compared_with(judgement.report, months)
     if failed := report.failure:
-        refused = report.outcome is YearOutcome.REFUSED
+        refused = report.outcome is Outcome.REFUSED
         word = "REFUSED" if refused else "NOT CHECKED"
         words, state = f"{word} {failed.code}", YearState.REFUSED if refused else YearState.UNVERIFIED
         return state, words, str(failed.code or "") if refused else ""

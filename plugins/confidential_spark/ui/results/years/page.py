@@ -25,8 +25,9 @@ from confidential_spark.ui.room.needs import airflow_run, result_link
 from confidential_spark.ui.views.report_view import figures, mapping, objects, step_lines, text
 from confidential_spark.ui.views.run_view import Verdict
 from confidential_spark.ui.views.verify_commands import IN_A_CHECKOUT, VerifyYearCommand, installed_program
+from confidential_spark.verification import Outcome
 from confidential_spark.verification.evidence.bundle import MAX_EVIDENCE_BYTES
-from confidential_spark.years.verify import YearOutcome, compared
+from confidential_spark.years.verify import compared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ class YearPage:
     def refusal(self) -> str:
         """Why the verification refused it; empty when it did not."""
         failed = self.report.failure
-        return text(failed.code) if failed and self.report.outcome is YearOutcome.REFUSED else ""
+        return text(failed.code) if failed and self.report.outcome is Outcome.REFUSED else ""
 
 
 def year_page(session: Session, dag_id: str, key: str, published: PublishedResults) -> YearPage | None:
@@ -189,7 +190,7 @@ def year_verdict(report: YearReport, judgement: YearJudgement, unread: tuple[str
     when = "JUST NOW" if judgement.fresh else f"AT {judgement.checked_at:%H:%M:%S} UTC"
     if failed := report.failure:
         step = f"tep {failed.number}, {failed.code}: {failed.detail}"
-        if report.outcome is YearOutcome.REFUSED:
+        if report.outcome is Outcome.REFUSED:
             got = f" Got {failed.got}." if failed.got else ""
             return Verdict(f"REFUSED {when}", "bad", f"S{step}{got} Judged under policy {report.policy}.")
         return Verdict("NOT CHECKED", "warn", f"Nothing is proven. S{step} {failed.action or ''}")
