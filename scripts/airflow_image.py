@@ -17,6 +17,7 @@ from docker.errors import DockerException
 from docker.utils.build import create_archive, exclude_paths
 
 from scripts.debian_base import cache_folder, ensure_base
+from scripts.process_tree import end_with_make
 
 if TYPE_CHECKING:
     from typing import IO
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--base", help="base image by digest; a Debian of debootstrap by default")
     parser.add_argument("--tag", default=TAG, help="what the image is called (%(default)s)")
     options = parser.parse_args()
+    end_with_make()
     try:
         client = DockerClient.from_env(timeout=TIMEOUT_SECONDS)
         base = options.base or ensure_base(client, DEBIAN, cache_folder())

@@ -21,6 +21,7 @@ from benchmarks.side_by_side.questions import groups
 from benchmarks.side_by_side.record import Record, record, started, write
 from benchmarks.side_by_side.rounds import Costs, run_rounds
 from benchmarks.side_by_side.subjects import Bench
+from scripts.process_tree import end_with_make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ def main() -> int:
     # As Ctrl-C does: what is being measured ends with the bench.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = parse_options()
+    end_with_make()
     results, docs = (VAR / "quick.json", VAR) if options.quick else (RESULTS, DOCS)
     if not options.page:
         measure_all(options, results)

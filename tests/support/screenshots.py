@@ -21,6 +21,7 @@ from confidential_spark.core.months import Month
 from confidential_spark.hooks.results.folder_store import FolderStore
 
 from scripts.local_airflow import environment
+from scripts.process_tree import end_with_make
 from tests.support import pending_approval
 from tests.support.places import ROOT
 
@@ -47,6 +48,7 @@ FOLDER_IN_WORDS = """(all, folder) => all.forEach(each => {
 
 def main() -> int:
     """Write the pictures."""
+    end_with_make()
     home, results = STATE / "airflow", STATE / "results"
     for number, month in enumerate(MONTHS):
         if month != MISSING:

@@ -221,8 +221,8 @@ class BoundedHttp:
         """Return an opener for HTTP only, without redirects, and without proxies on the loopback."""
         opener = OpenerDirector()
         proxies: dict[str, str] | None = {} if is_loopback(self.base_url) else None
-        handlers = (ProxyHandler(proxies), _Handler(guard, lambda: self._context), _AnyStatus(), UnknownHandler())
-        for handler in handlers:
+        own = _Handler(guard, lambda: self._context)
+        for handler in (ProxyHandler(proxies), own, _AnyStatus(), UnknownHandler()):
             opener.add_handler(handler)
         return opener
 

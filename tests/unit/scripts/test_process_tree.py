@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,8 @@ finally:
 """
 # Stands for make, which waits for the program.
 MAKE = 'MAKE_PROCESS={make} "{python}" "{program}" & wait'
+
+STARTED_BY_MAKE = re.compile(r"\$\(RUN\) .*?\b((?:scripts|tests|benchmarks)\.[a-z_.]+)", re.ASCII)
 
 
 @pytest.fixture
@@ -77,3 +80,11 @@ def test_a_make_that_was_killed_before_the_program_looked_ends_it_as_well(folder
     assert start(folder, ["sh", "-c", command]).wait(60) == 0
     require_all_ended(folder)
     assert not (folder / "ready").exists()
+
+
+@pytest.mark.parametrize("module", sorted(set(STARTED_BY_MAKE.findall((ROOT / "Makefile").read_text()))))
+def test_what_make_starts_ends_with_it(module: str) -> None:
+    """Otherwise it goes on without make, and what it starts takes it for a make that has ended."""
+    path = ROOT / module.replace(".", "/")
+    source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+    assert re.search(r"\b(end_with_make|take_charge)\(\)", source)
