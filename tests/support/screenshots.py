@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from confidential_spark.core.months import Month
 from confidential_spark.hooks.results.folder_store import FolderStore
+from confidential_spark.hooks.results.store import year_key
 
 from scripts.local_airflow import environment
 from scripts.process_tree import end_with_make
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 STATE, IMAGES = ROOT / "var" / "screenshots", ROOT / "docs" / "images"
 DAG_ID, DAG = "nytaxi_local", "/dags/nytaxi_local"
 PAGES = "/confidential-spark"
-MONTHS = tuple(Month(2017, 5).shift(number) for number in range(13))
+# A whole year of them is added up.
+MONTHS, YEAR, YEAR_DAG = (
+    tuple(Month(2017, 1).shift(number) for number in range(17)),
+    "2017",
+    "nytaxi_year_local",
+)
 MISSING, TAMPERED, UNUSUAL, QUEUED = Month(2018, 3), Month(2018, 2), Month(2018, 5), Month(2018, 6)
 # So few rows in the last month that its comparison with the months before warns.
 ROWS, FEW_ROWS = 9000, 6000
@@ -53,6 +59,7 @@ def main() -> int:
     for number, month in enumerate(MONTHS):
         if month != MISSING:
             run_month(home, results, month, FEW_ROWS if month == UNUSUAL else ROWS + 211 * number)
+    run_year(home, results)
     shown = STATE / "shown"
     shutil.rmtree(shown, ignore_errors=True)
     shutil.copytree(results, shown, symlinks=True)
@@ -90,6 +97,17 @@ def run_month(home: Path, results: Path, month: Month, rows: int) -> None:
     command = [sys.executable, "-m", "scripts.run_month", "--home", str(home), "--month", str(month)]
     env = os.environ | {"CONFIDENTIAL_SPARK_RESULTS_DIR": str(results)}
     subprocess.run([*command, "--rows", str(rows)], cwd=ROOT, env=env, check=True)
+
+
+def run_year(home: Path, results: Path) -> None:
+    """Add the first year's months up, unless they are.
+
+    :raises subprocess.CalledProcessError: the run failed; what it said is printed.
+    """
+    if FolderStore(results, YEAR_DAG).current(year_key(YEAR)) is None:
+        command = [sys.executable, "-m", "airflow", "dags", "test", YEAR_DAG]
+        env = {**environment(home), "CONFIDENTIAL_SPARK_RESULTS_DIR": str(results)}
+        subprocess.run([*command, "--conf", f'{{"year": "{YEAR}"}}'], cwd=ROOT, env=env, check=True)
 
 
 def tamper(path: Path) -> None:
