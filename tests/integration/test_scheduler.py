@@ -40,7 +40,7 @@ SECRET_WORDS = ("password", "secret", "PRIVATE KEY", '"d":')
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory) -> Iterator[LiveAirflow]:
-    live = LiveAirflow(tmp_path_factory.mktemp("live"))
+    live = LiveAirflow(tmp_path_factory.mktemp("live"), scheduled=True)
     try:
         yield live
     finally:
@@ -89,6 +89,13 @@ def filled(live) -> dict[str, bytes]:
     live.ensure_running()
     backfill(live)
     return {month: evidence(live, month).read_bytes() for month in MONTHS}
+
+
+def test_the_schedule_starts_a_run_of_each_dag_by_itself(airflow) -> None:
+    dags = airflow.rows("select dag_id from dag where not is_paused and next_dagrun is not null")
+    assert (DAG,) in dags
+    runs = airflow.rows("select dag_id, state from dag_run where run_type = 'scheduled'")
+    assert sorted(runs) == sorted((dag, "success") for (dag,) in dags)
 
 
 def test_a_backfill_publishes_every_month(filled, airflow) -> None:
