@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import (
+    FINISHED,
     LiveAirflow,
     end_all,
     find_process,
@@ -92,10 +93,13 @@ def filled(live) -> dict[str, bytes]:
 
 
 def test_the_schedule_starts_a_run_of_each_dag_by_itself(airflow) -> None:
-    dags = airflow.rows("select dag_id from dag where not is_paused and next_dagrun is not null")
-    assert (DAG,) in dags
-    runs = airflow.rows("select dag_id, state from dag_run where run_type = 'scheduled'")
-    assert sorted(runs) == sorted((dag, "success") for (dag,) in dags)
+    def ended() -> dict[str, str]:
+        dags = airflow.rows("select dag_id from dag where not is_paused and next_dagrun is not null")
+        runs = dict(airflow.rows("select dag_id, state from dag_run where run_type = 'scheduled'"))
+        all_ended = (DAG,) in dags and {dag for (dag,) in dags} == runs.keys()
+        return runs if all_ended and FINISHED.issuperset(runs.values()) else {}
+
+    assert set(wait_until(ended, "a run of each scheduled DAG has ended").values()) == {"success"}
 
 
 def test_a_backfill_publishes_every_month(filled, airflow) -> None:
