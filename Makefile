@@ -69,11 +69,11 @@ test: install-dev ## Run every test that needs neither a scheduler nor an engine
 
 .PHONY: test-scheduler
 test-scheduler: install-dev ## Run the tests that start a real scheduler (minutes)
-	@$(BIN)/pytest -q --durations=10 -m 'scheduler and not docker'
+	@$(BIN)/pytest -q --durations=10 -m scheduler tests/integration
 
 .PHONY: test-docker
 test-docker: install-dev ## Run the tests that need a Docker engine; as root on Debian, installs and starts one
-	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q --durations=10 -m docker
+	@$(BIN)/python -m tests.docker.engine $(BIN)/pytest -q --durations=10 -m docker tests/docker
 
 .PHONY: azurite
 azurite: install-dev ## Install Azurite, Microsoft's emulator of Azure Storage, from npm into ~/.cache

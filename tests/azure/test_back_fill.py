@@ -94,8 +94,6 @@ def airflow(storage: Azurite, trips: str, tmp_path: Path) -> Iterator[LiveAirflo
     storage.client().create_container("all-results")
     variables = {
         "AIRFLOW_CONN_TRIPS": wasb_connection(storage.endpoint),
-        # No runs but the back-fills'.
-        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "CONFIDENTIAL_SPARK_BLOB_EMULATOR": storage.endpoint,
         "CONFIDENTIAL_SPARK_BLOB_CONN_ID": "trips",
         "CONFIDENTIAL_SPARK_INPUT_URI": f"wasbs://{trips}@{HOST}/yellow",

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tests.unit.ui.conftest import api_server, dag_run, deployment, no_requests,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 __all__ = ["api_server", "dag_run", "deployment", "no_requests", "publish"]
 
@@ -72,6 +73,13 @@ def visit(
     site: str, browser: Browser, complaints: list[str], tmp_path: Path
 ) -> Iterator[Callable[..., Page]]:
     """Open one of our pages as a viewer who is logged in to Airflow."""
+    with tab_of(browser, site, tmp_path) as page, visitor(site, page, complaints) as visit:
+        yield visit
+
+
+@contextmanager
+def tab_of(browser: Browser, site: str, results: Path) -> Iterator[Page]:
+    """Give a tab of a viewer, who sees what is published in a folder."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.plugins_manager import get_fastapi_plugins
@@ -79,13 +87,27 @@ def visit(
     from confidential_spark.ui.results.published import Published
 
     (app,) = (entry["app"].app for entry in get_fastapi_plugins()[0] if entry["name"] == "Confidential Spark")
-    app.dependency_overrides[published] = lambda: Published(tmp_path)
+    app.dependency_overrides[published] = lambda: Published(results)
     token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="viewer", role="VIEWER"))
     context = browser.new_context()
     context.add_cookies([{"name": "_token", "value": token, "url": site, "httpOnly": True}])
-    page = context.new_page()
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+        app.dependency_overrides.clear()
+
+
+@contextmanager
+def visitor(site: str, page: Page, complaints: list[str]) -> Iterator[Callable[..., Page]]:
+    """Give what opens addresses in a tab and writes down the browser's complaints."""
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
+    def raised(error: Error) -> None:
+        complaints.append(str(error))
 
     def visit(path: str, *, width: int = 1100, scheme: Any = "light") -> Page:
         page.set_viewport_size({"width": width, "height": 900})
@@ -93,9 +115,13 @@ def visit(
         page.goto(f"{site}{path}")
         return page
 
-    yield visit
-    context.close()
-    app.dependency_overrides.clear()
+    page.on("console", said)
+    page.on("pageerror", raised)
+    try:
+        yield visit
+    finally:
+        page.remove_listener("console", said)
+        page.remove_listener("pageerror", raised)
 
 
 @pytest.fixture

@@ -1,91 +1,23 @@
-"""The control room in a real browser: eighteen years of months, both themes, narrow and wide, by keyboard."""
+"""What the control room does in a real browser, over eighteen years of months, by keyboard and by mouse."""
 
 from __future__ import annotations
 
-import shutil
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from confidential_spark.cli.main import main
-from confidential_spark.core.stages import TASK_IDS
 from confidential_spark.ui.audit import routes as audit
 from confidential_spark.ui.audit.rechecks import Rechecks
 
-from tests.browser.test_pages import GREEN, POOR_CONTRAST, PREFIX, SANDBOX
-from tests.support import axe
-from tests.unit.ui.conftest import DAG_ID, SUMMARY, with_checks
+from tests.browser.eighteen_years import GAPS, ROOM, write_eighteen_years
+from tests.browser.test_pages import PREFIX, SANDBOX
+from tests.unit.ui.conftest import DAG_ID, with_checks
 from tests.unit.ui.gaps.test_gaps import dag, runs
 
 __all__ = ["dag"]
 
-ROOM = f"{PREFIX}/room?dag_id={DAG_ID}"
-ELSEWHERE = {("spark.run_spark", "enclave_run"): {}}
-GAPS = f"{PREFIX}/gaps/{DAG_ID}"
-FILL = "20261129T101500Z"
-MAY, JUNE = f"{DAG_ID}/month=2018-05", f"{DAG_ID}/month=2018-06"
-PAGES = {
-    "room": ROOM,
-    "room-rows": f"{ROOM}&shade=rows",
-    "trends": f"{PREFIX}/trends/{DAG_ID}",
-    "compare": f"{PREFIX}/compare?left={MAY}&right={JUNE}",
-    "month": f"{PREFIX}/results/{MAY}",
-    "gaps": f"{GAPS}?first=2011-01&last=2018-12",
-    "filling": f"{GAPS}/{FILL}",
-    "audit": f"{PREFIX}/audit/{DAG_ID}?first=2017-06&last=2018-12",
-    "refused": f"{PREFIX}/results/{DAG_ID}/month=2012-05",
-    "list": f"{PREFIX}/",
-    "runbook": f"{PREFIX}/runbooks/commands",
-}
-
 
 @pytest.fixture
 def eighteen_years(publish, dag_run, tmp_path):
-    """Months of every state; those of 2009 to 2017 are copies of another month, so they are refused."""
-    genuine = publish(key="month=2018-01", report=with_checks())
-    months = [f"{year}-{number:02d}" for year in range(2009, 2018) for number in range(1, 13)]
-    for month in months[:30] + months[33:70] + months[71:]:
-        folder = tmp_path / DAG_ID / ".versions" / f"month={month}" / "try-1"
-        folder.parent.mkdir(parents=True)
-        shutil.copytree(genuine, folder)
-        (tmp_path / DAG_ID / f"month={month}").symlink_to(f".versions/month={month}/try-1")
-    for number in range(2, 9):
-        rows = {"accepted": number * 800_000}
-        checks = with_checks("warn") if number == 3 else with_checks()
-        publish(key=f"month=2018-{number:02d}", summary={**SUMMARY, "rows": rows}, report=checks)
-    dag_run("success", GREEN)
-    failed = {**dict.fromkeys(TASK_IDS, "upstream_failed"), "spark.run_spark": "failed"}
-    start = datetime.now(UTC) - timedelta(seconds=75)
-    for state, month, tasks in (
-        ("failed", "2018-09", failed),
-        ("running", "2018-10", {**dict.fromkeys(TASK_IDS[:4], "success"), "spark.run_spark": "running"}),
-        ("queued", "2018-11", {}),
-    ):
-        dag_run(
-            state, tasks, run_id=f"manual__{month}", conf={"month": month}, start_date=start, xcoms=ELSEWHERE
-        )
-
-    for number, (state, tasks) in enumerate((("success", GREEN), ("failed", failed), ("queued", {})), 7):
-        names = ["2011-07", "2011-08", "2011-09"]
-        conf = {"month": names[number - 7], "fill": {"id": FILL, "stop": True, "months": names}}
-        dag_run(state, tasks, run_id=f"gaps__{FILL}__2011-0{number}", conf=conf, xcoms=ELSEWHERE)
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_the_text_can_be_read(visit, eighteen_years, complaints, keep_screenshot, name, theme):
-    page = visit(PAGES[name], scheme=theme)
-    keep_screenshot(page, f"{name}-{theme}")
-    assert page.evaluate(POOR_CONTRAST) == []
-    assert complaints == []
-
-
-@pytest.mark.parametrize(("width", "zoom"), [(400, 1), (1100, 2), (1600, 1)])
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_overflows_sideways(visit, eighteen_years, keep_screenshot, name, width, zoom):
-    # A browser's zoom leaves the page fewer, larger pixels.
-    page = visit(PAGES[name], width=width // zoom)
-    keep_screenshot(page, f"{name}-{width}-zoom-{zoom}")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width // zoom
+    write_eighteen_years(tmp_path, publish, dag_run)
 
 
 @pytest.mark.parametrize("outside", ["light", "dark"])
@@ -129,30 +61,6 @@ def test_the_keyboard_reaches_everything(visit, eighteen_years):
         assert page.evaluate("document.activeElement.ariaLabel").startswith(label)
     page.keyboard.press("ArrowUp")
     assert page.evaluate("document.activeElement.ariaLabel").startswith("2009-01"), "it stops at the edge"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_focus_can_be_seen_at_every_stop(visit, eighteen_years, name):
-    page = visit(PAGES[name], width=400)
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    unseen, stops = [], 0
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        html, style, width, inside = page.evaluate("""() => {
-            const element = document.activeElement, look = getComputedStyle(element);
-            const place = element.getBoundingClientRect();
-            const across = place.right > 0 && place.left < innerWidth;
-            const inside = across && place.bottom > 0 && place.top < innerHeight;
-            const html = element.outerHTML.slice(0, 120);
-            return [html, look.outlineStyle, parseFloat(look.outlineWidth), inside];
-        }""")
-        if html.startswith("<body"):
-            break
-        stops += 1
-        if style == "none" or width < 1 or not inside:
-            unseen.append(html)
-    assert stops > 1
-    assert unseen == []
 
 
 def chosen(page):
@@ -239,20 +147,6 @@ def test_it_says_the_same_without_its_script(visit, eighteen_years, browser):
     page.goto(page.url.replace("/api/v2/version", ROOM))
     assert page.locator("[aria-label^='2018-02']").count() == 1
     assert page.locator("[data-clock]").is_hidden()
-
-
-@pytest.mark.parametrize(("theme", "width"), [("light", 1100), ("dark", 400)])
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(visit, eighteen_years, name, theme, width):
-    if not axe.program().is_file():
-        pytest.skip("!!! NOT TESTED: no axe-core; `python -m tests.support.axe` installs it")
-    page = visit(PAGES[name], scheme=theme, width=width)
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    page.evaluate(axe.program().read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")
-    assert [
-        (each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in found["violations"]
-    ] == []
 
 
 def test_gaps_are_filled_and_cancelled_in_airflows_frame(visit, dag, publish, site, complaints):

@@ -14,7 +14,7 @@ import pytest
 from confidential_spark.enclave import layout
 
 from tests.azure.conftest import storage, upload  # noqa: F401 - fixtures
-from tests.docker.test_dcsv3_runs import DAG, containers, published, summary, unpause, verify
+from tests.docker.test_dcsv3_runs import DAG, containers, published, summary, verify
 from tests.integration.live_airflow import LiveAirflow, end_all, wait_until
 from tests.support.azure.azurite import HOST, KEY, wasb_connection
 from tests.support.azure.canaries import places_with, signatures, texts_with
@@ -75,8 +75,7 @@ def airflow(
     try:
         live.ensure_running()
         for dag in (DAG, "nytaxi_local"):
-            unpause(live, dag)
-        wait_until(live.idle, "what the schedule started is over", 600)
+            live.unpause(dag)
         yield live
     finally:
         end_all(folder)

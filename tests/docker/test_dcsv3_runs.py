@@ -43,18 +43,12 @@ def live(tmp_path_factory, enclave_image: EnclaveImage) -> Iterator[LiveAirflow]
         end_all(folder)
 
 
-def unpause(live: LiveAirflow, dag: str) -> None:
-    """Unpause a DAG; SQLite may be busy for a moment."""
-    address, body = f"dags/{dag}?update_mask=is_paused", {"is_paused": False}
-    wait_until(lambda: live.patch(address, body).status == 200, f"{dag} is not paused")
-
-
 @pytest.fixture
 def airflow(live: LiveAirflow) -> LiveAirflow:
     live.ensure_running()
     for dag in (DAG, "nytaxi_local"):
-        unpause(live, dag)
-    wait_until(live.idle, "what the schedule started is over", 600)
+        live.unpause(dag)
+    wait_until(live.idle, "what an earlier test started is over", 600)
     return live
 
 

@@ -16,7 +16,6 @@ import pytest
 from tests.azure.conftest import storage, upload  # noqa: F401 - fixtures
 from tests.docker.deployment.compose import COMPOSE_FILE, Compose, NoComposeError
 from tests.docker.test_dcsv3_blobs import for_containers  # noqa: F401 - a fixture
-from tests.docker.test_dcsv3_runs import unpause
 from tests.integration.live_airflow import FINISHED, LiveAirflow, free_port, wait_until
 from tests.support.azure.azurite import ACCOUNT, HOST, wasb_connection
 from tests.support.azure.tables import tables_in_blob
@@ -176,7 +175,7 @@ def test_a_month_is_published_though_a_worker_is_lost(
     engine: DockerClient,
     storage: Azurite,  # noqa: F811
 ) -> None:
-    unpause(deployment, DAG)
+    deployment.unpause(DAG)
     run_id = deployment.trigger(DAG, month=MONTH)
 
     def at_work() -> str | None:

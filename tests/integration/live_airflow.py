@@ -143,13 +143,17 @@ class Answer:
 
 @dataclass
 class LiveAirflow:
-    """A running `python -m scripts.ui`."""
+    """A running `python -m scripts.ui`.
+
+    :param scheduled: whether schedules and assets start runs; else there are none but the tests' own.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     dag_id: str = "nytaxi_local"
     variables: dict[str, str] = field(default_factory=dict)
+    scheduled: bool = False
 
     @property
     def home(self) -> Path:
@@ -169,6 +173,7 @@ class LiveAirflow:
 
         # A dead worker is noticed in seconds here, and in minutes by default.
         tuned = {
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(self.scheduled),
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
@@ -252,6 +257,14 @@ class LiveAirflow:
 
     def patch(self, path: str, body: dict[str, Any]) -> Answer:
         return self.request("PATCH", f"/api/v2/{path}", body, token=self.token)
+
+    def pause(self, dag_id: str, *, paused: bool = True) -> None:
+        """Switch a DAG off, or on; SQLite may be busy for a moment."""
+        address, body = f"dags/{dag_id}?update_mask=is_paused", {"is_paused": paused}
+        wait_until(lambda: self.patch(address, body).status == 200, f"{dag_id} is paused: {paused}")
+
+    def unpause(self, dag_id: str) -> None:
+        self.pause(dag_id, paused=False)
 
     def request(
         self,

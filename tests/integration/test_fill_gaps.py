@@ -69,7 +69,7 @@ def states(live: LiveAirflow, fill: str) -> dict[str, str]:
 
 
 def test_a_failure_stops_what_has_not_begun_and_the_rest_can_be_filled_later(live):
-    live.cli("dags", "pause", DAG)
+    live.pause(DAG)
     months = [("month", month) for month in (THIRD, SECOND, FIRST)]
     status, place, said = send(live, PLACE, [*months, ("order", "oldest"), ("stop", "on")])
     assert status == 303, said
@@ -78,8 +78,10 @@ def test_a_failure_stops_what_has_not_begun_and_the_rest_can_be_filled_later(liv
     assert "is paused" in page(live, f"{PLACE}/{fill}")
 
     # One at a time, so that the second begins after the first has failed.
-    live.cli("pools", "set", "enclave_local", "1", "one at a time")
-    live.cli("dags", "unpause", DAG)
+    pool = {"pool": "enclave_local", "slots": 1, "description": "", "include_deferred": False}
+    answer = live.patch("pools/enclave_local", pool)
+    assert answer.status == 200, answer
+    live.unpause(DAG)
     ended = {FIRST: "failed"}
     wait_until(lambda: states(live, fill).get(FIRST) == "failed", "the first month has failed")
     wait_until(lambda: not {"queued", "running"} & set(states(live, fill).values()), "all have ended")
@@ -95,6 +97,7 @@ def test_a_failure_stops_what_has_not_begun_and_the_rest_can_be_filled_later(liv
 
 def test_the_gate_skips_a_run_after_a_failure(live):
     """By hand and in order, so that nothing depends on how many runs the scheduler starts at once."""
+    live.unpause(DAG)
     fill = "20200101T000000Z"
     names = [FIRST, SECOND]
     for month in names:
@@ -110,7 +113,7 @@ def test_the_gate_skips_a_run_after_a_failure(live):
 
 
 def test_what_has_not_begun_is_cancelled(live):
-    live.cli("dags", "pause", DAG)
+    live.pause(DAG)
     status, place, said = send(live, PLACE, [("month", "2014-05"), ("month", "2014-06"), ("stop", "on")])
     assert status == 303, said
     fill = place.rpartition("/")[2]

@@ -23,6 +23,12 @@ def green(run_dag):
     return run_dag("nytaxi_local", "2018-05")
 
 
+@pytest.fixture(scope="module")
+def real(run_dag, shared_data):
+    """A month of the city's own rows."""
+    return run_dag("nytaxi_local", "2018-08", input=(shared_data / "yellow").resolve().as_uri())
+
+
 @pytest.fixture
 def published(green, results_dir) -> Path:
     return results_dir / "nytaxi_local" / "month=2018-05"
@@ -117,9 +123,8 @@ def test_publish_off_checks_everything_and_publishes_nothing(run_dag, results_di
     assert not (results_dir / "nytaxi_local" / "month=2018-03").exists()
 
 
-def test_real_months_agree_with_an_independent_recount(run_dag, shared_data, results_dir) -> None:
-    run = run_dag("nytaxi_local", "2018-08", input=(shared_data / "yellow").resolve().as_uri())
-    assert run.state == "success"
+def test_real_months_agree_with_an_independent_recount(real, results_dir) -> None:
+    assert real.state == "success"
     report = json.loads((results_dir / "nytaxi_local" / "month=2018-08" / "report.json").read_text())
     assert report["synthetic"] is False
     assert report["figures"]["rows"] == 10_000
@@ -209,13 +214,12 @@ class TestPublishing:
         assert staged(results_dir) == []
 
 
-def test_made_up_rows_are_refused_where_real_ones_are_published(run_dag, shared_data, results_dir) -> None:
-    real = run_dag("nytaxi_local", "2018-11", input=(shared_data / "yellow").resolve().as_uri())
+def test_made_up_rows_are_refused_where_real_ones_are_published(real, run_dag, results_dir) -> None:
     assert real.state == "success"
-    run = run_dag("nytaxi_local", "2018-11")
+    run = run_dag("nytaxi_local", "2018-08")
     assert run.failed == {"spark.resolve_input"}
     assert run.tries["spark.resolve_input"] == 1
-    report = json.loads((results_dir / "nytaxi_local" / "month=2018-11" / "report.json").read_text())
+    report = json.loads((results_dir / "nytaxi_local" / "month=2018-08" / "report.json").read_text())
     assert report["synthetic"] is False
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.live_airflow import (
+    FINISHED,
     LiveAirflow,
     end_all,
     find_process,
@@ -40,7 +41,7 @@ SECRET_WORDS = ("password", "secret", "PRIVATE KEY", '"d":')
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory) -> Iterator[LiveAirflow]:
-    live = LiveAirflow(tmp_path_factory.mktemp("live"))
+    live = LiveAirflow(tmp_path_factory.mktemp("live"), scheduled=True)
     try:
         yield live
     finally:
@@ -89,6 +90,16 @@ def filled(live) -> dict[str, bytes]:
     live.ensure_running()
     backfill(live)
     return {month: evidence(live, month).read_bytes() for month in MONTHS}
+
+
+def test_the_schedule_starts_a_run_of_each_dag_by_itself(airflow) -> None:
+    def ended() -> dict[str, str]:
+        dags = airflow.rows("select dag_id from dag where not is_paused and next_dagrun is not null")
+        runs = dict(airflow.rows("select dag_id, state from dag_run where run_type = 'scheduled'"))
+        all_ended = (DAG,) in dags and {dag for (dag,) in dags} == runs.keys()
+        return runs if all_ended and FINISHED.issuperset(runs.values()) else {}
+
+    assert set(wait_until(ended, "a run of each scheduled DAG has ended").values()) == {"success"}
 
 
 def test_a_backfill_publishes_every_month(filled, airflow) -> None:

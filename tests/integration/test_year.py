@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from confidential_spark.hooks.results.folder_store import FolderStore
 
 from tests.integration.live_airflow import LiveAirflow, end_all, wait_until
 from tests.support.factories.years import MONTHS, PINNED, month_files, write_files
+from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +26,24 @@ MONTHLY = "nytaxi_local"
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory) -> Iterator[LiveAirflow]:
-    """An Airflow with twelve months in its results, of an enclave that a policy of its own accepts."""
+    """An Airflow that knows years only, with twelve months of an enclave that a policy of its own accepts."""
     folder = tmp_path_factory.mktemp("year")
     include = folder / "include"
     policy = yaml.safe_dump(PINNED).encode()
     write_files(include, {"policies/simulation.yaml": policy, "jobs/nytaxi.py": b"job file"})
-    live = LiveAirflow(folder, dag_id=DAG, variables={"CONFIDENTIAL_SPARK_INCLUDE_DIR": str(include)})
+    dags = folder / "dags"
+    dags.mkdir()
+    shutil.copy(ROOT / "dags" / "years.py", dags)
+    bundle = {
+        "name": "dags-folder",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(dags)},
+    }
+    variables = {
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+        "CONFIDENTIAL_SPARK_INCLUDE_DIR": str(include),
+    }
+    live = LiveAirflow(folder, dag_id=DAG, variables=variables, scheduled=True)
     store = FolderStore(live.results, MONTHLY)
     for month in MONTHS:
         publish(store, month)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -137,10 +138,8 @@ def signed(dag_id: str, month: str | None, run_id: str, digests: tuple[tuple[str
     return bundle.evidence
 
 
-@pytest.fixture
-def deployment(tmp_path_factory: pytest.TempPathFactory, deploy: Callable[..., None]) -> Path:
-    """A deployment's include folder, whose policy accepts the bundles that tests make."""
-    include = tmp_path_factory.mktemp("include")
+def write_include(include: Path) -> Path:
+    """Write a deployment's include folder, whose policy accepts the bundles that tests make."""
     (include / "policies").mkdir()
     (include / "jobs").mkdir()
     for job in JOBS:
@@ -148,6 +147,13 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, deploy: Callable[..., N
     (include / "policies" / "simulation.yaml").write_text(yaml.safe_dump(POLICY_FILE))
     shutil.copytree(ROOT / "include/policies/roots", include / "policies" / "roots")
     shutil.copy(ROOT / "include/policies/production.yaml", include / "policies")
+    return include
+
+
+@pytest.fixture
+def deployment(tmp_path_factory: pytest.TempPathFactory, deploy: Callable[..., None]) -> Path:
+    """The include folder of the deployment."""
+    include = write_include(tmp_path_factory.mktemp("include"))
     deploy(include_dir=include)
     return include
 
@@ -155,6 +161,11 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, deploy: Callable[..., N
 @pytest.fixture
 def publish(tmp_path: Path, deployment: Path) -> Callable[..., Path]:
     """Put a result where readers look, as the result store does."""
+    return publisher(tmp_path)
+
+
+def publisher(folder: Path) -> Callable[..., Path]:
+    """Return what publishes into a folder."""
 
     def publish(
         dag_id: str = DAG_ID,
@@ -165,7 +176,7 @@ def publish(tmp_path: Path, deployment: Path) -> Callable[..., Path]:
         attempt: str = "try-1",
         run_id: str = RUN_ID,
     ) -> Path:
-        version = tmp_path / dag_id / ".versions" / key / attempt
+        version = folder / dag_id / ".versions" / key / attempt
         version.mkdir(parents=True)
         (version / "summary.json").write_text(json.dumps(summary))
         hours = {"hour": list(range(24)), "trips": [100 * hour for hour in range(24)]}
@@ -178,7 +189,7 @@ def publish(tmp_path: Path, deployment: Path) -> Callable[..., Path]:
         (version / "evidence.json").write_bytes(evidence)
         (version / "report.json").write_text(json.dumps(with_identity(report, dag_id, month, run_id)))
         (version / "envelope.json").write_bytes(canonical_json(json.loads(evidence)["envelope"]))
-        link = tmp_path / dag_id / key
+        link = folder / dag_id / key
         link.unlink(missing_ok=True)
         link.symlink_to(f".versions/{key}/{attempt}")
         return version
@@ -300,6 +311,13 @@ def show(browse: Callable[[str | None], TestClient]) -> Callable[[Any], None]:
 @pytest.fixture
 def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
     """Write runs into Airflow's database as a scheduler would have; they are gone after the test."""
+    with written_runs() as write:
+        yield write
+
+
+@contextmanager
+def written_runs() -> Iterator[Callable[..., None]]:
+    """Give what writes runs into Airflow's database; they are gone after the block."""
     from airflow.models.dag import DagModel
     from airflow.models.dag_version import DagVersion
     from airflow.models.dagbundle import DagBundleModel
@@ -366,7 +384,9 @@ def dag_run(airflow_database: Path) -> Iterator[Callable[..., None]]:
                     of_run = {"dag_id": dag_id, "run_id": run_id, "dag_run_id": run.id}
                     session.add(XComModel(key=key, value=value, task_id=task_id, **of_run))
 
-    yield write
-    with create_session() as session:
-        forget(session, dag_ids)
-        assert session.scalars(select(DagRun).where(DagRun.dag_id.in_(dag_ids))).first() is None
+    try:
+        yield write
+    finally:
+        with create_session() as session:
+            forget(session, dag_ids)
+            assert session.scalars(select(DagRun).where(DagRun.dag_id.in_(dag_ids))).first() is None
