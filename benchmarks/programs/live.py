@@ -24,7 +24,8 @@ PATIENCE_SECONDS = 3600
 def main() -> None:
     what, *seconds = sys.argv[1:]
     with TemporaryDirectory() as folder:
-        airflow = LiveAirflow(Path(folder), variables={"CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": "10000"})
+        rows = {"CONFIDENTIAL_SPARK_SYNTHETIC_ROWS": "10000"}
+        airflow = LiveAirflow(Path(folder), variables=rows, scheduled=True)
         try:
             airflow.ensure_running()
             assert airflow.process
