@@ -8,19 +8,23 @@ touched. Source: https://www.sqlite.org/rescode.html#busy_snapshot
 The API server writes its audit log in its event loop. There it waits for the write lock of another request,
 which needs the event loop to commit: neither goes on until SQLite gives up, and a burst of triggers is
 answered with 500, "Database error". Source: `airflow/api_fastapi/logging/decorators.py` of Airflow 3.3.
+
+A scheduler takes the tasks of every running run, also of one that `dag.test()` runs in another process
+(`make run` beside `make ui`): with other settings than that process has, or twice. It does not see such runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect
@@ -60,6 +64,27 @@ def keep_event_loop_free(session: Session) -> None:
     for entry in [each for each in session.new if getattr(each, "__tablename__", None) == AUDIT_LOG]:
         session.expunge(entry)
         audit_log_writer().submit(write_entry, session.get_bind(), entry)
+
+
+def hide_runs_without_a_scheduler(state: ORMExecuteState) -> None:
+    """Leave out the runs of `dag.test()`, and the tasks of a query that joins their runs."""
+    if state.is_select and not state.is_column_load and not state.is_relationship_load:
+        state.statement = state.statement.options(scheduled_runs_only())
+
+
+@cache
+def scheduled_runs_only() -> Any:
+    """Return the condition; Airflow's models cannot be imported while it loads this module."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.types import DagRunTriggeredByType
+
+    scheduled = DagRun.triggered_by.is_distinct_from(DagRunTriggeredByType.TEST)
+    return with_loader_criteria(DagRun, scheduled, propagate_to_loaders=False)
+
+
+# `airflow scheduler`; pages and `dag.test()` itself see every run.
+if sys.argv[1:2] == ["scheduler"]:
+    event.listen(Session, "do_orm_execute", hide_runs_without_a_scheduler)
 
 
 def in_event_loop() -> bool:

@@ -14,7 +14,7 @@ from confidential_spark.hooks.blob.settings import blob_settings
 from confidential_spark.jobs import JOBS
 from confidential_spark.jobs.input.blob_location import is_blob_location, parse_blob_location
 from confidential_spark.jobs.input.layouts import month_input
-from confidential_spark.jobs.input.location import local_folder, month_uri
+from confidential_spark.jobs.input.location import local_folder, month_uri, require_no_credential
 from confidential_spark.settings import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -109,11 +109,25 @@ def blob_uri(location: str) -> str:
 
 
 def absolute(location: str) -> tuple[str, str]:
-    """Return a folder, URI or template as a quoted URI, and as it was named, but absolute."""
+    """Return a folder, URI or template as a quoted URI, and as it was named, but absolute.
+
+    :raises ConfigurationError: ``input-credential``; ``input-uri``: it is malformed, not UTF-8, or of an
+        unknown user.
+    """
+    require_no_credential(location)
     is_uri = location.startswith("file:") or "://" in location
-    named = location if is_uri else str(Path(location).expanduser().resolve())
-    path = unquote(urlsplit(named).path) if is_uri else named
-    return f"file://{quote(path, safe='/{}:=')}", named
+    try:
+        named = location if is_uri else str(Path(location).expanduser().resolve())
+        path = unquote(urlsplit(named).path) if is_uri else named
+        return f"file://{quote(path, safe='/{}:=')}", named
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(
+            "The input location is malformed.",
+            code="input-uri",
+            got=ascii(location),
+            expected="file:///absolute/path, or a path in UTF-8; ~USER only of a user of this machine",
+            action="correct INPUT=…",
+        ) from error
 
 
 def synthetic_rows(text: str) -> int:

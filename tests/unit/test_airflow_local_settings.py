@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,3 +148,82 @@ def test_an_entry_that_cannot_be_written_is_named(url, caplog) -> None:
     write_entry(create_engine(url), Log(event="test"))
     assert "An entry of the audit log was not written" in caplog.text
     assert "no such table: log" in caplog.text
+
+
+@pytest.fixture
+def running(airflow_database) -> Iterator[dict[str, str]]:
+    """Two runs of one DAG, each with a scheduled task: how each was started → its id."""
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.sdk.timezone import datetime
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType
+    from sqlalchemy import delete, insert
+
+    runs = {"UI": "by-a-click", "TEST": "by-make-run"}
+    with create_session() as session:
+        session.merge(DagBundleModel(name="tests"))
+        session.flush()
+        session.merge(DagModel(dag_id="two_runs", bundle_name="tests", is_paused=False, is_stale=False))
+        session.flush()
+        at = {"run_type": "manual", "state": "running", "run_after": datetime(2018, 6, 1)}
+        for how, run_id in runs.items():
+            session.add(
+                DagRun(dag_id="two_runs", run_id=run_id, triggered_by=DagRunTriggeredByType[how], **at)
+            )
+            session.flush()
+            task = {
+                "task_id": "work",
+                "dag_id": "two_runs",
+                "run_id": run_id,
+                "map_index": -1,
+                "pool": "default_pool",
+            }
+            session.execute(insert(TaskInstance).values(state="scheduled", **task))
+    yield runs
+    with create_session() as session:
+        for model in (TaskInstance, DagRun, DagModel):
+            session.execute(delete(model).where(model.dag_id == "two_runs"))
+
+
+def runs_of_a_scheduler() -> tuple[set[str], set[str]]:
+    """The running runs that a scheduler finds, and the runs of the tasks that it finds."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        runs = {run.run_id for run in DagRun.get_running_dag_runs_to_examine(session=session)}
+        # As `SchedulerJobRunner` finds what it sends to workers.
+        tasks = select(TaskInstance).join(TaskInstance.dag_run).where(TaskInstance.state == "scheduled")
+        return runs, {task.run_id for task in session.scalars(tasks)}
+
+
+def test_a_scheduler_leaves_runs_without_a_scheduler_alone(running) -> None:
+    from airflow_local_settings import hide_runs_without_a_scheduler
+    from sqlalchemy import event
+
+    for found in runs_of_a_scheduler():
+        assert found >= set(running.values())
+    event.listen(Session, "do_orm_execute", hide_runs_without_a_scheduler)
+    try:
+        for found in runs_of_a_scheduler():
+            assert running["UI"] in found
+            assert running["TEST"] not in found
+    finally:
+        event.remove(Session, "do_orm_execute", hide_runs_without_a_scheduler)
+
+
+@pytest.mark.parametrize(("part", "hides"), [("scheduler", True), ("api-server", False), ("dags", False)])
+def test_only_schedulers_do_not_see_them(part, hides) -> None:
+    program = (
+        "import airflow_local_settings as own; from sqlalchemy import event; "
+        "from sqlalchemy.orm import Session; "
+        "print(event.contains(Session, 'do_orm_execute', own.hide_runs_without_a_scheduler))"
+    )
+    command = [sys.executable, "-c", program, part]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": "plugins"})
+    assert said.stdout.strip() == str(hides)

@@ -143,7 +143,8 @@ def opened(path: Path) -> Iterator[Contents]:
             yield ArchiveContents(file)
     except (OSError, ValueError) as error:
         message, expected = "The bundle cannot be read.", "a bundle.zip, or the folder it was unpacked to"
-        raise InputError(message, code="file-unreadable", got=error, expected=expected) from error
+        got = f"{path}: {getattr(error, 'strerror', None) or error}"
+        raise InputError(message, code="file-unreadable", got=got, expected=expected) from error
 
 
 def read(contents: Contents, name: str, limit: int = MAX_READ_BYTES) -> bytes:

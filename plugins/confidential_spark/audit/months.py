@@ -22,7 +22,7 @@ def months_between(first: str, last: str) -> tuple[str, ...]:
     """
     for month in (first, last):
         if re.fullmatch(MONTH_PATTERN, month, re.ASCII) is None:
-            raise _unusable(month, "YYYY-MM from 2009-01 on, e.g. 2018-05")
+            raise _unusable(month, "YYYY-MM from 2009-01 to 2099-12, e.g. 2018-05")
     start, end = _number(first), _number(last)
     if not 0 <= end - start < MAX_MONTHS:
         raise _unusable(f"{first} to {last}", f"the first month before the last, at most {MAX_MONTHS} months")

@@ -50,7 +50,8 @@ def add_command(commands: Commands) -> None:
         default=[],
         help="the job that must have run; repeated: one of them",
     )
-    add("--manifest-sha256", metavar="HEX", help="SHA-256 of manifest.json, as you were told it")
+    told = "SHA-256 of manifest.json, as you were told it"
+    add("--manifest-sha256", type=sha256_digest, metavar="HEX", help=told)
     add("--from", dest="first", metavar="YYYY-MM", help="first month (default: the bundle's)")
     add("--to", dest="last", metavar="YYYY-MM", help="last month (default: the bundle's)")
     add("--at", metavar="ISO_TIME", help="judge what was true then (default: when each month was signed)")
@@ -77,6 +78,17 @@ def _verify(options: argparse.Namespace) -> int:
     return print_verdict(text, report.exit_status)
 
 
+def sha256_digest(text: str) -> str:
+    """Return 64 hex digits in lower case.
+
+    :raises ValueError: there are more or less, or others.
+    """
+    digest = bytes.fromhex(text)
+    if len(digest) != 32:
+        raise ValueError(text)
+    return digest.hex()
+
+
 def verified(options: argparse.Namespace) -> BundleReport:
     """Verify the bundle that the command line names.
 
@@ -97,7 +109,7 @@ def verified(options: argparse.Namespace) -> BundleReport:
         manifest, data = read_manifest(contents)
         found = faults(contents, manifest, data)
         told, digest = options.manifest_sha256, sha256_hex(data)
-        if told is not None and told.lower() != digest:
+        if told is not None and told != digest:
             found = [Fault(code="audit-file-changed", got=f"{MANIFEST}: {digest}", expected=told), *found]
         months = months_between(options.first or manifest.first, options.last or manifest.last)
         if options.trust_bundle:

@@ -52,7 +52,7 @@ def add_action(actions: Actions) -> None:
 def _bundle(options: argparse.Namespace) -> int:
     # Imported late: `--help` needs no pydantic.
     from confidential_spark.audit.making.bundle import bundle
-    from confidential_spark.core.errors import ConfidentialSparkError
+    from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
 
     try:
         pieces = bundle(sources(options), options.first, options.last)
@@ -60,8 +60,19 @@ def _bundle(options: argparse.Namespace) -> int:
     except FileExistsError:
         print(f"{options.output} exists: name a new file", file=sys.stderr, flush=True)
         return EXIT_NOT_MADE
-    except (ConfidentialSparkError, OSError) as error:
+    except ConfidentialSparkError as error:
         print(f"NOT MADE · {error}", file=sys.stderr, flush=True)
+        return EXIT_NOT_MADE
+    except OSError as error:
+        unmade = ConfigurationError(
+            "The bundle cannot be made.",
+            code="audit-files",
+            # A write names no file.
+            got=f"{error.strerror or error}: {error.filename or options.output}",
+            expected="readable results and programs, and a folder for the bundle with space for it",
+            action="correct the path or its permissions, or free space",
+        )
+        print(f"NOT MADE · {unmade}", file=sys.stderr, flush=True)
         return EXIT_NOT_MADE
     return _verify(options.output)
 

@@ -56,6 +56,7 @@ def _verify(options: argparse.Namespace) -> int:
         at=clock(options.at),
     )
     published = options.published and import_module(PUBLISHED).months_at(options.published)
+    read_file(options.folder / "evidence.json", 1)  # where no year is, nothing is refused
     # A year is replaced by switching a link: what follows is all of the version it leads to now.
     report = verify_year(options.folder.resolve(), accept, published)
     text = json.dumps(report.to_dict(), indent=2) if options.json else report.text()

@@ -30,7 +30,7 @@ class Month:
                 "The month is malformed.",
                 code="month-malformed",
                 got=text if text != "" else "nothing",
-                expected="YYYY-MM from 2009-01 on, e.g. 2018-05",
+                expected="YYYY-MM from 2009-01 to 2099-12, e.g. 2018-05",
                 action="give the month in this form",
             )
         return cls(int(text[:4]), int(text[5:]))

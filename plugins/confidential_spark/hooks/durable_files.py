@@ -128,6 +128,15 @@ def best_effort(what: str) -> Iterator[None]:
         log.warning("Could not %s: %s", what, error)
 
 
+def write_staged(path: Path, content: bytes) -> None:
+    """Write a file of a try's folder; published with the folder, which is synced then.
+
+    :raises ResultError: ``disk-full`` or ``results-unwritable``, with the file's name.
+    """
+    with storage_errors(f"write {path.name}", path):
+        path.write_bytes(content)
+
+
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; what goes meanwhile counts nothing."""
     sizes = [0]
@@ -139,19 +148,21 @@ def size_of(path: Path) -> int:
 
 
 @contextmanager
-def storage_errors(what: str) -> Iterator[None]:
+def storage_errors(what: str, place: Path | None = None) -> Iterator[None]:
     """Turn the operating system's refusals into this project's.
 
+    :param place: shown where the operating system names no file, as for a write.
     :raises ResultError: ``disk-full`` or ``results-unwritable``.
     """
     try:
         yield
     except OSError as error:
-        raise _storage_error(what, error) from error
+        raise _storage_error(what, error, place) from error
 
 
-def _storage_error(what: str, error: OSError) -> ConfidentialSparkError:
-    got = f"{error.strerror or error}: {error.filename}"
+def _storage_error(what: str, error: OSError, place: Path | None) -> ConfidentialSparkError:
+    named = error.filename or place
+    got = f"{error.strerror or error}: {named}" if named else f"{error.strerror or error}"
     if error.errno in NO_SPACE:
         return ResultError(
             f"No space is left to {what}. What was published before is untouched.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from confidential_spark.core.stages import FAILED_CHECKS_KEY
 from confidential_spark.hooks.blob.run_input import BLOBS, checked_input
+from confidential_spark.hooks.durable_files import write_staged
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.hooks.results.store import month_key
 from confidential_spark.jobs import JOBS
@@ -65,7 +66,7 @@ class CheckResultsOperator(ValidationOperator):
         context["ti"].xcom_push(key=FAILED_CHECKS_KEY, value={"checks": failed})
         require_passed(results)
         report = self.report(context, scope, run, staging, predicate, results)
-        (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
+        write_staged(staging / "report.json", report.to_json().encode())
         self.announce(summarise(results))
         return report.to_xcom()
 

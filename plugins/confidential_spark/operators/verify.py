@@ -14,6 +14,7 @@ from confidential_spark.agent.protocol import (
 )
 from confidential_spark.core.errors import ConfigurationError, VerificationError
 from confidential_spark.core.stages import VERIFICATION_KEY
+from confidential_spark.hooks.durable_files import write_staged
 from confidential_spark.hooks.endpoints import attestation_endpoints
 from confidential_spark.hooks.results.location import result_store
 from confidential_spark.operators.attempt import EnclaveRun
@@ -94,7 +95,7 @@ class VerifyEvidenceOperator(ValidationOperator):
         with attestation_endpoints(self.platform, self.settings) as endpoints:
             keys = endpoints.attestation.signing_keys()
             evidence = complete_evidence(staging, endpoints.collateral, keys)
-        (staging / "evidence.json").write_bytes(evidence)
+        write_staged(staging / "evidence.json", evidence)
         return verify_evidence(
             evidence=evidence,
             results=staging,

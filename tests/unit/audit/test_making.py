@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -335,7 +336,8 @@ class TestCommand:
             pytest.param({"job": "../nytaxi"}, "audit-job-unknown", id="no-job"),
             pytest.param({"to": "2018-03"}, "audit-range", id="no-range"),
             pytest.param({"platform": "aks"}, "policy-unreadable", id="policy-not-there"),
-            pytest.param({"job-file": "absent.py"}, "No such file", id="no-program"),
+            pytest.param({"job-file": "absent.py"}, "[audit-files]", id="no-program"),
+            pytest.param({"output": "absent/b.zip"}, "[audit-files]", id="no-folder"),
             pytest.param({"location": "wasbs://c"}, "results-location", id="no-location"),
         ],
     )
@@ -356,6 +358,18 @@ class TestCommand:
         with zipfile.ZipFile(tmp_path / "b.zip") as file:
             programs = [name for name in file.namelist() if "/jobs/" in name]
         assert len(programs) == 2
+
+    def test_a_full_disk_is_named_with_the_file(self, command, tmp_path, monkeypatch):
+        def full(pieces, path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("confidential_spark.cli.audit_bundle.write", full)
+        status, said = command()
+        assert status == 2
+        assert (
+            f"[audit-files] The bundle cannot be made. · got: No space left on device: {tmp_path / 'b.zip'}"
+            in said
+        )
 
 
 def test_months_of_another_platform_are_refused(include, tmp_path, verify):

@@ -101,6 +101,16 @@ class TestBasis:
         found, text = verify(bundle_zip, *options)
         assert (found, said in text) == (status, True), text
 
+    @pytest.mark.parametrize("told", ["", "zz", "ab" * 31, "ab" * 33, "é" * 64])
+    def test_a_digest_that_is_none_is_wrong_usage(self, verify, bundle_zip, told, capsys):
+        with pytest.raises(SystemExit, match="2"):
+            verify(bundle_zip, "--manifest-sha256", told)
+        assert "--manifest-sha256" in capsys.readouterr().err
+
+    def test_a_bundle_that_cannot_be_read_is_named(self, verify, tmp_path):
+        status, said = verify(tmp_path / "absent.zip")
+        assert (status, f"got: {tmp_path / 'absent.zip'}: No such file" in said) == (2, True), said
+
     def test_the_manifest_as_it_was_told(self, verify, bundle_zip, unpacked):
         digest = sha256((unpacked / MANIFEST).read_bytes()).hexdigest()
         assert verify(bundle_zip, "--manifest-sha256", digest.upper())[0] == 0

@@ -16,6 +16,7 @@ from confidential_spark.simulation.trips.month import write_month
 from scripts import run_choices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MONTH = Month(2018, 5)
@@ -113,3 +114,19 @@ def test_a_deployment_has_one_location_for_every_month(tmp_path: Path, given: st
 def test_a_deployment_without_its_input_is_refused(tmp_path: Path, given: str, message: str) -> None:
     with pytest.raises(ConfidentialSparkError, match=message):
         run_choices.deployment_uri(given.format(root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "read", [lambda given: run_choices.input_uri(given, MONTH), run_choices.deployment_uri]
+)
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        pytest.param("file://[::1/yellow", "file://[::1/yellow", id="broken-host"),
+        pytest.param("~no-such-user/yellow", "~no-such-user/yellow", id="unknown-user"),
+        pytest.param("/yell\udcffow", r"/yell\udcffow", id="not-utf-8"),
+    ],
+)
+def test_a_malformed_location_is_refused_by_name(read: Callable[[str], str], given: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"input-uri.*{re.escape(shown)}"):
+        read(given)

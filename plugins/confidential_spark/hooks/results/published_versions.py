@@ -73,8 +73,14 @@ class PublishedVersions:
         self._folder = home / VERSIONS / key
 
     def current(self) -> Path | None:
-        """Return the version that readers see now, or None."""
-        return self.marker.resolve() if self.marker.is_symlink() and self.marker.is_dir() else None
+        """Return the version that readers see now, or None.
+
+        A link that leads out of the versions names none: its files would be copied and served as results.
+        """
+        if not (self.marker.is_symlink() and self.marker.is_dir()):
+            return None
+        version = self.marker.resolve()
+        return version if version.is_relative_to(self._folder.parent.resolve()) else None
 
     def replaced(self) -> dict[str, datetime]:
         """Return the versions that were replaced and are still kept, and when that was."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.jobs.input.location import UNREADABLE_BY_HADOOP
+from confidential_spark.jobs.input.location import UNREADABLE_BY_HADOOP, require_no_credential
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -69,6 +69,7 @@ def parse_blob_location(
     :raises ConfigurationError: ``input-credential``, ``input-scheme``, ``input-uri``; none shows a secret.
     """
     text = text.strip()
+    require_no_credential(text)
     parts = _parts(text)
     _require_no_credential(parts)
     if emulator and text.startswith(f"{emulator}/"):
@@ -89,13 +90,15 @@ def parse_blob_location(
 
 
 def _parts(text: str) -> SplitResult:
+    # Where the parts are not known, a password cannot be told from a host: none of them is shown.
+    scheme_only = f"{text.partition(':')[0]}:…"
     if not text.isprintable():
-        raise _uri_error(text, "printable characters")
+        raise _uri_error(scheme_only, "printable characters")
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError as error:
-        raise _uri_error(text, "a well-formed address") from error
+        raise _uri_error(scheme_only, "a well-formed address") from error
     return parts
 
 

@@ -194,12 +194,13 @@ def _is_ignored(name: str) -> bool:
 
 def _require_data_file(path: Path) -> None:
     with readable(path):
-        regular = stat.S_ISREG(path.stat().st_mode)
-    if not (regular and path.name.endswith(".parquet") and _is_text(path.name)):
+        mode = path.stat().st_mode
+    kind = "" if stat.S_ISREG(mode) else ", a folder" if stat.S_ISDIR(mode) else ", no regular file"
+    if kind or not (path.name.endswith(".parquet") and _is_text(path.name)):
         raise InputError(
             "The month's folder holds something that is not a Parquet file.",
             code="input-foreign-file",
-            got=path.name,
+            got=f"{path.name}{kind}",
             expected="only *.parquet files (and _SUCCESS, hidden files)",
             action="move it away: Spark would read it as data",
         )

@@ -8,6 +8,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from confidential_spark.core.credentials import credential_in
 from confidential_spark.core.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ def month_uri(template: str, month: Month) -> str:
 
     A template without placeholders is the folder of the `puYear=` folders, or already the month's folder.
 
-    :raises ConfigurationError: ``input-template``.
+    :raises ConfigurationError: ``input-template``, ``input-credential``.
     :raises InputError: ``input-month-mismatch``: the location names another month.
     """
+    require_no_credential(template)
     base = template.strip()
     if named := MONTH_FOLDER.search(unquote(base)):
         if (int(named[1]), int(named[2])) != (month.year, month.month):
@@ -42,6 +44,22 @@ def month_uri(template: str, month: Month) -> str:
         base = f"{base.rstrip('/')}/{AZURE_LAYOUT}"
     _require_known_placeholders(base)
     return base.format(year=month.year, month=month.month)
+
+
+def require_no_credential(location: str) -> None:
+    """Refuse a location with a credential in it, which logs, pages and evidence would show.
+
+    :raises ConfigurationError: ``input-credential``; the location is not shown.
+    """
+    if kind := credential_in(unquote(location)):
+        raise ConfigurationError(
+            "The input location contains a credential.",
+            code="input-credential",
+            got=f"{kind}, which is not shown",
+            expected="an address without query, fragment and password",
+            action="put the credential into an Airflow connection, name that one in "
+            "CONFIDENTIAL_SPARK_BLOB_CONN_ID, and renew the credential that was given here",
+        )
 
 
 def _require_known_placeholders(template: str) -> None:
@@ -67,9 +85,10 @@ def _template_error(template: str) -> ConfigurationError:
 def local_folder(uri: str) -> Path:
     """Return the folder that a ``file:`` URI (percent-decoded) or a plain path names.
 
-    :raises ConfigurationError: ``input-scheme``; ``input-uri``, also for characters that Hadoop's file system
-        layer reads as a pattern or as part of a URI.
+    :raises ConfigurationError: ``input-credential``; ``input-scheme``; ``input-uri``, also for characters
+        that Hadoop's file system layer reads as a pattern or as part of a URI.
     """
+    require_no_credential(uri)
     path = _path_of(uri) if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri) else str(Path(uri).absolute())
     if not uri or not path.isprintable() or UNREADABLE_BY_HADOOP.intersection(path):
         raise _uri_error(uri)

@@ -179,3 +179,21 @@ def test_replaced_versions_are_named_while_they_are_kept(versions):
     assert found["two"] - found["one"] > timedelta(hours=1)
     versions.sweep(timedelta(hours=1))
     assert versions.replaced().keys() == {"two"}
+
+
+@pytest.mark.parametrize("target", ["../secret", ".", "..", ".staging"])
+def test_a_link_that_leads_out_of_the_versions_names_none(tmp_path, target):
+    home = tmp_path / "nytaxi_local"
+    versions = PublishedVersions(home, KEY)
+    (home / ".staging").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    versions.marker.symlink_to(target)
+    assert versions.current() is None
+
+
+def test_versions_are_found_below_a_link_to_the_results(tmp_path):
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "results").symlink_to("mounted")
+    versions = PublishedVersions(tmp_path / "results", KEY)
+    publish(versions, "one")
+    assert versions.current() == tmp_path / "mounted" / ".versions" / KEY / "one"

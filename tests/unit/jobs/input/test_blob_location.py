@@ -108,12 +108,30 @@ def test_what_is_no_place_is_refused_by_name(text, code):
         pytest.param("https://SECRET@trips.blob.core.windows.net/c-1/x", id="user"),
         pytest.param("https://user:SECRET@trips.blob.core.windows.net/c-1/x", id="password"),
         pytest.param("wasbs://c-1:SECRET@trips.blob.core.windows.net/x", id="key-beside-the-container"),
+        pytest.param("https://user:SECRET@trips.blob.core.windows.net:999999/c-1/x", id="impossible-port"),
+        pytest.param("wasbs://c-1@trips.blob.core.windows.net/x%3Fsig=SECRET", id="quoted-sas"),
     ],
 )
 def test_a_credential_in_the_address_is_refused_and_not_shown(text):
     with pytest.raises(ConfigurationError, match=r"\[input-credential\]") as caught:
         parse_blob_location(text, emulator=EMULATOR)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("https://user:SECRET/c-1/x", id="password-in-the-ports-place"),
+        pytest.param("https://user:SEC/RET@trips.blob.core.windows.net/c-1/x", id="password-with-a-slash"),
+        pytest.param("https://SECRET@[trips/c-1/x", id="broken-host"),
+        pytest.param("https://SECRET@trips.blob.core.windows.net/\x01", id="unprintable"),
+    ],
+)
+def test_nothing_of_a_malformed_address_is_shown(text):
+    with pytest.raises(ConfigurationError, match=r"\[input-uri\]") as caught:
+        parse_blob_location(text)
+    assert "https:…" in str(caught.value)
+    assert "SEC" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Folders in which not every file counts, or not every file is there yet."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def refusal(folder: Path) -> InputError:
 def touch(path: Path, text: str = "{}") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        pytest.param(Path.mkdir, "a.parquet, a folder", id="folder"),
+        pytest.param(os.mkfifo, "a.parquet, no regular file", id="pipe"),
+    ],
+)
+def test_what_only_has_a_files_name_is_refused_and_says_what_it_is(folder, make, got):
+    make(folder / "a.parquet")
+    error = refusal(folder)
+    assert (error.code, error.got) == ("input-foreign-file", got)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,24 @@ def test_refuses_what_it_cannot_read(uri, code):
         local_folder(uri)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        pytest.param("file://user:SECRET@host/yellow", id="password"),
+        pytest.param("file:///yellow?sv=2021&sig=SECRET", id="sas"),
+        pytest.param("file:///yellow%3Fsig=SECRET", id="quoted-sas"),
+        pytest.param("AccountName=trips;AccountKey=SECRET", id="connection-string"),
+    ],
+)
+@pytest.mark.parametrize(
+    "read", [local_folder, lambda uri: month_uri(f"{uri}{{x}}", MAY)], ids=["folder", "template"]
+)
+def test_a_credential_is_refused_and_not_shown(read, uri):
+    with pytest.raises(ConfigurationError, match=r"^\[input-credential\]") as caught:
+        read(uri)
+    assert "SECRET" not in str(caught.value)
+
+
 @given(st.text(max_size=60) | st.text(alphabet="file:/{}%yearmonth=[]0123456789?#", max_size=40))
 def test_any_text_is_a_folder_or_a_clear_error(text):
     try:

@@ -292,3 +292,9 @@ def test_page_and_plugin_agree_on_where_airflow_is():
 @pytest.fixture(autouse=True)
 def nothing_inline(monkeypatch):
     monkeypatch.setattr(room, "INLINE_S", 0.0)
+
+
+def test_a_range_whose_end_is_before_its_beginning_is_not_called_complete(browse, dag):
+    html = browse("user").get(f"/gaps/{DAG_ID}?first=2018-08&last=2018-01").text
+    assert "The first month, 2018-08, is after the last, 2018-01" in html
+    assert "Nothing is missing" not in html
