@@ -68,7 +68,8 @@ def keep_event_loop_free(session: Session) -> None:
 
 def hide_runs_without_a_scheduler(state: ORMExecuteState) -> None:
     """Leave out the runs of `dag.test()`, and the tasks of a query that joins their runs."""
-    if state.is_select and not state.is_column_load and not state.is_relationship_load:
+    own_select = state.is_select and not state.is_column_load and not state.is_relationship_load
+    if own_select and state.session.get_bind().dialect.name == "sqlite":
         state.statement = state.statement.options(scheduled_runs_only())
 
 
