@@ -89,7 +89,7 @@ def visit(results: Path) -> None:
     def page() -> queries.ListPage:
         with create_session() as session:
             found = queries.list_page(session, visible, Published(results))
-            render("list.html", root="", page=found, states=CellState)
+            render("results/list.html", root="", page=found, states=CellState)
         return found
 
     for _ in range(FIRST_VISITS):

@@ -18,8 +18,8 @@ from confidential_spark.settings import PROJECT_DIR
 from benchmarks.side_by_side.page import page
 from benchmarks.side_by_side.plot import plot
 from benchmarks.side_by_side.questions import groups
-from benchmarks.side_by_side.record import Record, record, started, write
-from benchmarks.side_by_side.rounds import Costs, run_rounds
+from benchmarks.side_by_side.record import Record, earlier, record, started, write
+from benchmarks.side_by_side.rounds import Costs, answer, run_rounds
 from benchmarks.side_by_side.subjects import Bench
 from scripts.process_tree import end_with_make
 
@@ -50,6 +50,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="1 M rows, one round, no live Airflow")
     parser.add_argument("--page", action="store_true", help="only make the page of the last results anew")
+    parser.add_argument("--missing", action="store_true", help="only what the last results have no answer to")
     parser.add_argument("--rounds", type=int, help="runs of each subject; default 3, quick 1")
     parser.add_argument("--large-rounds", type=int, help="runs of what takes minutes; default as --rounds")
     parser.add_argument("--rows", type=int, help="of the large month; default 9 million, quick 1 million")
@@ -65,14 +66,15 @@ def measure_all(options: argparse.Namespace, results: Path) -> None:
     bench = Bench(VAR / "inputs")
     found = list(groups(bench, rows=rows, live=live))
     lines = [line for group in found for line in group]
-    start, costs = started(rounds), Costs()
+    start, costs = earlier(results) if options.missing else (started(rounds), Costs())
 
     def keep() -> None:
         write(results, record(start, lines, costs))
 
     for number, group in enumerate(found):
         times = rounds if number == 0 else options.large_rounds or rounds
-        run_rounds(group, times, costs, prepare=bench.prepare, say=partial(print, flush=True), keep=keep)
+        wanted = [line for line in group if not options.missing or answer(line, costs) is None]
+        run_rounds(wanted, times, costs, prepare=bench.prepare, say=partial(print, flush=True), keep=keep)
 
 
 def write_page(found: Record, docs: Path) -> None:

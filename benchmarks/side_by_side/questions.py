@@ -72,7 +72,7 @@ def of_airflow() -> Iterator[Question]:
     for results, goal in ((400, 0.06), (648, 0.1)):
         listed = Subject(f"list page, {results} results", program("listed", str(results)))
         yield Question(f"List page with {results} results, CPU s", listed, goal=goal)
-    room = Subject("control room, 18 years × 3 platforms × 3 jobs", program("room"))
+    room = Subject("control room, 18 years × 3 platforms × 3 jobs", program("room", "18"))
     yield Question("Control room with 18 years of 9 DAGs, CPU s", room, goal=0.1)
 
 

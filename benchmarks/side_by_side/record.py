@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.side_by_side.cost import Cost
 from benchmarks.side_by_side.machine import load, machine, versions
 from benchmarks.side_by_side.rounds import answer
 
@@ -24,6 +25,13 @@ def started(rounds: int) -> Record:
     """Return what is known before the first run."""
     now = datetime.now(UTC).isoformat(timespec="minutes")
     return {"v": 1, "at": now, "rounds": rounds, "machine": machine(), "versions": versions()}
+
+
+def earlier(path: Path) -> tuple[Record, Costs]:
+    """Return what was known before the first run of results that were written, and their costs."""
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    costs = {title: [Cost(**cost) for cost in runs] for title, runs in whole["costs"].items()}
+    return {name: whole[name] for name in ("v", "at", "rounds", "machine", "versions")}, costs
 
 
 def record(start: Record, questions: Sequence[Question], costs: Costs) -> Record:

@@ -10,9 +10,9 @@ from benchmarks.side_by_side.cost import CommandFailed, Cost, measure, process_t
 from benchmarks.side_by_side.page import page
 from benchmarks.side_by_side.plot import plot
 from benchmarks.side_by_side.questions import Figure, Question
-from benchmarks.side_by_side.record import record, started
+from benchmarks.side_by_side.record import earlier, record, started, write
 from benchmarks.side_by_side.rounds import answer, run_rounds
-from benchmarks.side_by_side.subjects import Subject
+from benchmarks.side_by_side.subjects import Subject, environment
 
 OURS, THEIRS = Subject("ours", ("ours",)), Subject("theirs", ("theirs",))
 COSTS = {
@@ -51,6 +51,20 @@ def test_the_page_says_what_was_reached_missed_and_not_measured():
     drawing = plot(whole["answers"])
     assert ">good<" in drawing
     assert ">absent<" not in drawing
+
+
+def test_what_is_missing_is_added_to_earlier_results(tmp_path):
+    write(tmp_path / "results.json", record(started(3), [Question("q", OURS, THEIRS)], COSTS))
+    start, costs = earlier(tmp_path / "results.json")
+    assert costs == COSTS
+    assert record(start, [], costs)["rounds"] == 3
+
+
+@pytest.mark.parametrize("program", [["listed", "2"], ["room", "1"]], ids=" ".join)
+def test_the_pages_that_are_measured_are_there(program, tmp_path):
+    """By the project's own modules and templates, which move."""
+    command = [sys.executable, "-m", f"benchmarks.programs.{program[0]}", *program[1:]]
+    assert measure(command, environment(), tmp_path).cpu_s > 0
 
 
 def python(text: str) -> list[str]:
