@@ -80,7 +80,9 @@ def scheduled_runs_only() -> Any:
     from airflow.utils.types import DagRunTriggeredByType
 
     scheduled = DagRun.triggered_by.is_distinct_from(DagRunTriggeredByType.TEST)
-    return with_loader_criteria(DagRun, scheduled, propagate_to_loaders=False)
+    # Whoever clears such a run's tasks in the UI asks the scheduler to run them.
+    cleared = DagRun.clear_number > 0
+    return with_loader_criteria(DagRun, scheduled | cleared, propagate_to_loaders=False)
 
 
 # `airflow scheduler`; pages and `dag.test()` itself see every run.

@@ -151,8 +151,8 @@ def test_an_entry_that_cannot_be_written_is_named(url, caplog) -> None:
 
 
 @pytest.fixture
-def running(airflow_database) -> Iterator[dict[str, str]]:
-    """Two runs of one DAG, each with a scheduled task: how each was started → its id."""
+def running(airflow_database) -> Iterator[set[str]]:
+    """The ids of three runs of one DAG, each with a scheduled task."""
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
@@ -162,30 +162,31 @@ def running(airflow_database) -> Iterator[dict[str, str]]:
     from airflow.utils.types import DagRunTriggeredByType
     from sqlalchemy import delete, insert
 
-    runs = {"UI": "by-a-click", "TEST": "by-make-run"}
+    triggers = DagRunTriggeredByType
+    kinds = {"clicked": (triggers.UI, 0), "make-run": (triggers.TEST, 0), "cleared": (triggers.TEST, 1)}
     with create_session() as session:
         session.merge(DagBundleModel(name="tests"))
         session.flush()
-        session.merge(DagModel(dag_id="two_runs", bundle_name="tests", is_paused=False, is_stale=False))
+        session.merge(DagModel(dag_id="three_runs", bundle_name="tests", is_paused=False, is_stale=False))
         session.flush()
         at = {"run_type": "manual", "state": "running", "run_after": datetime(2018, 6, 1)}
-        for how, run_id in runs.items():
-            session.add(
-                DagRun(dag_id="two_runs", run_id=run_id, triggered_by=DagRunTriggeredByType[how], **at)
-            )
+        for kind, (triggered_by, cleared) in kinds.items():
+            run = DagRun(dag_id="three_runs", run_id=kind, triggered_by=triggered_by, **at)
+            run.clear_number = cleared
+            session.add(run)
             session.flush()
             task = {
                 "task_id": "work",
-                "dag_id": "two_runs",
-                "run_id": run_id,
+                "dag_id": "three_runs",
+                "run_id": kind,
                 "map_index": -1,
                 "pool": "default_pool",
             }
             session.execute(insert(TaskInstance).values(state="scheduled", **task))
-    yield runs
+    yield set(kinds)
     with create_session() as session:
         for model in (TaskInstance, DagRun, DagModel):
-            session.execute(delete(model).where(model.dag_id == "two_runs"))
+            session.execute(delete(model).where(model.dag_id == "three_runs"))
 
 
 def runs_of_a_scheduler() -> tuple[set[str], set[str]]:
@@ -207,12 +208,11 @@ def test_a_scheduler_leaves_runs_without_a_scheduler_alone(running) -> None:
     from sqlalchemy import event
 
     for found in runs_of_a_scheduler():
-        assert found >= set(running.values())
+        assert found >= running
     event.listen(Session, "do_orm_execute", hide_runs_without_a_scheduler)
     try:
         for found in runs_of_a_scheduler():
-            assert running["UI"] in found
-            assert running["TEST"] not in found
+            assert found & running == {"clicked", "cleared"}
     finally:
         event.remove(Session, "do_orm_execute", hide_runs_without_a_scheduler)
 
