@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from benchmarks.programs.own_figures import measured
-from tests.support.places import ROOT
 from tests.unit.ui import conftest as pages
 
 PLATFORMS = ("local", "dcsv3", "aks")
@@ -38,12 +34,8 @@ def main() -> None:
 
 def deploy(folder: Path) -> None:
     """Make an Airflow's database and an include folder whose policies accept what is published here."""
-    (folder / "include/policies").mkdir(parents=True)
-    (folder / "include/jobs").mkdir()
-    for job in pages.JOBS:
-        (folder / "include/jobs" / f"{job}.py").write_bytes(pages.PROGRAM)
-    (folder / "include/policies/simulation.yaml").write_text(yaml.safe_dump(pages.POLICY_FILE))
-    shutil.copytree(ROOT / "include/policies/roots", folder / "include/policies/roots")
+    (folder / "include").mkdir()
+    pages.write_include(folder / "include")
     os.environ |= {
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -35,12 +35,9 @@ if TYPE_CHECKING:
 STATE, IMAGES = ROOT / "var" / "screenshots", ROOT / "docs" / "images"
 DAG_ID, DAG = "nytaxi_local", "/dags/nytaxi_local"
 PAGES = "/confidential-spark"
-# A whole year of them is added up.
-MONTHS, YEAR, YEAR_DAG = (
-    tuple(Month(2017, 1).shift(number) for number in range(17)),
-    "2017",
-    "nytaxi_year_local",
-)
+MONTHS = tuple(Month(2017, 1).shift(number) for number in range(17))
+# All of whose months are run, and added up.
+YEAR, YEAR_DAG = "2017", "nytaxi_year_local"
 MISSING, TAMPERED, UNUSUAL, QUEUED = Month(2018, 3), Month(2018, 2), Month(2018, 5), Month(2018, 6)
 # So few rows in the last month that its comparison with the months before warns.
 ROWS, FEW_ROWS = 9000, 6000

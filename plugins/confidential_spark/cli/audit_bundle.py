@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from confidential_spark.audit.making.bundle import Sources
+    from confidential_spark.core.errors import ConfidentialSparkError
 
     Actions = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -52,7 +53,7 @@ def add_action(actions: Actions) -> None:
 def _bundle(options: argparse.Namespace) -> int:
     # Imported late: `--help` needs no pydantic.
     from confidential_spark.audit.making.bundle import bundle
-    from confidential_spark.core.errors import ConfidentialSparkError, ConfigurationError
+    from confidential_spark.core.errors import ConfidentialSparkError
 
     try:
         pieces = bundle(sources(options), options.first, options.last)
@@ -60,21 +61,27 @@ def _bundle(options: argparse.Namespace) -> int:
     except FileExistsError:
         print(f"{options.output} exists: name a new file", file=sys.stderr, flush=True)
         return EXIT_NOT_MADE
-    except ConfidentialSparkError as error:
-        print(f"NOT MADE · {error}", file=sys.stderr, flush=True)
-        return EXIT_NOT_MADE
-    except OSError as error:
-        unmade = ConfigurationError(
-            "The bundle cannot be made.",
-            code="audit-files",
-            # A write names no file.
-            got=f"{error.strerror or error}: {error.filename or options.output}",
-            expected="readable results and programs, and a folder for the bundle with space for it",
-            action="correct the path or its permissions, or free space",
-        )
-        print(f"NOT MADE · {unmade}", file=sys.stderr, flush=True)
+    except (ConfidentialSparkError, OSError) as error:
+        why = files_error(error, options.output) if isinstance(error, OSError) else error
+        print(f"NOT MADE · {why}", file=sys.stderr, flush=True)
         return EXIT_NOT_MADE
     return _verify(options.output)
+
+
+def files_error(error: OSError, output: Path) -> ConfidentialSparkError:
+    """Return this project's error for a file that the operating system refuses.
+
+    :param output: shown where it names no file, as for a write.
+    """
+    from confidential_spark.core.errors import ConfigurationError
+
+    return ConfigurationError(
+        "The bundle cannot be made.",
+        code="audit-files",
+        got=f"{error.strerror or error}: {error.filename or output}",
+        expected="readable results and programs, and a folder for the bundle with space for it",
+        action="correct the path or its permissions, or free space",
+    )
 
 
 def sources(options: argparse.Namespace) -> Sources:

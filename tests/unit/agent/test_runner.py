@@ -377,7 +377,7 @@ def unpacked(account, folder):
 def test_signed_results_are_uploaded_and_the_hosts_folder_gets_none(spec, tmp_path, capfd):
     account = UploadAccount()
     with FaultyService(proper=account) as storage:
-        blob = {"url": f"{storage.url}/work/try.tar", "sas": "sp=cw&sig=CANARY%3D"}
+        blob = {"url": f"{storage.url}/tries/try.tar", "sas": "sp=cw&sig=CANARY%3D"}
         launched = spec(results_blob=blob)
         runner.run(launched)
     assert results(launched) == set()
@@ -393,7 +393,7 @@ def test_signed_results_are_uploaded_and_the_hosts_folder_gets_none(spec, tmp_pa
 
 def test_results_that_nobody_takes_are_signed_for_nobody(spec):
     with FaultyService(proper=UploadAccount()) as storage:
-        launched = spec(results_blob={"url": f"{storage.url}/work/try.tar", "sas": "sp=cw&sig=other"})
+        launched = spec(results_blob={"url": f"{storage.url}/tries/try.tar", "sas": "sp=cw&sig=other"})
         with pytest.raises(AgentError, match=r"results-not-uploaded") as caught:
             runner.run(launched)
     assert caught.value.exit_code is ExitCode.RESULTS_INCOMPLETE
@@ -403,7 +403,7 @@ def test_results_that_nobody_takes_are_signed_for_nobody(spec):
 def test_an_attestation_is_uploaded_like_results(launch, service, tmp_path):
     account = UploadAccount()
     with FaultyService(proper=account) as storage:
-        blob = {"url": f"{storage.url}/work/try.tar", "sas": "sp=cw&sig=CANARY%3D"}
+        blob = {"url": f"{storage.url}/tries/try.tar", "sas": "sp=cw&sig=CANARY%3D"}
         spec = LaunchSpec(**launch(attestation_url=service.url, job=None, job_file=None, results_blob=blob))
         runner.attest(spec)
     found = unpacked(account, tmp_path / "unpacked")

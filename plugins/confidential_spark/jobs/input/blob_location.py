@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from confidential_spark.core.errors import ConfigurationError
-from confidential_spark.jobs.input.location import UNREADABLE_BY_HADOOP, require_no_credential
+from confidential_spark.jobs.input.location import (
+    UNREADABLE_BY_HADOOP,
+    credential_error,
+    require_no_credential,
+)
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -71,7 +75,7 @@ def parse_blob_location(
     text = text.strip()
     require_no_credential(text)
     parts = _parts(text)
-    _require_no_credential(parts)
+    _require_only_a_place(parts)
     if emulator and text.startswith(f"{emulator}/"):
         account = emulator.rpartition("/")[2]
         return _location(text, emulator, account, *_split(text.removeprefix(emulator)))
@@ -102,19 +106,15 @@ def _parts(text: str) -> SplitResult:
     return parts
 
 
-def _require_no_credential(parts: SplitResult) -> None:
+def _require_only_a_place(parts: SplitResult) -> None:
     """Refuse a SAS or a password in the address, where logs, pages and evidence would show it."""
     user = parts.netloc.rpartition("@")[0]
     of_account = parts.scheme in ("https", "http") and bool(user)
     if parts.query or parts.fragment or of_account or ":" in user:
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        raise ConfigurationError(
+        raise credential_error(
             "The input location has more than a place in it: a SAS token or a password?",
-            code="input-credential",
-            got=f"{shown}, and more, which is not shown",
-            expected="an address without query, fragment and password",
-            action="put the credential into an Airflow connection, name that one in "
-            "CONFIDENTIAL_SPARK_BLOB_CONN_ID, and renew the SAS token that was given here",
+            f"{shown}, and more, which is not shown",
         )
 
 

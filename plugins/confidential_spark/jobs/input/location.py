@@ -52,14 +52,22 @@ def require_no_credential(location: str) -> None:
     :raises ConfigurationError: ``input-credential``; the location is not shown.
     """
     if kind := credential_in(unquote(location)):
-        raise ConfigurationError(
-            "The input location contains a credential.",
-            code="input-credential",
-            got=f"{kind}, which is not shown",
-            expected="an address without query, fragment and password",
-            action="put the credential into an Airflow connection, name that one in "
-            "CONFIDENTIAL_SPARK_BLOB_CONN_ID, and renew the credential that was given here",
-        )
+        raise credential_error("The input location contains a credential.", f"{kind}, which is not shown")
+
+
+def credential_error(message: str, got: str) -> ConfigurationError:
+    """Return the error of a location with a credential in it.
+
+    :param got: what may be shown of the location.
+    """
+    return ConfigurationError(
+        message,
+        code="input-credential",
+        got=got,
+        expected="an address without query, fragment and password",
+        action="put the credential into an Airflow connection, name that one in "
+        "CONFIDENTIAL_SPARK_BLOB_CONN_ID, and renew the credential that was given here",
+    )
 
 
 def _require_known_placeholders(template: str) -> None:
